@@ -1,0 +1,87 @@
+// swift-tools-version: 6.2
+//
+// The package: one decision (SMTPState), one thin layer that carries it out (Transport, and TransportTLS for
+// the TLS engine), and the programs. Dependencies point one way: Daemon -> Transport -> SMTPState.
+
+import PackageDescription
+
+/// Every Swift target is built alike: Swift 6 mode, warnings are errors, imports and existentials explicit.
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+  name: "smtpstate",
+  products: [
+    .library(name: "SMTPState", targets: ["SMTPState"]),
+    .library(name: "Transport", targets: ["Transport"]),
+    .library(name: "TransportTLS", targets: ["TransportTLS"]),
+    .executable(name: "starttlsd", targets: ["starttlsd"]),
+    .executable(name: "maildir-smtpd", targets: ["maildir-smtpd"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+  ],
+  targets: [
+    // The decision. Imports nothing.
+    .target(name: "SMTPState", swiftSettings: settings),
+
+    // Descriptors, flags, the driver. No TLS library.
+    .target(name: "CKernel", path: "Sources/Transport/CKernel"),
+    .target(
+      name: "Transport",
+      dependencies: ["SMTPState", "CKernel"],
+      path: "Sources/Transport",
+      exclude: ["TLS", "CKernel", "CGnuTLS"],
+      swiftSettings: settings),
+
+    // The only Swift that links GnuTLS.
+    .systemLibrary(
+      name: "CGnuTLS", path: "Sources/Transport/CGnuTLS", pkgConfig: "gnutls",
+      providers: [.apt(["libgnutls28-dev"])]),
+    .target(
+      name: "TransportTLS",
+      dependencies: ["Transport", "CGnuTLS"],
+      path: "Sources/Transport/TLS",
+      swiftSettings: settings),
+
+    // The programs.
+    .target(
+      name: "MaildirSMTPD",
+      dependencies: ["Transport", "CKernel"],
+      path: "Sources/Daemon/maildir-smtpd/Server",
+      swiftSettings: settings),
+    .executableTarget(
+      name: "maildir-smtpd",
+      dependencies: ["MaildirSMTPD"],
+      path: "Sources/Daemon/maildir-smtpd",
+      exclude: ["Server"],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "starttlsd",
+      dependencies: [
+        "SMTPState", "Transport", "TransportTLS", "CKernel",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "HeapModule", package: "swift-collections"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "Sources/Daemon/starttlsd",
+      swiftSettings: settings),
+
+    .testTarget(name: "PropertyTests", dependencies: ["SMTPState"], swiftSettings: settings),
+    .testTarget(
+      name: "TransportTests",
+      dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "DaemonTests",
+      dependencies: ["CKernel", "Transport", "MaildirSMTPD"],
+      swiftSettings: settings),
+  ]
+)

@@ -1,0 +1,24 @@
+// HostName: the name that the server gives itself.
+
+import Glibc
+
+/// Names of this host.
+enum HostName {
+  /// Whether `name` consists of 1 to 253 letters, digits, hyphens, underscores and dots: nothing that would need care
+  /// in a reply, a header line or a file's name.
+  static func isValid(_ name: String) -> Bool {
+    (1...253).contains(name.utf8.count)
+      && name.utf8.allSatisfy { octet in
+        octet.isLetter || octet.isDigit || octet == UInt8(ascii: "-") || octet == UInt8(ascii: "_")
+          || octet == Octet.dot
+      }
+  }
+
+  /// The system's name, or `localhost` if it has none that is valid.
+  static func ofSystem() -> String {
+    var buffer = [CChar](repeating: 0, count: 256)
+    let failed = gethostname(&buffer, buffer.count - 1) != 0
+    let name = String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    return !failed && isValid(name) ? name : "localhost"
+  }
+}

@@ -1,0 +1,33 @@
+// StaleFiles: what crashes have left in a Maildir's `tmp`.
+//
+// The Maildir convention: a file there that has not been accessed for 36 hours belongs to nobody any more. Only regular
+// files are removed, only so many names are looked at, so that a crowded folder does not hold the message up; failures
+// are ignored: the next session tries again.
+
+import Glibc
+
+/// Removal of old files.
+enum StaleFiles {
+  /// 36 hours.
+  static let ageSeconds: Int64 = 129_600
+  /// How many names one session looks at.
+  static let limit = 1000
+
+  /// Removes the files in `folder` that were neither read nor written for 36 hours before `now`.
+  static func remove(in folder: String, now: WallTime) {
+    guard let stream = opendir(folder) else { return }
+    defer { closedir(stream) }
+    for _ in 0..<limit {
+      guard let entry = readdir(stream) else { return }
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: $0.pointee)) { String(cString: $0) }
+      }
+      var facts = stat()
+      guard fstatat(dirfd(stream), name, &facts, AT_SYMLINK_NOFOLLOW) == 0, facts.st_mode & S_IFMT == S_IFREG else {
+        continue
+      }
+      let touched = max(Int64(facts.st_atim.tv_sec), Int64(facts.st_mtim.tv_sec))
+      if touched < now.seconds - ageSeconds { unlinkat(dirfd(stream), name, 0) }
+    }
+  }
+}

@@ -1,0 +1,54 @@
+// StopSignals: SIGTERM, SIGINT and SIGHUP as something to poll for.
+//
+// The signals are blocked and read from a descriptor, so none of them arrives in the middle of a file's way to disk: the
+// session ends between two steps, with nothing half done. SIGPIPE and SIGXFSZ are ignored; the write that caused them
+// says what is wrong. A signal that was ignored at the start (nohup) stays so.
+
+internal import CKernel
+import Glibc
+import Transport
+
+/// The signals that ask the program to stop.
+struct StopSignals: ~Copyable {
+  /// Polls readable when a signal has come.
+  let descriptor: Descriptor
+
+  private static let numbers = [SIGTERM, SIGINT, SIGHUP]
+
+  /// Takes the signals over, for the whole process.
+  init() throws(SystemError) {
+    signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
+    var set = sigset_t()
+    sigemptyset(&set)
+    for number in StopSignals.numbers where !StopSignals.isIgnored(number) { sigaddset(&set, number) }
+    sigprocmask(SIG_BLOCK, &set, nil)
+    let number = signalfd(-1, &set, KERNEL_SFD_CLOEXEC | KERNEL_SFD_NONBLOCK)
+    guard number >= 0 else { throw SystemError.last("signalfd") }
+    self.descriptor = Descriptor(adopting: number)
+  }
+
+  /// The signal that has come; nil if none has.
+  func next() -> CInt? {
+    var facts = signalfd_siginfo()
+    let count = withUnsafeMutableBytes(of: &facts) { (try? Kernel.read(descriptor.number, $0)) ?? 0 }
+    return count == MemoryLayout<signalfd_siginfo>.size ? CInt(facts.ssi_signo) : nil
+  }
+
+  /// Ends the process by the signal, so that its parent sees what happened. Returns only where the kernel shields the
+  /// process from it, as it does process 1.
+  static func die(by number: CInt) {
+    signal(number, SIG_DFL)
+    var set = sigset_t()
+    sigemptyset(&set)
+    sigaddset(&set, number)
+    kill(getpid(), number)
+    sigprocmask(SIG_UNBLOCK, &set, nil)
+  }
+
+  private static func isIgnored(_ number: CInt) -> Bool {
+    var action = sigaction()
+    guard sigaction(number, nil, &action) == 0 else { return false }
+    return unsafeBitCast(action.__sigaction_handler.sa_handler, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
+  }
+}

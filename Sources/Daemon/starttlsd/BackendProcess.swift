@@ -1,0 +1,56 @@
+// BackendProcess: one backend program from its start until it is reaped.
+//
+// Its session's end shows to it as the end of its standard input. One that does not end by that within a grace time gets
+// SIGTERM, then SIGKILL. It may outlive its session for that long: a message that it has accepted is its to finish.
+
+import Glibc
+import Transport
+
+final class BackendProcess: EventOwner, TimerOwner {
+  private unowned let daemon: Daemon
+  private var child: ChildProcess
+  private var watch: Watch?
+  private var signalsSent = 0
+
+  let process: CInt
+  private(set) var end: ProcessEnd?
+  private(set) var deadline: Int?
+  var scheduled: Int?
+
+  init(
+    _ daemon: Daemon, _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor
+  ) throws(SystemError) {
+    self.daemon = daemon
+    child = try ChildProcess(arguments, environment: environment, standardStreams: standardStreams)
+    process = child.process
+    let watch = Watch(descriptor: child.descriptor.number, events: CShort(POLLIN))
+    try daemon.loop.update(nil, to: watch, for: self)
+    self.watch = watch
+  }
+
+  /// Its session has let go of it.
+  func release(now: Int) {
+    guard end == nil, deadline == nil else { return }
+    deadline = now + daemon.configuration.backendGraceMilliseconds
+    daemon.timers.schedule(self)
+  }
+
+  /// It is to end now.
+  func terminate(now: Int) {
+    deadline = now
+    daemon.timers.schedule(self)
+  }
+
+  func ready(now: Int) {
+    if let ended = try? child.reap() {
+      end = ended
+      deadline = nil
+      if let watch { daemon.loop.remove(watch.descriptor) }
+      daemon.ended(self)
+    } else if let due = deadline, due <= now {
+      try? child.signal(signalsSent == 0 ? SIGTERM : SIGKILL)
+      signalsSent += 1
+      deadline = now + 2_000
+    }
+  }
+}

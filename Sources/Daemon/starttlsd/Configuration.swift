@@ -1,0 +1,39 @@
+// Configuration: what the daemon was told, checked. Nothing starts before all of it is good.
+
+import SMTPState
+import Transport
+import TransportTLS
+
+/// Everything that a session or the loop needs to know, read-only once the daemon runs.
+struct Configuration {
+  var policy: Policy
+  var timeouts: Driver.Timeouts
+  var listeners: [SocketAddress]
+  var backend: Backend
+  var credentials: TLSCredentials
+  var connectionsLimit: Int
+  var graceMilliseconds: Int
+  var backendGraceMilliseconds: Int
+}
+
+/// Who serves.
+enum Backend {
+  /// A program, started once per session (and once more behind the handshake), with the UCSPI environment added to this one.
+  case program(arguments: [String], environment: [String])
+
+  /// A name for messages.
+  var name: String {
+    switch self {
+    case .program(let arguments, _): arguments.first ?? ""
+    }
+  }
+}
+
+/// What is wrong with the command line or with what it names: one line that says what to do, and the exit code's class.
+struct ConfigurationError: Error, CustomStringConvertible {
+  let description: String
+  let code: Int32
+
+  static func usage(_ text: String) -> ConfigurationError { ConfigurationError(description: text, code: ExitCode.usage) }
+  static func system(_ text: String) -> ConfigurationError { ConfigurationError(description: text, code: ExitCode.system) }
+}

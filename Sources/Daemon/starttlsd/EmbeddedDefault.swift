@@ -1,0 +1,73 @@
+// EmbeddedDefault: what the daemon is without certificate and backend: a self-signed certificate and maildir-smtpd, so that
+// a newcomer sees mail arrive.
+
+import Glibc
+import Transport
+import TransportTLS
+
+enum EmbeddedDefault {
+  /// Where the certificate and the Maildir are: `$XDG_STATE_HOME/starttlsd`, or `~/.local/state/starttlsd`.
+  static func stateFolder() throws(ConfigurationError) -> String {
+    if let folder = variable("XDG_STATE_HOME"), folder.hasPrefix("/") { return folder + "/starttlsd" }
+    if let home = variable("HOME"), home.hasPrefix("/") { return home + "/.local/state/starttlsd" }
+    throw .usage("HOME is not set: name a folder for the certificate and the mail with --state-folder")
+  }
+
+  /// The self-signed pair of files in the state folder, made when it is missing.
+  static func certificate(in folder: String) throws(ConfigurationError) -> TLSCredentials.Pair {
+    do {
+      try makeFolders(folder)
+      return try SelfSigned.pair(in: folder, names: [hostName(), "localhost"].uniqued())
+    } catch {
+      throw .system("the self-signed certificate in \(folder): \(error)")
+    }
+  }
+
+  /// The command line of maildir-smtpd, which stands beside this program.
+  static func backend(maildir: String) throws(ConfigurationError) -> [String] {
+    let own = ownPath()
+    let program = own.prefix(upTo: own.lastIndex(of: "/") ?? own.endIndex) + "/maildir-smtpd"
+    guard access(String(program), X_OK) == 0 else {
+      throw .usage("\(program) is missing: install it beside starttlsd, or name a server program behind --")
+    }
+    return [String(program), "--hostname", hostName(), maildir]
+  }
+
+  static func variable(_ name: String) -> String? {
+    getenv(name).map { String(cString: $0) }
+  }
+
+  private static func hostName() -> String {
+    var octets = [CChar](repeating: 0, count: 256)
+    guard gethostname(&octets, 255) == 0 else { return "localhost" }
+    let name = String(decoding: octets.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let isName = name.utf8.allSatisfy { octet in
+      (0x30...0x39).contains(octet) || (0x41...0x5A).contains(octet) || (0x61...0x7A).contains(octet) || octet == 0x2D
+        || octet == 0x2E
+    }
+    return isName && !name.isEmpty ? name : "localhost"
+  }
+
+  private static func ownPath() -> String {
+    var octets = [CChar](repeating: 0, count: 4096)
+    let count = readlink("/proc/self/exe", &octets, octets.count)
+    guard count > 0 else { return CommandLine.arguments.first ?? "" }
+    return String(decoding: octets.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  /// Makes a folder and those above it, for the user alone.
+  private static func makeFolders(_ path: String) throws(SystemError) {
+    var made = ""
+    for part in path.split(separator: "/") {
+      made += "/" + part
+      if mkdir(made, 0o700) != 0 && errno != EEXIST { throw SystemError("mkdir \(made)", errno) }
+    }
+  }
+}
+
+extension Array where Element: Hashable {
+  fileprivate func uniqued() -> [Element] {
+    var seen: Set<Element> = []
+    return filter { seen.insert($0).inserted }
+  }
+}

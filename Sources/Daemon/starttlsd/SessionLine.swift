@@ -1,0 +1,65 @@
+// SessionLine: the one line that tells the operator what a session was.
+//
+// Everything that a peer chose (EHLO name, SNI) is quoted and escaped; nothing of AUTH or of a message is in it.
+
+import SMTPState
+import Transport
+
+enum SessionLine {
+  static func text(peer: SocketAddress, local: SocketAddress?, record: SessionRecord, failure: String?) -> String {
+    var words = ["session", "peer=\(self.peer(peer))"]
+    if let local { words.append("local=\(self.peer(local))") }
+    words.append("helo=\(quoted(record.heloName))")
+    switch record.decision {
+    case .handoff: words.append("decision=handoff")
+    case .abort(let proof): words.append("decision=abort proof=\"\(proof.name)\"")
+    case nil: words.append("decision=none")
+    }
+    if let tls = record.tls {
+      words.append("tls=\(tls.version) cipher=\(tls.cipher)")
+      if let name = tls.serverName { words.append("sni=\(quoted(Array(name.utf8)))") }
+    }
+    words.append("end=\"\(end(record.end))\"")
+    if let failure = failure ?? record.failure { words.append("failure=\(quoted(Array(failure.utf8)))") }
+    words.append("in=\(record.received) out=\(record.sent)")
+    words.append(contentsOf: durations(record))
+    return words.joined(separator: " ")
+  }
+
+  /// `192.0.2.1:25`, `[2001:db8::1]:25`
+  static func peer(_ address: SocketAddress) -> String { address.description }
+
+  private static func end(_ end: SessionRecord.End?) -> String {
+    switch end {
+    case .closed(let reason): "\(reason.name)"
+    case .relayed: "relayed"
+    case .relayIdle: "relay idle"
+    case .clientLost: "client lost"
+    case .outputStalled: "output stalled"
+    case .stopped: "stopped"
+    case nil: "none"
+    }
+  }
+
+  private static func durations(_ record: SessionRecord) -> [String] {
+    let end = record.endedAt ?? record.startedAt
+    var words = ["clear=\((record.decidedAt ?? end) - record.startedAt)ms"]
+    if let decided = record.decidedAt, let secured = record.securedAt { words.append("handshake=\(secured - decided)ms") }
+    words.append("total=\(end - record.startedAt)ms")
+    return words
+  }
+
+  /// Octets between quotation marks, those that are not printable ASCII, and `"` and `\`, as `\xNN`.
+  static func quoted(_ octets: [UInt8]) -> String {
+    var text = "\""
+    for octet in octets {
+      if octet >= 0x20 && octet < 0x7F && octet != 0x22 && octet != 0x5C {
+        text.unicodeScalars.append(Unicode.Scalar(octet))
+      } else {
+        let digits = String(octet, radix: 16, uppercase: true)
+        text += digits.count == 1 ? "\\x0\(digits)" : "\\x\(digits)"
+      }
+    }
+    return text + "\""
+  }
+}

@@ -1,0 +1,53 @@
+// Timers: the earliest of many deadlines.
+//
+// A deadline that moves into the future is not moved here: its old entry comes up, is compared with the owner's own
+// deadline, and goes back. So a session that makes progress costs nothing.
+
+import HeapModule
+
+/// Whoever has a deadline.
+protocol TimerOwner: AnyObject {
+  /// When to be told, in `Clock` milliseconds; nil for never.
+  var deadline: Int? { get }
+  /// The earliest entry for this owner that is in the heap.
+  var scheduled: Int? { get set }
+  /// The time has come.
+  func ready(now: Int)
+}
+
+final class Timers {
+  private struct Entry: Comparable {
+    let time: Int
+    let number: Int
+    let owner: any TimerOwner
+
+    static func < (a: Entry, b: Entry) -> Bool { (a.time, a.number) < (b.time, b.number) }
+    static func == (a: Entry, b: Entry) -> Bool { a.number == b.number }
+  }
+
+  private var heap = Heap<Entry>()
+  private var count = 0
+
+  /// When the first one is due.
+  var earliest: Int? { heap.min?.time }
+
+  /// Makes sure that the owner is told at its deadline.
+  func schedule(_ owner: any TimerOwner) {
+    guard let time = owner.deadline else { return }
+    if let scheduled = owner.scheduled, scheduled <= time { return }
+    owner.scheduled = time
+    count += 1
+    heap.insert(Entry(time: time, number: count, owner: owner))
+  }
+
+  /// Tells everybody whose time has come.
+  func expire(now: Int) {
+    while let first = heap.min, first.time <= now {
+      heap.removeMin()
+      guard first.owner.scheduled == first.time else { continue }
+      first.owner.scheduled = nil
+      if let deadline = first.owner.deadline, deadline <= now { first.owner.ready(now: now) }
+      schedule(first.owner)
+    }
+  }
+}

@@ -1,0 +1,24 @@
+// The program: parses, runs, and says in one line why not.
+
+import ArgumentParser
+import Glibc
+import Transport
+
+func complain(_ text: String, _ code: Int32) -> Never {
+  let line = "starttlsd: " + text.split(whereSeparator: \.isNewline).joined(separator: " ") + "\n"
+  _ = line.utf8.withContiguousStorageIfAvailable { write(2, $0.baseAddress, $0.count) }
+  exit(code)
+}
+
+do {
+  var command = try StartTLSDaemon.parseAsRoot()
+  try command.run()
+} catch let error as ConfigurationError {
+  complain(error.description, error.code)
+} catch let error as SystemError {
+  complain(error.description, ExitCode.system)
+} catch {
+  // What the argument parser says: help and version are no errors.
+  if StartTLSDaemon.exitCode(for: error).isSuccess { StartTLSDaemon.exit(withError: error) }
+  complain(StartTLSDaemon.message(for: error), ExitCode.usage)
+}

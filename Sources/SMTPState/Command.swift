@@ -1,0 +1,135 @@
+// Command: what the session tells its caller to do. One command is one effect.
+//
+// The caller keeps three holds, each empty at first: `client` (at most one line of the client), `reply` and `earlier`
+// (at most one line of the server each). The octets that a step consumed join the hold of their side *before* the
+// step's command is carried out. No command carries a length: the caller never searches, counts or edits octets but
+// for the two exact rules of `forward` and of `pass`.
+
+/// The two parties that a session stands between.
+public enum Side: UInt8, Equatable, Sendable {
+  case client
+  case server
+}
+
+/// What one call of `Session.receive` came to.
+public struct Step: Equatable, Sendable {
+  /// How many of the octets given are consumed; they join their side's hold before `command` is carried out.
+  /// 0 only if the span was empty or the side is not wanted.
+  public let consumed: Int
+  /// The one thing to do.
+  public let command: Command
+}
+
+/// One effect, to be carried out at once and in the order in which commands come.
+public enum Command: Equatable, Sendable {
+  /// Nothing but to keep what the step brought in its hold.
+  case keep
+  /// Empty that side's hold.
+  case drop(Side)
+  /// Write the held client line to the server: without its LF and a CR before it, then CRLF. Empties the hold.
+  case forward(Verb)
+  /// Write the held reply line to the client with its fourth octet as told, likewise ended by CRLF. Empties the hold.
+  case pass(Fourth)
+  /// Move the held reply line to the hold `earlier`, which is empty then.
+  case stash
+  /// As `pass`, for the hold `earlier`.
+  case passEarlier(Fourth)
+  /// Write this reply to the client, and empty the client's hold (but not for `.starttlsKeyword`).
+  case reply(Reply)
+  /// Write `RSET` CRLF to the server.
+  case resetServer
+  /// Look, without consuming it, at the next octet of that side, and answer with `Session.looked`.
+  /// A caller that cannot look at a side says that nothing is there.
+  case look(Side)
+  /// Close the connection to the old server, and forget what was not yet written to it and the holds of its replies.
+  case endServer
+  /// Start or connect to a new server, and answer with `Session.restarted`.
+  case restart
+  /// Hand the client's socket over to the TLS layer, and answer with `Session.secured`.
+  case handoff(Handoff)
+  /// STARTTLS cannot come any more: send the TLS helper away. The session goes on.
+  case abort(Reason)
+  /// Write what is held, each side's to the other, then copy octets both ways until both have ended. Final.
+  case relay
+  /// Deliver what was written to the client, then close. Final.
+  case close(Reason)
+}
+
+/// The fourth octet of a reply line: what stands behind its code.
+public enum Fourth: UInt8, Equatable, Sendable {
+  /// As the server sent it.
+  case kept
+  /// `-`, another line follows. It replaces the octet, or is inserted where the line has only a code.
+  case hyphen
+  /// SP, the last line. Replaces or inserts likewise.
+  case space
+}
+
+/// The proof that a handoff is safe. Only the session makes one, and only when nothing is outstanding, no octet beyond
+/// the accepted STARTTLS line is consumed, the server is on its way back to its first state, and all that was to be
+/// said in clear, the 220 included, is with the kernel.
+public struct Handoff: Equatable, Sendable {
+  init() {}
+}
+
+/// What a session waits for. Maps one to one to poll.
+public enum Interest: UInt8, Equatable, Sendable {
+  /// Octets of the server. Its reply is owed, or a command waits for its turn.
+  case server
+  /// Octets of either side. There is no interest in the client alone: a server may say 421 at any time (RFC 5321, 3.8).
+  case both
+  /// Nothing: the last event led to more commands. Call `next()` before anything else.
+  case again
+  /// That every octet of all earlier commands is accepted by the kernel. Call `drained()` then.
+  case drain
+  /// No octets: the answer to a command (`look`, `handoff`, `restart`), or nothing more at all.
+  case none
+}
+
+/// The kinds of timer. Their lengths are the policy's.
+public enum Deadline: UInt8, Equatable, Sendable {
+  /// No timer runs.
+  case none
+  /// The server's greeting.
+  case greeting
+  /// The client's next complete command.
+  case command
+  /// The server's next complete reply.
+  case reply
+  /// The server's answer to the session's RSET, and the look behind STARTTLS.
+  case reset
+  /// TLS, from the 220 on.
+  case handshake
+  /// The whole clear-text phase: armed once at the start, beside the kind that `deadline` names, until a decision.
+  case clearPhase
+}
+
+/// The TLS layer's answer to `handoff`.
+public enum SecuredOutcome: UInt8, Equatable, Sendable {
+  /// The handshake is complete: octets of the client are decrypted ones from here on.
+  case established
+  /// It failed, or the helper is gone.
+  case failed
+}
+
+/// The answer to `restart`.
+public enum RestartOutcome: UInt8, Equatable, Sendable {
+  /// A new server is there and will greet.
+  case greeting
+  /// A new server is there and will not greet: it is part of the caller.
+  case ready
+  /// There is none.
+  case failed
+}
+
+#if !hasFeature(Embedded)
+  extension Side: CaseIterable {}
+  extension Fourth: CaseIterable {}
+  extension Interest: CaseIterable {}
+  extension Deadline: CaseIterable {}
+  extension SecuredOutcome: CaseIterable {}
+  extension RestartOutcome: CaseIterable {}
+  extension Step: Hashable {}
+  extension Command: Hashable {}
+  extension Handoff: Hashable {}
+#endif

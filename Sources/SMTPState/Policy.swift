@@ -1,0 +1,138 @@
+// Policy: every choice and every bound of a session, each with its reason.
+
+/// What a session allows, offers and bears. A plain value: change what differs from the defaults, then make sessions.
+///
+/// Bounds out of range are brought into it when a session is made: nothing traps, and no bound is ever 0.
+public struct Policy: Equatable, Sendable {
+  /// Whether mail may go on without TLS.
+  public enum Security: UInt8, Equatable, Sendable {
+    /// TLS for whoever asks. The only choice that RFC 3207, 4 allows a server for the public on port 25.
+    case opportunistic
+    /// Everything but EHLO, NOOP, STARTTLS and QUIT gets 530 before TLS: for submission and private peers.
+    case required
+  }
+
+  /// The protocol that the server speaks.
+  public enum MailProtocol: UInt8, Equatable, Sendable {
+    case smtp
+    /// RFC 2033: LHLO in place of EHLO and HELO.
+    case lmtp
+  }
+
+  /// How the server comes back to its first state before TLS (RFC 3207, 4.2).
+  public enum ServerReset: UInt8, Equatable, Sendable {
+    /// A new one: a child started anew, a new connection. Nothing that was said in clear survives.
+    case restart
+    /// RSET, where the server cannot be replaced, as under UCSPI-TLS. The EHLO name of the clear phase survives that, so
+    /// inside TLS nothing that could use it is forwarded before a new EHLO or HELO was accepted.
+    case rset
+  }
+
+  /// What a line of the client that ends with a bare LF is.
+  public enum BareLineFeed: UInt8, Equatable, Sendable {
+    /// A line, forwarded with CRLF.
+    case normalise
+    /// A malformed line (500 5.5.2).
+    case reject
+  }
+
+  public var security: Security = .opportunistic
+  public var mailProtocol: MailProtocol = .smtp
+  public var serverReset: ServerReset = .restart
+  public var bareLineFeed: BareLineFeed = .normalise
+  /// Whether AUTH is offered and forwarded in clear. Only where `security` is opportunistic.
+  public var allowsCleartextAuthentication = false
+
+  /// Octets of a client's line, CRLF included. RFC 5321, 4.5.3.1.4 wants 512; MAIL grows by SIZE, BODY, SMTPUTF8, DSN and AUTH
+  /// to less than 2,048.
+  public var commandLineLimit = 2_048
+  /// Octets of one line of a SASL exchange, CRLF included (RFC 4954, 4).
+  public var responseLineLimit = 12_288
+  /// Octets of one line of the server, CRLF included. RFC 5321, 4.5.3.1.5 wants 512.
+  public var replyLineLimit = 2_048
+  /// Lines of one reply. A long HELP has some fifty.
+  public var replyLinesLimit = 128
+  /// Commands forwarded whose replies are owed; then the client is no longer read. At most 255.
+  public var outstandingLimit = 64
+  /// Lines answered 500 or 502 before the session closes: more is not a mail client. At most 255.
+  public var junkLimit = 10
+  /// Commands before TLS or MAIL before the session closes.
+  public var commandLimit = 100
+  /// Octets of a chunk that nobody asked for and that is skipped (RFC 3030: its octets come without waiting).
+  public var chunkLimit = 65_536
+
+  // Timers, in milliseconds. The session has no clock: the caller runs the kind that `Session.deadline` names.
+
+  /// From the start, or from a restart, to the server's greeting. A client waits 5 minutes (RFC 5321, 4.5.3.2.1).
+  public var greetingTimeoutMilliseconds = 60_000
+  /// For a complete command (RFC 5321, 4.5.3.2.7: at least 5 minutes).
+  public var commandTimeoutMilliseconds = 300_000
+  /// For a complete reply of the server. Clients wait 5 minutes for one.
+  public var replyTimeoutMilliseconds = 300_000
+  /// For the answer to the session's RSET: the client waits for its 220.
+  public var resetTimeoutMilliseconds = 30_000
+  /// From the 220 to the end of the handshake.
+  public var handshakeTimeoutMilliseconds = 30_000
+  /// For the whole clear-text phase, so that a slow drip ends too.
+  public var clearPhaseTimeoutMilliseconds = 600_000
+
+  public init() {}
+
+  /// The length of a timer; nil for `.none`.
+  public func milliseconds(of deadline: Deadline) -> Int? {
+    switch deadline {
+    case .none: nil
+    case .greeting: greetingTimeoutMilliseconds
+    case .command: commandTimeoutMilliseconds
+    case .reply: replyTimeoutMilliseconds
+    case .reset: resetTimeoutMilliseconds
+    case .handshake: handshakeTimeoutMilliseconds
+    case .clearPhase: clearPhaseTimeoutMilliseconds
+    }
+  }
+
+  /// The largest number of octets that the hold `client` gets to hold.
+  public var clientHoldCapacity: Int { Int(max(Limits(self).commandLine, Limits(self).responseLine)) }
+  /// The largest number of octets that each of the holds `reply` and `earlier` gets to hold.
+  public var replyHoldCapacity: Int { Int(Limits(self).replyLine) }
+}
+
+/// The part of a policy that a session carries: its choices and octet limits, brought into range.
+struct Limits: Equatable, Sendable {
+  let commandLine: UInt16
+  let responseLine: UInt16
+  let replyLine: UInt16
+  let replyLines: UInt16
+  let commands: UInt16
+  let outstanding: UInt8
+  let junk: UInt8
+  let chunk: UInt32
+
+  let requiresTLS: Bool
+  let isLMTP: Bool
+  let restarts: Bool
+  let rejectsBareLineFeed: Bool
+  let allowsAuthentication: Bool
+
+  init(_ policy: Policy) {
+    commandLine = UInt16(clamping: max(1, policy.commandLineLimit))
+    responseLine = UInt16(clamping: max(1, policy.responseLineLimit))
+    replyLine = UInt16(clamping: max(1, policy.replyLineLimit))
+    replyLines = UInt16(clamping: max(1, policy.replyLinesLimit))
+    commands = UInt16(clamping: max(1, policy.commandLimit))
+    outstanding = UInt8(clamping: max(1, policy.outstandingLimit))
+    junk = UInt8(clamping: max(1, policy.junkLimit))
+    // One below the largest, so that `chunk + 1` can stand for "too large".
+    chunk = min(UInt32(clamping: max(1, policy.chunkLimit)), UInt32.max - 1)
+    requiresTLS = policy.security == .required
+    isLMTP = policy.mailProtocol == .lmtp
+    restarts = policy.serverReset == .restart
+    rejectsBareLineFeed = policy.bareLineFeed == .reject
+    allowsAuthentication = policy.allowsCleartextAuthentication && policy.security == .opportunistic
+  }
+}
+
+#if !hasFeature(Embedded)
+  extension Limits: Hashable {}
+  extension Policy: Hashable {}
+#endif

@@ -1,0 +1,23 @@
+/*
+ * The edge to GnuTLS: its headers, and the few things in them that Swift cannot see: macros with a cast
+ * and a function pointer that is a variable.
+ */
+
+#ifndef CGNUTLS_SHIM_H
+#define CGNUTLS_SHIM_H
+
+#include <gnutls/crypto.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+
+/* gnutls_free is a variable that holds a function. */
+static inline void shim_gnutls_free(void *pointer) {
+  gnutls_free(pointer);
+}
+
+/* GNUTLS_CURVE_TO_BITS is a macro with a cast. */
+static inline unsigned shim_gnutls_curve_bits(gnutls_ecc_curve_t curve) {
+  return (unsigned)GNUTLS_CURVE_TO_BITS(curve);
+}
+
+#endif

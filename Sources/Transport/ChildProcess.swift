@@ -1,0 +1,143 @@
+// ChildProcess: a program started with one descriptor as its standard input and output.
+//
+// Contract: the child gets descriptors 0 and 1 (the given one), 2 (inherited) and no other; no signal blocked or
+// ignored; exactly the environment that it was given. A program that cannot be executed is an error of `init`, not
+// a child that dies. The value owns the process: when it ends before the process was reaped, the process is killed and
+// reaped, so that neither a process nor a zombie is left behind. The program must not ignore SIGCHLD.
+
+import CKernel
+import Glibc
+
+/// A running child process, owned.
+public struct ChildProcess: ~Copyable, Sendable {
+  /// The process's number, for messages. To signal it use `signal`, which cannot hit another process.
+  public let process: CInt
+
+  /// The process's descriptor (pidfd), close-on-exec: poll says readable once the process has ended.
+  public let descriptor: Descriptor
+
+  private var end: ProcessEnd?
+
+  /// Starts a program.
+  ///
+  /// - Parameters:
+  ///   - arguments: the program, looked for in this process's PATH unless it contains a slash, and its arguments.
+  ///   - environment: the whole environment, `NAME=value` each.
+  ///   - standardStreams: becomes the child's descriptors 0 and 1; close it here afterwards, or the child never sees
+  ///     its end.
+  /// - Throws: ENOENT, EACCES, ENOEXEC and others from posix_spawnp; EINVAL without arguments or for a string with NUL.
+  public init(
+    _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor
+  ) throws(SystemError) {
+    guard let program = arguments.first, !program.isEmpty,
+      !(arguments + environment).contains(where: { $0.utf8.contains(0) })
+    else { throw SystemError("posix_spawnp", EINVAL) }
+    let process = try SpawnSetting(standardStreams.number).spawn(program, arguments, environment)
+    do {
+      self.descriptor = Descriptor(adopting: try Kernel.processDescriptor(process))
+    } catch {
+      Kernel.destroy(process)
+      throw error
+    }
+    self.process = process
+  }
+
+  deinit {
+    if end == nil { Kernel.destroy(process) }
+  }
+
+  /// How the process ended, or nil while it runs. Reaps it, once; never waits.
+  public mutating func reap() throws(SystemError) -> ProcessEnd? {
+    if let end { return end }
+    guard let answer = try Kernel.reap(descriptor.number) else { return nil }
+    let end: ProcessEnd = answer.killed ? .signalled(answer.value) : .exited(answer.value)
+    self.end = end
+    return end
+  }
+
+  /// Sends a signal. A process that has ended already is no error.
+  public borrowing func signal(_ signal: CInt) throws(SystemError) {
+    guard end == nil else { return }
+    do {
+      try Kernel.signal(descriptor.number, signal)
+    } catch {
+      if error.code != ESRCH { throw error }
+    }
+  }
+}
+
+/// How a process ended.
+public enum ProcessEnd: Hashable, Sendable {
+  /// It exited with this code.
+  case exited(CInt)
+  /// This signal ended it.
+  case signalled(CInt)
+}
+
+/// What posix_spawn(3) is told, in the form that it wants, freed with the value.
+private struct SpawnSetting: ~Copyable {
+  private let actions: UnsafeMutablePointer<posix_spawn_file_actions_t>
+  private let attributes: UnsafeMutablePointer<posix_spawnattr_t>
+  private var error: CInt = 0
+
+  init(_ standardStreams: CInt) throws(SystemError) {
+    actions = .allocate(capacity: 1)
+    attributes = .allocate(capacity: 1)
+    posix_spawn_file_actions_init(actions)
+    posix_spawnattr_init(attributes)
+    // In this order: a descriptor that is already 0 or 1 has been doubled to the other one before it could be lost.
+    for target: CInt in [0, 1] where error == 0 {
+      error = posix_spawn_file_actions_adddup2(actions, standardStreams, target)
+    }
+    if error == 0 { error = kernel_spawn_close_from(actions, 3) }
+    var none = sigset_t()
+    sigemptyset(&none)
+    var all = sigset_t()
+    sigfillset(&all)
+    posix_spawnattr_setsigmask(attributes, &none)
+    posix_spawnattr_setsigdefault(attributes, &all)
+    posix_spawnattr_setflags(attributes, CShort(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+    if error != 0 { throw SystemError("posix_spawn_file_actions", error) }
+  }
+
+  deinit {
+    posix_spawn_file_actions_destroy(actions)
+    posix_spawnattr_destroy(attributes)
+    actions.deallocate()
+    attributes.deallocate()
+  }
+
+  func spawn(
+    _ program: String, _ arguments: [String], _ environment: [String]
+  ) throws(SystemError) -> pid_t {
+    let argumentList = CStringList(arguments)
+    let environmentList = CStringList(environment)
+    guard let first = argumentList.pointers[0], !argumentList.incomplete, !environmentList.incomplete else {
+      throw SystemError("posix_spawnp", ENOMEM)
+    }
+    return try Kernel.spawn(first, actions, attributes, argumentList.pointers, environmentList.pointers)
+  }
+}
+
+/// A list of strings as execve(2) wants it: pointers, ended by a null pointer.
+private struct CStringList: ~Copyable {
+  let pointers: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
+  private let count: Int
+
+  init(_ strings: [String]) {
+    count = strings.count
+    pointers = .allocate(capacity: count + 1)
+    for index in 0..<count { pointers[index] = strdup(strings[index]) }
+    pointers[count] = nil
+  }
+
+  /// Whether memory ran out for one of the strings.
+  var incomplete: Bool {
+    (0..<count).contains { pointers[$0] == nil }
+  }
+
+  deinit {
+    for index in 0..<count { free(pointers[index]) }
+    pointers.deallocate()
+  }
+}

@@ -1,0 +1,155 @@
+// What each of the session's commands does.
+
+import Glibc
+import SMTPState
+
+extension Driver {
+  /// Carries a command out, and all that follow from it.
+  func act(_ first: Command) {
+    var command = first
+    while true {
+      carryOut(command)
+      if command.isEffect { arm() }
+      switch command {
+      case .look(let side): command = look(at: side)
+      case .restart: command = restart()
+      default:
+        guard state != .finished, session.interest == .again else { return rearmIfChanged() }
+        command = session.next()
+      }
+    }
+  }
+
+  private func carryOut(_ command: Command) {
+    switch command {
+    case .keep, .look, .restart: break
+    case .drop(.client): clientHold.removeAll()
+    case .drop(.server):
+      if session.phase == .negotiating { record.tookOutKeywords = true }
+      replyHold.removeAll()
+    case .forward(let verb):
+      if verb == .ehlo || verb == .helo || verb == .lhlo { record.noteHelo(clientHold) }
+      write(&clientHold, .kept, to: &toServer)
+    case .pass(let fourth): write(&replyHold, fourth, to: &toClient)
+    case .passEarlier(let fourth): write(&earlierHold, fourth, to: &toClient)
+    case .stash: swap(&earlierHold, &replyHold)
+    case .reply(let reply): say(reply)
+    case .resetServer: if !toServer.append("RSET\r\n") { serverBroken = true }
+    case .endServer: endServer()
+    case .handoff(let proof): handoff(proof)
+    case .abort(let proof):
+      decide(.abort(proof))
+      host.abort(proof)
+    case .relay: beginRelay()
+    case .close(let reason): linger(.closed(reason))
+    }
+  }
+
+  func decide(_ decision: SessionRecord.Decision) {
+    record.decision = decision
+    record.decidedAt = now
+  }
+
+  private func say(_ reply: Reply) {
+    if !toClient.append(reply.text) { clientBroken = true }
+    if reply != .starttlsKeyword { clientHold.removeAll() }
+  }
+
+  /// Writes a held line without its line end and with CRLF, its fourth octet as told.
+  private func write(_ hold: inout ByteQueue, _ fourth: Fourth, to queue: inout ByteQueue) {
+    hold.removeLineEnd()
+    var fits = true
+    let octet: UInt8?
+    switch fourth {
+    case .kept: octet = nil
+    case .hyphen: octet = 0x2D
+    case .space: octet = 0x20
+    }
+    if let octet {
+      fits = hold.move(3, to: &queue) && queue.append(octet)
+      hold.removeFirst(1)
+    }
+    fits = hold.move(hold.count, to: &queue) && queue.append("\r\n") && fits
+    hold.removeAll()
+    // There is always room, since octets are shown only while there is. If not, better an end than a line cut short.
+    if !fits { clientBroken = true }
+  }
+
+  private func endServer() {
+    server = nil
+    serverEnded = false
+    serverBroken = false
+    toServer.removeAll()
+    replyHold.removeAll()
+    earlierHold.removeAll()
+    host.endServer()
+  }
+
+  private func handoff(_ proof: Handoff) {
+    guard let client = clear.take() else { return }
+    decide(.handoff)
+    stream = host.handoff(proof, client)
+  }
+
+  private func restart() -> Command {
+    guard let facts = record.tls else { return session.restarted(.failed) }
+    switch host.restart(facts) {
+    case .started(let socket):
+      server = ServerConnection(socket)
+      return session.restarted(.greeting)
+    case .pending:
+      return .keep
+    case .failed(let why):
+      record.failure = why
+      return session.restarted(.failed)
+    }
+  }
+
+  /// Tells the outcome of a restart that was `.pending`. Call `turn` behind it.
+  public func restarted(_ start: consuming ServerStart) {
+    guard state == .session, session.phase == .restarting else { return }
+    switch consume start {
+    case .started(let socket):
+      server = ServerConnection(socket)
+      act(session.restarted(.greeting))
+    case .pending:
+      return
+    case .failed(let why):
+      record.failure = why
+      act(session.restarted(.failed))
+    }
+  }
+
+  /// Everything ends now. Whoever leaves undecided has abandoned STARTTLS.
+  ///
+  /// - Returns: true, as a step that moved something.
+  func finish(_ end: SessionRecord.End) -> Bool {
+    if record.decision == nil {
+      decide(.abort(.clientEnded))
+      host.abort(.clientEnded)
+    }
+    if record.end == nil { record.end = end }
+    record.endedAt = now
+    state = .finished
+    clear = nil
+    stream = nil
+    server = nil
+    toClient.removeAll()
+    toServer.removeAll()
+    decrypted.removeAll()
+    clientHold.removeAll()
+    replyHold.removeAll()
+    earlierHold.removeAll()
+    return true
+  }
+}
+
+extension Command {
+  /// Whether it starts the session's timer anew: a slow drip of octets must gain nothing.
+  fileprivate var isEffect: Bool {
+    switch self {
+    case .keep, .drop: false
+    default: true
+    }
+  }
+}

@@ -1,0 +1,195 @@
+// How octets get to the session: peeked at, judged, and only then taken.
+//
+// Several lines may be judged from one peek. What they consumed is taken before any command that is more than moving
+// held octets about, and before the side is left: `look` must see the first octet that was not consumed.
+
+import Glibc
+import SMTPState
+
+extension Driver {
+  /// Where octets are shown to the session. Nothing stays in it between two calls, so all drivers share one.
+  nonisolated(unsafe) private static let window = UnsafeMutableRawBufferPointer.allocate(byteCount: 16_384, alignment: 16)
+
+  /// Pulls the server; false when nothing moved.
+  func pullServer() -> Bool {
+    let window = Driver.window
+    switch server?.peek(into: window) {
+    case .moved(let count):
+      judge(window, count, from: .server) { driver, octets throws(SystemError) in
+        try driver.server?.take(octets.count, from: octets)
+      }
+    case .ended, nil:
+      guard !serverEnded else { return false }
+      serverEnded = true
+      act(session.ended(.server))
+    case .failed:
+      // A server whose connection broke has ended, whatever it had still to say.
+      guard !serverEnded else { return false }
+      serverEnded = true
+      act(session.ended(.server))
+    case .wouldBlock:
+      return false
+    }
+    return true
+  }
+
+  /// Pulls the client; false when nothing moved.
+  func pullClient() -> Bool {
+    clientHasUnread = false
+    if stream != nil { return pullDecrypted() }
+    let window = Driver.window
+    switch clear?.show(in: window) {
+    case .moved(let count):
+      record.received += judge(window, count, from: .client) { driver, octets throws(SystemError) in
+        try driver.clear?.take(octets.count, from: octets)
+      }
+      return true
+    case .ended: return endClient()
+    case .failed, nil: return finish(.clientLost)
+    case .wouldBlock: return false
+    }
+  }
+
+  private func pullDecrypted() -> Bool {
+    if decrypted.isEmpty {
+      switch readDecrypted() {
+      case .moved: break
+      case .ended: return endClient()
+      case .failed: return finish(.clientLost)
+      case .wouldBlock: return false
+      }
+    }
+    let count = decrypted.copyFirst(into: Driver.window)
+    let consumed = judge(Driver.window, count, from: .client) { driver, octets throws(SystemError) in
+      driver.decrypted.removeFirst(octets.count)
+    }
+    record.received += consumed
+    return consumed > 0
+  }
+
+  /// Reads what the TLS layer has deciphered.
+  func readDecrypted() -> Transfer {
+    guard let stream else { return .failed(SystemError("read", EBADF)) }
+    let answer = decrypted.fill { stream.read(into: $0) }
+    readWaitsToWrite = answer == .wouldBlock && stream.direction == .write
+    return answer
+  }
+
+  /// Shows octets to the session, line by line, as long as it wants that side and there is room for what they lead to.
+  ///
+  /// - Returns: how many were consumed; all of them are taken.
+  @discardableResult
+  private func judge(
+    _ window: UnsafeMutableRawBufferPointer, _ count: Int, from side: Side,
+    take: (Driver, UnsafeMutableRawBufferPointer) throws(SystemError) -> Void
+  ) -> Int {
+    let phase = session.phase
+    var taken = 0
+    var judged = 0
+    func takeJudged() -> Bool {
+      guard judged > taken else { return true }
+      do {
+        try take(self, UnsafeMutableRawBufferPointer(rebasing: window[taken..<judged]))
+      } catch {
+        _ = finish(.clientLost)
+        return false
+      }
+      taken = judged
+      return true
+    }
+    while judged < count, hasRoomForReplies {
+      guard side == .client ? wantsClient && toServer.room >= policy.clientHoldCapacity + 2 : wantsServer else { break }
+      let octets = UnsafeRawBufferPointer(rebasing: window[judged..<count])
+      let step = session.receive(octets.bindMemory(to: UInt8.self).span, from: side)
+      judged += step.consumed
+      let isKept = hold(UnsafeRawBufferPointer(rebasing: octets.prefix(step.consumed)), of: side, step.command)
+      if !isKept || session.interest == .again || !step.command.isLight || session.phase != phase {
+        guard takeJudged() else { return judged }
+      }
+      act(step.command)
+      if state != .session || session.phase != phase { break }
+    }
+    return takeJudged() ? judged : taken
+  }
+
+  /// Octets join their side's hold before their command is carried out; those that are dropped with it need not.
+  private func hold(_ octets: UnsafeRawBufferPointer, of side: Side, _ command: Command) -> Bool {
+    if command == .drop(side) { return true }
+    return side == .client ? clientHold.append(octets) : replyHold.append(octets)
+  }
+
+  /// The client's input is over: told once.
+  private func endClient() -> Bool {
+    guard !clientEnded else { return false }
+    clientEnded = true
+    act(session.ended(.client))
+    return true
+  }
+
+  // MARK: Ends that are seen without reading
+
+  /// While the client is not wanted, its end shows only if nothing of it is unread.
+  func noticeClientEnd() -> Bool {
+    guard !wantsClient, !clientEnded, !clientHasUnread, state == .session else { return false }
+    switch lookAtClient() {
+    case .ended: return endClient()
+    case .failed: return finish(.clientLost)
+    case .moved:
+      clientHasUnread = true
+      return false
+    case .wouldBlock:
+      return false
+    }
+  }
+
+  /// While TLS is awaited the server is not read, but its end is the session's.
+  func noticeServerEnd() -> Bool {
+    guard !serverEnded, server != nil else { return false }
+    var octet: UInt8 = 0
+    let answer = withUnsafeMutableBytes(of: &octet) { server?.peek(into: $0) ?? .wouldBlock }
+    switch answer {
+    case .ended, .failed:
+      serverEnded = true
+      act(session.ended(.server))
+      return true
+    case .moved, .wouldBlock:
+      return false
+    }
+  }
+
+  /// The client's next octet, which stays where it is.
+  func lookAtClient() -> Transfer {
+    if stream != nil {
+      return decrypted.isEmpty ? readDecrypted() : .moved(1)
+    }
+    guard clear?.canPeek == true else { return clear?.lookForEnd() ?? .wouldBlock }
+    return clear?.show(in: UnsafeMutableRawBufferPointer(rebasing: Driver.window.prefix(1))) ?? .wouldBlock
+  }
+
+  /// Answers `look`.
+  func look(at side: Side) -> Command {
+    guard host.isTLSAvailable() else { return session.unavailable() }
+    var octet: UInt8 = 0
+    let answer = withUnsafeMutableBytes(of: &octet) { octet in
+      switch side {
+      case .client: clear?.canPeek == true ? (clear?.show(in: octet) ?? .ended) : .wouldBlock
+      case .server: server?.peek(into: octet) ?? .ended
+      }
+    }
+    switch answer {
+    case .moved: return session.looked(octet, ended: false)
+    case .wouldBlock: return session.looked(nil, ended: false)
+    case .ended, .failed: return session.looked(nil, ended: true)
+    }
+  }
+}
+
+extension Command {
+  /// Whether carrying it out only moves held octets about, so that the octets that led to it may be taken later.
+  fileprivate var isLight: Bool {
+    switch self {
+    case .keep, .drop, .forward, .pass, .stash, .passEarlier: true
+    case .reply, .resetServer, .look, .endServer, .restart, .handoff, .abort, .relay, .close: false
+    }
+  }
+}

@@ -1,0 +1,249 @@
+// Driver: carries a session's commands out on descriptors.
+//
+// One driver binds one `Session` to a client and a server. It never waits and knows no event loop: `watches` says what
+// it waits for, `deadline` until when, and `turn` makes all the progress that is possible now. A program with one
+// connection runs it under poll, one with thousands under epoll; the event masks are the same.
+//
+// Promises kept here: no status flag is ever set (each call asks not to wait, see Sockets.swift); in clear not one octet
+// is read that the session did not consume; all that was read from one side is written before the other is closed.
+//
+// The rest of it: Driver+Commands (what each command does), Driver+Pull (how octets get to the session), Driver+Relay,
+// Driver+Linger (the end).
+
+import CKernel
+import Glibc
+public import SMTPState
+
+/// One session at work.
+///
+/// ```swift
+/// let driver = Driver(policy: policy, timeouts: timeouts, client: client, server: socket, host: host, now: Clock.now())
+/// while !driver.isFinished {
+///   poll(driver.watches, until: driver.deadline)
+///   driver.turn(now: Clock.now())
+/// }
+/// ```
+public final class Driver {
+  /// The timers that are not the session's, in milliseconds.
+  public struct Timeouts: Hashable, Sendable {
+    /// While the client does not take its output.
+    public var outputStalledMilliseconds = 300_000
+    /// While nothing moves in a relay. Longer than the 10 minutes that a client waits behind its final dot.
+    public var relayIdleMilliseconds = 660_000
+    /// For the client's end behind the last that it was told, so that a reset does not take that back.
+    public var lingerMilliseconds = 2_000
+
+    public init() {}
+  }
+
+  /// What the driver is doing.
+  enum State {
+    /// The session says what happens.
+    case session
+    /// Octets are copied both ways.
+    case relaying
+    /// All was said; what the client still sends is discarded until its end.
+    case lingering
+    case finished
+  }
+
+  let policy: Policy
+  let timeouts: Timeouts
+  unowned let host: any SessionHost
+
+  var session: Session
+  var state = State.session
+
+  var clear: ClearClient?
+  var stream: (any TLSStream)?
+  var server: ServerConnection?
+
+  // The holds of Command.swift, and what the kernel has not taken yet.
+  var clientHold: ByteQueue
+  var replyHold: ByteQueue
+  var earlierHold: ByteQueue
+  var toClient = ByteQueue(capacity: Driver.queueCapacity)
+  var toServer = ByteQueue(capacity: Driver.queueCapacity)
+  /// Decrypted octets that the session has not consumed.
+  var decrypted = ByteQueue(capacity: Driver.queueCapacity)
+
+  /// The client's and the server's input is over.
+  var clientEnded = false
+  var serverEnded = false
+  /// Ours to them is over.
+  var clientOutputEnded = false
+  var serverOutputEnded = false
+  /// The client has unread octets while it is not wanted, so that its end cannot be seen: do not poll for it.
+  var clientHasUnread = false
+  /// The same for a hang-up, which poll reports unasked.
+  var clientHasHungUp = false
+  /// The client's or the server's connection takes nothing more.
+  var clientBroken = false
+  var serverBroken = false
+  /// A write of the TLS layer waits to read, or a read to write.
+  var writeWaitsToRead = false
+  var readWaitsToWrite = false
+  /// Octets thrown away while lingering.
+  var discarded = 0
+
+  /// The session's running timer and when it passes.
+  var armed = Deadline.none
+  var armedUntil: Int?
+  let clearPhaseUntil: Int
+  /// The driver's own timer: output stalled, relay idle or lingering.
+  var ownUntil: Int?
+  var now: Int
+
+  /// What happened so far.
+  public internal(set) var record: SessionRecord
+
+  static var queueCapacity: Int { 65_536 }
+
+  /// Starts a session over a connection whose server has been started.
+  ///
+  /// - Parameter now: `Clock.now()`.
+  public init(
+    policy: Policy, timeouts: Timeouts, client: consuming ClearClient, server: consuming Descriptor,
+    host: any SessionHost, now: Int
+  ) {
+    self.policy = policy
+    self.timeouts = timeouts
+    self.host = host
+    session = Session(policy)
+    clear = consume client
+    self.server = ServerConnection(server)
+    clientHold = ByteQueue(capacity: policy.clientHoldCapacity)
+    replyHold = ByteQueue(capacity: policy.replyHoldCapacity)
+    earlierHold = ByteQueue(capacity: policy.replyHoldCapacity)
+    clearPhaseUntil = now + policy.clearPhaseTimeoutMilliseconds
+    record = SessionRecord(startedAt: now)
+    self.now = now
+    arm()
+  }
+
+  /// Whether everything has ended: nothing is owned any more.
+  public var isFinished: Bool { state == .finished }
+
+  /// Whether the session has been decided, so that stopping it would cut mail off.
+  public var isDecided: Bool { record.decision != nil }
+
+  // MARK: Turns
+
+  /// Makes all the progress that is possible without waiting. Call it when a watch is ready or the deadline has passed.
+  public func turn(now: Int) {
+    self.now = now
+    repeat {
+      while step() {}
+    } while expire()
+    noticeHangUp()
+    releaseStorage()
+  }
+
+  /// One step of whatever the driver is doing; false when nothing moved.
+  func step() -> Bool {
+    switch state {
+    case .session: sessionStep()
+    case .relaying: relayStep()
+    case .lingering: lingerStep()
+    case .finished: false
+    }
+  }
+
+  /// One step while the session is in charge.
+  private func sessionStep() -> Bool {
+    flush()
+    if clientBroken { return finish(.clientLost) }
+    if session.phase == .handshaking { return handshake() }
+    if session.interest == .drain {
+      guard toClient.isEmpty && toServer.isEmpty else { return false }
+      act(session.drained())
+      return true
+    }
+    guard hasRoomForReplies else { return false }
+    if wantsServer, pullServer() { return true }
+    if wantsClient && toServer.room >= policy.clientHoldCapacity + 2, pullClient() { return true }
+    return noticeClientEnd()
+  }
+
+  /// Goes on with the handshake.
+  private func handshake() -> Bool {
+    guard let stream else { return false }
+    switch stream.handshake() {
+    case .established:
+      record.tls = stream.facts
+      record.securedAt = now
+      clientEnded = false
+      clientHasUnread = false
+      clientHasHungUp = false
+      act(session.secured(.established))
+    case .failed(let why):
+      record.failure = why
+      act(session.secured(.failed))
+    case .wouldBlock:
+      return noticeServerEnd()
+    }
+    return true
+  }
+
+  /// Whether the client's output has room for whatever one more line can lead to: two reply lines and a reply of ours.
+  var hasRoomForReplies: Bool { toClient.room >= 2 * (policy.replyHoldCapacity + 2) + 128 }
+
+  var wantsClient: Bool { session.interest == .both }
+  var wantsServer: Bool { session.interest == .both || session.interest == .server }
+
+  /// Writes what waits; what cannot be written marks its side broken.
+  func flush() {
+    while !toServer.isEmpty, !serverBroken, server != nil {
+      guard case .moved = writeToServer() else { break }
+    }
+    while !toClient.isEmpty, !clientBroken {
+      guard case .moved = writeToClient() else { break }
+    }
+  }
+
+  private func writeToServer() -> Transfer {
+    let answer = toServer.drain { server?.send($0) ?? .failed(SystemError("send", EPIPE)) }
+    if case .failed = answer {
+      serverBroken = true
+      toServer.removeAll()
+    }
+    return answer
+  }
+
+  private func writeToClient() -> Transfer {
+    let answer: Transfer
+    if let stream {
+      answer = toClient.drain { stream.write($0) }
+      writeWaitsToRead = answer == .wouldBlock && stream.direction == .read
+    } else {
+      answer = toClient.drain { clear?.write($0) ?? .failed(SystemError("send", EPIPE)) }
+    }
+    switch answer {
+    case .moved(let count):
+      record.sent += count
+      // Taking output is progress: the timer of a stalled one starts anew.
+      if state == .session { ownUntil = nil }
+    case .failed:
+      clientBroken = true
+      toClient.removeAll()
+    case .wouldBlock, .ended:
+      break
+    }
+    return answer
+  }
+
+  /// Gives the storage of empty queues back: an idle connection costs no buffer.
+  private func releaseStorage() {
+    toClient.releaseIfEmpty()
+    toServer.releaseIfEmpty()
+    decrypted.releaseIfEmpty()
+    clientHold.releaseIfEmpty()
+    replyHold.releaseIfEmpty()
+    earlierHold.releaseIfEmpty()
+  }
+
+  /// The program stops: everything is closed at once.
+  public func stop() {
+    if state != .finished { _ = finish(.stopped) }
+  }
+}

@@ -1,0 +1,318 @@
+// Kernel: every call that this layer makes to the kernel.
+//
+// Contract: a call is made, repeated while it answers EINTR, and answered with its result or with a SystemError that
+// names it. Nothing else happens here: what a result means is said by the files that call.
+//
+// Tests replace the kernel's answers through `fault`: it is asked before each call and may let it fail with an errno or
+// limit the octets that it moves. In production it is nil, which costs one comparison a call.
+
+package import CKernel
+package import Glibc
+
+package enum Kernel {
+  /// The calls, by the names of their manual pages.
+  package enum Call: String, CaseIterable, Sendable {
+    case recv, send, sendmsg, read, write, preadv2, pwritev2, poll
+    case socket, bind, listen, accept4, connect, shutdown, setsockopt, getsockopt, getsockname, getpeername
+    case socketpair, pipe2, fcntl, fstat
+    case open, fsync, fchmod, rename, unlink, mkdir
+    case posix_spawnp, pidfd_open, pidfd_send_signal, waitid
+  }
+
+  /// What a test wants a call to come to.
+  package enum Fault: Sendable {
+    /// The call is not made and fails with this `errno`. EINTR is repeated as the real one would be.
+    case error(CInt)
+    /// The call is made for at most so many octets.
+    case short(Int)
+  }
+
+  /// Asked before each call. Set only by tests, and only while one thread uses this layer; nil in production.
+  nonisolated(unsafe) package static var fault: ((Call) -> Fault?)?
+
+  /// Makes one call for `count` octets. The only place that repeats after EINTR.
+  @inline(__always)
+  private static func perform(
+    _ call: Call, _ count: Int, _ body: (Int) -> Int
+  ) throws(SystemError) -> Int {
+    while true {
+      var count = count
+      if let fault {
+        switch fault(call) {
+        case .error(let code): if code == EINTR { continue } else { throw SystemError(call.rawValue, code) }
+        case .short(let limit): count = min(count, limit)
+        case nil: break
+        }
+      }
+      let result = body(count)
+      if result >= 0 { return result }
+      let code = errno
+      if code != EINTR { throw SystemError(call.rawValue, code) }
+    }
+  }
+
+  /// Makes one call that moves no octets.
+  @inline(__always) @discardableResult
+  private static func perform(_ call: Call, _ body: () -> CInt) throws(SystemError) -> CInt {
+    CInt(try perform(call, 0) { _ in Int(body()) })
+  }
+}
+
+// MARK: - Octets
+
+extension Kernel {
+  package static func recv(
+    _ number: CInt, _ buffer: UnsafeMutableRawBufferPointer, _ flags: CInt
+  ) throws(SystemError) -> Int {
+    try perform(.recv, buffer.count) { Glibc.recv(number, buffer.baseAddress, $0, flags) }
+  }
+
+  package static func send(
+    _ number: CInt, _ buffer: UnsafeRawBufferPointer, _ flags: CInt
+  ) throws(SystemError) -> Int {
+    try perform(.send, buffer.count) { Glibc.send(number, buffer.baseAddress, $0, flags) }
+  }
+
+  /// sendmsg(2) of a vector. A limit from `fault` sends from the first element only.
+  package static func sendmsg(
+    _ number: CInt, _ vector: UnsafeMutableBufferPointer<iovec>, _ flags: CInt
+  ) throws(SystemError) -> Int {
+    try perform(.sendmsg, Int.max) { limit in
+      var message = msghdr()
+      guard limit != Int.max, let first = vector.first else {
+        message.msg_iov = vector.baseAddress
+        message.msg_iovlen = vector.count
+        return Glibc.sendmsg(number, &message, flags)
+      }
+      return Glibc.send(number, first.iov_base, min(first.iov_len, limit), flags)
+    }
+  }
+
+  package static func read(
+    _ number: CInt, _ buffer: UnsafeMutableRawBufferPointer
+  ) throws(SystemError) -> Int {
+    try perform(.read, buffer.count) { Glibc.read(number, buffer.baseAddress, $0) }
+  }
+
+  package static func write(_ number: CInt, _ buffer: UnsafeRawBufferPointer) throws(SystemError) -> Int {
+    try perform(.write, buffer.count) { Glibc.write(number, buffer.baseAddress, $0) }
+  }
+
+  /// preadv2(2) with RWF_NOWAIT.
+  package static func readNoWait(
+    _ number: CInt, _ buffer: UnsafeMutableRawBufferPointer
+  ) throws(SystemError) -> Int {
+    try perform(.preadv2, buffer.count) { kernel_read_nowait(number, buffer.baseAddress, $0) }
+  }
+
+  /// pwritev2(2) with RWF_NOWAIT.
+  package static func writeNoWait(
+    _ number: CInt, _ buffer: UnsafeRawBufferPointer
+  ) throws(SystemError) -> Int {
+    try perform(.pwritev2, buffer.count) { kernel_write_nowait(number, buffer.baseAddress, $0) }
+  }
+
+  /// The events that are ready on one descriptor now, of `events`, POLLHUP, POLLERR and POLLNVAL.
+  package static func pollNow(_ number: CInt, _ events: CInt) throws(SystemError) -> CInt {
+    var entry = pollfd(fd: number, events: CShort(events), revents: 0)
+    try perform(.poll) { Glibc.poll(&entry, 1, 0) }
+    return CInt(entry.revents)
+  }
+}
+
+// MARK: - Sockets and descriptors
+
+extension Kernel {
+  /// A new socket, close-on-exec. `flags`: SOCK_NONBLOCK or 0; the description is new, so it may carry it.
+  package static func socket(_ family: CInt, _ flags: CInt) throws(SystemError) -> CInt {
+    let kind = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | flags
+    return try perform(.socket) { Glibc.socket(family, kind, 0) }
+  }
+
+  package static func bind(
+    _ number: CInt, _ address: UnsafePointer<sockaddr>, _ length: socklen_t
+  ) throws(SystemError) {
+    try perform(.bind) { Glibc.bind(number, address, length) }
+  }
+
+  package static func listen(_ number: CInt, _ backlog: CInt) throws(SystemError) {
+    try perform(.listen) { Glibc.listen(number, backlog) }
+  }
+
+  /// A new connection, close-on-exec and, as accept4(2) makes it, blocking.
+  package static func accept(
+    _ number: CInt, _ address: UnsafeMutablePointer<sockaddr>, _ length: inout socklen_t
+  ) throws(SystemError) -> CInt {
+    var size = length
+    let accepted = try perform(.accept4) {
+      size = length
+      return kernel_accept4(number, address, &size, CInt(SOCK_CLOEXEC.rawValue))
+    }
+    length = size
+    return accepted
+  }
+
+  package static func connect(
+    _ number: CInt, _ address: UnsafePointer<sockaddr>, _ length: socklen_t
+  ) throws(SystemError) {
+    try perform(.connect) { Glibc.connect(number, address, length) }
+  }
+
+  package static func shutdown(_ number: CInt, _ how: CInt) throws(SystemError) {
+    try perform(.shutdown) { Glibc.shutdown(number, how) }
+  }
+
+  package static func setOption(
+    _ number: CInt, _ level: CInt, _ name: CInt, _ value: CInt
+  ) throws(SystemError) {
+    var value = value
+    try perform(.setsockopt) {
+      Glibc.setsockopt(number, level, name, &value, socklen_t(MemoryLayout<CInt>.size))
+    }
+  }
+
+  package static func option(_ number: CInt, _ level: CInt, _ name: CInt) throws(SystemError) -> CInt {
+    var value: CInt = 0
+    var size = socklen_t(MemoryLayout<CInt>.size)
+    try perform(.getsockopt) { Glibc.getsockopt(number, level, name, &value, &size) }
+    return value
+  }
+
+  package static func localName(
+    _ number: CInt, _ address: UnsafeMutablePointer<sockaddr>, _ length: inout socklen_t
+  ) throws(SystemError) {
+    var size = length
+    try perform(.getsockname) { Glibc.getsockname(number, address, &size) }
+    length = size
+  }
+
+  package static func peerName(
+    _ number: CInt, _ address: UnsafeMutablePointer<sockaddr>, _ length: inout socklen_t
+  ) throws(SystemError) {
+    var size = length
+    try perform(.getpeername) { Glibc.getpeername(number, address, &size) }
+    length = size
+  }
+
+  /// Two connected Unix stream sockets, close-on-exec.
+  package static func socketPair() throws(SystemError) -> (CInt, CInt) {
+    var ends: (CInt, CInt) = (-1, -1)
+    let kind = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue)
+    try perform(.socketpair) {
+      withUnsafeMutableBytes(of: &ends) {
+        Glibc.socketpair(AF_UNIX, kind, 0, $0.baseAddress!.assumingMemoryBound(to: CInt.self))
+      }
+    }
+    return ends
+  }
+
+  /// A pipe, close-on-exec: the reading and the writing end.
+  package static func pipe() throws(SystemError) -> (CInt, CInt) {
+    var ends: (CInt, CInt) = (-1, -1)
+    try perform(.pipe2) {
+      withUnsafeMutableBytes(of: &ends) {
+        kernel_pipe2($0.baseAddress!.assumingMemoryBound(to: CInt.self), O_CLOEXEC)
+      }
+    }
+    return ends
+  }
+
+  /// A duplicate not below `least`, close-on-exec.
+  package static func duplicate(_ number: CInt, above least: CInt) throws(SystemError) -> CInt {
+    try perform(.fcntl) { kernel_duplicate_above(number, least) }
+  }
+
+  /// fcntl(2) with an integer: F_GETFL, F_SETFL, F_GETFD, F_SETFD. F_SETFL belongs to StatusFlags.swift alone.
+  package static func control(
+    _ number: CInt, _ command: CInt, _ value: CInt = 0
+  ) throws(SystemError) -> CInt {
+    try perform(.fcntl) { Glibc.fcntl(number, command, value) }
+  }
+
+  package static func status(_ number: CInt) throws(SystemError) -> stat {
+    var information = stat()
+    try perform(.fstat) { Glibc.fstat(number, &information) }
+    return information
+  }
+
+  /// close(2), never repeated: after EINTR the number is free on Linux. EBADF means that somebody else closed what we
+  /// own, or that we closed it twice, and the next victim would be another session: that traps.
+  package static func close(_ number: CInt) {
+    if Glibc.close(number) != 0, errno == EBADF {
+      fatalError("close(\(number)): this descriptor was not ours any more")
+    }
+  }
+}
+
+// MARK: - Files
+
+extension Kernel {
+  /// open(2), close-on-exec. `mode` matters with O_CREAT only.
+  package static func open(
+    _ path: String, _ flags: CInt, mode: mode_t = 0
+  ) throws(SystemError) -> CInt {
+    try perform(.open) { Glibc.open(path, flags | O_CLOEXEC, mode) }
+  }
+
+  package static func sync(_ number: CInt) throws(SystemError) {
+    try perform(.fsync) { Glibc.fsync(number) }
+  }
+
+  package static func setMode(_ number: CInt, _ mode: mode_t) throws(SystemError) {
+    try perform(.fchmod) { Glibc.fchmod(number, mode) }
+  }
+
+  package static func rename(_ old: String, _ new: String) throws(SystemError) {
+    try perform(.rename) { Glibc.rename(old, new) }
+  }
+
+  package static func unlink(_ path: String) throws(SystemError) {
+    try perform(.unlink) { Glibc.unlink(path) }
+  }
+
+  package static func makeFolder(_ path: String, mode: mode_t) throws(SystemError) {
+    try perform(.mkdir) { Glibc.mkdir(path, mode) }
+  }
+}
+
+// MARK: - Processes
+
+extension Kernel {
+  /// posix_spawnp(3), which answers the error instead of leaving it in `errno`.
+  package static func spawn(
+    _ file: UnsafePointer<CChar>, _ actions: UnsafePointer<posix_spawn_file_actions_t>,
+    _ attributes: UnsafePointer<posix_spawnattr_t>,
+    _ arguments: UnsafePointer<UnsafeMutablePointer<CChar>?>,
+    _ environment: UnsafePointer<UnsafeMutablePointer<CChar>?>
+  ) throws(SystemError) -> pid_t {
+    var process: pid_t = 0
+    try perform(.posix_spawnp) {
+      errno = posix_spawnp(&process, file, actions, attributes, arguments, environment)
+      return errno == 0 ? 0 : -1
+    }
+    return process
+  }
+
+  /// A descriptor for a process that is our child and not yet reaped.
+  package static func processDescriptor(_ process: pid_t) throws(SystemError) -> CInt {
+    try perform(.pidfd_open) { kernel_pidfd_open(process) }
+  }
+
+  package static func signal(_ pidfd: CInt, _ signal: CInt) throws(SystemError) {
+    try perform(.pidfd_send_signal) { kernel_pidfd_send_signal(pidfd, signal) }
+  }
+
+  /// Reaps without waiting: nil while the process runs, else whether a signal ended it, and the signal or exit code.
+  package static func reap(_ pidfd: CInt) throws(SystemError) -> (killed: Bool, value: CInt)? {
+    var killed = false
+    var value: CInt = 0
+    let reaped = try perform(.waitid) { kernel_pidfd_reap(pidfd, &killed, &value) }
+    return reaped == 0 ? nil : (killed, value)
+  }
+
+  /// Ends a child at once and waits until it is gone.
+  package static func destroy(_ process: pid_t) {
+    _ = Glibc.kill(process, SIGKILL)
+    while Glibc.waitpid(process, nil, 0) == -1 && errno == EINTR {}
+  }
+}

@@ -1,0 +1,156 @@
+// Listener: a bound, listening socket, and the connections that it brings. Also the other way: a connection started.
+//
+// The listening description is our own and non-blocking from its creation. An accepted one is created blocking by
+// accept4(2) and stays so: it will be shared with a helper or a child.
+
+import CKernel
+import Glibc
+
+/// A listening stream socket.
+public struct Listener: ~Copyable, Sendable {
+  /// The listening socket, to be polled for reading.
+  public let descriptor: Descriptor
+
+  /// The address that it is bound to, with the port that the kernel chose when 0 was asked for.
+  public let address: SocketAddress
+
+  /// Binds and listens, with SO_REUSEADDR, close-on-exec.
+  ///
+  /// `SocketAddress.any` takes IPv4 connections too (dual stack); where the machine has no IPv6 it falls back to
+  /// `0.0.0.0`. Any other IPv6 address takes IPv6 connections only.
+  ///
+  /// - Parameters:
+  ///   - address: where to listen; port 0 lets the kernel choose.
+  ///   - backlog: how many connections may wait to be accepted; the kernel has a limit of its own.
+  /// - Throws: EADDRINUSE, EACCES (ports below 1024 need a privilege), EADDRNOTAVAIL and others.
+  public init(_ address: SocketAddress, backlog: CInt = 1024) throws(SystemError) {
+    let descriptor = try Listener.bound(to: address, backlog)
+    self.address = try descriptor.localAddress() ?? address
+    self.descriptor = descriptor
+  }
+
+  /// A listening socket, on IPv4 alone where `::` was asked for and the machine has no IPv6.
+  private static func bound(to address: SocketAddress, _ backlog: CInt) throws(SystemError) -> Descriptor {
+    do {
+      return try listening(on: address, backlog)
+    } catch {
+      let port = address.port ?? 0
+      guard address == .any(port: port), error.code == EAFNOSUPPORT || error.code == EADDRNOTAVAIL else {
+        throw error
+      }
+      return try listening(on: .anyIPv4(port: port), backlog)
+    }
+  }
+
+  private static func listening(
+    on address: SocketAddress, _ backlog: CInt
+  ) throws(SystemError) -> Descriptor {
+    let descriptor = Descriptor(adopting: try Kernel.socket(address.family, CInt(SOCK_NONBLOCK.rawValue)))
+    let number = descriptor.number
+    switch address {
+    case .ipv4:
+      try Kernel.setOption(number, SOL_SOCKET, SO_REUSEADDR, 1)
+    case .ipv6(let octets, _, _):
+      try Kernel.setOption(number, SOL_SOCKET, SO_REUSEADDR, 1)
+      let only: CInt = octets == SIMD16(repeating: 0) ? 0 : 1
+      try Kernel.setOption(number, CInt(IPPROTO_IPV6), IPV6_V6ONLY, only)
+    case .unix:
+      break
+    }
+    try address.withKernelForm { (form, length) throws(SystemError) in try Kernel.bind(number, form, length) }
+    try Kernel.listen(number, backlog)
+    return descriptor
+  }
+
+  /// Takes one waiting connection, with TCP_NODELAY, close-on-exec, and blocking as it was created.
+  public borrowing func accept() -> Accepted {
+    var number: CInt = -1
+    do {
+      let peer = try SocketAddress.filled { (form, length) throws(SystemError) in
+        number = try Kernel.accept(descriptor.number, form, &length)
+      }
+      let connection = Connection(descriptor: Descriptor(adopting: number), peer: peer ?? .unix(""))
+      if case .unix = address {} else {
+        // The connection may be gone already; its first read says so.
+        try? connection.descriptor.sendWithoutDelay()
+      }
+      return .connection(connection)
+    } catch {
+      switch error.code {
+      case EAGAIN: return .wouldBlock
+      case ECONNABORTED, EPROTO, ENETDOWN, ENOPROTOOPT, EHOSTDOWN, ENONET, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH:
+        return .vanished(error)
+      default: return .failed(error)
+      }
+    }
+  }
+}
+
+/// What `Listener.accept` came to.
+public enum Accepted: ~Copyable {
+  /// A connection.
+  case connection(Connection)
+  /// None waits.
+  case wouldBlock
+  /// A connection was lost before it could be accepted (see accept(2)): ask again.
+  case vanished(SystemError)
+  /// None can be accepted now: EMFILE, ENFILE, ENOBUFS, ENOMEM. It stays in the queue and poll keeps saying readable,
+  /// so pause before asking again.
+  case failed(SystemError)
+}
+
+/// An accepted connection.
+public struct Connection: ~Copyable, Sendable {
+  /// The socket.
+  public var descriptor: Descriptor
+  /// Who connected.
+  public let peer: SocketAddress
+
+  public init(descriptor: consuming Descriptor, peer: SocketAddress) {
+    self.descriptor = descriptor
+    self.peer = peer
+  }
+
+  /// Gives the socket away.
+  public consuming func takeDescriptor() -> Descriptor { descriptor }
+}
+
+extension SocketAddress {
+  /// Starts a connection to this address and does not wait for it. The socket is our own, close-on-exec and
+  /// non-blocking, with TCP_NODELAY.
+  ///
+  /// Poll the answer for writing, then ask `connectionError`.
+  ///
+  /// - Throws: what socket(2) and connect(2) fail with at once: ECONNREFUSED, ENETUNREACH, EAGAIN (a Unix socket whose
+  ///   queue is full) and others.
+  public func connect() throws(SystemError) -> Descriptor {
+    let descriptor = Descriptor(adopting: try Kernel.socket(family, CInt(SOCK_NONBLOCK.rawValue)))
+    if case .unix = self {} else { try descriptor.sendWithoutDelay() }
+    do {
+      try withKernelForm { (form, length) throws(SystemError) in
+        try Kernel.connect(descriptor.number, form, length)
+      }
+    } catch {
+      guard error.code == EINPROGRESS else { throw error }
+    }
+    return descriptor
+  }
+}
+
+extension Descriptor {
+  /// The socket's own address; nil for a family other than IPv4, IPv6 and Unix.
+  public borrowing func localAddress() throws(SystemError) -> SocketAddress? {
+    let number = self.number
+    return try SocketAddress.filled { (form, length) throws(SystemError) in
+      try Kernel.localName(number, form, &length)
+    }
+  }
+
+  /// The peer's address. ENOTCONN when the connection is gone.
+  public borrowing func peerAddress() throws(SystemError) -> SocketAddress? {
+    let number = self.number
+    return try SocketAddress.filled { (form, length) throws(SystemError) in
+      try Kernel.peerName(number, form, &length)
+    }
+  }
+}

@@ -1,0 +1,265 @@
+// GnuTLSStream: one server-side TLS connection on GnuTLS.
+//
+// It is made without a socket, because making it can fail and `220` to STARTTLS must not be sent before that; the
+// socket is attached afterwards. From then on the stream owns it. It moves octets with MSG_DONTWAIT, see
+// TLSTransport.swift, and so neither knows nor changes O_NONBLOCK.
+//
+// TLS 1.2 and 1.3 as the priorities allow. ALPN `smtp`: a client that offers only other protocols is refused with an
+// alert; one that offers none is fine. Renegotiation ends the session. A fatal error is final: the matching alert is
+// sent as far as the kernel takes it, the sending half is shut down, what has arrived is discarded (closing would
+// otherwise become a reset that overtakes the alert), and every later call fails. Deadlines are the caller's.
+
+import CGnuTLS
+import Glibc
+public import Transport
+
+/// A server-side TLS connection.
+public final class GnuTLSStream: TLSStream {
+  /// The socket's number, to be polled for `direction`; -1 before `attach`.
+  public private(set) var descriptor: CInt = -1
+
+  public private(set) var facts = TLSFacts(version: "", cipher: "")
+
+  /// Why the session failed, in one line for the operator; nil while it has not. Nothing that the peer chose is in it.
+  public private(set) var failure: String?
+
+  /// The last error of the socket itself.
+  var socketError: SystemError?
+
+  let session: gnutls_session_t
+  private let credentials: TLSCredentials
+  private var socket: Descriptor?
+  private var holdsRecord = false
+  private var warnings = 0
+
+  /// How many warning alerts a client may send during the handshake.
+  private static let warningLimit = 4
+
+  /// The longest handshake message that is accepted, in octets. A ClientHello with post-quantum keys has about 2,000.
+  private static let handshakeMessageLimit = 65_536
+
+  /// Prepares a session; no socket is needed yet. Whatever can fail before a handshake fails here.
+  public init(_ credentials: TLSCredentials) throws(TLSCredentialsError) {
+    self.credentials = credentials
+    session = try GnuTLSStream.session(credentials)
+  }
+
+  deinit {
+    gnutls_deinit(session)
+  }
+
+  /// Takes the socket over. Once; a second socket would be closed and ignored.
+  public func attach(_ socket: consuming Descriptor) {
+    guard descriptor < 0 else { return }
+    descriptor = socket.number
+    self.socket = consume socket
+    connectTransport()
+  }
+
+  public var direction: TLSDirection {
+    gnutls_record_get_direction(session) == 0 ? .read : .write
+  }
+
+  public var hasPending: Bool {
+    gnutls_record_check_pending(session) > 0
+  }
+
+  public func handshake() -> TLSHandshake {
+    guard descriptor >= 0 else { return .failed("no socket is attached") }
+    while failure == nil {
+      let code = gnutls_handshake(session)
+      switch code {
+      case GNUTLS_E_SUCCESS:
+        facts = negotiated()
+        return .established
+      case GNUTLS_E_AGAIN:
+        return .wouldBlock
+      case GNUTLS_E_INTERRUPTED:
+        continue
+      case GNUTLS_E_WARNING_ALERT_RECEIVED where warnings < GnuTLSStream.warningLimit:
+        warnings += 1
+      default:
+        fail(code, "handshake")
+      }
+    }
+    return .failed(failure ?? "")
+  }
+
+  public func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
+    guard buffer.count > 0 else { return .failed(SystemError("gnutls_record_recv", EINVAL)) }
+    guard descriptor >= 0, failure == nil else { return failed("gnutls_record_recv") }
+    while true {
+      let code = gnutls_record_recv(session, buffer.baseAddress, buffer.count)
+      if code > 0 { return .moved(code) }
+      switch CInt(code) {
+      case 0:
+        return .ended
+      case GNUTLS_E_AGAIN:
+        return .wouldBlock
+      case GNUTLS_E_INTERRUPTED:
+        continue
+      case GNUTLS_E_PREMATURE_TERMINATION where socketError == nil:
+        facts.truncated = true
+        return .ended
+      case GNUTLS_E_WARNING_ALERT_RECEIVED where warnings < GnuTLSStream.warningLimit:
+        warnings += 1
+      case let code:
+        fail(code, "reading")
+        return failed("gnutls_record_recv")
+      }
+    }
+  }
+
+  public func write(_ octets: UnsafeRawBufferPointer) -> Transfer {
+    guard descriptor >= 0, failure == nil else { return failed("gnutls_record_send") }
+    guard octets.count > 0 else { return .moved(0) }
+    while true {
+      // A record that the kernel did not take whole is completed as it is; its octets are the first of these.
+      let code =
+        holdsRecord
+        ? gnutls_record_send(session, nil, 0)
+        : gnutls_record_send(session, octets.baseAddress, octets.count)
+      if code >= 0 {
+        holdsRecord = false
+        return .moved(min(code, octets.count))
+      }
+      switch CInt(code) {
+      case GNUTLS_E_AGAIN:
+        holdsRecord = true
+        return .wouldBlock
+      case GNUTLS_E_INTERRUPTED:
+        holdsRecord = true
+      case let code:
+        fail(code, "writing")
+        return failed("gnutls_record_send")
+      }
+    }
+  }
+
+  public func endSending() {
+    guard descriptor >= 0 else { return }
+    // One attempt: a client that does not even take an alert has no use for it.
+    if failure == nil, !facts.version.isEmpty { _ = gnutls_bye(session, GNUTLS_SHUT_WR) }
+    try? Kernel.shutdown(descriptor, CInt(SHUT_WR))
+  }
+
+  public func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
+    Transfer(reading: buffer.count) { () throws(SystemError) in
+      try Kernel.recv(descriptor, buffer, CInt(MSG_DONTWAIT))
+    }
+  }
+}
+
+// MARK: - Set-up and facts
+
+extension GnuTLSStream {
+  /// A session with everything set but the socket.
+  private static func session(_ credentials: TLSCredentials) throws(TLSCredentialsError) -> gnutls_session_t {
+    var flags = UInt32(GNUTLS_SERVER) | UInt32(GNUTLS_NONBLOCK) | UInt32(GNUTLS_NO_SIGNAL)
+    if !credentials.tickets { flags |= UInt32(GNUTLS_NO_TICKETS) }
+    var created: gnutls_session_t?
+    let code = gnutls_init(&created, flags)
+    guard code >= 0, let session = created else { throw .library(libraryText(code)) }
+    do {
+      try check(gnutls_priority_set(session, credentials.priorities))
+      try check(
+        gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.certificates)))
+      gnutls_certificate_server_set_request(session, GNUTLS_CERT_IGNORE)
+      gnutls_handshake_set_max_packet_length(session, handshakeMessageLimit)
+      try check(offerSMTP(session))
+      if credentials.tickets { try check(credentials.enableTickets(session)) }
+    } catch {
+      gnutls_deinit(session)
+      throw error
+    }
+    return session
+  }
+
+  private static func check(_ code: CInt) throws(TLSCredentialsError) {
+    guard code >= 0 else { throw .library(libraryText(code)) }
+  }
+
+  private static func offerSMTP(_ session: gnutls_session_t) -> CInt {
+    var name: [UInt8] = Array("smtp".utf8)
+    return name.withUnsafeMutableBufferPointer {
+      var offer = gnutls_datum_t(data: $0.baseAddress, size: UInt32($0.count))
+      return gnutls_alpn_set_protocols(session, &offer, 1, UInt32(GNUTLS_ALPN_MANDATORY.rawValue))
+    }
+  }
+
+  private func negotiated() -> TLSFacts {
+    let version =
+      switch gnutls_protocol_get_version(session) {
+      case GNUTLS_TLS1_3: "TLSv1.3"
+      case GNUTLS_TLS1_2: "TLSv1.2"
+      case let other: gnutls_protocol_get_name(other).map { String(cString: $0) } ?? "unknown"
+      }
+    let cipher = gnutls_ciphersuite_get(session).map { String(cString: $0) } ?? "unknown"
+    var agreed = gnutls_datum_t()
+    let hasProtocol = gnutls_alpn_get_selected_protocol(session, &agreed) >= 0
+    let octets = UnsafeBufferPointer(start: agreed.data, count: Int(agreed.size))
+    return TLSFacts(
+      version: version, cipher: cipher, serverName: serverName(),
+      applicationProtocol: hasProtocol ? String(decoding: octets, as: UTF8.self) : nil)
+  }
+
+  /// The name that the client asked for, in lower case, or nil when it is missing or not a DNS name.
+  private func serverName() -> String? {
+    var octets = [UInt8](repeating: 0, count: 256)
+    var length = octets.count
+    var kind: UInt32 = 0
+    guard gnutls_server_name_get(session, &octets, &length, &kind, 0) >= 0, length <= octets.count else { return nil }
+    let name = String(decoding: octets.prefix(length), as: UTF8.self)
+    return isDNSName(name) ? name.lowercased() : nil
+  }
+}
+
+// MARK: - Failure
+
+extension GnuTLSStream {
+  /// Makes an error final: alert, half-close, discard what has arrived.
+  private func fail(_ code: CInt, _ doing: String) {
+    failure = "TLS \(doing): \(reason(code))"
+    switch code {
+    case GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR, GNUTLS_E_PUSH_ERROR, GNUTLS_E_FATAL_ALERT_RECEIVED:
+      break
+    case GNUTLS_E_REHANDSHAKE:
+      _ = gnutls_alert_send(session, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
+    default:
+      _ = gnutls_alert_send_appropriate(session, code)
+    }
+    halfClose()
+  }
+
+  private func reason(_ code: CInt) -> String {
+    switch code {
+    case GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR, GNUTLS_E_PUSH_ERROR:
+      // The library calls a reset premature as well; the socket knows better.
+      return socketError?.description ?? "the client closed the connection"
+    case GNUTLS_E_FATAL_ALERT_RECEIVED, GNUTLS_E_WARNING_ALERT_RECEIVED:
+      let alert = gnutls_alert_get(session)
+      let name = gnutls_alert_get_name(alert).map { String(cString: $0) } ?? "unknown"
+      return "the client sent alert \(alert.rawValue) (\(name))"
+    case GNUTLS_E_REHANDSHAKE:
+      return "the client asked for a renegotiation"
+    default:
+      return libraryText(code)
+    }
+  }
+
+  /// Shuts the sending half down and discards at most 64 KiB that have arrived. Does not wait.
+  private func halfClose() {
+    try? Kernel.shutdown(descriptor, CInt(SHUT_WR))
+    withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { scratch in
+      for _ in 0..<16 {
+        guard let moved = try? Kernel.recv(descriptor, scratch, CInt(MSG_DONTWAIT)), moved > 0 else { return }
+      }
+    }
+  }
+
+  /// What a call answers once the session has failed: the socket's error, or EPROTO with the words in `failure`.
+  private func failed(_ call: String) -> Transfer {
+    if failure == nil { return .failed(SystemError(call, ENOTCONN)) }
+    return .failed(socketError ?? SystemError(call, EPROTO))
+  }
+}

@@ -1,0 +1,162 @@
+// SelfSigned: a certificate of our own, for a server that has none yet.
+//
+// An ECDSA P-256 key and a certificate that it signs itself, kept as `key.pem` (mode 0600) and `certificate.pem` (mode
+// 0644) in one folder and used again while they are valid. Mail senders that use TLS when they can do not check the
+// name, so this protects against listeners, not against somebody in the middle.
+//
+// Each file appears whole or not at all: written beside its place, brought to the disk, renamed. The key never exists
+// with another mode. A crash between the two files leaves a pair that does not match, which is replaced at the next
+// start. A certificate that is not self-signed is never overwritten.
+
+import CGnuTLS
+import Glibc
+import Transport
+
+/// Makes and keeps self-signed certificates.
+public enum SelfSigned {
+  /// The pair of files in a folder, made anew when there is none, when it has expired or does so within a week, when it
+  /// does not cover the names, or when its parts do not match.
+  ///
+  /// - Parameters:
+  ///   - folder: is created with mode 0700 when it does not exist; its parent must exist.
+  ///   - names: the DNS names to certify, at least one.
+  ///   - validDays: for how many days a new certificate is valid.
+  /// - Throws: `.badName`, `.unwritable`, `.unreadable`, `.notSelfSigned`, `.library`.
+  public static func pair(
+    in folder: String, names: [String], validDays: Int = 3650
+  ) throws(TLSCredentialsError) -> TLSCredentials.Pair {
+    guard !names.isEmpty else { throw .badName("") }
+    for name in names where !isDNSName(name) { throw .badName(name) }
+    let pair = TLSCredentials.Pair(certificate: "\(folder)/certificate.pem", key: "\(folder)/key.pem")
+    if try isUsable(pair, names) { return pair }
+    do {
+      try Kernel.makeFolder(folder, mode: 0o700)
+    } catch {
+      guard error.code == EEXIST else { throw .unwritable(path: folder, error) }
+    }
+    let made = try Certificate(names: names, validDays: validDays)
+    try made.withKey { (octets) throws(TLSCredentialsError) in
+      try replace("key.pem", in: folder, mode: 0o600, octets)
+    }
+    try made.withCertificate { (octets) throws(TLSCredentialsError) in
+      try replace("certificate.pem", in: folder, mode: 0o644, octets)
+    }
+    return pair
+  }
+
+  /// Whether the files are there and good. Throws when something stands there that must not be overwritten.
+  private static func isUsable(_ pair: TLSCredentials.Pair, _ names: [String]) throws(TLSCredentialsError) -> Bool {
+    do throws(TLSCredentialsError) {
+      let facts = try CertificateFacts(try PEMFile(pair.certificate), path: pair.certificate, names: names)
+      guard facts.isSelfSigned else { throw .notSelfSigned(path: pair.certificate) }
+      guard facts.coversNames, facts.validUntil > time(nil) + 7 * 86_400 else { return false }
+      _ = try TLSCredentials([pair])
+      return true
+    } catch {
+      switch error {
+      case .unreadable(_, let cause) where cause.code == ENOENT: return false
+      case .expired, .notYetValid, .mismatch: return false
+      case .badCertificate: throw .notSelfSigned(path: pair.certificate)
+      case .badKey: throw .notSelfSigned(path: pair.key)
+      default: throw error
+      }
+    }
+  }
+
+  /// Writes a file beside its place, brings it to the disk and renames it.
+  private static func replace(
+    _ name: String, in folder: String, mode: mode_t, _ octets: UnsafeRawBufferPointer
+  ) throws(TLSCredentialsError) {
+    let path = "\(folder)/\(name)"
+    let draft = "\(folder)/.\(name).\(getpid())"
+    do throws(SystemError) {
+      // What a crash of a process with the same number left behind.
+      try? Kernel.unlink(draft)
+      let file = Descriptor(adopting: try Kernel.open(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600))
+      do throws(SystemError) {
+        var rest = octets
+        while !rest.isEmpty {
+          rest = UnsafeRawBufferPointer(rebasing: rest.dropFirst(try Kernel.write(file.number, rest)))
+        }
+        if mode != 0o600 { try Kernel.setMode(file.number, mode) }
+        try Kernel.sync(file.number)
+        try Kernel.rename(draft, path)
+      } catch {
+        try? Kernel.unlink(draft)
+        throw error
+      }
+      let directory = Descriptor(adopting: try Kernel.open(folder, O_RDONLY | O_DIRECTORY))
+      try Kernel.sync(directory.number)
+    } catch {
+      throw .unwritable(path: path, error)
+    }
+  }
+}
+
+/// A fresh key and the certificate that it signed.
+private struct Certificate: ~Copyable {
+  private var key = gnutls_datum_t()
+  private var certificate = gnutls_datum_t()
+
+  init(names: [String], validDays: Int) throws(TLSCredentialsError) {
+    var privateKey: gnutls_x509_privkey_t?
+    try Certificate.check(gnutls_x509_privkey_init(&privateKey))
+    defer { gnutls_x509_privkey_deinit(privateKey) }
+    let bits = shim_gnutls_curve_bits(GNUTLS_ECC_CURVE_SECP256R1)
+    try Certificate.check(gnutls_x509_privkey_generate(privateKey, GNUTLS_PK_ECDSA, bits, 0))
+
+    var draft: gnutls_x509_crt_t?
+    try Certificate.check(gnutls_x509_crt_init(&draft))
+    defer { gnutls_x509_crt_deinit(draft) }
+    try Certificate.check(gnutls_x509_crt_set_version(draft, 3))
+    var serial = [UInt8](repeating: 0, count: 16)
+    try Certificate.check(gnutls_rnd(GNUTLS_RND_NONCE, &serial, serial.count))
+    // Positive and of fixed length, as RFC 5280 4.1.2.2 wants it.
+    serial[0] = serial[0] & 0x3f | 0x40
+    try Certificate.check(gnutls_x509_crt_set_serial(draft, serial, serial.count))
+    // From yesterday on: the clocks of others differ.
+    let now = time(nil)
+    try Certificate.check(gnutls_x509_crt_set_activation_time(draft, now - 86_400))
+    try Certificate.check(gnutls_x509_crt_set_expiration_time(draft, now + validDays * 86_400))
+    // A common name has at most 64 octets (RFC 5280, appendix A.1).
+    let commonName = names.first { $0.utf8.count <= 64 } ?? "localhost"
+    try Certificate.check(
+      gnutls_x509_crt_set_dn_by_oid(draft, GNUTLS_OID_X520_COMMON_NAME, 0, commonName, UInt32(commonName.utf8.count)))
+    for name in names {
+      try Certificate.check(
+        gnutls_x509_crt_set_subject_alt_name(
+          draft, GNUTLS_SAN_DNSNAME, name, UInt32(name.utf8.count), UInt32(GNUTLS_FSAN_APPEND)))
+    }
+    try Certificate.check(gnutls_x509_crt_set_basic_constraints(draft, 0, -1))
+    try Certificate.check(gnutls_x509_crt_set_key_usage(draft, UInt32(GNUTLS_KEY_DIGITAL_SIGNATURE)))
+    try Certificate.check(gnutls_x509_crt_set_key_purpose_oid(draft, GNUTLS_KP_TLS_WWW_SERVER, 0))
+    try Certificate.check(gnutls_x509_crt_set_key(draft, privateKey))
+    try Certificate.check(gnutls_x509_crt_sign2(draft, draft, privateKey, GNUTLS_DIG_SHA256, 0))
+    try Certificate.check(gnutls_x509_privkey_export2(privateKey, GNUTLS_X509_FMT_PEM, &key))
+    try Certificate.check(gnutls_x509_crt_export2(draft, GNUTLS_X509_FMT_PEM, &certificate))
+  }
+
+  deinit {
+    if let data = key.data {
+      gnutls_memset(data, 0, Int(key.size))
+      shim_gnutls_free(data)
+    }
+    if let data = certificate.data { shim_gnutls_free(data) }
+  }
+
+  borrowing func withKey(
+    _ body: (UnsafeRawBufferPointer) throws(TLSCredentialsError) -> Void
+  ) throws(TLSCredentialsError) {
+    try body(UnsafeRawBufferPointer(start: key.data, count: Int(key.size)))
+  }
+
+  borrowing func withCertificate(
+    _ body: (UnsafeRawBufferPointer) throws(TLSCredentialsError) -> Void
+  ) throws(TLSCredentialsError) {
+    try body(UnsafeRawBufferPointer(start: certificate.data, count: Int(certificate.size)))
+  }
+
+  private static func check(_ code: CInt) throws(TLSCredentialsError) {
+    guard code >= 0 else { throw .library(libraryText(code)) }
+  }
+}

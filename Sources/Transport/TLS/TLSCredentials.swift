@@ -1,0 +1,145 @@
+// TLSCredentials: certificates, keys and priorities, checked and loaded once for thousands of sessions.
+//
+// A value never changes after it was made. To reload, make a new one and give it to the sessions that start from
+// then on; each session holds the one it began with. What is wrong with a file is found here, before anybody is offered
+// STARTTLS.
+
+import CGnuTLS
+import Glibc
+
+/// The certificates, keys and priorities of a TLS server.
+///
+/// ```swift
+/// let credentials = try TLSCredentials([.init(certificate: "/etc/smtp/chain.pem", key: "/etc/smtp/key.pem")])
+/// let stream = try GnuTLSStream(credentials)      // before `220`: may fail
+/// stream.attach(socket)                           // after `220`
+/// ```
+public final class TLSCredentials: @unchecked Sendable {
+  // Unchecked: the pointers never change, and the library only reads what is behind them once a session uses it.
+
+  /// The names of a certificate chain's file and its key's file, both PEM. They may be the same file.
+  public struct Pair: Hashable, Sendable {
+    public var certificate: String
+    public var key: String
+
+    public init(certificate: String, key: String) {
+      self.certificate = certificate
+      self.key = key
+    }
+  }
+
+  /// TLS 1.3 and 1.2, forward secrecy, AEAD ciphers, no SHA-1.
+  ///
+  /// Without `%SERVER_PRECEDENCE`: it would prefer P-256 to the X25519 for which most clients send a key at once, and
+  /// so cost a second round trip a handshake. Of these ciphers the client's choice is as good as ours.
+  public static let defaultPriorities =
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:-CIPHER-ALL:+AES-256-GCM:+CHACHA20-POLY1305"
+    + ":+AES-128-GCM:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1"
+
+  /// Until when all certificates are valid, in seconds since 1970: the earliest of their ends.
+  public let validUntil: Int
+
+  /// Whether sessions may be resumed with tickets.
+  public let tickets: Bool
+
+  let certificates: gnutls_certificate_credentials_t
+  let priorities: gnutls_priority_t
+  private var ticketKey = gnutls_datum_t()
+
+  /// Loads and checks everything.
+  ///
+  /// - Parameters:
+  ///   - pairs: at least one. With several the client's server name (SNI) and abilities choose; the first is the
+  ///     default.
+  ///   - priorities: a GnuTLS priority string.
+  ///   - tickets: whether to issue session tickets. Off unless asked for: some mail senders break on them.
+  public init(
+    _ pairs: [Pair], priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false
+  ) throws(TLSCredentialsError) {
+    guard !pairs.isEmpty else { throw .noCertificate }
+    var certificates: gnutls_certificate_credentials_t?
+    let allocated = gnutls_certificate_allocate_credentials(&certificates)
+    guard allocated >= 0, let certificates else { throw .library(libraryText(allocated)) }
+    var parsed: gnutls_priority_t?
+    var ticketKey = gnutls_datum_t()
+    var validUntil = Int.max
+    do throws(TLSCredentialsError) {
+      parsed = try TLSCredentials.parse(priorities)
+      for pair in pairs {
+        validUntil = min(validUntil, try TLSCredentials.load(pair, into: certificates))
+      }
+      if tickets {
+        let code = gnutls_session_ticket_key_generate(&ticketKey)
+        guard code >= 0 else { throw .library(libraryText(code)) }
+      }
+    } catch {
+      if let parsed { gnutls_priority_deinit(parsed) }
+      gnutls_certificate_free_credentials(certificates)
+      throw error
+    }
+    self.certificates = certificates
+    self.priorities = parsed!
+    self.ticketKey = ticketKey
+    self.tickets = tickets
+    self.validUntil = validUntil
+  }
+
+  deinit {
+    gnutls_priority_deinit(priorities)
+    gnutls_certificate_free_credentials(certificates)
+    if let data = ticketKey.data {
+      gnutls_memset(data, 0, Int(ticketKey.size))
+      shim_gnutls_free(data)
+    }
+  }
+
+  /// Gives a session the key that its tickets are sealed with.
+  func enableTickets(_ session: gnutls_session_t) -> CInt {
+    gnutls_session_ticket_enable_server(session, &ticketKey)
+  }
+
+  /// Checks a pair of files and adds it. The answer is until when the certificate is valid.
+  private static func load(
+    _ pair: Pair, into certificates: gnutls_certificate_credentials_t
+  ) throws(TLSCredentialsError) -> Int {
+    let chain = try PEMFile(pair.certificate)
+    let key = try PEMFile(pair.key)
+    let facts = try CertificateFacts(chain, path: pair.certificate)
+    let now = time(nil)
+    guard facts.validUntil > now else { throw .expired(path: pair.certificate, at: facts.validUntil) }
+    guard facts.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: facts.validFrom) }
+    try check(key, path: pair.key)
+    let code = chain.withDatum { chain in
+      key.withDatum { key in
+        gnutls_certificate_set_x509_key_mem2(certificates, &chain, &key, GNUTLS_X509_FMT_PEM, nil, 0)
+      }
+    }
+    switch code {
+    case 0...: return facts.validUntil
+    case GNUTLS_E_CERTIFICATE_KEY_MISMATCH: throw .mismatch(certificate: pair.certificate, key: pair.key)
+    default: throw .badCertificate(path: pair.certificate, libraryText(code))
+    }
+  }
+
+  /// Whether the file holds a key, asked apart so that the message can name the right file.
+  private static func check(_ file: borrowing PEMFile, path: String) throws(TLSCredentialsError) {
+    var key: gnutls_x509_privkey_t?
+    var code = gnutls_x509_privkey_init(&key)
+    guard code >= 0, let key else { throw .library(libraryText(code)) }
+    defer { gnutls_x509_privkey_deinit(key) }
+    code = file.withDatum { gnutls_x509_privkey_import2(key, &$0, GNUTLS_X509_FMT_PEM, nil, 0) }
+    guard code >= 0 else { throw .badKey(path: path, libraryText(code)) }
+  }
+
+  private static func parse(_ text: String) throws(TLSCredentialsError) -> gnutls_priority_t {
+    var priorities: gnutls_priority_t?
+    let rest: String? = text.withCString { start in
+      var trouble: UnsafePointer<CChar>?
+      let code = gnutls_priority_init(&priorities, start, &trouble)
+      return code >= 0 ? nil : trouble.map { String(cString: $0) } ?? ""
+    }
+    if let rest { throw .badPriorities(text, at: rest) }
+    guard let priorities else { throw .badPriorities(text, at: "") }
+    return priorities
+  }
+}

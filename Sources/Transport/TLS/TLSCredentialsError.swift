@@ -1,0 +1,66 @@
+// TLSCredentialsError: why TLS cannot be offered, in words that tell the operator what to do.
+
+public import Transport
+
+/// Why a certificate, its key or the priorities cannot be used. `description` is one line for the operator.
+public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConvertible {
+  /// No certificate was named.
+  case noCertificate
+  /// A file cannot be opened or read.
+  case unreadable(path: String, SystemError)
+  /// A file is larger than a certificate chain or key ever is.
+  case tooLarge(path: String)
+  /// A file holds no certificate in PEM; the library's words.
+  case badCertificate(path: String, String)
+  /// A file holds no usable private key in PEM; the library's words.
+  case badKey(path: String, String)
+  /// Certificate and key do not belong together.
+  case mismatch(certificate: String, key: String)
+  /// The certificate is no longer valid. The time is in seconds since 1970.
+  case expired(path: String, at: Int)
+  /// The certificate is not valid yet. The time is in seconds since 1970.
+  case notYetValid(path: String, from: Int)
+  /// The priority string is wrong; from where on.
+  case badPriorities(String, at: String)
+  /// A name for which a certificate is to be created is not a DNS name.
+  case badName(String)
+  /// A file or folder cannot be written.
+  case unwritable(path: String, SystemError)
+  /// A file stands where a self-signed certificate is to go, and it is somebody else's.
+  case notSelfSigned(path: String)
+  /// The TLS library failed in a way that depends on no file; its words.
+  case library(String)
+
+  public var description: String {
+    switch self {
+    case .noCertificate:
+      "no certificate was given: name a certificate chain and its key, both in PEM"
+    case .unreadable(let path, let error):
+      "\(path): \(error): check that the file exists and that this user may read it"
+    case .tooLarge(let path):
+      "\(path): larger than 1 MiB: this is neither a certificate chain nor a key"
+    case .badCertificate(let path, let trouble):
+      "\(path): \(trouble): expected certificates in PEM, the server's own first, then its issuers"
+    case .badKey(let path, let trouble):
+      "\(path): \(trouble): expected an unencrypted private key in PEM"
+    case .mismatch(let certificate, let key):
+      "\(key) is not the key of the first certificate in \(certificate): check that both were renewed together"
+    case .expired(let path, let time):
+      "\(path): expired on \(calendarDate(time)): renew the certificate"
+    case .notYetValid(let path, let time):
+      "\(path): valid only from \(calendarDate(time)) on: check this machine's clock"
+    case .badPriorities(let text, let rest):
+      rest.isEmpty
+        ? "priorities '\(text)': nothing usable is left: see gnutls priority strings"
+        : "priorities '\(text)': not understood from '\(rest)' on: see gnutls priority strings"
+    case .badName(let name):
+      "'\(name)' is not a DNS name (letters, digits, '-' and '.', at most 253 octets)"
+    case .unwritable(let path, let error):
+      "\(path): \(error): check that the folder exists and that this user may write there"
+    case .notSelfSigned(let path):
+      "\(path) is not a self-signed certificate of ours and is left alone: use it as the certificate or move it away"
+    case .library(let trouble):
+      "TLS library: \(trouble)"
+    }
+  }
+}

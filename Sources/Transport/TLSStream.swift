@@ -1,0 +1,74 @@
+// TLSStream: what the driver needs of a TLS engine.
+//
+// The engine itself lives in a module of its own (TransportTLS), so that programs without TLS do not link a TLS
+// library. The driver knows this protocol only. A stream owns the socket that was handed over to it, never sets a
+// status flag on it, and never waits: every call returns at once and says what it waits for.
+
+/// One server-side TLS connection over a socket that it owns.
+public protocol TLSStream: AnyObject {
+  /// The socket's number, to be polled for `direction`. The stream owns it.
+  var descriptor: CInt { get }
+
+  /// What the last `handshake`, `read` or `write` that answered `.wouldBlock` waits for.
+  var direction: TLSDirection { get }
+
+  /// Goes on with the handshake.
+  func handshake() -> TLSHandshake
+
+  /// Reads decrypted octets. `.ended` is a close_notify or, with `truncated` in `facts`, an end of file without one.
+  func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer
+
+  /// Encrypts and sends octets; how many were accepted. After `.wouldBlock` the next call must begin with the same
+  /// octets (a stream that had to keep a record completes it first).
+  func write(_ buffer: UnsafeRawBufferPointer) -> Transfer
+
+  /// Whether decrypted octets wait inside the engine, where poll cannot see them.
+  var hasPending: Bool { get }
+
+  /// Ends the sending half: close_notify, where TLS stands, as far as the kernel takes it at once; then the socket's.
+  func endSending()
+
+  /// Reads and throws away what the socket has, deciphered or not: only behind `endSending`.
+  func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> Transfer
+
+  /// What was negotiated; meaningful once `handshake` answered `.established`.
+  var facts: TLSFacts { get }
+}
+
+/// The direction of the socket that a TLS operation waits for.
+public enum TLSDirection: Hashable, Sendable {
+  case read
+  case write
+}
+
+/// The answer to one step of a handshake.
+public enum TLSHandshake: Hashable, Sendable {
+  /// The handshake is complete.
+  case established
+  /// It waits for the socket, in `direction`.
+  case wouldBlock
+  /// It failed; the alert has been sent as far as the kernel took it. The text is one line for the operator.
+  case failed(String)
+}
+
+/// What was negotiated, in the words of the `SSL_*` environment variables (mod_ssl, ucspi-tls).
+public struct TLSFacts: Hashable, Sendable {
+  /// `SSL_PROTOCOL`: `TLSv1.2` or `TLSv1.3`.
+  public var version: String
+  /// `SSL_CIPHER`, the IANA name of the cipher suite.
+  public var cipher: String
+  /// The name that the client asked for with SNI, already checked to be a DNS name (letters, digits, `-`, `.`; at most
+  /// 253 octets), or nil.
+  public var serverName: String?
+  /// The ALPN protocol that was agreed on, or nil.
+  public var applicationProtocol: String?
+  /// Whether the client's octets ended without a close_notify, as far as they have ended.
+  public var truncated = false
+
+  public init(version: String, cipher: String, serverName: String? = nil, applicationProtocol: String? = nil) {
+    self.version = version
+    self.cipher = cipher
+    self.serverName = serverName
+    self.applicationProtocol = applicationProtocol
+  }
+}

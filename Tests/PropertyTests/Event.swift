@@ -1,0 +1,88 @@
+// Event: what happens to a session from outside, in an order that a test chooses.
+//
+// The same events drive the session (Caller.swift) and the rules (Oracle.swift), and are written down in transcripts
+// (Transcript.swift).
+
+import SMTPState
+
+/// Octets and ends that have arrived by the time somebody looks: what one turn of a caller finds.
+struct Arrival: Equatable {
+  var client: [UInt8] = []
+  var server: [UInt8] = []
+  var clientEnds = false
+  var serverEnds = false
+
+  static func client(_ text: String) -> Arrival { Arrival(client: Array(text.utf8)) }
+  static func server(_ text: String) -> Arrival { Arrival(server: Array(text.utf8)) }
+}
+
+enum Event: Equatable {
+  case arrives(Arrival)
+  /// The answer to a look, if looks are not answered by themselves: what is really there.
+  case lookedAsItIs
+  /// An answer to a look that a test made up.
+  case looked(UInt8?, ended: Bool)
+  case drained
+  case unavailable
+  case secured(SecuredOutcome)
+  case restarted(RestartOutcome)
+  case expired(Deadline)
+}
+
+/// Which answers a test gives itself. All others are given at once, as a caller would.
+struct ByHand: Equatable {
+  /// `looked` is an event of the test.
+  var looks = false
+  /// `drained` is an event of the test.
+  var drains = false
+}
+
+/// Something that was done: one command but `keep`, `drop` and `stash`, which nobody outside can see, and what it wrote.
+struct Deed: Equatable {
+  /// The command in words, see `Command.words`; or `copied`, for octets that a relay copied.
+  var words: String
+  var toClient: [UInt8] = []
+  var toServer: [UInt8] = []
+  /// How many octets of each side were consumed by then. A stream begins anew at the handoff, and with a new server.
+  var clientTaken = 0
+  var serverTaken = 0
+}
+
+extension Deed: CustomStringConvertible {
+  var description: String {
+    var text = "\(words) [client \(clientTaken), server \(serverTaken)]"
+    if !toClient.isEmpty { text += " c: \(Notation.encoded(toClient))" }
+    if !toServer.isEmpty { text += " s: \(Notation.encoded(toServer))" }
+    return text
+  }
+}
+
+extension Command {
+  /// The command in words; nil for those that only move octets between holds.
+  var words: String? {
+    switch self {
+    case .keep, .drop, .stash: nil
+    case .forward(let verb): "forward \(verb)"
+    case .pass, .passEarlier: "pass"
+    case .reply(let reply): "reply \(reply.code)"
+    case .resetServer: "reset server"
+    case .look(let side): "look \(side)"
+    case .endServer: "end server"
+    case .restart: "restart"
+    case .handoff: "handoff"
+    case .abort(let reason): "abort \(reason.name)"
+    case .relay: "relay"
+    case .close(let reason): "close \(reason.name)"
+    }
+  }
+}
+
+extension Reply {
+  var octets: [UInt8] { text.withUTF8Buffer { Array($0) } }
+
+  /// The code and the enhanced code, which no two replies share; `250 STARTTLS` for the keyword.
+  var code: String {
+    let words = String(decoding: octets.dropLast(2), as: UTF8.self).split(separator: " ")
+    return words.prefix(2).joined(separator: " ")
+  }
+}

@@ -1,0 +1,116 @@
+// A child gets descriptors 0, 1 and 2 and nothing else, and neither a process nor a zombie outlives its owner.
+
+import Glibc
+import Transport
+import XCTest
+
+final class ChildProcessTests: XCTestCase {
+  private func output(_ script: String, environment: [String] = ["PATH=/usr/bin:/bin"]) throws -> String {
+    let pair = try DescriptorPair.sockets()
+    var child = try ChildProcess(["sh", "-c", script], environment: environment, standardStreams: pair.second)
+    XCTAssertTrue(waitFor(child.descriptor.number, POLLIN))
+    XCTAssertEqual(try child.reap(), .exited(0))
+    return pair.first.get()
+  }
+
+  /// Whether a process exists, as a zombie at least.
+  private func exists(_ process: CInt) -> Bool { kill(process, 0) == 0 }
+
+  func testNothingLeaksIntoTheChild() throws {
+    let leak = open("/dev/null", O_RDONLY)
+    defer { close(leak) }
+    XCTAssertGreaterThan(leak, 2)
+    // ls opens the folder itself, with the lowest free number.
+    XCTAssertEqual(try output("exec ls /proc/self/fd"), "0\n1\n2\n3\n")
+  }
+
+  func testTheEnvironmentIsExactlyTheGivenOne() throws {
+    XCTAssertEqual(try output("/usr/bin/env | /bin/grep -c ^PROTO=", environment: ["PROTO=TCP"]), "1\n")
+    XCTAssertEqual(try output("echo $HOME", environment: ["A=b"]), "\n")
+  }
+
+  func testNoSignalIsBlockedOrIgnored() throws {
+    signal(SIGPIPE, SIG_IGN)
+    var mask = sigset_t()
+    var old = sigset_t()
+    sigemptyset(&mask)
+    sigaddset(&mask, SIGTERM)
+    pthread_sigmask(SIG_BLOCK, &mask, &old)
+    defer { pthread_sigmask(SIG_SETMASK, &old, nil) }
+    let lines = try output("/bin/grep -E '^Sig(Blk|Ign)' /proc/self/status")
+    // 32 and 33 belong to the C library, which ignores them in every child.
+    XCTAssertEqual(lines, "SigBlk:\t0000000000000000\nSigIgn:\t0000000180000000\n")
+  }
+
+  func testBothDirectionsOfOneSocket() throws {
+    let pair = try DescriptorPair.sockets()
+    pair.split { ours, theirs in
+      do {
+        var child = try ChildProcess(["cat"], environment: [], standardStreams: theirs)
+        _ = consume theirs
+        ours.put("echo")
+        waitFor(ours.number, POLLIN)
+        XCTAssertEqual(ours.get(), "echo")
+        XCTAssertFalse(try ours.isNonBlocking())
+        try ours.shutdownSending()
+        waitFor(child.descriptor.number, POLLIN)
+        XCTAssertEqual(try child.reap(), .exited(0))
+        XCTAssertEqual(try child.reap(), .exited(0), "asked again")
+        try child.signal(SIGTERM)
+      } catch { XCTFail("\(error)") }
+    }
+  }
+
+  func testAProgramThatIsNotThereIsAnError() throws {
+    let pair = try DescriptorPair.sockets()
+    for program in ["/nowhere/program", "no-such-program-anywhere"] {
+      do {
+        _ = try ChildProcess([program], environment: [], standardStreams: pair.first)
+        XCTFail("no error")
+      } catch {
+        XCTAssertEqual(error, SystemError("posix_spawnp", ENOENT))
+      }
+    }
+    for arguments in [[], [""], ["sh", "a\0b"]] {
+      do {
+        _ = try ChildProcess(arguments, environment: [], standardStreams: pair.first)
+        XCTFail("no error")
+      } catch {
+        XCTAssertEqual(error, SystemError("posix_spawnp", EINVAL))
+      }
+    }
+  }
+
+  func testSignals() throws {
+    let pair = try DescriptorPair.sockets()
+    var child = try ChildProcess(["sleep", "60"], environment: [], standardStreams: pair.first)
+    XCTAssertNil(try child.reap())
+    try child.signal(SIGTERM)
+    waitFor(child.descriptor.number, POLLIN)
+    XCTAssertEqual(try child.reap(), .signalled(SIGTERM))
+  }
+
+  func testNoProcessAndNoDescriptorIsLeftBehind() throws {
+    let before = openDescriptors()
+    var process: CInt = 0
+    do {
+      let pair = try DescriptorPair.sockets()
+      let child = try ChildProcess(["sleep", "60"], environment: [], standardStreams: pair.second)
+      process = child.process
+      XCTAssertTrue(exists(process))
+    }
+    XCTAssertFalse(exists(process))
+    // A child whose descriptor cannot be made.
+    try withFault(.error(EMFILE), at: 1, of: [.pidfd_open]) {
+      let pair = try DescriptorPair.sockets()
+      do {
+        _ = try ChildProcess(["sleep", "60"], environment: [], standardStreams: pair.second)
+        XCTFail("no error")
+      } catch {
+        XCTAssertEqual(error as? SystemError, SystemError("pidfd_open", EMFILE))
+      }
+    }
+    XCTAssertEqual(waitpid(-1, nil, WNOHANG), -1, "no child is left")
+    XCTAssertEqual(openDescriptors(), before)
+  }
+}

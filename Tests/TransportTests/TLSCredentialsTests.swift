@@ -1,0 +1,135 @@
+// What is wrong with a certificate is found at load and told so that the operator knows what to do.
+
+import Glibc
+import Transport
+import TransportTLS
+import XCTest
+
+final class TLSCredentialsTests: XCTestCase {
+  private func put(_ text: String, _ path: String, mode: mode_t = 0o600) {
+    let file = Descriptor(adopting: open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode))
+    XCTAssertEqual(write(file.number, text, text.utf8.count), text.utf8.count)
+  }
+
+  private func mode(_ path: String) -> mode_t {
+    var information = stat()
+    XCTAssertEqual(stat(path, &information), 0, path)
+    return information.st_mode & 0o7777
+  }
+
+  private func inode(_ path: String) -> UInt64 {
+    var information = stat()
+    XCTAssertEqual(stat(path, &information), 0, path)
+    return UInt64(information.st_ino)
+  }
+
+  private func refusal(
+    _ pairs: [TLSCredentials.Pair], priorities: String = TLSCredentials.defaultPriorities
+  ) -> TLSCredentialsError? {
+    do {
+      _ = try TLSCredentials(pairs, priorities: priorities)
+      return nil
+    } catch {
+      return error
+    }
+  }
+
+  func testRefusals() throws {
+    try withFolder { folder in
+      let good = try SelfSigned.pair(in: "\(folder)/a", names: ["localhost"])
+      let other = try SelfSigned.pair(in: "\(folder)/b", names: ["localhost"])
+      let expired = try SelfSigned.pair(in: "\(folder)/c", names: ["localhost"], validDays: -1)
+      put("hello\n", "\(folder)/text")
+      let text = "\(folder)/text"
+      let missing = "\(folder)/missing"
+
+      XCTAssertNil(refusal([good]))
+      XCTAssertEqual(refusal([]), .noCertificate)
+      XCTAssertEqual(
+        refusal([.init(certificate: missing, key: good.key)]), .unreadable(path: missing, SystemError("open", ENOENT)))
+      XCTAssertEqual(
+        refusal([.init(certificate: folder, key: good.key)]), .unreadable(path: folder, SystemError("read", EISDIR)))
+      XCTAssertEqual(
+        refusal([good, .init(certificate: other.certificate, key: good.key)]),
+        .mismatch(certificate: other.certificate, key: good.key))
+      guard case .badCertificate(text, _) = refusal([.init(certificate: text, key: good.key)]) else {
+        return XCTFail("bad certificate")
+      }
+      guard case .badKey(text, _) = refusal([.init(certificate: good.certificate, key: text)]) else {
+        return XCTFail("bad key")
+      }
+      guard case .expired(expired.certificate, _) = refusal([expired]) else { return XCTFail("expired") }
+      XCTAssertEqual(
+        refusal([good], priorities: "NORMAL:+NONSENSE"), .badPriorities("NORMAL:+NONSENSE", at: "+NONSENSE"))
+      XCTAssertTrue(
+        try XCTUnwrap(refusal([.init(certificate: good.certificate, key: missing)])).description
+          .hasPrefix("\(missing): open: No such file or directory: check"))
+    }
+  }
+
+  func testSelfSignedIsMadeOnceAndUsedAgain() throws {
+    try withFolder { folder in
+      let names = ["mail.example", "localhost"]
+      let pair = try SelfSigned.pair(in: "\(folder)/tls", names: names)
+      XCTAssertEqual(mode("\(folder)/tls"), 0o700)
+      XCTAssertEqual(mode(pair.key), 0o600)
+      XCTAssertEqual(mode(pair.certificate), 0o644)
+      let first = inode(pair.key)
+      XCTAssertEqual(try SelfSigned.pair(in: "\(folder)/tls", names: names), pair)
+      XCTAssertEqual(inode(pair.key), first, "used again")
+      let credentials = try TLSCredentials([pair])
+      XCTAssertEqual(credentials.validUntil - time(nil), 3650 * 86_400, accuracy: 60)
+      _ = try SelfSigned.pair(in: "\(folder)/tls", names: ["other.example"])
+      XCTAssertNotEqual(inode(pair.key), first, "another name needs another certificate")
+      XCTAssertEqual(try runProgram(["sh", "-c", "test $(ls -A \(folder)/tls | wc -l) = 2"]), .exited(0), "no drafts")
+    }
+  }
+
+  func testSelfSignedReplacesWhatIsExpiredOrHalfWritten() throws {
+    try withFolder { folder in
+      _ = try SelfSigned.pair(in: folder, names: ["localhost"], validDays: -1)
+      let pair = try SelfSigned.pair(in: folder, names: ["localhost"])
+      XCTAssertNil(refusal([pair]))
+      let other = try SelfSigned.pair(in: "\(folder)/other", names: ["localhost"])
+      XCTAssertEqual(rename(other.key, pair.key), 0)
+      guard case .mismatch = refusal([pair]) else { return XCTFail("mismatch") }
+      XCTAssertNil(refusal([try SelfSigned.pair(in: folder, names: ["localhost"])]))
+    }
+  }
+
+  func testSelfSignedLeavesOtherFilesAlone() throws {
+    try withFolder { folder in
+      put("precious\n", "\(folder)/certificate.pem")
+      XCTAssertThrowsError(try SelfSigned.pair(in: folder, names: ["localhost"])) {
+        XCTAssertEqual($0 as? TLSCredentialsError, .notSelfSigned(path: "\(folder)/certificate.pem"))
+      }
+      XCTAssertThrowsError(try SelfSigned.pair(in: folder, names: ["a b"])) {
+        XCTAssertEqual($0 as? TLSCredentialsError, .badName("a b"))
+      }
+    }
+  }
+
+  func testEveryStepOfWritingMayFail() throws {
+    for call in [Kernel.Call.mkdir, .open, .write, .fsync, .fchmod, .rename] {
+      for position in 1...4 {
+        try withFolder { folder in
+          let path = "\(folder)/tls"
+          var failed = false
+          withFault(.error(ENOSPC), at: position, of: [call]) {
+            do {
+              _ = try SelfSigned.pair(in: path, names: ["localhost"])
+            } catch {
+              failed = true
+            }
+          }
+          // Whatever happened, the next start succeeds and leaves exactly two files.
+          let pair = try SelfSigned.pair(in: path, names: ["localhost"])
+          XCTAssertNil(refusal([pair]), "\(call) \(position) \(failed)")
+          XCTAssertEqual(mode(pair.key), 0o600)
+          XCTAssertEqual(
+            try runProgram(["sh", "-c", "test $(ls -A \(path) | wc -l) = 2"]), .exited(0), "\(call) \(position)")
+        }
+      }
+    }
+  }
+}

@@ -46,6 +46,11 @@ struct CommandScanner: Equatable, Sendable {
     case chunk
   }
 
+  /// Whether a line can still be used.
+  private enum Condition: UInt8 {
+    case good, malformed, tooLong
+  }
+
   /// How far a command line has come.
   private enum Part: UInt8 {
     /// In its first word: `candidates` says which it can be.
@@ -62,19 +67,18 @@ struct CommandScanner: Equatable, Sendable {
     case bad
   }
 
-  private var mode = Mode.command
-  private var part = Part.verb
+  /// BDAT: the size, at most one more than what is skipped; then the octets left to skip.
+  private var chunk: UInt32 = 0
+  private var candidates = Candidates<Verb>.all
   /// Octets of this line so far, at most the limit.
   private var position: UInt16 = 0
-  private var candidates = Candidates<Verb>.all
+  private var mode = Mode.command
+  private var part = Part.verb
   /// The first word, once it has ended.
   private var verb = Verb.other
   /// The last octet was CR.
   private var endsWithCR = false
-  private var isMalformed = false
-  private var isTooLong = false
-  /// BDAT: the size, at most one more than what is skipped; then the octets left to skip.
-  private var chunk: UInt32 = 0
+  private var condition = Condition.good
 
   init() {}
 
@@ -104,7 +108,7 @@ struct CommandScanner: Equatable, Sendable {
       chunk -= UInt32(truncatingIfNeeded: count)
       return count
     }
-    guard isTooLong else { return 0 }
+    guard condition == .tooLong else { return 0 }
     var count = 0
     while count < octets.count && octets[count] != .lineFeed { count += 1 }
     return count
@@ -130,7 +134,7 @@ struct CommandScanner: Equatable, Sendable {
       self = CommandScanner()
       return .line(line, chunk: size)
     }
-    if isTooLong { return .more }
+    if condition == .tooLong { return .more }
     if endsWithCR || octet == 0 { spoil() }
     endsWithCR = octet == .carriageReturn
     if mode == .command && !endsWithCR { parse(octet, limits) }
@@ -138,7 +142,7 @@ struct CommandScanner: Equatable, Sendable {
     if position < (mode == .response ? limits.responseLine : limits.commandLine) { return .more }
     // One octet more would have had to be this one: the LF.
     spoil()
-    isTooLong = true
+    condition = .tooLong
     endsWithCR = false
     return .tooLong
   }
@@ -151,8 +155,8 @@ struct CommandScanner: Equatable, Sendable {
     } else if part == .verb {
       line.verb = word(length: Int(position) - (endsWithCR ? 1 : 0))
     }
-    let isBare = !endsWithCR && limits.rejectsBareLineFeed && !isTooLong
-    if isMalformed || isBare { line.flaw = .malformed }
+    let isRefusedBare = !endsWithCR && limits.rejectsBareLineFeed
+    if condition != .good || isRefusedBare { line.flaw = .malformed }
     guard line.verb == .bdat && line.flaw == .none else { return line }
     switch part {
     case .size, .sizeEnded, .last:
@@ -216,7 +220,7 @@ struct CommandScanner: Equatable, Sendable {
 
   /// The line is malformed. Nothing matters then but whether a chunk follows it.
   private mutating func spoil() {
-    isMalformed = true
+    condition = .malformed
     if part == .verb {
       candidates.keep(only: Int(Verb.bdat.rawValue))
     } else if verb != .bdat {

@@ -99,6 +99,7 @@ public struct Policy: Equatable, Sendable {
 
 /// The part of a policy that a session carries: its choices and octet limits, brought into range.
 struct Limits: Equatable, Sendable {
+  let chunk: UInt32
   let commandLine: UInt16
   let responseLine: UInt16
   let replyLine: UInt16
@@ -106,13 +107,14 @@ struct Limits: Equatable, Sendable {
   let commands: UInt16
   let outstanding: UInt8
   let junk: UInt8
-  let chunk: UInt32
 
-  let requiresTLS: Bool
-  let isLMTP: Bool
-  let restarts: Bool
-  let rejectsBareLineFeed: Bool
-  let allowsAuthentication: Bool
+  private let choices: UInt8
+
+  var requiresTLS: Bool { choices & 1 != 0 }
+  var isLMTP: Bool { choices & 2 != 0 }
+  var restarts: Bool { choices & 4 != 0 }
+  var rejectsBareLineFeed: Bool { choices & 8 != 0 }
+  var allowsAuthentication: Bool { choices & 16 != 0 }
 
   init(_ policy: Policy) {
     commandLine = UInt16(clamping: max(1, policy.commandLineLimit))
@@ -124,11 +126,13 @@ struct Limits: Equatable, Sendable {
     junk = UInt8(clamping: max(1, policy.junkLimit))
     // One below the largest, so that `chunk + 1` can stand for "too large".
     chunk = min(UInt32(clamping: max(1, policy.chunkLimit)), UInt32.max - 1)
-    requiresTLS = policy.security == .required
-    isLMTP = policy.mailProtocol == .lmtp
-    restarts = policy.serverReset == .restart
-    rejectsBareLineFeed = policy.bareLineFeed == .reject
-    allowsAuthentication = policy.allowsCleartextAuthentication && policy.security == .opportunistic
+    var choices: UInt8 = 0
+    if policy.security == .required { choices |= 1 }
+    if policy.mailProtocol == .lmtp { choices |= 2 }
+    if policy.serverReset == .restart { choices |= 4 }
+    if policy.bareLineFeed == .reject { choices |= 8 }
+    if policy.allowsCleartextAuthentication && policy.security == .opportunistic { choices |= 16 }
+    self.choices = choices
   }
 }
 

@@ -22,12 +22,23 @@
 /// while session.interest == .again { carryOut(session.next()) }
 /// ```
 public struct Session: Equatable, Sendable {
+  // 64 octets, thanks to their order: what is not one octet stands where it needs no padding.
   let limits: Limits
+  /// Replies owed by the server, its greeting and the answer to our RSET included. Counted, so that replies are in order
+  /// by construction.
+  var outstanding: UInt8 = 1
+  /// Whose reply is owed, where that matters. Then nothing else is outstanding, and the client is not read.
+  var owed = Owed.any
+  /// Lines answered as junk.
+  var junk: UInt8 = 0
+  var client = CommandScanner()
   /// Where the session is.
   public internal(set) var phase = Phase.greeting
-
-  var client = CommandScanner()
   var server = ReplyScanner()
+  /// Why the session is decided or closed.
+  var reason = Reason.misuse
+  /// Commands before TLS.
+  var commands: UInt16 = 0
 
   /// What the last event led to and was not fetched yet, with the parameters of its effects.
   var agenda = Agenda()
@@ -36,17 +47,8 @@ public struct Session: Equatable, Sendable {
   var fourth = Fourth.kept
   var earlierFourth = Fourth.kept
 
-  /// Replies owed by the server, its greeting and the answer to our RSET included. Counted, so that replies are in order
-  /// by construction.
-  var outstanding: UInt8 = 1
-  /// Whose reply is owed, where that matters. Then nothing else is outstanding, and the client is not read.
-  var owed = Owed.any
   /// A complete line, held, that waits until nothing is outstanding.
   var waiting: ClientLine?
-  /// Lines answered as junk, and commands before TLS.
-  var junk: UInt8 = 0
-  var commands: UInt16 = 0
-
   /// What STARTTLS would get.
   var offer = Offer.possible
   /// EHLO was accepted (inside TLS also HELO), in this phase.
@@ -57,8 +59,6 @@ public struct Session: Equatable, Sendable {
   var isDecided = false
   /// Lines of a reply were passed on whose last line has not come: no text of ours may come between.
   var isMidReply = false
-  /// Why the session is decided or closed.
-  var reason = Reason.misuse
 
   /// A new session, which waits for the server's greeting.
   public init(_ policy: Policy) {

@@ -2,7 +2,8 @@
 //
 // It is made without a socket, because making it can fail and `220` to STARTTLS must not be sent before that; the
 // socket is attached afterwards. From then on the stream owns it. It moves octets with MSG_DONTWAIT, see
-// TLSTransport.swift, and so neither knows nor changes O_NONBLOCK.
+// TLSTransport.swift, and so neither knows nor changes O_NONBLOCK. Instead of a socket it takes two descriptors of any
+// kind, for programs that cannot choose what their standard input and output are.
 //
 // TLS 1.2 and 1.3 as the priorities allow. ALPN `smtp`: a client that offers only other protocols is refused with an
 // alert; one that offers none is fine. Renegotiation ends the session. A fatal error is final: the matching alert is
@@ -15,8 +16,15 @@ public import Transport
 
 /// A server-side TLS connection.
 public final class GnuTLSStream: TLSStream {
-  /// The socket's number, to be polled for `direction`; -1 before `attach`.
+  /// The number to be polled for reading; that of the socket, which is also polled for writing. -1 before `attach`.
   public private(set) var descriptor: CInt = -1
+
+  /// The number to be polled for writing: `descriptor` unless two were attached. -1 before `attach`.
+  public private(set) var outputDescriptor: CInt = -1
+
+  /// Whether `endSending` says close_notify. Without it only the socket's sending half ends, and a client that is
+  /// strict calls what it got truncated.
+  public var sendsCloseNotify = true
 
   public private(set) var facts = TLSFacts(version: "", cipher: "")
 
@@ -29,6 +37,8 @@ public final class GnuTLSStream: TLSStream {
   let session: gnutls_session_t
   private let credentials: TLSCredentials
   private var socket: Descriptor?
+  /// In place of `socket`, when two descriptors were attached.
+  var separate: SeparateDescriptors?
   private var holdsRecord = false
   private var warnings = 0
 
@@ -52,7 +62,18 @@ public final class GnuTLSStream: TLSStream {
   public func attach(_ socket: consuming Descriptor) {
     guard descriptor < 0 else { return }
     descriptor = socket.number
+    outputDescriptor = socket.number
     self.socket = consume socket
+    connectTransport()
+  }
+
+  /// Takes two descriptors of any kind over, in place of a socket: one that is read and one that is written. Both may be
+  /// open on the same socket. Once, like `attach(_:)`.
+  public func attach(reading input: consuming OctetStream, writing output: consuming OctetStream) {
+    guard descriptor < 0 else { return }
+    descriptor = input.descriptor.number
+    outputDescriptor = output.descriptor.number
+    separate = SeparateDescriptors(input, output)
     connectTransport()
   }
 
@@ -71,6 +92,7 @@ public final class GnuTLSStream: TLSStream {
       switch code {
       case GNUTLS_E_SUCCESS:
         facts = negotiated()
+        acknowledge()
         return .established
       case GNUTLS_E_AGAIN:
         return .wouldBlock
@@ -83,6 +105,12 @@ public final class GnuTLSStream: TLSStream {
       }
     }
     return .failed(failure ?? "")
+  }
+
+  /// Acknowledges the client's Finished now. Nothing of ours carries the acknowledgement, since no tickets are sent, and a
+  /// client that waits for it before its next small segment (RFC 896) would lose 40 ms. Means nothing but on TCP.
+  private func acknowledge() {
+    try? Kernel.setOption(descriptor, CInt(IPPROTO_TCP), TCP_QUICKACK, 1)
   }
 
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
@@ -139,12 +167,22 @@ public final class GnuTLSStream: TLSStream {
   public func endSending() {
     guard descriptor >= 0 else { return }
     // One attempt: a client that does not even take an alert has no use for it.
-    if failure == nil, !facts.version.isEmpty { _ = gnutls_bye(session, GNUTLS_SHUT_WR) }
-    try? Kernel.shutdown(descriptor, CInt(SHUT_WR))
+    if failure == nil, !facts.version.isEmpty, sendsCloseNotify { _ = gnutls_bye(session, GNUTLS_SHUT_WR) }
+    endOutput()
+  }
+
+  /// Ends the sending half of whatever is attached.
+  private func endOutput() {
+    if separate != nil {
+      separate?.endOutput()
+    } else {
+      try? Kernel.shutdown(descriptor, CInt(SHUT_WR))
+    }
   }
 
   public func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
-    Transfer(reading: buffer.count) { () throws(SystemError) in
+    if let answer = separate?.read(into: buffer) { return answer }
+    return Transfer(reading: buffer.count) { () throws(SystemError) in
       try Kernel.recv(descriptor, buffer, CInt(MSG_DONTWAIT))
     }
   }
@@ -164,7 +202,8 @@ extension GnuTLSStream {
       try check(gnutls_priority_set(session, credentials.priorities))
       try check(
         gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.certificates)))
-      gnutls_certificate_server_set_request(session, GNUTLS_CERT_IGNORE)
+      ask(session, forCertificate: credentials.clients)
+      if credentials.isNamed { chooseByName(session, credentials) }
       gnutls_handshake_set_max_packet_length(session, handshakeMessageLimit)
       try check(offerSMTP(session))
       if credentials.tickets { try check(credentials.enableTickets(session)) }
@@ -199,19 +238,10 @@ extension GnuTLSStream {
     let hasProtocol = gnutls_alpn_get_selected_protocol(session, &agreed) >= 0
     let octets = UnsafeBufferPointer(start: agreed.data, count: Int(agreed.size))
     return TLSFacts(
-      version: version, cipher: cipher, serverName: serverName(),
+      version: version, cipher: cipher, serverName: requestedName(session),
       applicationProtocol: hasProtocol ? String(decoding: octets, as: UTF8.self) : nil)
   }
 
-  /// The name that the client asked for, in lower case, or nil when it is missing or not a DNS name.
-  private func serverName() -> String? {
-    var octets = [UInt8](repeating: 0, count: 256)
-    var length = octets.count
-    var kind: UInt32 = 0
-    guard gnutls_server_name_get(session, &octets, &length, &kind, 0) >= 0, length <= octets.count else { return nil }
-    let name = String(decoding: octets.prefix(length), as: UTF8.self)
-    return isDNSName(name) ? name.lowercased() : nil
-  }
 }
 
 // MARK: - Failure
@@ -249,10 +279,10 @@ extension GnuTLSStream {
 
   /// Shuts the sending half down and discards at most 64 KiB that have arrived. Does not wait.
   private func halfClose() {
-    try? Kernel.shutdown(descriptor, CInt(SHUT_WR))
+    endOutput()
     withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { scratch in
       for _ in 0..<16 {
-        guard let moved = try? Kernel.recv(descriptor, scratch, CInt(MSG_DONTWAIT)), moved > 0 else { return }
+        guard case .moved = discardInput(into: scratch) else { return }
       }
     }
   }

@@ -75,7 +75,8 @@ final class DialogueTests: XCTestCase {
 
   func testSmallCommandsAtAnyTime() {
     assertScript(
-      "NOOP\r\nNOOP anything at all\r\nVRFY x\r\nVRFY\r\nHELP\r\nHELP me\r\nRSET\r\nRSET x\r\nQUIT now\r\nquit \t \r\nNOOP\r\n",
+      "NOOP\r\nNOOP anything at all\r\nVRFY x\r\nVRFY\r\nHELP\r\nHELP me\r\n"
+        + "RSET\r\nRSET x\r\nQUIT now\r\nquit \t \r\nNOOP\r\n",
       [
         "250 2.0.0 OK", "250 2.0.0 OK", "252 2.5.0 Cannot verify, but mail to any valid address is accepted",
         "501 5.5.4 This command needs an argument", "214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT",
@@ -181,7 +182,8 @@ final class DialogueTests: XCTestCase {
 
   func testStorageFailures() {
     assertScript(
-      Self.toData + "NOOP\r\n", Array(Self.ready.dropLast()) + ["452 4.3.1 No room for the message, try again later", "250 2.0.0 OK"]
+      Self.toData + "NOOP\r\n",
+      Array(Self.ready.dropLast()) + ["452 4.3.1 No room for the message, try again later", "250 2.0.0 OK"]
     ) { $0.opening = .full }
     assertScript(
       Self.toData + "NOOP\r\n",

@@ -1,7 +1,7 @@
 // Delivery: one message on its way to a Maildir.
 //
-// Order: the file in `tmp` is written, its octets are on disk (fsync), it gets its name in `new` (rename), that name is on
-// disk (fsync of the folder); only then is the message the server's responsibility. A crash at any moment leaves a
+// Order: the file in `tmp` is written, its octets are on disk (fsync), it gets its name in `new` (rename), that name is
+// on disk (fsync of the folder); only then is the message the server's responsibility. A crash at any moment leaves a
 // whole message in `new` or none.
 //
 // Failure: each step's SystemError; the file is then removed wherever it is. Whoever holds a delivery ends it with

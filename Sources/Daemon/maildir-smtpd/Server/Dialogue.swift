@@ -1,7 +1,7 @@
 // Dialogue: the server's half of SMTP (RFC 5321) as a value.
 //
-// Octets of the client go in, one action at a time comes out; the value reads and writes nothing itself. Every line gets
-// exactly one reply, in order, until the closing one. What comes out does not depend on how the octets are cut.
+// Octets of the client go in, one action at a time comes out; the value reads and writes nothing itself. Every line
+// gets exactly one reply, in order, until the closing one. What comes out does not depend on how the octets are cut.
 //
 //     greeting -> commands <-> opening -> message -> committing -> commands ... closed
 //

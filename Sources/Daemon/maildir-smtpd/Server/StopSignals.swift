@@ -1,8 +1,8 @@
 // StopSignals: SIGTERM, SIGINT and SIGHUP as something to poll for.
 //
-// The signals are blocked and read from a descriptor, so none of them arrives in the middle of a file's way to disk: the
-// session ends between two steps, with nothing half done. SIGPIPE and SIGXFSZ are ignored; the write that caused them
-// says what is wrong. A signal that was ignored at the start (nohup) stays so.
+// The signals are blocked and read from a descriptor, so none of them arrives in the middle of a file's way to disk:
+// the session ends between two steps, with nothing half done. SIGPIPE and SIGXFSZ are ignored; the write that caused
+// them says what is wrong. A signal that was ignored at the start (nohup) stays so.
 
 internal import CKernel
 import Glibc

@@ -1,0 +1,153 @@
+// MaildirTests: delivery in this process, with a kernel that fails where it is told to.
+
+import Foundation
+import MaildirSMTPD
+import Transport
+import XCTest
+
+final class MaildirTests: XCTestCase {
+  /// Test cases live until the process ends, their folders must not.
+  private var folder: TemporaryFolder! = nil
+  private var path: String { folder.path + "/maildir" }
+
+  override func setUp() {
+    folder = TemporaryFolder()
+  }
+
+  override func tearDown() {
+    Kernel.fault = nil
+    folder = nil
+  }
+
+  private func deliver(_ text: String, to maildir: inout Maildir) throws -> String {
+    var delivery = try maildir.begin(expecting: nil)
+    do {
+      try delivery.write(Array(text.utf8))
+    } catch {
+      delivery.abandon()
+      throw error
+    }
+    return try delivery.commit()
+  }
+
+  func testNamesAreUniqueAndSayWhereAndWhen() throws {
+    var maildir = Maildir(path: path, host: "mx.example")
+    var names: Set<String> = []
+    for _ in 0..<50 { names.insert(try deliver("x", to: &maildir)) }
+    XCTAssertEqual(names.count, 50)
+    XCTAssertEqual(Set(folder.names(in: "maildir/new")), names)
+    let pattern = try Regex("^[0-9]+\\.M[0-9]+P\(getpid())Q[0-9]+R[0-9a-f]{16}\\.mx\\.example$")
+    for name in names { XCTAssertNotNil(name.wholeMatch(of: pattern), name) }
+  }
+
+  func testNamesOfHostsThatWouldNotDoAsNamesOfFiles() throws {
+    var maildir = Maildir(path: path, host: "a/b:c" + String(repeating: "x", count: 300))
+    let name = try deliver("x", to: &maildir)
+    XCTAssertTrue(name.contains(".a\\057b\\072cxxx"))
+    XCTAssertLessThan(name.utf8.count, 200)
+  }
+
+  func testFoldersAndFilesArePrivate() throws {
+    var maildir = Maildir(path: path, host: "h")
+    let name = try deliver("x", to: &maildir)
+    func mode(_ path: String) throws -> Int? {
+      try FileManager.default.attributesOfItem(atPath: folder.path + "/" + path)[.posixPermissions] as? Int
+    }
+    for made in ["maildir", "maildir/tmp", "maildir/new", "maildir/cur"] { XCTAssertEqual(try mode(made), 0o700) }
+    XCTAssertEqual(try mode("maildir/new/" + name), 0o600)
+  }
+
+  func testAnAbandonedMessageLeavesNothing() throws {
+    var maildir = Maildir(path: path, host: "h")
+    var delivery = try maildir.begin(expecting: 5)
+    try delivery.write(Array("x".utf8))
+    XCTAssertEqual(folder.names(in: "maildir/tmp"), [delivery.name])
+    delivery.abandon()
+    XCTAssertEqual(folder.names(in: "maildir/tmp") + folder.names(in: "maildir/new"), [])
+  }
+
+  func testMoreThanTheDiskHoldsIsRefusedAtOnce() throws {
+    var maildir = Maildir(path: path, host: "h")
+    do {
+      try maildir.begin(expecting: .max).abandon()
+      XCTFail("begun")
+    } catch {
+      XCTAssertEqual(error.code, ENOSPC)
+    }
+    XCTAssertEqual(folder.names(in: "maildir/tmp"), [])
+  }
+
+  /// Each call in turn fails with each errno: the error comes out, and no file is left, neither in `tmp` nor in `new`.
+  func testEveryCallFailsInTurn() throws {
+    for code in [ENOSPC, EDQUOT, EIO, EROFS, EACCES] {
+      var failed: [Kernel.Call] = []
+      for number in 1... {
+        var maildir = Maildir(path: path, host: "h")
+        try? FileManager.default.removeItem(atPath: path)
+        var count = 0
+        var hit: Kernel.Call?
+        Kernel.fault = { call in
+          count += 1
+          guard count == number else { return nil }
+          hit = call
+          return .error(code)
+        }
+        let outcome = Result { try deliver("text", to: &maildir) }
+        Kernel.fault = nil
+        guard let hit else { break }
+        failed.append(hit)
+        XCTAssertThrowsError(try outcome.get(), "\(hit) number \(number)") {
+          XCTAssertEqual($0 as? SystemError, SystemError(hit.rawValue, code))
+        }
+        XCTAssertEqual(folder.names(in: "maildir/tmp") + folder.names(in: "maildir/new"), [], "\(hit) number \(number)")
+      }
+      XCTAssertEqual(
+        failed,
+        [
+          .mkdir, .mkdir, .mkdir, .mkdir, .open, .fsync, .open, .fsync, .open, .open, .write, .fsync, .rename, .fsync,
+        ])
+    }
+  }
+
+  func testShortWritesAndInterruptions() throws {
+    var maildir = Maildir(path: path, host: "h")
+    var count = 0
+    Kernel.fault = { _ in
+      count += 1
+      return count % 2 == 0 ? .error(EINTR) : .short(1)
+    }
+    let name = try deliver("text that takes many calls", to: &maildir)
+    Kernel.fault = nil
+    XCTAssertEqual(folder.contents("maildir/new/" + name), Array("text that takes many calls".utf8))
+  }
+
+  func testStaleFilesAreRemovedAndOthersAreNot() throws {
+    for name in ["tmp", "new", "cur"] {
+      try FileManager.default.createDirectory(atPath: path + "/" + name, withIntermediateDirectories: true)
+    }
+    func make(_ name: String, hours: Int) {
+      XCTAssertTrue(FileManager.default.createFile(atPath: path + "/" + name, contents: Data()))
+      let moment = timespec(tv_sec: time(nil) - hours * 3600, tv_nsec: 0)
+      utimensat(AT_FDCWD, path + "/" + name, [moment, moment], 0)
+    }
+    make("tmp/old", hours: 37)
+    make("tmp/young", hours: 35)
+    make("new/old", hours: 99)
+    try FileManager.default.createDirectory(atPath: path + "/tmp/folder", withIntermediateDirectories: false)
+    var maildir = Maildir(path: path, host: "h")
+    _ = try deliver("x", to: &maildir)
+    XCTAssertEqual(Set(folder.names(in: "maildir/tmp")), ["young", "folder"])
+    XCTAssertTrue(folder.names(in: "maildir/new").contains("old"))
+  }
+
+  func testRelativeAndOddPaths() throws {
+    let start = FileManager.default.currentDirectoryPath
+    defer { XCTAssertTrue(FileManager.default.changeCurrentDirectoryPath(start)) }
+    XCTAssertTrue(FileManager.default.changeCurrentDirectoryPath(folder.path))
+    for path in ["plain", "./dotted", "slashed//", "plain/inside/"] {
+      var maildir = Maildir(path: path, host: "h")
+      let name = try deliver("x", to: &maildir)
+      XCTAssertEqual(folder.names(in: path + "/new"), [name])
+    }
+  }
+}

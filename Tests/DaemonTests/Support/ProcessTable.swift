@@ -1,0 +1,109 @@
+// ProcessTable: what /proc says about the processes of a test.
+
+import Foundation
+import Glibc
+
+/// Looks at processes from outside.
+enum ProcessTable {
+  /// Every process number.
+  static var all: [pid_t] {
+    ((try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []).compactMap { pid_t($0) }
+  }
+
+  /// The children of a process, those among them that have ended and are not reaped yet.
+  static func children(of parent: pid_t) -> [pid_t] {
+    all.filter { stat($0)?[1] == "\(parent)" }
+  }
+
+  /// All processes whose environment holds this entry, `NAME=value`.
+  static func processes(with entry: String) -> [pid_t] {
+    all.filter { environment(of: $0).contains(entry) }
+  }
+
+  /// The environment that a process was started with.
+  static func environment(of process: pid_t) -> [String] {
+    read("/proc/\(process)/environ").split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  static func commandLine(of process: pid_t) -> String {
+    read("/proc/\(process)/cmdline").split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+      .joined(separator: " ")
+  }
+
+  /// The open descriptors of a process and what they are open on.
+  static func descriptors(of process: pid_t) -> [Int: String] {
+    let folder = "/proc/\(process)/fd"
+    var found: [Int: String] = [:]
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] {
+      guard let number = Int(name), let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "\(folder)/\(name)")
+      else { continue }
+      found[number] = target
+    }
+    return found
+  }
+
+  /// The status flags (F_GETFL) of a descriptor of another process.
+  static func statusFlags(of descriptor: Int, in process: pid_t) -> CInt? {
+    let lines = text("/proc/\(process)/fdinfo/\(descriptor)").split(separator: "\n")
+    guard let line = lines.first(where: { $0.hasPrefix("flags:") }), let word = line.split(separator: "\t").last
+    else { return nil }
+    return CInt(word, radix: 8)
+  }
+
+  /// The inode of the accepted IPv4 socket whose peer is on this port of the loopback, as in `socket:[inode]`.
+  static func acceptedSocket(fromPort port: UInt16) -> String? {
+    let wanted = String(format: "0100007F:%04X", port)
+    for line in text("/proc/net/tcp").split(separator: "\n").dropFirst() {
+      let words = line.split(separator: " ")
+      if words.count > 9, words[2] == wanted { return "socket:[\(words[9])]" }
+    }
+    return nil
+  }
+
+  /// The processor time that a process has used, in seconds. It moves in steps of a hundredth.
+  static func processorTime(of process: pid_t) -> Double? {
+    guard let words = stat(process), words.count > 12, let user = Double(words[11]), let system = Double(words[12])
+    else { return nil }
+    return (user + system) / Double(sysconf(CInt(_SC_CLK_TCK)))
+  }
+
+  /// The memory of a process that is not in files, in octets.
+  static func residentMemory(of process: pid_t) -> Int? {
+    status("RssAnon", of: process).map { $0 * 1024 }
+  }
+
+  /// The process that traces another one; 0 for none.
+  static func tracer(of process: pid_t) -> pid_t? {
+    status("TracerPid", of: process).map { pid_t($0) }
+  }
+
+  /// A number of /proc/PID/status.
+  private static func status(_ name: String, of process: pid_t) -> Int? {
+    let lines = text("/proc/\(process)/status").split(separator: "\n")
+    guard let line = lines.first(where: { $0.hasPrefix(name + ":") }) else { return nil }
+    return line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Int($0) }
+  }
+
+  /// The words of /proc/PID/stat behind the name: state, parent, ...
+  private static func stat(_ process: pid_t) -> [Substring]? {
+    let line = text("/proc/\(process)/stat")
+    guard let end = line.lastIndex(of: ")") else { return nil }
+    return line[line.index(after: end)...].split(separator: " ")
+  }
+
+  private static func text(_ path: String) -> String { String(decoding: read(path), as: UTF8.self) }
+
+  /// Files in /proc have no size: read to the end.
+  private static func read(_ path: String) -> [UInt8] {
+    let number = open(path, O_RDONLY | O_CLOEXEC)
+    guard number >= 0 else { return [] }
+    defer { close(number) }
+    var octets: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    while true {
+      let count = Glibc.read(number, &buffer, buffer.count)
+      guard count > 0 else { return octets }
+      octets += buffer[..<count]
+    }
+  }
+}

@@ -1,0 +1,92 @@
+// EdgeChecks: the promises as far as one edge can show them. Each returns what is broken, or nil.
+
+@testable import SMTPState
+
+enum EdgeChecks {
+  /// Everything that must hold on an edge.
+  static func broken(_ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session) -> String? {
+    oneDecision(from, command, to) ?? nothingCrosses(from, command) ?? promiseKept(from, command, to)
+      ?? inOrder(from, command, to) ?? neverStuck(to) ?? finalStays(from, command, to) ?? small(to)
+  }
+
+  /// P1. One decision, and none without its end: by induction over the edges.
+  private static func oneDecision(_ from: Session, _ command: Command, _ to: Session) -> String? {
+    switch command {
+    case .handoff, .abort:
+      if from.isDecided { return "P1: a second decision" }
+      if !to.isDecided { return "P1: a decision that is not remembered" }
+    case .relay, .close:
+      if !to.isDecided { return "P1: an end without a decision" }
+    default:
+      if from.isDecided != to.isDecided { return "P1: a decision that nobody was told" }
+    }
+    return nil
+  }
+
+  /// P2. A handoff with nothing outstanding, nothing waiting, and both scanners at a line's start.
+  private static func nothingCrosses(_ from: Session, _ command: Command) -> String? {
+    guard case .handoff = command else { return nil }
+    guard from.outstanding == 0, from.waiting == nil, from.client == CommandScanner() else {
+      return "P2: a handoff with something left over"
+    }
+    return nil
+  }
+
+  /// P3. Behind the 220 nothing is said until TLS stands.
+  private static func promiseKept(_ from: Session, _ command: Command, _ to: Session) -> String? {
+    guard from.phase == .promised || from.phase == .handshaking else { return nil }
+    switch command {
+    case .reply(.readyForTLS): return from.phase == .promised ? nil : "P3: a second 220"
+    case .reply, .pass, .passEarlier, .forward, .resetServer, .relay: return "P3: \(command) behind the 220"
+    default: return nil
+    }
+  }
+
+  /// P5, its half that one edge shows: nothing of ours while a reply is owed or half passed on; a line of the client waits
+  /// only for something; the hold of a waiting line is not touched.
+  private static func inOrder(_ from: Session, _ command: Command, _ to: Session) -> String? {
+    switch command {
+    case .reply(let reply):
+      if from.isMidReply && reply != .starttlsKeyword { return "P5: \(reply) within a reply" }
+      let isLast = to.phase == .closed
+      if !isLast && to.outstanding != 0 { return "P5: \(reply) overtakes a reply" }
+    case .forward(let verb):
+      if to.waiting != nil { return "P5: \(verb) overtakes a waiting line" }
+    default: break
+    }
+    if to.waiting != nil && to.outstanding == 0 && to.interest != .again { return "P5: a line waits for nothing" }
+    return nil
+  }
+
+  /// P7. Something other than a timer can move every state that is not final, and a timer runs.
+  private static func neverStuck(_ state: Session) -> String? {
+    if state.isFinal || state.interest == .again { return nil }
+    if state.deadline == .none { return "P7: no timer in \(state.phase)" }
+    switch state.interest {
+    case .again: return nil
+    case .both: return nil
+    case .server:
+      if state.outstanding > 0 || state.waiting != nil || state.isUnasked { return nil }
+      return "P7: no interest in the client in \(state.phase)"
+    case .drain: return state.phase == .promised ? nil : "P7: drain in \(state.phase)"
+    case .none:
+      switch state.phase {
+      case .lookingAtServer, .lookingAtClient, .handshaking, .restarting: return nil
+      default: return "P7: no interest in \(state.phase)"
+      }
+    }
+  }
+
+  /// A final state stays, and says nothing more.
+  private static func finalStays(_ from: Session, _ command: Command, _ to: Session) -> String? {
+    guard from.isFinal else { return nil }
+    return command == .keep && from == to ? nil : "P9: \(command) in a final state"
+  }
+
+  /// P8. The counters stay within the policy's bounds.
+  private static func small(_ state: Session) -> String? {
+    if state.outstanding > max(state.limits.outstanding, 1) { return "P8: outstanding over its limit" }
+    if state.junk > state.limits.junk || state.commands > state.limits.commands { return "P8: a counter over its limit" }
+    return nil
+  }
+}

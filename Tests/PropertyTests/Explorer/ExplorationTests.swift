@@ -1,0 +1,65 @@
+// The promises, explored: every state that the shipped session can reach under a small policy, and every edge.
+
+import Foundation
+import XCTest
+
+@testable import SMTPState
+
+final class ExplorationTests: XCTestCase {
+  /// `make explore`: all policies and larger limits, which take minutes.
+  static let isLarge = ProcessInfo.processInfo.environment["SMTPSTATE_EXPLORE"] == "large"
+
+  /// The policies that are explored to closure, by name. Limits are small, so that their product is; each part is explored
+  /// at its real limits in ScannerExplorationTests.
+  static func policies(isLarge: Bool) -> [(name: String, policy: Policy)] {
+    var small = Policy()
+    small.commandLineLimit = 10
+    small.responseLineLimit = 3
+    small.replyLineLimit = 6
+    small.replyLinesLimit = 2
+    small.outstandingLimit = isLarge ? 2 : 1
+    small.junkLimit = 1
+    small.commandLimit = isLarge ? 3 : 2
+    small.chunkLimit = 2
+    var policies: [(String, Policy)] = []
+    func add(_ name: String, _ change: (inout Policy) -> Void) {
+      var policy = small
+      change(&policy)
+      policies.append((name, policy))
+    }
+    add("opportunistic, restart") { _ in }
+    add("opportunistic, RSET") { $0.serverReset = .rset }
+    add("required, restart") { $0.security = .required }
+    add("required, RSET") { $0.security = .required; $0.serverReset = .rset }
+    add("LMTP, restart") { $0.mailProtocol = .lmtp }
+    add("cleartext AUTH, RSET") { $0.allowsCleartextAuthentication = true; $0.serverReset = .rset }
+    add("bare LF rejected, restart") { $0.bareLineFeed = .reject }
+    return policies
+  }
+
+  func testEveryPolicyToClosure() {
+    let policies = ExplorationTests.policies(isLarge: ExplorationTests.isLarge)
+    for (name, policy) in ExplorationTests.isLarge ? policies : [policies[1], policies[2]] {
+      let begin = Date()
+      var failures: [String: Int] = [:]
+      var first: [String: (Session, SessionEvent, Command)] = [:]
+      let graph = Explorer(policy) { from, event, command, to in
+        guard let broken = EdgeChecks.broken(from, event, command, to) else { return }
+        failures[broken, default: 0] += 1
+        if first[broken] == nil { first[broken] = (from, event, command) }
+      }
+      for (broken, count) in failures {
+        let (state, event, command) = first[broken]!
+        let path = graph.states.firstIndex(of: state).map { graph.path(to: $0) } ?? []
+        XCTFail(
+          "\(name): \(broken), \(count) times; first: \(path.map(\.event)), then \(event) gave \(command) in \(state)")
+      }
+      let stuck = graph.statesWithoutWay { $0.isFinal }
+      if let state = stuck.first {
+        XCTFail("\(name): P7: \(stuck.count) states cannot end; first: \(graph.path(to: state).map(\.event))")
+      }
+      let seconds = Date().timeIntervalSince(begin)
+      print("explored \(name): \(graph.states.count) states, \(graph.edges) edges, \(String(format: "%.1f", seconds)) s")
+    }
+  }
+}

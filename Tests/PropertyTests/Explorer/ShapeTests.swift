@@ -1,0 +1,12 @@
+// What a session is made of.
+
+import XCTest
+
+@testable import SMTPState
+
+final class ShapeTests: XCTestCase {
+  /// A session is a small value: it owns no buffer and keeps no octets.
+  func testSizeOfASession() {
+    XCTAssertLessThanOrEqual(MemoryLayout<Session>.size, 64)
+  }
+}

@@ -136,6 +136,8 @@ struct CommandScanner: Equatable, Sendable {
     }
     if condition == .tooLong { return .more }
     if endsWithCR || octet == 0 { spoil() }
+    // The CR before this octet was one of the word's, after all.
+    if endsWithCR && part == .verb { candidates = .none }
     endsWithCR = octet == .carriageReturn
     if mode == .command && !endsWithCR { parse(octet, limits) }
     position += 1

@@ -108,13 +108,23 @@ struct Limits: Equatable, Sendable {
   let outstanding: UInt8
   let junk: UInt8
 
+  /// A bit a choice.
   private let choices: UInt8
 
-  var requiresTLS: Bool { choices & 1 != 0 }
-  var isLMTP: Bool { choices & 2 != 0 }
-  var restarts: Bool { choices & 4 != 0 }
-  var rejectsBareLineFeed: Bool { choices & 8 != 0 }
-  var allowsAuthentication: Bool { choices & 16 != 0 }
+  var requiresTLS: Bool { has(.requiresTLS) }
+  var isLMTP: Bool { has(.isLMTP) }
+  var restarts: Bool { has(.restarts) }
+  var rejectsBareLineFeed: Bool { has(.rejectsBareLineFeed) }
+  var allowsAuthentication: Bool { has(.allowsAuthentication) }
+
+  private enum Choice: UInt8 {
+    case requiresTLS, isLMTP, restarts, rejectsBareLineFeed, allowsAuthentication
+
+    /// Its bit, if it was made.
+    func bit(_ isMade: Bool) -> UInt8 { isMade ? 1 << rawValue : 0 }
+  }
+
+  private func has(_ choice: Choice) -> Bool { choices & choice.bit(true) != 0 }
 
   init(_ policy: Policy) {
     commandLine = UInt16(clamping: max(1, policy.commandLineLimit))
@@ -126,13 +136,12 @@ struct Limits: Equatable, Sendable {
     junk = UInt8(clamping: max(1, policy.junkLimit))
     // One below the largest, so that `chunk + 1` can stand for "too large".
     chunk = min(UInt32(clamping: max(1, policy.chunkLimit)), UInt32.max - 1)
-    var choices: UInt8 = 0
-    if policy.security == .required { choices |= 1 }
-    if policy.mailProtocol == .lmtp { choices |= 2 }
-    if policy.serverReset == .restart { choices |= 4 }
-    if policy.bareLineFeed == .reject { choices |= 8 }
-    if policy.allowsCleartextAuthentication && policy.security == .opportunistic { choices |= 16 }
-    self.choices = choices
+    let isRequired = policy.security == .required
+    choices =
+      Choice.requiresTLS.bit(isRequired) | Choice.isLMTP.bit(policy.mailProtocol == .lmtp)
+      | Choice.restarts.bit(policy.serverReset == .restart)
+      | Choice.rejectsBareLineFeed.bit(policy.bareLineFeed == .reject)
+      | Choice.allowsAuthentication.bit(policy.allowsCleartextAuthentication && !isRequired)
   }
 }
 

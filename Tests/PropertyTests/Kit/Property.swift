@@ -1,15 +1,9 @@
 // Property: runs a statement over many cases and reports the first that fails, as small as it can be made.
 //
-// The environment steers it:
-//   SMTPSTATE_CHOICES=3,0,1   one case again, from the list that a failure printed
-//   SMTPSTATE_SEED=7          other random cases
-//   SMTPSTATE_CASES=1000000   more or fewer of them
-//
 // Labels say what a case reached. A property names those that must be reached and in what share of the cases at least:
 // a generator that no longer gets anywhere fails, although no case does.
-
-import Foundation
-import XCTest
+//
+// Knows no test framework, so that a fuzzer can use it: Holds.swift has the way from XCTest to here.
 
 /// A statement that is not true of a case.
 struct Falsified: Error {
@@ -63,6 +57,20 @@ enum Property {
     return outcome
   }
 
+  /// Tries all cases, one after the other.
+  static func outcomeOfEveryCase(
+    test: String, replaying list: [Int]? = nil, _ statement: (Trial) throws -> Void
+  ) -> Outcome {
+    if let list { return outcome(test: test, cases: 1, seed: 0, replaying: list, statement) }
+    var outcome = Outcome()
+    outcome.cases = Odometer.forEach { choices in
+      let trial = Trial(choices)
+      guard outcome.failure == nil, objection(to: trial, statement) != nil else { return }
+      (outcome.failure, outcome.choices) = report(choices.made, origin: "one of all cases", test: test, statement)
+    }
+    return outcome
+  }
+
   /// The statement's objection to a case, nil if it has none.
   private static func objection(to trial: Trial, _ statement: (Trial) throws -> Void) -> String? {
     do {
@@ -94,33 +102,5 @@ enum Property {
         SMTPSTATE_CHOICES=\(list) swift test -c release -Xswiftc -enable-testing --filter \(test)
       """, smallest
     )
-  }
-}
-
-extension XCTestCase {
-  /// Fails unless the statement holds for every case, and every label is reached in its share of them.
-  func holds(
-    cases: Int, labels: [String: Double] = [:], file: StaticString = #filePath, line: UInt = #line,
-    _ statement: (Trial) throws -> Void
-  ) {
-    let environment = ProcessInfo.processInfo.environment
-    let list = environment["SMTPSTATE_CHOICES"].map { $0.split(separator: ",").compactMap { Int($0) } }
-    let outcome = Property.outcome(
-      test: "PropertyTests." + name.replacingOccurrences(of: ".", with: "/"),
-      cases: environment["SMTPSTATE_CASES"].flatMap(Int.init) ?? cases,
-      seed: environment["SMTPSTATE_SEED"].flatMap(UInt64.init) ?? 1,
-      replaying: list, statement)
-    if let failure = outcome.failure {
-      XCTFail(failure, file: file, line: line)
-    } else if list == nil {
-      for (label, least) in labels.sorted(by: { $0.key < $1.key }) where outcome.share(of: label) < least {
-        XCTFail(
-          "'\(label)' was reached in \(outcome.counts[label, default: 0]) of \(outcome.cases) cases, wanted a share of \(least)",
-          file: file, line: line)
-      }
-    }
-    if environment["SMTPSTATE_LABELS"] != nil {
-      for (label, count) in outcome.counts.sorted(by: { $0.key < $1.key }) { print("\(name) \(label): \(count)") }
-    }
   }
 }

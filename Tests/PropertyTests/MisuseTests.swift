@@ -1,0 +1,119 @@
+// What a caller does wrong is answered by closing, never by a trap; what comes too late changes nothing.
+
+import SMTPState
+import XCTest
+
+final class MisuseTests: XCTestCase {
+  /// In the middle of a chain of commands: MAIL was judged, `abort` is out, `forward` and `relay` are not.
+  private func inAChain() -> Session {
+    var session = Session(Policy())
+    give("220 be\r\n", from: .server, to: &session)
+    let step = give("MAIL FROM:<>\r\n", from: .client, to: &session)
+    XCTAssertEqual(step.command, .abort(.mail))
+    XCTAssertEqual(session.interest, .again)
+    return session
+  }
+
+  /// The same before a decision: the second line of an EHLO reply is kept, so the first goes out, and then it is stashed.
+  private func inAnUndecidedChain() -> Session {
+    var session = Session(Policy())
+    give("220 be\r\n", from: .server, to: &session)
+    give("EHLO c\r\n", from: .client, to: &session)
+    give("250-be\r\n", from: .server, to: &session)
+    let step = give("250-SIZE\r\n", from: .server, to: &session)
+    XCTAssertEqual(step.command, .passEarlier(.hyphen))
+    XCTAssertEqual(session.interest, .again)
+    return session
+  }
+
+  @discardableResult
+  private func give(_ text: String, from side: Side, to session: inout Session) -> Step {
+    let octets = Array(text.utf8)
+    return session.receive(octets.span, from: side)
+  }
+
+  func testAnEventInAChainClosesWithMisuse() {
+    let events: [(String, (inout Session) -> Command)] = [
+      ("ended client", { $0.ended(.client) }), ("ended server", { $0.ended(.server) }),
+      ("looked", { $0.looked(nil, ended: false) }), ("secured", { $0.secured(.established) }),
+      ("restarted", { $0.restarted(.ready) }),
+    ]
+    for (name, event) in events {
+      var decided = inAChain()
+      XCTAssertEqual(event(&decided), .close(.misuse), name)
+      XCTAssertTrue(decided.isFinal, name)
+
+      var undecided = inAnUndecidedChain()
+      XCTAssertEqual(event(&undecided), .abort(.misuse), name)
+      XCTAssertEqual(undecided.interest, .again, name)
+      XCTAssertEqual(undecided.next(), .close(.misuse), name)
+      XCTAssertTrue(undecided.isFinal, name)
+    }
+  }
+
+  func testWhatIsTooLateInAChainChangesNothing() {
+    for session in [inAChain(), inAnUndecidedChain()] {
+      let events: [(String, (inout Session) -> Command)] = [
+        ("drained", { $0.drained() }), ("expired reply", { $0.expired(.reply) }),
+        ("expired command", { $0.expired(.command) }),
+        ("octets of the client", { self.give("NOOP\r\n", from: .client, to: &$0).command }),
+        ("octets of the server", { self.give("250 ok\r\n", from: .server, to: &$0).command }),
+      ]
+      for (name, event) in events {
+        var changed = session
+        XCTAssertEqual(event(&changed), .keep, name)
+        XCTAssertEqual(changed, session, name)
+      }
+    }
+  }
+
+  func testUnavailableInAChainIsRemembered() {
+    var session = inAnUndecidedChain()
+    XCTAssertEqual(session.unavailable(), .keep)
+    XCTAssertEqual(session.next(), .stash)
+    // STARTTLS is not listed any more.
+    XCTAssertEqual(give("250 DSN\r\n", from: .server, to: &session).command, .passEarlier(.hyphen))
+    XCTAssertEqual(session.next(), .pass(.space))
+    XCTAssertEqual(session.interest, .both)
+  }
+
+  func testOctetsOfAClientThatEndedCloseWithMisuse() {
+    var session = Session(Policy())
+    give("220 be\r\n", from: .server, to: &session)
+    give("NOOP\r\n", from: .client, to: &session)
+    XCTAssertEqual(session.ended(.client), .keep)
+    let step = give("NOOP\r\n", from: .client, to: &session)
+    XCTAssertEqual(step.consumed, 0)
+    XCTAssertEqual(step.command, .abort(.misuse))
+    XCTAssertEqual(session.next(), .close(.misuse))
+  }
+
+  func testOctetsOfASideThatIsNotWantedAreLeft() {
+    var session = Session(Policy())
+    XCTAssertEqual(give("EHLO c\r\n", from: .client, to: &session).consumed, 0)
+    XCTAssertEqual(session, Session(Policy()))
+    XCTAssertEqual(give("", from: .server, to: &session).consumed, 0)
+    XCTAssertEqual(session, Session(Policy()))
+  }
+
+  func testAnEndToldTwiceChangesNothing() {
+    var session = Session(Policy())
+    give("220 be\r\n", from: .server, to: &session)
+    give("NOOP\r\n", from: .client, to: &session)
+    XCTAssertEqual(session.ended(.client), .keep)
+    let once = session
+    XCTAssertEqual(session.ended(.client), .keep)
+    XCTAssertEqual(session, once)
+  }
+
+  func testBoundsOutOfRangeAreBroughtIntoIt() {
+    var policy = Policy()
+    for value in [Int.min, -1, 0, Int.max] {
+      for (_, path) in Transcript.limits { policy[keyPath: path] = value }
+      var caller = Caller(policy)
+      caller.happen(.arrives(.server("220 be\r\n")))
+      caller.happen(.arrives(.client("EHLO c\r\nNOOP\r\nBDAT 9\r\n")))
+      XCTAssertEqual(caller.violations, [])
+    }
+  }
+}

@@ -1,0 +1,98 @@
+// OracleSwitch: from an accepted STARTTLS to the first state inside TLS.
+
+import SMTPState
+
+extension Oracle {
+  mutating func beginSwitch() {
+    if restarts {
+      look(at: .client)
+    } else {
+      deed("reset server", toServer: Array("RSET\r\n".utf8))
+      owed = ["RSET!"]
+      phase = .resetting
+    }
+  }
+
+  mutating func look(at side: Side) {
+    phase = side == .server ? .lookingAtServer : .lookingAtClient
+    deed("look \(side)")
+    if !byHand.looks {
+      let stream = side == .server ? server : client
+      looked(stream.octets[stream.taken...].first, ended: stream.isEmpty && stream.hasEnded)
+    }
+  }
+
+  mutating func looked(_ first: UInt8?, ended: Bool) {
+    switch phase {
+    case .lookingAtServer:
+      if first != nil {
+        close("server unasked", saying: "421 4.3.0")
+      } else if ended {
+        close("server ended", saying: "421 4.3.0")
+      } else {
+        look(at: .client)
+      }
+    case .lookingAtClient:
+      if first == 0x16 || (first == nil && !ended) {
+        phase = .promised
+        answer("220 2.0.0")
+      } else if first == nil {
+        close("client ended")
+      } else {
+        close("injected plaintext", saying: "554 5.5.0")
+      }
+    case .relaying, .closed: break
+    case .greeting, .negotiating, .resetting, .promised, .handshaking, .restarting, .regreeting, .secured, .quitting,
+      .refusing:
+      close("misuse")
+    }
+  }
+
+  mutating func unavailable() {
+    switch phase {
+    case .greeting, .negotiating, .resetting: isTLSAvailable = false
+    case .lookingAtServer, .lookingAtClient:
+      isTLSAvailable = false
+      phase = .negotiating
+      answer("454 4.7.0")
+    case .promised, .handshaking, .restarting, .regreeting, .secured, .quitting, .refusing, .relaying, .closed: break
+    }
+  }
+
+  mutating func drained() {
+    guard phase == .promised else { return }
+    if restarts {
+      deed("end server")
+      server = Stream()
+    }
+    deed("handoff")
+    isDecided = true
+    isTLSAtWork = true
+    phase = .handshaking
+  }
+
+  mutating func secured(_ outcome: SecuredOutcome) {
+    guard !isFinal else { return }
+    guard phase == .handshaking else { return close("misuse") }
+    isTLSAtWork = false
+    client = Stream()
+    guard outcome == .established else { return close("tls failed") }
+    isInsideTLS = true
+    (waiting, isOneTooMany, chunkLine, isExchanging) = (nil, false, nil, false)
+    (owed, reply, passed, isUnasked, junk) = ([], [], 0, false, 0)
+    phase = restarts ? .restarting : .secured
+    if restarts { deed("restart") }
+  }
+
+  mutating func restarted(_ outcome: RestartOutcome) {
+    guard !isFinal else { return }
+    guard phase == .restarting else { return close("misuse") }
+    switch outcome {
+    case .ready: phase = .secured
+    case .failed: close("restart failed", saying: "421 4.3.2")
+    case .greeting:
+      owed = ["greeting"]
+      phase = .regreeting
+    }
+  }
+}

@@ -1,0 +1,313 @@
+// The promises, each over random dialogues, realistic and hostile. P8 and P10 to P13 have their tests elsewhere.
+
+import SMTPState
+import XCTest
+
+final class PromiseTests: XCTestCase {
+  /// P1: every finished session emitted exactly one of handoff and abort, exactly once.
+  func testP1OneDecision() {
+    holds(cases: 20_000, labels: ["handoff": 0.2, "abort": 0.2]) { trial in
+      func decisions(_ play: Play) -> [String] {
+        play.caller.deeds.map(\.words).filter { $0 == "handoff" || $0.hasPrefix("abort ") }
+      }
+      var play = try Play(trial) { play in
+        let made = decisions(play)
+        if made.count > 1 { throw Falsified("more than one decision: \(made)") }
+        if play.caller.session.isClearPhaseOver != (made.count == 1) {
+          throw Falsified("isClearPhaseOver is \(play.caller.session.isClearPhaseOver) after \(made)")
+        }
+      }
+      play.finish()
+      trial.show(play.transcript)
+      guard play.caller.session.isFinal else { throw Falsified("not finished: \(play.caller.session.phase)") }
+      let made = decisions(play)
+      if made.count != 1 { throw Falsified("finished with these decisions: \(made)") }
+      trial.label(made[0] == "handoff" ? "handoff" : "abort")
+      if made[0].hasPrefix("abort "), let last = play.caller.deeds.last(where: { $0.words.hasPrefix("close ") }) {
+        // Between the decision and the close only the reply to QUIT and the rest of a 421 have a place.
+        let isSame = last.words == "close" + made[0].dropFirst(5)
+        if !isSame, made[0] != "abort quit", made[0] != "abort server refused" {
+          throw Falsified("\(made[0]), but \(last.words)")
+        }
+      }
+    }
+  }
+
+  /// P2: what is consumed never passes an accepted STARTTLS line, nothing is outstanding at a handoff, and no octet sent
+  /// in clear is executed inside TLS.
+  func testP2NothingCrosses() {
+    holds(cases: 20_000, labels: ["handoff": 0.2]) { trial in
+      let play = try Play(trial)
+      var clear: [UInt8] = []
+      var server: [UInt8] = []
+      var lines = 0
+      for (index, deed) in play.caller.deeds.enumerated() {
+        guard deed.words == "handoff" else {
+          lines += deed.toServer.isEmpty || deed.words == "copied" ? 0 : 1
+          continue
+        }
+        trial.label("handoff")
+        // The octets that came before it, from the events that led to it.
+        for (event, after) in zip(play.events, play.deedsAfter) {
+          if case .arrives(let arrival) = event { (clear, server) = (clear + arrival.client, server + arrival.server) }
+          if after > index { break }
+        }
+        // `end server` makes the server's count begin anew; the deed before it has the last.
+        let taken = max(deed.serverTaken, play.caller.deeds[index - 1].serverTaken)
+        let line = Latin(clear.prefix(deed.clientTaken)).lines.last ?? Latin(scalars: [])
+        let words = line.split { $0 == " " || $0 == "\t" }.map(\.uppercased)
+        if words != ["STARTTLS"] { throw Falsified("a handoff behind '\(line.string)'") }
+        let replies = server.prefix(taken).split(separator: 0x0A).filter { $0.count < 4 || $0[$0.startIndex + 3] != 0x2D }
+        if replies.count != lines + 1 { throw Falsified("\(lines) lines forwarded, \(replies.count) replies at a handoff") }
+        try checkNothingClear(of: play, behind: index)
+        return
+      }
+    }
+  }
+
+  private func checkNothingClear(of play: Play, behind handoff: Int) throws {
+    // What the client sent inside TLS is the caller's stream of now.
+    let inside = Set(Latin(play.caller.client.octets).lines.map(\.string))
+    for deed in play.caller.deeds[(handoff + 1)...] where deed.words.hasPrefix("forward ") {
+      let line = Latin(deed.toServer).withoutEnd.string
+      if !inside.contains(line) { throw Falsified("'\(line)' was executed inside TLS and not sent there") }
+    }
+  }
+
+  /// P3: after 220 to STARTTLS the next octets to the client are TLS, or the connection closes.
+  func testP3The220IsAPromise() {
+    holds(cases: 20_000, labels: ["promised": 0.2, "kept": 0.2, "closed": 0.01]) { trial in
+      var play = try Play(trial)
+      play.finish()
+      trial.show(play.transcript)
+      guard let promise = play.caller.deeds.firstIndex(where: { $0.words == "reply 220 2.0.0" }) else { return }
+      trial.label("promised")
+      let handoff = play.caller.deeds.firstIndex { $0.words == "handoff" } ?? Int.max
+      var before = 0
+      for (event, after) in zip(play.events, play.deedsAfter) {
+        defer { before = after }
+        if event == .secured(.established), handoff < before {
+          trial.label("kept")
+          return
+        }
+        for deed in play.caller.deeds[before..<after].dropFirst(max(0, promise + 1 - before)) {
+          if !deed.toClient.isEmpty { throw Falsified("behind the 220: \(deed)") }
+          if deed.words.hasPrefix("close ") { trial.label("closed") }
+        }
+      }
+    }
+  }
+
+  /// P4: any cut of the input into spans gives the same commands with the same output.
+  func testP4SameOctetsSameVerdict() {
+    holds(cases: 15_000, labels: ["phase relaying": 0.05, "phase closed": 0.3]) { trial in
+      let play = try Play(trial)
+      let cuts: [Cuts] = [
+        .everyOctet, .random(SplitMix(state: UInt64(trial.choices.below(1 << 20))), upTo: 5),
+        .at(.client, trial.choices.below(60)), .at(.server, trial.choices.below(60)),
+      ]
+      for cut in cuts {
+        var caller = Caller(play.policy, byHand: play.caller.byHand, cuts: cut)
+        for (event, after) in zip(play.events, play.deedsAfter) {
+          let before = caller.deeds.count
+          caller.happen(event)
+          let wanted = before <= after ? Array(play.caller.deeds[before..<after]) : []
+          if Array(caller.deeds[before...]) != wanted {
+            throw Falsified("\(cut), after \(event.name):\n  whole \(wanted)\n  cut   \(Array(caller.deeds[before...]))")
+          }
+        }
+        if caller.session != play.caller.session { throw Falsified("\(cut): another state at the end") }
+        if let violation = caller.violations.first { throw Falsified("\(cut): \(violation)") }
+      }
+    }
+  }
+
+  /// P5: every command taken up gets exactly one reply, in order; nothing behind QUIT is taken up.
+  func testP5OneReplyEachInOrder() {
+    holds(cases: 10_000, labels: ["quit": 0.3]) { trial in
+      // A server that says the number of the line back; lines that it never sees are answered with a known code.
+      let kinds: [(String, own: String?)] = [
+        ("NOOP", nil), ("VRFY", nil), ("RSET", nil), ("HELO", nil), ("EHLO", nil), ("RCPT", "503"), ("FOO", "502"),
+        ("STARTTLS", "501"), ("AUTH", "538"), ("QUIT x", "501"), (" x", "500"), ("BDAT 0 LAST", "503"),
+      ]
+      var lines: [String] = []
+      var wanted: [String] = []
+      for number in 100..<100 + trial.choices.below(9) {
+        let (verb, own) = trial.choices.one(of: kinds)
+        // A parameter would spoil the chunk's size.
+        lines.append(verb.hasPrefix("BDAT") ? "\(verb)\r\n" : "\(verb) \(number)\r\n")
+        wanted.append(own ?? "\(number)")
+      }
+      if trial.choices.below(2) == 1 {
+        trial.label("quit")
+        lines += ["QUIT\r\n", "NOOP 999\r\n", "MAIL FROM:<999>\r\n"]
+        wanted.append("QUIT")
+      }
+      var caller = Caller(Policy())
+      caller.happen(.arrives(.server("220 be\r\n")))
+      var answered = 0
+      func answer() {
+        let forwarded = caller.deeds.filter { $0.words.hasPrefix("forward ") }
+        for deed in forwarded[answered...] {
+          let words = Latin(deed.toServer).withoutEnd.split { $0 == " " }
+          caller.happen(.arrives(.server("250 \(words.last?.string ?? "")\r\n")))
+        }
+        answered = forwarded.count
+      }
+      let stream = Array(lines.joined().utf8)
+      var sent = 0
+      while sent < stream.count {
+        let length = 1 + trial.choices.below(60)
+        caller.happen(.arrives(Arrival(client: Array(stream[sent...].prefix(length)))))
+        sent += length
+        if trial.choices.below(2) == 1 { answer() }
+      }
+      while answered < caller.deeds.filter({ $0.words.hasPrefix("forward ") }).count { answer() }
+      let got = Latin(caller.toClient).split { $0 == "\n" }.map(\.string)
+        .filter { $0.hasPrefix("250-") || ($0.dropFirst(3).first == " " && !$0.hasPrefix("250 STARTTLS")) }
+        .dropFirst().map { $0.hasPrefix("250") ? $0.dropFirst(4).filter { $0 != "\r" } : String($0.prefix(3)) }
+      if got != wanted { throw Falsified("sent \(lines)\nwanted \(wanted)\ngot    \(got)") }
+    }
+  }
+
+  /// P6: behind the decisive line nothing is lost, repeated or altered, in either direction.
+  func testP6OctetExactRelay() {
+    holds(cases: 10_000, labels: ["inside TLS": 0.3, "leftovers": 0.3]) { trial in
+      let isInside = trial.choices.below(2) == 1
+      var caller = Caller(Policy(), cuts: .random(SplitMix(state: UInt64(trial.choices.below(1_000))), upTo: 9))
+      caller.happen(.arrives(.server("220 be\r\n")))
+      if isInside {
+        trial.label("inside TLS")
+        for event in [
+          Event.arrives(.client("EHLO c\r\n")), .arrives(.server("250 be\r\n")), .arrives(.client("STARTTLS\r\n")),
+          .secured(.established), .restarted(.ready),
+        ] { caller.happen(event) }
+      }
+      let decisive = trial.choices.one(of: ["MAIL FROM:<>\r\n", "mail\n", "MAIL\t<>  \r\n"])
+      let tail = trial.choices.one(of: [[], Array("QUIT\r\n".utf8), [0x0D], [0x0A, 0x2E, 0x0A]])
+      let payload = trial.choices.octets(upTo: 20) + tail
+      let answer = trial.choices.octets(upTo: 20)
+      let (written, said) = (caller.toServer.count, caller.toClient.count)
+
+      let stream = Array("NOOP\r\n\(decisive)".utf8) + payload
+      var sent = 0
+      var isAnswered = false
+      while sent < stream.count {
+        let length = 1 + trial.choices.below(40)
+        let piece = Array(stream[sent...].prefix(length))
+        sent += piece.count
+        caller.happen(.arrives(Arrival(client: piece)))
+        if !isAnswered, caller.toServer.count > written {
+          if sent > stream.count - payload.count { trial.label("leftovers") }
+          isAnswered = true
+          caller.happen(.arrives(.server("250 ok\r\n")))
+        }
+      }
+      for start in stride(from: 0, to: answer.count, by: 7) {
+        caller.happen(.arrives(Arrival(server: Array(answer[start...].prefix(7)))))
+      }
+      caller.happen(.arrives(Arrival(clientEnds: true, serverEnds: true)))
+
+      let line = Latin(Array(decisive.utf8)).withoutEnd.octets + [0x0D, 0x0A]
+      let wanted = Array("NOOP\r\n".utf8) + line + payload
+      let toServer = Array(caller.toServer[written...])
+      let toClient = Array(caller.toClient[said...])
+      guard caller.session.phase == .relaying else { throw Falsified("no relay: \(caller.session.phase)") }
+      if toServer != wanted {
+        throw Falsified("to the server: \(Notation.encoded(toServer)), not \(Notation.encoded(wanted))")
+      }
+      if toClient != Array("250 ok\r\n".utf8) + answer {
+        throw Falsified("to the client: \(Notation.encoded(toClient)), not 250 ok and \(Notation.encoded(answer))")
+      }
+    }
+  }
+
+  /// P7, in every state that a dialogue visits: something other than a timer can move it, a timer runs, and an end is near.
+  func testP7NoDeadlock() {
+    holds(cases: 15_000, labels: ["nothing owed": 0.3, "owed": 0.3]) { trial in
+      var play = try Play(trial) { play in
+        let session = play.caller.session
+        guard !session.isFinal else {
+          if session.interest != .none || session.deadline != .none { throw Falsified("a final phase waits") }
+          return
+        }
+        if session.deadline == .none { throw Falsified("\(session.phase) has no timer") }
+        let awaitsAnswer = [.lookingAtServer, .lookingAtClient, .handshaking, .restarting].contains(session.phase)
+        if (session.interest == .none) != awaitsAnswer { throw Falsified("\(session.phase) waits for \(session.interest)") }
+        guard session.phase == .negotiating || session.phase == .secured else { return }
+        if session.deadline == .reply {
+          // Owed, waiting, or a line begun: the server is read in any case.
+          trial.label("owed")
+          return
+        }
+        trial.label("nothing owed")
+        if !play.caller.client.isTold, session.interest != .both {
+          throw Falsified("nothing is owed and the client is not read")
+        }
+      }
+      play.finish()
+      trial.show(play.transcript)
+      if !play.caller.session.isFinal { throw Falsified("no end in sight: \(play.caller.session.phase)") }
+    }
+  }
+
+  /// P9: no event and no octet traps, whenever it comes, and in a final phase everything is `keep`.
+  func testP9NeverTraps() {
+    holds(cases: 30_000, labels: ["final": 0.3]) { trial in
+      let choices = trial.choices
+      var session = Session(Dialogue.policy(choices))
+      var log: [String] = []
+      defer {
+        let lines = log
+        trial.transcript = { lines.joined(separator: "\n") }
+      }
+      for _ in 0..<choices.below(60) {
+        let before = session
+        let (name, consumed, command) = Self.anything(choices, &session)
+        log.append("\(name): \(consumed) consumed, \(command)")
+        if before.isFinal {
+          trial.label("final")
+          if command != .keep || consumed != 0 || session != before { throw Falsified("a final phase answered \(command)") }
+        }
+        if before.interest == .again, name.hasPrefix("octets"), command != .keep || consumed != 0 {
+          throw Falsified("octets taken in the middle of a chain")
+        }
+      }
+    }
+  }
+
+  private static func anything(_ choices: Choices, _ session: inout Session) -> (String, Int, Command) {
+    func octets() -> [UInt8] {
+      choices.one(of: [
+        Array("220 be\r\n".utf8), Array("250 be\r\n".utf8), Array("EHLO c\r\n".utf8), Array("STARTTLS\r\n".utf8),
+        Array("MAIL FROM:<>\r\n".utf8), Array("QUIT\r\n".utf8), Array("NOOP\r\n".utf8), Array("250-x\r\n".utf8),
+        Array("BDAT 3\r\nabc".utf8), [], choices.octets(upTo: 5),
+      ])
+    }
+    switch choices.below(14) {
+    case 0, 1, 2:
+      let given = octets()
+      let step = session.receive(given.span, from: .client)
+      return ("octets of the client \(Notation.encoded(given))", step.consumed, step.command)
+    case 3, 4, 5:
+      let given = octets()
+      let step = session.receive(given.span, from: .server)
+      return ("octets of the server \(Notation.encoded(given))", step.consumed, step.command)
+    case 6, 7: return ("next", 0, session.next())
+    case 8:
+      let side = choices.one(of: [Side.client, .server])
+      return ("ended \(side)", 0, session.ended(side))
+    case 9: return ("drained", 0, session.drained())
+    case 10:
+      let octet = choices.one(of: [nil, 0x16, UInt8(choices.below(256))])
+      return ("looked \(octet.map(String.init) ?? "nothing")", 0, session.looked(octet, ended: choices.below(2) == 1))
+    case 11: return ("unavailable", 0, session.unavailable())
+    case 12:
+      if choices.below(2) == 0 { return ("secured", 0, session.secured(choices.one(of: [.established, .failed]))) }
+      return ("restarted", 0, session.restarted(choices.one(of: [.greeting, .ready, .failed])))
+    default:
+      let deadline = choices.one(of: Deadline.allCases)
+      return ("expired \(deadline.words)", 0, session.expired(deadline))
+    }
+  }
+}

@@ -8,7 +8,7 @@ BIN := $(BUILD)/release
 FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test core-embedded setup-run setup-test clean
+.PHONY: help run test explore docs core-embedded c-library test-c-library test-examples install uninstall setup-run setup-test setup-c clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,8 +22,34 @@ test: setup-test core-embedded ## build everything and run all tests
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build
 
+explore: ## explore the session under all policies, with larger limits and every octet; some fifteen minutes
+	@$(SWIFT) build $(FLAGS) --build-tests
+	@SMTPSTATE_EXPLORE=large $(SWIFT) test $(FLAGS) --skip-build --filter ExplorationTests
+
+docs: setup-run ## make Docs/StateMachine.md anew from the session
+	@$(SWIFT) build $(FLAGS) --build-tests
+	@SMTPSTATE_WRITE_DOCS=1 $(SWIFT) test $(FLAGS) --skip-build --filter StateMachinePageTests
+
 core-embedded: ## build the core as Embedded Swift and check its undefined symbols
 	@Scripts/core-embedded $(BUILD)/embedded
+
+c-library: ## build libsmtpstate.a and libsmtpstate.so for C, without the Swift runtime
+	@Scripts/c-library $(BUILD)/c-library
+
+test-c-library: setup-c c-library ## run the C tests: every compiler, valgrind, the sanitizers
+	@Scripts/test-c-library $(BUILD)/c-library
+
+test-examples: setup-c c-library ## build the C example from an installed library and talk to it
+	@Scripts/test-examples $(BUILD)
+
+install: c-library ## install the C library below PREFIX (/usr/local), or below DESTDIR/PREFIX
+	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files install $(BUILD) c-library
+
+uninstall: ## remove what `make install` installed
+	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files uninstall $(BUILD) c-library
+
+setup-c:
+	@Scripts/install gcc g++ libc6-dev valgrind pkg-config libgnutls28-dev openssl curl python3
 
 setup-run:
 	@Scripts/install libgnutls28-dev pkg-config python3

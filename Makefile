@@ -8,7 +8,7 @@ BIN := $(BUILD)/release
 FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test explore docs core-embedded c-library test-c-library test-examples install uninstall setup-run setup-test setup-c clean
+.PHONY: help run test explore docs core-embedded c-library test-c-library test-examples install uninstall setup-run setup-test setup-c setup-c-library clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ docs: setup-run ## make Docs/StateMachine.md anew from the session
 core-embedded: ## build the core as Embedded Swift and check its undefined symbols
 	@Scripts/core-embedded $(BUILD)/embedded
 
-c-library: ## build libsmtpstate.a and libsmtpstate.so for C, without the Swift runtime
+c-library: setup-c-library ## build libsmtpstate.a and libsmtpstate.so for C, without the Swift runtime
 	@Scripts/c-library $(BUILD)/c-library
 
 test-c-library: setup-c c-library ## run the C tests: every compiler, valgrind, the sanitizers
@@ -47,6 +47,9 @@ install: c-library ## install the C library below PREFIX (/usr/local), or below 
 
 uninstall: ## remove what `make install` installed
 	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files uninstall $(BUILD) c-library
+
+setup-c-library:
+	@Scripts/install gcc binutils libc6-dev
 
 setup-c:
 	@Scripts/install gcc g++ libc6-dev valgrind pkg-config libgnutls28-dev openssl curl python3

@@ -22,6 +22,9 @@ let package = Package(
     .library(name: "TransportTLS", targets: ["TransportTLS"]),
     .executable(name: "starttlsd", targets: ["starttlsd"]),
     .executable(name: "maildir-smtpd", targets: ["maildir-smtpd"]),
+    .executable(name: "ucspi-tlsd", targets: ["ucspi-tlsd"]),
+    .executable(name: "tlsd-io", targets: ["tlsd-io"]),
+    .executable(name: "starttls-proxy", targets: ["starttls-proxy"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -31,6 +34,14 @@ let package = Package(
   targets: [
     // The decision. Imports nothing.
     .target(name: "SMTPState", swiftSettings: settings),
+
+    // The decision for C: smtpstate.h, and the functions behind it. `make c-library` builds them into one module with SMTPState.
+    .systemLibrary(name: "CSMTPState", path: "Sources/CInterface/CSMTPState"),
+    .target(
+      name: "CInterface",
+      dependencies: ["SMTPState", "CSMTPState"],
+      exclude: ["CSMTPState"],
+      swiftSettings: settings),
 
     // Descriptors, flags, the driver. No TLS library.
     .target(name: "CKernel", path: "Sources/Transport/CKernel"),
@@ -74,7 +85,29 @@ let package = Package(
       path: "Sources/Daemon/starttlsd",
       swiftSettings: settings),
 
+    .executableTarget(
+      name: "ucspi-tlsd",
+      dependencies: ["Transport", "CKernel"],
+      path: "Sources/Daemon/ucspi-tlsd",
+      swiftSettings: settings),
+    .executableTarget(
+      name: "tlsd-io",
+      dependencies: ["Transport", "TransportTLS", "CKernel"],
+      path: "Sources/Daemon/tlsd-io",
+      swiftSettings: settings),
+    .executableTarget(
+      name: "starttls-proxy",
+      dependencies: ["SMTPState", "Transport", "CKernel"],
+      path: "Sources/Daemon/starttls-proxy",
+      swiftSettings: settings),
+
     .testTarget(name: "PropertyTests", dependencies: ["SMTPState"], swiftSettings: settings),
+    // The property tests once more, with both sessions in step: Swift's and C's.
+    .testTarget(
+      name: "CInterfaceTests",
+      dependencies: ["SMTPState", "CSMTPState", "CInterface"],
+      exclude: ["Properties/Explorer", "Properties/KitTests.swift", "Properties/TranscriptTests.swift"],
+      swiftSettings: settings),
     .testTarget(
       name: "TransportTests",
       dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel"],

@@ -53,6 +53,15 @@ public struct ClearClient: ~Copyable {
     }
   }
 
+  /// Makes the connection blocking for a TLS helper, see `Descriptor.clearNonBlockingForHandoff`.
+  ///
+  /// - Returns: whether it was not, which is to be logged.
+  public mutating func clearNonBlockingForHandoff() throws(SystemError) -> Bool {
+    let isInputCleared = try input.descriptor.clearNonBlockingForHandoff()
+    let isOutputCleared = try output?.clearNonBlocking() ?? false
+    return isInputCleared || isOutputCleared
+  }
+
   mutating func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
     input.read(into: buffer)
   }
@@ -79,6 +88,10 @@ public struct ClearClient: ~Copyable {
 
 extension OctetStream {
   fileprivate mutating func number() -> CInt { descriptor.number }
+
+  fileprivate mutating func clearNonBlocking() throws(SystemError) -> Bool {
+    try descriptor.clearNonBlockingForHandoff()
+  }
 
   fileprivate mutating func shutdownSending() {
     // A connection that is gone already has nothing left to end.

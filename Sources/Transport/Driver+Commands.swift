@@ -25,16 +25,19 @@ extension Driver {
     case .keep, .look, .restart: break
     case .drop(.client): clientHold.removeAll()
     case .drop(.server):
-      if session.phase == .negotiating { record.tookOutKeywords = true }
+      if session.phase == .negotiating && (lastVerb == .ehlo || lastVerb == .lhlo) { record.tookOutKeywords = true }
       replyHold.removeAll()
     case .forward(let verb):
       if verb == .ehlo || verb == .helo || verb == .lhlo { record.noteHelo(clientHold) }
+      lastVerb = verb
       write(&clientHold, .kept, to: &toServer)
     case .pass(let fourth): write(&replyHold, fourth, to: &toClient)
     case .passEarlier(let fourth): write(&earlierHold, fourth, to: &toClient)
     case .stash: swap(&earlierHold, &replyHold)
     case .reply(let reply): say(reply)
-    case .resetServer: if !toServer.append("RSET\r\n") { serverBroken = true }
+    case .resetServer:
+      lastVerb = .rset
+      if !toServer.append("RSET\r\n") { serverBroken = true }
     case .endServer: endServer()
     case .handoff(let proof): handoff(proof)
     case .abort(let proof):

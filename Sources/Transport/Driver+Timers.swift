@@ -39,12 +39,11 @@ extension Driver {
     guard state != .finished else { return watches }
     let input = clientInputEvents
     let output = clientOutputEvents
-    if let stream {
-      watches.client = Watch(descriptor: stream.descriptor, events: input | output)
-    } else if let number = clear?.inputNumber {
-      let other = clear?.outputNumber ?? number
+    if let number = stream?.descriptor ?? clear?.inputNumber {
+      let other = stream?.outputDescriptor ?? clear?.outputNumber ?? number
       watches.client = Watch(descriptor: number, events: other == number ? input | output : input)
-      if other != number { watches.clientOutput = Watch(descriptor: other, events: output) }
+      // A pipe without a reader says so for as long as it is polled; the next write hears of it.
+      if other != number, output != 0 { watches.clientOutput = Watch(descriptor: other, events: output) }
     }
     if watches.client?.events == 0 && clientHasHungUp { watches.client = nil }
     if let number = server?.number, serverEvents != 0 {
@@ -111,6 +110,8 @@ extension Driver {
   /// When to call `turn` at the latest, in `Clock` milliseconds; nil only when finished.
   public var deadline: Int? {
     guard state != .finished else { return nil }
+    // The last turn ended with more to do, which poll may not see: deciphered octets inside the TLS layer.
+    if stepsLeft == 0 { return now }
     var earliest = Int.max
     if let armedUntil { earliest = min(earliest, armedUntil) }
     if let ownUntil { earliest = min(earliest, ownUntil) }

@@ -83,6 +83,8 @@ public final class Driver {
   /// A write of the TLS layer waits to read, or a read to write.
   var writeWaitsToRead = false
   var readWaitsToWrite = false
+  /// The verb that was forwarded last.
+  var lastVerb = Verb.other
   /// Octets thrown away while lingering.
   var discarded = 0
 
@@ -93,6 +95,9 @@ public final class Driver {
   /// The driver's own timer: output stalled, relay idle or lingering.
   var ownUntil: Int?
   var now: Int
+  /// Steps that this turn may still make: others wait for their turns.
+  var stepsLeft = Driver.stepsLimit
+  private static var stepsLimit: Int { 64 }
 
   /// What happened so far.
   public internal(set) var record: SessionRecord
@@ -124,6 +129,12 @@ public final class Driver {
   /// Whether everything has ended: nothing is owned any more.
   public var isFinished: Bool { state == .finished }
 
+  /// TLS cannot be had any more: STARTTLS is no longer listed. Behind the 220 it changes nothing. Not from within a turn.
+  public func withdrawTLS() {
+    guard state == .session, session.interest != .again else { return }
+    act(session.unavailable())
+  }
+
   /// Whether the session has been decided, so that stopping it would cut mail off.
   public var isDecided: Bool { record.decision != nil }
 
@@ -132,9 +143,10 @@ public final class Driver {
   /// Makes all the progress that is possible without waiting. Call it when a watch is ready or the deadline has passed.
   public func turn(now: Int) {
     self.now = now
+    stepsLeft = Driver.stepsLimit
     repeat {
-      while step() {}
-    } while expire()
+      while stepsLeft > 0 && step() { stepsLeft -= 1 }
+    } while expire() && stepsLeft > 0
     noticeHangUp()
     releaseStorage()
   }

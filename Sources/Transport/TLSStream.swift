@@ -1,13 +1,17 @@
 // TLSStream: what the driver needs of a TLS engine.
 //
 // The engine itself lives in a module of its own (TransportTLS), so that programs without TLS do not link a TLS
-// library. The driver knows this protocol only. A stream owns the socket that was handed over to it, never sets a
-// status flag on it, and never waits: every call returns at once and says what it waits for.
+// library. The driver knows this protocol only. A stream owns what was handed over to it (a socket, or the channels to
+// a helper that has the socket), never sets a status flag on it, and never waits: every call returns at once and says
+// what it waits for.
 
-/// One server-side TLS connection over a socket that it owns.
+/// One server-side TLS connection over descriptors that it owns.
 public protocol TLSStream: AnyObject {
-  /// The socket's number, to be polled for `direction`. The stream owns it.
+  /// The number to be polled for `direction` in the handshake, and from then on for reading. The stream owns it.
   var descriptor: CInt { get }
+
+  /// The number to be polled for writing behind the handshake; that of `descriptor` unless said otherwise.
+  var outputDescriptor: CInt { get }
 
   /// What the last `handshake`, `read` or `write` that answered `.wouldBlock` waits for.
   var direction: TLSDirection { get }
@@ -33,6 +37,10 @@ public protocol TLSStream: AnyObject {
 
   /// What was negotiated; meaningful once `handshake` answered `.established`.
   var facts: TLSFacts { get }
+}
+
+extension TLSStream {
+  public var outputDescriptor: CInt { descriptor }
 }
 
 /// The direction of the socket that a TLS operation waits for.

@@ -8,7 +8,8 @@ import Transport
 
 final class BackendProcess: EventOwner, TimerOwner {
   private unowned let daemon: Daemon
-  private var child: ChildProcess
+  /// nil once it was reaped: the descriptor of the process must not stay open for as long as a timer remembers this object.
+  private var child: ChildProcess?
   private var watch: Watch?
   private var signalsSent = 0
 
@@ -21,9 +22,10 @@ final class BackendProcess: EventOwner, TimerOwner {
     _ daemon: Daemon, _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor
   ) throws(SystemError) {
     self.daemon = daemon
-    child = try ChildProcess(arguments, environment: environment, standardStreams: standardStreams)
+    let child = try ChildProcess(arguments, environment: environment, standardStreams: standardStreams)
     process = child.process
     let watch = Watch(descriptor: child.descriptor.number, events: CShort(POLLIN))
+    self.child = consume child
     try daemon.loop.update(nil, to: watch, for: self)
     self.watch = watch
   }
@@ -42,15 +44,21 @@ final class BackendProcess: EventOwner, TimerOwner {
   }
 
   func ready(now: Int) {
-    if let ended = try? child.reap() {
+    if let ended = try? child?.reap() {
       end = ended
       deadline = nil
       if let watch { daemon.loop.remove(watch.descriptor) }
+      child = nil
       daemon.ended(self)
     } else if let due = deadline, due <= now {
-      try? child.signal(signalsSent == 0 ? SIGTERM : SIGKILL)
+      try? child?.send(signalsSent == 0 ? SIGTERM : SIGKILL)
       signalsSent += 1
       deadline = now + 2_000
     }
   }
+}
+
+extension ChildProcess {
+  // Mutating in form only: an Optional of a noncopyable value lends its payload to nothing else.
+  fileprivate mutating func send(_ number: CInt) throws(SystemError) { try signal(number) }
 }

@@ -21,6 +21,7 @@ final class Daemon {
   private var signals: SignalOwner?
   private var stopDeadline: Int?
   private var isListening = false
+  private var hasWarnedOfKeywords = false
 
   /// Binds all addresses; nothing is accepted yet.
   init(_ configuration: Configuration, log: Logger) throws {
@@ -74,9 +75,17 @@ final class Daemon {
     }
   }
 
-  func finished(_ session: DaemonSession, _ line: String) {
+  func finished(_ session: DaemonSession, _ record: SessionRecord, _ line: String) {
     guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
     log.info("\(line)")
+    if record.tookOutKeywords && !hasWarnedOfKeywords {
+      hasWarnedOfKeywords = true
+      log.warning(
+        """
+        the backend lists AUTH, STARTTLS, XCLIENT, XFORWARD or REQUIRETLS in clear. They are taken out of its replies, but \
+        not behind a client's first MAIL: it has to refuse them in clear by itself
+        """)
+    }
     if stopDeadline == nil && sessions.count < configuration.connectionsLimit { listen(true) }
   }
 

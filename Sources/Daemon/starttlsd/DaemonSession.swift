@@ -8,6 +8,7 @@ import TransportTLS
 
 final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   private unowned let daemon: Daemon
+  /// nil once it was finished: a timer may remember this object for minutes.
   private var driver: Driver!
   private var backend: BackendProcess?
   /// Built before the 220, so that nothing can fail behind it.
@@ -39,9 +40,11 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
       host: self, now: now)
   }
 
-  var deadline: Int? { driver.deadline }
+  var deadline: Int? { driver?.deadline }
 
   func ready(now: Int) {
+    // An event of the same batch may come behind the end.
+    guard let driver else { return }
     driver.turn(now: now)
     guard !driver.isFinished else { return finish(now: now) }
     register()
@@ -50,6 +53,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
 
   /// Cuts the session off.
   func stop(now: Int) {
+    guard let driver else { return }
     driver.stop()
     finish(now: now)
   }
@@ -72,7 +76,9 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     registered = Watches()
     prepared = nil
     releaseBackend()
-    daemon.finished(self, SessionLine.text(peer: peer, local: local, record: driver.record, failure: failure))
+    let record = driver.record
+    driver = nil
+    daemon.finished(self, record, SessionLine.text(peer: peer, local: local, record: record, failure: failure))
   }
 
   private func releaseBackend() {

@@ -183,9 +183,15 @@ struct StartTLSDaemon: ParsableCommand {
   }
 
   private func isExecutable(_ name: String) -> Bool {
-    if name.contains("/") { return access(name, X_OK) == 0 }
+    if name.contains("/") { return isExecutableFile(name) }
     let folders = (EmbeddedDefault.variable("PATH") ?? "/bin:/usr/bin").split(separator: ":", omittingEmptySubsequences: false)
-    return folders.contains { access("\($0.isEmpty ? "." : $0)/\(name)", X_OK) == 0 }
+    return folders.contains { isExecutableFile("\($0.isEmpty ? "." : $0)/\(name)") }
+  }
+
+  /// A folder, too, has the permission that access(2) asks for.
+  private func isExecutableFile(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, X_OK) == 0
   }
 
   private func positive(_ number: Int, _ name: String) throws(ConfigurationError) -> Int {

@@ -19,7 +19,8 @@ final class Timers {
   private struct Entry: Comparable {
     let time: Int
     let number: Int
-    let owner: any TimerOwner
+    /// Weak: an entry of a session that has ended must not keep it until its last deadline.
+    weak var owner: (any TimerOwner)?
 
     static func < (a: Entry, b: Entry) -> Bool { (a.time, a.number) < (b.time, b.number) }
     static func == (a: Entry, b: Entry) -> Bool { a.number == b.number }
@@ -44,10 +45,10 @@ final class Timers {
   func expire(now: Int) {
     while let first = heap.min, first.time <= now {
       heap.removeMin()
-      guard first.owner.scheduled == first.time else { continue }
-      first.owner.scheduled = nil
-      if let deadline = first.owner.deadline, deadline <= now { first.owner.ready(now: now) }
-      schedule(first.owner)
+      guard let owner = first.owner, owner.scheduled == first.time else { continue }
+      owner.scheduled = nil
+      if let deadline = owner.deadline, deadline <= now { owner.ready(now: now) }
+      schedule(owner)
     }
   }
 }

@@ -34,6 +34,10 @@ public final class GnuTLSStream: TLSStream {
   /// The last error of the socket itself.
   var socketError: SystemError?
 
+  /// Whether the client's octets have ended without close_notify. The library is not told: it would then refuse to send
+  /// as well, and a client that ended its half may still be answered.
+  var inputHasEnded = false
+
   let session: gnutls_session_t
   private let credentials: TLSCredentials
   private var socket: Descriptor?
@@ -94,6 +98,8 @@ public final class GnuTLSStream: TLSStream {
         facts = negotiated()
         acknowledge()
         return .established
+      case GNUTLS_E_AGAIN where inputHasEnded:
+        fail(GNUTLS_E_PREMATURE_TERMINATION, "handshake")
       case GNUTLS_E_AGAIN:
         return .wouldBlock
       case GNUTLS_E_INTERRUPTED:
@@ -122,13 +128,13 @@ public final class GnuTLSStream: TLSStream {
       switch CInt(code) {
       case 0:
         return .ended
+      case GNUTLS_E_AGAIN where inputHasEnded:
+        facts.truncated = true
+        return .ended
       case GNUTLS_E_AGAIN:
         return .wouldBlock
       case GNUTLS_E_INTERRUPTED:
         continue
-      case GNUTLS_E_PREMATURE_TERMINATION where socketError == nil:
-        facts.truncated = true
-        return .ended
       case GNUTLS_E_WARNING_ALERT_RECEIVED where warnings < GnuTLSStream.warningLimit:
         warnings += 1
       case let code:

@@ -14,6 +14,8 @@ import Glibc
 /// let stream = try GnuTLSStream(credentials)      // before `220`: may fail
 /// stream.attach(socket)                           // after `220`
 /// ```
+///
+/// Certificates that are chosen by the name that the client asks for, whatever names stand in them, are `named`.
 public final class TLSCredentials: @unchecked Sendable {
   // Unchecked: the pointers never change, and the library only reads what is behind them once a session uses it.
 
@@ -36,37 +38,54 @@ public final class TLSCredentials: @unchecked Sendable {
     "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:-CIPHER-ALL:+AES-256-GCM:+CHACHA20-POLY1305"
     + ":+AES-128-GCM:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1"
 
+  /// Whether and how clients are asked for a certificate.
+  public let clients: ClientCertificates
+
   /// Until when all certificates are valid, in seconds since 1970: the earliest of their ends.
   public let validUntil: Int
 
   /// Whether sessions may be resumed with tickets.
   public let tickets: Bool
 
+  /// What a session begins with.
   let certificates: gnutls_certificate_credentials_t
+  /// Whether `certificates` has a certificate at all.
+  let hasDefault: Bool
   let priorities: gnutls_priority_t
+  private let named: [String: gnutls_certificate_credentials_t]
   private var ticketKey = gnutls_datum_t()
 
   /// Loads and checks everything.
   ///
   /// - Parameters:
-  ///   - pairs: at least one. With several the client's server name (SNI) and abilities choose; the first is the
-  ///     default.
+  ///   - pairs: with several the client's server name (SNI) and abilities choose; the first is the default. None only
+  ///     if there are `named` ones; then a client that asks for no such name is refused.
+  ///   - named: by server name in lower case. `*.example.org` stands for every name with one label more.
+  ///   - clients: whether and how clients are asked for a certificate.
+  ///   - isDateChecked: whether a certificate that has expired or is not valid yet is an error. Where TLS is
+  ///     opportunistic an expired certificate may be better than none.
   ///   - priorities: a GnuTLS priority string.
   ///   - tickets: whether to issue session tickets. Off unless asked for: some mail senders break on them.
   public init(
-    _ pairs: [Pair], priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false
+    _ pairs: [Pair], named: [String: Pair] = [:], clients: ClientCertificates = .ignored, isDateChecked: Bool = true,
+    priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false
   ) throws(TLSCredentialsError) {
-    guard !pairs.isEmpty else { throw .noCertificate }
-    var certificates: gnutls_certificate_credentials_t?
-    let allocated = gnutls_certificate_allocate_credentials(&certificates)
-    guard allocated >= 0, let certificates else { throw .library(libraryText(allocated)) }
+    guard !pairs.isEmpty || !named.isEmpty else { throw .noCertificate }
+    var allocated: [gnutls_certificate_credentials_t] = []
     var parsed: gnutls_priority_t?
     var ticketKey = gnutls_datum_t()
     var validUntil = Int.max
+    var loaded: [String: gnutls_certificate_credentials_t] = [:]
     do throws(TLSCredentialsError) {
       parsed = try TLSCredentials.parse(priorities)
-      for pair in pairs {
-        validUntil = min(validUntil, try TLSCredentials.load(pair, into: certificates))
+      for (name, pairs) in [(nil, pairs)] + named.map({ ($0.key, [$0.value]) }) as [(String?, [Pair])] {
+        let certificates = try TLSCredentials.allocate()
+        allocated.append(certificates)
+        for pair in pairs {
+          validUntil = min(validUntil, try TLSCredentials.load(pair, into: certificates, isDateChecked: isDateChecked))
+        }
+        try clients.load(into: certificates)
+        if let name { loaded[name] = certificates }
       }
       if tickets {
         let code = gnutls_session_ticket_key_generate(&ticketKey)
@@ -74,10 +93,13 @@ public final class TLSCredentials: @unchecked Sendable {
       }
     } catch {
       if let parsed { gnutls_priority_deinit(parsed) }
-      gnutls_certificate_free_credentials(certificates)
+      for certificates in allocated { gnutls_certificate_free_credentials(certificates) }
       throw error
     }
-    self.certificates = certificates
+    self.certificates = allocated[0]
+    self.hasDefault = !pairs.isEmpty
+    self.named = loaded
+    self.clients = clients
     self.priorities = parsed!
     self.ticketKey = ticketKey
     self.tickets = tickets
@@ -87,10 +109,32 @@ public final class TLSCredentials: @unchecked Sendable {
   deinit {
     gnutls_priority_deinit(priorities)
     gnutls_certificate_free_credentials(certificates)
+    for certificates in named.values { gnutls_certificate_free_credentials(certificates) }
     if let data = ticketKey.data {
       gnutls_memset(data, 0, Int(ticketKey.size))
       shim_gnutls_free(data)
     }
+  }
+
+  /// Whether there are certificates that are chosen by name.
+  var isNamed: Bool { !named.isEmpty }
+
+  /// The certificate for a server name in lower case: its own, that of `*` in place of its first label (not for a name
+  /// of two labels), the default, or nil.
+  func certificates(for name: String?) -> gnutls_certificate_credentials_t? {
+    if let name {
+      if let own = named[name] { return own }
+      let rest = name.drop { $0 != "." }
+      if rest.dropFirst().contains("."), let wild = named["*\(rest)"] { return wild }
+    }
+    return hasDefault ? certificates : nil
+  }
+
+  private static func allocate() throws(TLSCredentialsError) -> gnutls_certificate_credentials_t {
+    var certificates: gnutls_certificate_credentials_t?
+    let code = gnutls_certificate_allocate_credentials(&certificates)
+    guard code >= 0, let certificates else { throw .library(libraryText(code)) }
+    return certificates
   }
 
   /// Gives a session the key that its tickets are sealed with.
@@ -100,14 +144,16 @@ public final class TLSCredentials: @unchecked Sendable {
 
   /// Checks a pair of files and adds it. The answer is until when the certificate is valid.
   private static func load(
-    _ pair: Pair, into certificates: gnutls_certificate_credentials_t
+    _ pair: Pair, into certificates: gnutls_certificate_credentials_t, isDateChecked: Bool
   ) throws(TLSCredentialsError) -> Int {
     let chain = try PEMFile(pair.certificate)
     let key = try PEMFile(pair.key)
     let facts = try CertificateFacts(chain, path: pair.certificate)
-    let now = time(nil)
-    guard facts.validUntil > now else { throw .expired(path: pair.certificate, at: facts.validUntil) }
-    guard facts.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: facts.validFrom) }
+    if isDateChecked {
+      let now = time(nil)
+      guard facts.validUntil > now else { throw .expired(path: pair.certificate, at: facts.validUntil) }
+      guard facts.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: facts.validFrom) }
+    }
     try check(key, path: pair.key)
     let code = chain.withDatum { chain in
       key.withDatum { key in

@@ -14,6 +14,8 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
   case badCertificate(path: String, String)
   /// A file holds no usable private key in PEM; the library's words.
   case badKey(path: String, String)
+  /// A file or folder holds no certificate of an issuer whose clients are trusted; the library's words.
+  case badTrust(path: String, String)
   /// Certificate and key do not belong together.
   case mismatch(certificate: String, key: String)
   /// The certificate is no longer valid. The time is in seconds since 1970.
@@ -43,6 +45,8 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
       "\(path): \(trouble): expected certificates in PEM, the server's own first, then its issuers"
     case .badKey(let path, let trouble):
       "\(path): \(trouble): expected an unencrypted private key in PEM"
+    case .badTrust(let path, let trouble):
+      "\(path): \(trouble): expected the certificates, in PEM, of those who issue the clients' certificates"
     case .mismatch(let certificate, let key):
       "\(key) is not the key of the first certificate in \(certificate): check that both were renewed together"
     case .expired(let path, let time):

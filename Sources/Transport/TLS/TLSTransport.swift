@@ -27,10 +27,16 @@ extension GnuTLSStream {
     }
   }
 
-  /// 0 is the end of file.
+  /// The end of file is kept from the library, see `inputHasEnded`.
   private func pull(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
     do {
-      return try Kernel.recv(descriptor, buffer, CInt(MSG_DONTWAIT))
+      let count =
+        separate?.readsSocket == false
+        ? try separate?.pull(buffer) ?? 0
+        : try Kernel.recv(descriptor, buffer, CInt(MSG_DONTWAIT))
+      guard count == 0, buffer.count > 0 else { return count }
+      inputHasEnded = true
+      return answer(SystemError("recv", EAGAIN))
     } catch {
       return answer(error)
     }
@@ -38,7 +44,8 @@ extension GnuTLSStream {
 
   private func push(_ vector: UnsafeMutableBufferPointer<iovec>) -> Int {
     do {
-      return try Kernel.sendmsg(descriptor, vector, CInt(MSG_DONTWAIT | MSG_NOSIGNAL))
+      if separate?.writesSocket == false { return try separate?.push(vector) ?? 0 }
+      return try Kernel.sendmsg(outputDescriptor, vector, CInt(MSG_DONTWAIT | MSG_NOSIGNAL))
     } catch {
       return answer(error)
     }

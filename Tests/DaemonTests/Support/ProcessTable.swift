@@ -50,12 +50,12 @@ enum ProcessTable {
     return CInt(word, radix: 8)
   }
 
-  /// The inode of the accepted IPv4 socket whose peer is on this port of the loopback, as in `socket:[inode]`.
-  static func acceptedSocket(fromPort port: UInt16) -> String? {
-    let wanted = String(format: "0100007F:%04X", port)
+  /// The accepted socket of a connection over 127.0.0.1, as `socket:[inode]`.
+  static func acceptedSocket(on port: UInt16, from peer: UInt16) -> String? {
+    let wanted = [port, peer].map { String(format: "0100007F:%04X", $0)[...] }
     for line in text("/proc/net/tcp").split(separator: "\n").dropFirst() {
       let words = line.split(separator: " ")
-      if words.count > 9, words[2] == wanted { return "socket:[\(words[9])]" }
+      if words.count > 9, Array(words[1...2]) == wanted { return "socket:[\(words[9])]" }
     }
     return nil
   }

@@ -3,12 +3,22 @@
 // Everything that a peer chose (EHLO name, SNI) is quoted and escaped; nothing of AUTH or of a message is in it.
 
 import SMTPState
-import Transport
 
-enum SessionLine {
-  static func text(peer: SocketAddress, local: SocketAddress?, record: SessionRecord, failure: String?) -> String {
-    var words = ["session", "peer=\(self.peer(peer))"]
-    if let local { words.append("local=\(self.peer(local))") }
+/// The text of a session's line, without whatever the program's log puts in front.
+public enum SessionLine {
+  /// A session between two addresses.
+  public static func text(
+    peer: SocketAddress, local: SocketAddress?, record: SessionRecord, failure: String?
+  ) -> String {
+    text(peer: self.peer(peer), local: local.map(self.peer), record: record, failure: failure)
+  }
+
+  /// A session whose addresses are given as words: printable, and without blanks.
+  ///
+  /// - Parameter failure: what failed around the session, in place of what failed in it.
+  public static func text(peer: String, local: String?, record: SessionRecord, failure: String?) -> String {
+    var words = ["session", "peer=\(peer)"]
+    if let local { words.append("local=\(local)") }
     words.append("helo=\(quoted(record.heloName))")
     switch record.decision {
     case .handoff: words.append("decision=handoff")
@@ -27,7 +37,7 @@ enum SessionLine {
   }
 
   /// `192.0.2.1:25`, `[2001:db8::1]:25`
-  static func peer(_ address: SocketAddress) -> String { address.description }
+  public static func peer(_ address: SocketAddress) -> String { address.description }
 
   private static func end(_ end: SessionRecord.End?) -> String {
     switch end {

@@ -1,0 +1,202 @@
+// CWords: the strings of smtpstate.h. All are literals; no octet that a peer sent is ever part of one.
+
+public import CSMTPState
+
+#if !SINGLE_MODULE
+  import SMTPState
+#endif
+
+@c(smtpstate_reply_text) @implementation
+public func smtpstate_reply_text(_ reply: smtpstate_reply) -> UnsafePointer<CChar>? {
+  (Reply(number: reply.rawValue)?.text ?? "").start
+}
+
+@c(smtpstate_reason_name) @implementation
+public func smtpstate_reason_name(_ reason: smtpstate_reason) -> UnsafePointer<CChar>? {
+  (Reason(number: reason.rawValue)?.name ?? nothing).start
+}
+
+@c(smtpstate_verb_name) @implementation
+public func smtpstate_verb_name(_ verb: smtpstate_verb) -> UnsafePointer<CChar>? {
+  (Verb(number: verb.rawValue)?.words ?? nothing).start
+}
+
+@c(smtpstate_deadline_name) @implementation
+public func smtpstate_deadline_name(_ kind: smtpstate_deadline) -> UnsafePointer<CChar>? {
+  (Deadline(number: kind.rawValue)?.words ?? nothing).start
+}
+
+@c(smtpstate_phase_name) @implementation
+public func smtpstate_phase_name(_ phase: smtpstate_phase) -> UnsafePointer<CChar>? {
+  (Phase(number: phase.rawValue)?.words ?? nothing).start
+}
+
+@c(smtpstate_command_describe) @implementation
+public func smtpstate_command_describe(
+  _ command: smtpstate_command, _ buffer: UnsafeMutablePointer<CChar>?, _ size: Int
+) -> Int {
+  var line = Description(buffer, size)
+  switch smtpstate_kind(UInt32(command.kind)) {
+  case SMTPSTATE_KIND_KEEP: line.append("keep")
+  case SMTPSTATE_KIND_DROP: line.append("drop ", command.sideWords)
+  case SMTPSTATE_KIND_FORWARD: line.append("forward ", Verb(number: UInt32(command.verb))?.words ?? nothing)
+  case SMTPSTATE_KIND_PASS: line.append("pass", command.fourthWords)
+  case SMTPSTATE_KIND_STASH: line.append("stash")
+  case SMTPSTATE_KIND_PASS_EARLIER: line.append("pass earlier", command.fourthWords)
+  case SMTPSTATE_KIND_REPLY:
+    line.append("reply ")
+    line.appendCodes(of: Reply(number: UInt32(command.reply))?.text ?? nothing)
+  case SMTPSTATE_KIND_RESET_SERVER: line.append("reset server")
+  case SMTPSTATE_KIND_LOOK: line.append("look ", command.sideWords)
+  case SMTPSTATE_KIND_END_SERVER: line.append("end server")
+  case SMTPSTATE_KIND_RESTART: line.append("restart")
+  case SMTPSTATE_KIND_HANDOFF: line.append("handoff")
+  case SMTPSTATE_KIND_ABORT: line.append("abort ", Reason(number: UInt32(command.reason))?.name ?? nothing)
+  case SMTPSTATE_KIND_RELAY: line.append("relay")
+  case SMTPSTATE_KIND_CLOSE: line.append("close ", Reason(number: UInt32(command.reason))?.name ?? nothing)
+  default: line.append(nothing)
+  }
+  return line.length
+}
+
+// MARK: - Words
+
+/// What has no name.
+private var nothing: StaticString { "none" }
+
+extension StaticString {
+  /// The literal as C has it: its octets end with a NUL.
+  fileprivate var start: UnsafePointer<CChar> {
+    UnsafeRawPointer(utf8Start).assumingMemoryBound(to: CChar.self)
+  }
+}
+
+extension smtpstate_command {
+  fileprivate var sideWords: StaticString {
+    switch Side(number: UInt32(side)) {
+    case .client: "client"
+    case .server: "server"
+    case nil: nothing
+    }
+  }
+
+  fileprivate var fourthWords: StaticString {
+    switch fourth {
+    case Fourth.hyphen.octet: " with hyphen"
+    case Fourth.space.octet: " with space"
+    default: ""
+    }
+  }
+}
+
+extension Deadline {
+  fileprivate var words: StaticString {
+    switch self {
+    case .none: nothing
+    case .greeting: "greeting"
+    case .command: "command"
+    case .reply: "reply"
+    case .reset: "reset"
+    case .handshake: "handshake"
+    case .clearPhase: "clear phase"
+    }
+  }
+}
+
+extension Phase {
+  fileprivate var words: StaticString {
+    switch self {
+    case .greeting: "greeting"
+    case .negotiating: "negotiating"
+    case .resetting: "resetting"
+    case .lookingAtServer: "looking at server"
+    case .lookingAtClient: "looking at client"
+    case .promised: "promised"
+    case .handshaking: "handshaking"
+    case .restarting: "restarting"
+    case .regreeting: "regreeting"
+    case .secured: "secured"
+    case .quitting: "quitting"
+    case .refusing: "refusing"
+    case .relaying: "relaying"
+    case .closed: "closed"
+    }
+  }
+}
+
+extension Verb {
+  fileprivate var words: StaticString {
+    switch self {
+    case .ehlo: "EHLO"
+    case .helo: "HELO"
+    case .lhlo: "LHLO"
+    case .starttls: "STARTTLS"
+    case .mail: "MAIL"
+    case .rcpt: "RCPT"
+    case .data: "DATA"
+    case .bdat: "BDAT"
+    case .rset: "RSET"
+    case .noop: "NOOP"
+    case .vrfy: "VRFY"
+    case .expn: "EXPN"
+    case .help: "HELP"
+    case .etrn: "ETRN"
+    case .auth: "AUTH"
+    case .quit: "QUIT"
+    case .xclient: "XCLIENT"
+    case .xforward: "XFORWARD"
+    case .get: "GET"
+    case .post: "POST"
+    case .put: "PUT"
+    case .head: "HEAD"
+    case .options: "OPTIONS"
+    case .connect: "CONNECT"
+    case .delete: "DELETE"
+    case .patch: "PATCH"
+    case .trace: "TRACE"
+    case .other: "other"
+    case .blank: "blank"
+    case .response: "response"
+    }
+  }
+}
+
+// MARK: - A line in a caller's buffer
+
+/// A string in a buffer of the caller's, cut to its size and ended by NUL, and the length that it has uncut.
+private struct Description {
+  private let buffer: UnsafeMutablePointer<CChar>?
+  private let size: Int
+  private(set) var length = 0
+
+  /// A buffer that is none, or has no room even for the NUL, is never written to.
+  init(_ buffer: UnsafeMutablePointer<CChar>?, _ size: Int) {
+    self.buffer = size > 0 ? buffer : nil
+    self.size = size
+    self.buffer?[0] = 0
+  }
+
+  mutating func append(_ text: StaticString, _ more: StaticString = "") {
+    for index in 0..<text.utf8CodeUnitCount { append(text.start[index]) }
+    for index in 0..<more.utf8CodeUnitCount { append(more.start[index]) }
+  }
+
+  /// The first two words of a reply: its codes, or `250 STARTTLS`.
+  mutating func appendCodes(of text: StaticString) {
+    var blanks = 0
+    for index in 0..<text.utf8CodeUnitCount {
+      let octet = text.start[index]
+      if octet == CChar(0x20) { blanks += 1 }
+      if blanks == 2 || octet == CChar(0x0D) { return }
+      append(octet)
+    }
+  }
+
+  private mutating func append(_ octet: CChar) {
+    if let buffer, length < size - 1 {
+      buffer[length] = octet
+      buffer[length + 1] = 0
+    }
+    length += 1
+  }
+}

@@ -1,0 +1,61 @@
+// ClientConnection: descriptors 0 and 1, as the proxy takes them over, and who is at their other end.
+
+import Glibc
+import Transport
+
+/// The client's connection in clear and the words for it in the log.
+struct ClientConnection: ~Copyable {
+  var client: ClearClient
+  /// `192.0.2.1:25`, or `unknown`.
+  let peer: String
+  let local: String?
+
+  /// Takes over standard input and output. Both are one socket under every TCP server.
+  static func take() throws(SystemError) -> ClientConnection {
+    let input = Descriptor(adopting: STDIN_FILENO)
+    let output = Descriptor(adopting: STDOUT_FILENO)
+    let peer = ClientConnection.peer(input)
+    let local = ((try? input.localAddress()) ?? nil).flatMap { $0.port == nil ? nil : SessionLine.peer($0) }
+    // A reply in two pieces must not wait for the client's acknowledgement. Not for sockets other than TCP.
+    try? output.sendWithoutDelay()
+    let client: ClearClient
+    if try isOneSocket(input, output) {
+      _ = consume output
+      client = try ClearClient(socket: input)
+    } else {
+      client = try ClearClient(input: input, output: output)
+    }
+    return ClientConnection(client: client, peer: peer, local: local)
+  }
+
+  private static func isOneSocket(_ input: borrowing Descriptor, _ output: borrowing Descriptor) throws(SystemError) -> Bool {
+    let first = try Kernel.status(input.number)
+    let second = try Kernel.status(output.number)
+    return first.st_mode & S_IFMT == S_IFSOCK && first.st_dev == second.st_dev && first.st_ino == second.st_ino
+  }
+
+  /// What the server before us says in its environment counts more than the socket, which may come from a relay.
+  private static func peer(_ input: borrowing Descriptor) -> String {
+    for prefix in ["TCP", "SSL"] {
+      guard let host = address(prefix + "REMOTEIP") else { continue }
+      guard let port = address(prefix + "REMOTEPORT") else { return host }
+      return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
+    if let address = try? input.peerAddress(), address.port != nil { return SessionLine.peer(address) }
+    return "unknown"
+  }
+
+  /// A variable that looks like an address or a port; nothing else goes into the log.
+  private static func address(_ name: String) -> String? {
+    guard let value = ProgramEnvironment.value(name), (1...64).contains(value.utf8.count) else { return nil }
+    let isPlain = value.utf8.allSatisfy {
+      switch $0 {
+      case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "."), UInt8(ascii: ":"), UInt8(ascii: "%"):
+        true
+      default: false
+      }
+    }
+    return isPlain ? value : nil
+  }
+}

@@ -1,0 +1,85 @@
+// Program: starttls-proxy from its arguments to the exec of the server program.
+//
+// The server program gets this process: its number, standard error, signals and the rest of its environment stay. Its
+// standard input and output become one end of a socket pair; the other end is the proxy's, a process of its own (see
+// DetachedProcess). Whichever of the two ends first, the other one sees its socket end.
+//
+// The client's connection and the channels to the helper are the proxy's. Only under ucspi-ssl the server program keeps
+// the control socket, unnamed: there the socket's end is the end of the server program.
+
+import CKernel
+import Glibc
+import Transport
+
+/// The program.
+enum Program {
+  static let name = "starttls-proxy"
+
+  /// Does what the arguments say. In the original process it comes back only when no server program was executed.
+  static func run(count: CInt, arguments: CommandLineOption.Arguments) -> ExitCode {
+    let options: Options
+    do throws(CommandLineError) {
+      options = try Options(count: count, arguments: arguments)
+    } catch {
+      StandardStreams.complain(name, error.description)
+      return .usage
+    }
+    switch options.purpose {
+    case .help: return StandardStreams.print(Options.help) ? .done : .system
+    case .version: return StandardStreams.print(Options.version) ? .done : .system
+    case .serve: break
+    }
+    do throws(SystemError) {
+      try StandardStreams.check()
+      return try serve(options, arguments + options.program)
+    } catch {
+      StandardStreams.complain(name, "cannot start: \(error)")
+      return .system
+    }
+  }
+
+  private static func serve(
+    _ options: Options, _ program: CommandLineOption.Arguments
+  ) throws(SystemError) -> ExitCode {
+    let channels: UCSPIChannels
+    do throws(UCSPIChannelsError) {
+      channels = try UCSPIChannels(ProgramEnvironment.value)
+    } catch {
+      StandardStreams.complain(name, error.description)
+      return .usage
+    }
+    let keepsControl: Bool
+    switch options.helper {
+    case .found: keepsControl = ProgramEnvironment.isOfUCSPISSL
+    case .ordinary: keepsControl = false
+    case .ucspiSSL: keepsControl = true
+    }
+    let ends = try Kernel.socketPair()
+    let proxyEnd = Descriptor(adopting: ends.0)
+    let programEnd = Descriptor(adopting: ends.1)
+    switch try DetachedProcess.fork() {
+    case .detached:
+      _ = consume programEnd
+      let stream = UCSPIStream(channels, endsCommands: !keepsControl)
+      _exit(Proxy.run(options, stream, server: proxyEnd).rawValue)
+    case .original:
+      _ = consume proxyEnd
+      if keepsControl { try channels.leaveControlOpen() } else { _ = consume channels }
+      // The client's connection is closed with it: only the proxy and the helper have it now.
+      for target in [STDIN_FILENO, STDOUT_FILENO] where dup2(programEnd.number, target) < 0 {
+        throw SystemError.last("dup2")
+      }
+      ProgramEnvironment.clean()
+      return execute(program)
+    }
+  }
+
+  /// Executes the server program; its arguments are passed on octet by octet.
+  private static func execute(_ arguments: CommandLineOption.Arguments) -> ExitCode {
+    guard let program = arguments.pointee else { return .usage }
+    execvp(program, arguments)
+    let error = SystemError.last("execvp")
+    StandardStreams.complain(name, "\(String(cString: program)): \(error)")
+    return error.code == ENOENT ? .notFound : .notExecutable
+  }
+}

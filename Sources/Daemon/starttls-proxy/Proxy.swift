@@ -1,0 +1,142 @@
+// Proxy: the process between client and server program, from the fork to the session's line.
+//
+// One driver under poll. Beside the driver's descriptors the control socket is polled until the decision, so that
+// STARTTLS is no longer offered once the helper is gone.
+//
+// Promises kept here: no status flag of an inherited description is set; one that came non-blocking is made blocking at
+// the handoff, and logged. Nothing is left behind: all descriptors are closed before the line is written.
+
+import CKernel
+import Glibc
+import SMTPState
+import Transport
+
+final class Proxy: SessionHost {
+  private let options: Options
+  private let stream: UCSPIStream
+  private var driver: Driver!
+  /// The helper was seen to be gone.
+  private var isHelperGone = false
+  private var isDecided = false
+
+  private init(_ options: Options, _ stream: UCSPIStream) {
+    self.options = options
+    self.stream = stream
+  }
+
+  /// The life of the process.
+  static func run(_ options: Options, _ stream: UCSPIStream, server: consuming Descriptor) -> ExitCode {
+    closeAllBut(stream.numbers + [server.number])
+    // The write to a client or helper that is gone says so itself.
+    signal(SIGPIPE, SIG_IGN)
+    do throws(SystemError) {
+      return try Proxy(options, stream).serve(ClientConnection.take(), server)
+    } catch {
+      if options.verbosity >= 1 { StandardStreams.complain(Program.name, "\(error)") }
+      return .system
+    }
+  }
+
+  private func serve(_ connection: consuming ClientConnection, _ server: consuming Descriptor) throws(SystemError) -> ExitCode {
+    let (peer, local) = (connection.peer, connection.local)
+    driver = Driver(
+      policy: options.policy, timeouts: options.timeouts, client: connection.client, server: server, host: self,
+      now: Clock.now())
+    var failure: SystemError?
+    do throws(SystemError) {
+      driver.turn(now: Clock.now())
+      while !driver.isFinished {
+        try wait()
+        driver.turn(now: Clock.now())
+      }
+    } catch {
+      failure = error
+      driver.stop()
+    }
+    stream.abandon()
+    report(peer, local, failure)
+    return ExitCode(driver.record.end)
+  }
+
+  /// Waits for an event or the deadline.
+  private func wait() throws(SystemError) {
+    let watches = driver.watches
+    var entries = [watches.client, watches.clientOutput, watches.server].compactMap { watch in
+      watch.map { pollfd(fd: $0.descriptor, events: $0.events, revents: 0) }
+    }
+    let control = isDecided || isHelperGone ? nil : stream.controlNumber
+    if let control { entries.append(pollfd(fd: control, events: CShort(POLLIN), revents: 0)) }
+    let timeout = driver.deadline.map { CInt(clamping: max(0, $0 - Clock.now())) } ?? -1
+    while poll(&entries, nfds_t(entries.count), timeout) < 0 {
+      // A signal only shortens the wait: the driver looks at the clock itself.
+      guard errno == EINTR else { throw SystemError.last("poll") }
+      return
+    }
+    if control != nil, entries.last?.revents != 0, !isTLSAvailable() {
+      warn("the TLS helper is gone: STARTTLS is not offered")
+      driver.withdrawTLS()
+    }
+  }
+
+  private func report(_ peer: String, _ local: String?, _ failure: SystemError?) {
+    guard options.verbosity >= 1 else { return }
+    let record = driver.record
+    StandardStreams.complain(
+      Program.name, SessionLine.text(peer: peer, local: local, record: record, failure: failure?.description))
+    if record.tookOutKeywords, options.verbosity >= 2 {
+      warn(
+        """
+        the server lists AUTH, STARTTLS, XCLIENT, XFORWARD or REQUIRETLS in clear: they are taken out of its replies, but \
+        not behind a client's first MAIL
+        """)
+    }
+  }
+
+  /// The server program's descriptors are not ours.
+  private static func closeAllBut(_ kept: [CInt]) {
+    var first: CInt = 3
+    for number in kept.sorted() {
+      if number > first { _ = kernel_close_range(CUnsignedInt(first), CUnsignedInt(number - 1), 0) }
+      first = number + 1
+    }
+    _ = kernel_close_range(CUnsignedInt(first), CUnsignedInt.max, 0)
+  }
+
+  // MARK: SessionHost
+
+  func isTLSAvailable() -> Bool {
+    if !stream.isHelperWaiting { isHelperGone = true }
+    return !isHelperGone
+  }
+
+  func handoff(_ proof: Handoff, _ client: consuming ClearClient) -> any TLSStream {
+    isDecided = true
+    if options.verbosity >= 2 { warn("handoff: the TLS helper gets the client") }
+    var client = client
+    do throws(SystemError) {
+      if try client.clearNonBlockingForHandoff() {
+        warn("the client's connection came non-blocking: O_NONBLOCK is cleared for the TLS helper")
+      }
+    } catch {
+      warn("the client's connection cannot be made blocking: \(error)")
+    }
+    // From here on the connection is the helper's alone.
+    _ = consume client
+    return stream
+  }
+
+  func abort(_ proof: Reason) {
+    isDecided = true
+    if options.verbosity >= 2 { warn("abort: \(proof.name): the TLS helper is sent away") }
+    stream.abandon()
+  }
+
+  // The server cannot be replaced: the policy says RSET, and these are not asked for.
+
+  func endServer() {}
+  func restart(_ facts: TLSFacts) -> ServerStart { .failed("the server program cannot be started anew") }
+
+  func warn(_ text: String) {
+    if options.verbosity >= 1 { StandardStreams.complain(Program.name, text) }
+  }
+}

@@ -1,0 +1,64 @@
+// Certificates: which ones the environment names.
+//
+//   CERTFILE, KEYFILE            the default pair; needed unless -k is 2 or more, and ignored then
+//   CERTFILE:name, KEYFILE:name  with -k: for clients that ask for `name`, or for one label more than `*.example.org`
+//   CADIR, CAFILE                with -y and -Y: who may have issued a client's certificate; CADIR comes first
+//
+// A missing variable is a wrong call (100), a file that cannot be used is a wrong configuration (96), a name without its
+// counterpart too. An expired certificate is used: for mail it is better than none. Only a warning tells of it.
+
+import Glibc
+import Transport
+import TransportTLS
+
+enum Certificates {
+  /// Loads everything that the environment names.
+  static func load(_ options: TLSHelperOptions) throws(Failure) -> TLSCredentials {
+    let pairs = options.serverNameLevel < 2 ? [try defaultPair()] : []
+    let named = options.serverNameLevel > 0 ? try namedPairs() : [:]
+    let clients: ClientCertificates =
+      switch options.clientCertificate {
+      case .ignored: .ignored
+      case .optional: .optional(try trust())
+      case .required: .required(try trust())
+      }
+    do throws(TLSCredentialsError) {
+      return try TLSCredentials(pairs, named: named, clients: clients, isDateChecked: false)
+    } catch {
+      throw Failure(.configuration, error.description)
+    }
+  }
+
+  private static func defaultPair() throws(Failure) -> TLSCredentials.Pair {
+    guard let certificate = variable("CERTFILE") else { throw Failure(.usage, "CERTFILE is not set") }
+    guard let key = variable("KEYFILE") else { throw Failure(.usage, "KEYFILE is not set") }
+    return .init(certificate: certificate, key: key)
+  }
+
+  private static func namedPairs() throws(Failure) -> [String: TLSCredentials.Pair] {
+    var pairs: [String: TLSCredentials.Pair] = [:]
+    var entry = environ
+    while let string = entry.pointee {
+      entry += 1
+      let parts = String(cString: string).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard parts.count == 2, parts[0].hasPrefix("KEYFILE:") else { continue }
+      let name = parts[0].dropFirst("KEYFILE:".count)
+      guard !name.isEmpty else { continue }
+      guard let certificate = variable("CERTFILE:\(name)") else {
+        throw Failure(.configuration, "KEYFILE:\(name) is set and CERTFILE:\(name) is not")
+      }
+      pairs[name.lowercased()] = .init(certificate: certificate, key: String(parts[1]))
+    }
+    return pairs
+  }
+
+  private static func trust() throws(Failure) -> ClientCertificates.Trust {
+    if let folder = variable("CADIR") { return .folder(folder) }
+    if let file = variable("CAFILE") { return .file(file) }
+    throw Failure(.usage, "neither CADIR nor CAFILE is set")
+  }
+
+  private static func variable(_ name: String) -> String? {
+    getenv(name).map { String(cString: $0) }
+  }
+}

@@ -1,0 +1,111 @@
+// Program: tlsd-io from its arguments to its exit code.
+//
+// Order: the channels, the keys, the privileges given up, the session made, the handshake, the report, the relay. Up to
+// the handshake not one octet of the client is read. Every end closes the channels; one before the report closes them
+// without an octet.
+
+import Glibc
+import Transport
+import TransportTLS
+
+/// The program.
+enum Program {
+  static let name = "tlsd-io"
+
+  /// Does what the arguments say.
+  static func run(count: CInt, arguments: CommandLineOption.Arguments) -> ExitCode {
+    let options: Options
+    do throws(CommandLineError) {
+      options = try Options(count: count, arguments: arguments)
+    } catch {
+      StandardStreams.complain(name, error.description)
+      return .usage
+    }
+    switch options.purpose {
+    case .help: return StandardStreams.print(Options.help) ? .done : .system
+    case .version: return StandardStreams.print(Options.version) ? .done : .system
+    case .serve: break
+    }
+    // The write to a channel that nobody reads says so itself.
+    signal(SIGPIPE, SIG_IGN)
+    do throws(Failure) {
+      try serve(options)
+      return .done
+    } catch {
+      if options.helper.verbosity >= 1 { StandardStreams.complain(name, error.description) }
+      return error.code
+    }
+  }
+
+  private static func serve(_ options: Options) throws(Failure) {
+    let program: ProgramSide
+    do throws(SystemError) {
+      try StandardStreams.check()
+      program = try ProgramSide.take(options)
+    } catch {
+      throw Failure("descriptors", error)
+    }
+    let credentials = try Certificates.load(options.helper)
+    try Privileges.drop()
+    if options.helper.verbosity >= 1, credentials.validUntil <= time(nil) {
+      StandardStreams.complain(name, "warning: a certificate has expired: renew it")
+    }
+    let stream = try session(credentials, options.helper)
+    try tunnel(stream, program, options.helper)
+  }
+
+  private static func session(
+    _ credentials: TLSCredentials, _ options: TLSHelperOptions
+  ) throws(Failure) -> GnuTLSStream {
+    let stream: GnuTLSStream
+    do throws(TLSCredentialsError) {
+      stream = try GnuTLSStream(credentials)
+    } catch {
+      throw Failure(.setUp, error.description)
+    }
+    stream.sendsCloseNotify = options.sendsCloseNotify
+    do throws(SystemError) {
+      let input = try OctetStream(Descriptor(adopting: STDIN_FILENO))
+      let output = try OctetStream(Descriptor(adopting: STDOUT_FILENO))
+      // Small records must not wait for the client's acknowledgement. Not for sockets other than TCP.
+      if output.kind == .socket { try? output.descriptor.sendWithoutDelay() }
+      stream.attach(reading: input, writing: output)
+    } catch {
+      throw Failure("standard input and output", error)
+    }
+    return stream
+  }
+
+  private static func tunnel(
+    _ stream: GnuTLSStream, _ program: consuming ProgramSide, _ options: TLSHelperOptions
+  ) throws(Failure) {
+    var program = program
+    do throws(Failure) {
+      let limit = options.handshakeTimeoutMilliseconds ?? Handshake.defaultMilliseconds
+      try Handshake.perform(stream, for: program, within: limit)
+      try report(stream, &program, options)
+    } catch {
+      // The server program learns of it at once, the client is given time to read the alert.
+      _ = consume program
+      Linger.run(stream)
+      throw error
+    }
+    let relay = Relay(stream, program, requiresCloseNotify: options.requiresCloseNotify)
+    try relay.run()
+  }
+
+  private static func report(
+    _ stream: GnuTLSStream, _ program: inout ProgramSide, _ options: TLSHelperOptions
+  ) throws(Failure) {
+    if options.verbosity >= 2 {
+      let name = stream.facts.serverName.map { " for \($0)" } ?? ""
+      StandardStreams.complain(Program.name, "\(stream.facts.version) \(stream.facts.cipher)\(name)")
+    }
+    do throws(SystemError) {
+      guard let octets = Handshake.report(stream).octets else { throw SystemError("report", EMSGSIZE) }
+      try program.report(octets, by: Clock.now() + Handshake.defaultMilliseconds)
+    } catch {
+      throw Failure("notification", error)
+    }
+  }
+}

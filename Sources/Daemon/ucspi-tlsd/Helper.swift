@@ -1,0 +1,101 @@
+// Helper: the process that waits for the server program's command.
+//
+// It holds the client's descriptors, its ends of the channels and nothing else, and waits without a TLS library in its
+// memory. Then, by what comes on the control socket:
+//
+//   y        the control socket is closed, the TLS engine executed
+//   Y        the engine is executed and told to report the session on the control socket
+//   the end  TLS was declined: exit 0
+//   other    exit 100
+//
+// Whatever keeps TLS from being set up and can be known without a TLS library is found before it waits. It then ends at
+// once, so that the server program sees the control socket's end and never promises a STARTTLS that cannot come.
+
+import Glibc
+import Transport
+
+/// Starts and is the helper.
+struct Helper {
+  let options: Options
+  /// The server program's process, for messages.
+  let program: pid_t
+
+  /// Starts the helper as a grandchild; the child between is reaped here.
+  func start(_ channels: borrowing Channels) throws(SystemError) {
+    let child = fork()
+    if child == 0 {
+      switch fork() {
+      case 0: serve(channels.helper)
+      case -1: _exit(errno)
+      default: _exit(0)
+      }
+    }
+    guard child > 0 else { throw SystemError.last("fork") }
+    var status: CInt = 0
+    while waitpid(child, &status, 0) < 0 {
+      // ECHILD: this process was started with SIGCHLD ignored, and the child has ended.
+      guard errno == EINTR else { return }
+    }
+    // The second fork's errno is the exit code, in the status's second octet.
+    guard status == 0 else { throw SystemError("fork", status >> 8 & 0xff) }
+  }
+
+  /// The helper's life.
+  private func serve(_ ends: borrowing ChannelEnds) -> Never {
+    ends.closeOthers()
+    let engine: Engine
+    do throws(Obstacle) {
+      engine = try Engine(options)
+    } catch {
+      fail(error.code, error.description)
+    }
+    do throws(SystemError) {
+      switch try command(ends.control) {
+      case nil:
+        say("declined opportunistic TLS")
+        _exit(ExitCode.done.rawValue)
+      case UInt8(ascii: "y"):
+        try ends.keepOverExec()
+        // Closed by the exec: whoever sends y expects no answer.
+        try ends.control.setCloseOnExec(true)
+        say("accepted opportunistic TLS")
+        engine.execute(ends, isReporting: false)
+      case UInt8(ascii: "Y"):
+        // Nothing more is taken from the server program.
+        try? Kernel.shutdown(ends.control.number, CInt(SHUT_RD))
+        try ends.keepOverExec()
+        say("accepted opportunistic TLS")
+        engine.execute(ends, isReporting: true)
+      case .some:
+        fail(.usage, "unrecognized command on the control socket")
+      }
+    } catch {
+      fail(.system, "helper: \(error)")
+    }
+    let error = SystemError.last("execve")
+    fail(error.code == ENOENT ? .notFound : .notExecutable, "\(engine.path): \(error)")
+  }
+
+  /// Waits for one octet; nil at the end.
+  private func command(_ control: borrowing Descriptor) throws(SystemError) -> UInt8? {
+    var octet: UInt8 = 0
+    do {
+      let count = try withUnsafeMutableBytes(of: &octet) { (buffer) throws(SystemError) in
+        try Kernel.recv(control.number, buffer, 0)
+      }
+      return count == 1 ? octet : nil
+    } catch {
+      if error.code == ECONNRESET { return nil }
+      throw error
+    }
+  }
+
+  private func say(_ what: String) {
+    if options.helper.verbosity >= 2 { StandardStreams.complain(Program.name, "pid \(program) \(what)") }
+  }
+
+  private func fail(_ code: ExitCode, _ text: String) -> Never {
+    if options.helper.verbosity >= 1 { StandardStreams.complain(Program.name, text) }
+    _exit(code.rawValue)
+  }
+}

@@ -1,0 +1,49 @@
+// Program: ucspi-tlsd from its arguments to the exec of the server program.
+//
+// The server program gets this process: its number, standard streams, signals and environment stay. The helper is a
+// grandchild, so the server program never has a child that it does not know of, nor a zombie.
+
+import Glibc
+import Transport
+
+/// The program.
+enum Program {
+  static let name = "ucspi-tlsd"
+
+  /// Does what the arguments say. Comes back only when no server program was executed.
+  static func run(count: CInt, arguments: CommandLineOption.Arguments) -> ExitCode {
+    let options: Options
+    do throws(CommandLineError) {
+      options = try Options(count: count, arguments: arguments)
+    } catch {
+      StandardStreams.complain(name, error.description)
+      return .usage
+    }
+    switch options.purpose {
+    case .help: return StandardStreams.print(Options.help) ? .done : .system
+    case .version: return StandardStreams.print(Options.version) ? .done : .system
+    case .serve: break
+    }
+    do throws(SystemError) {
+      try StandardStreams.check()
+      let channels = try Channels()
+      try Helper(options: options, program: getpid()).start(channels)
+      try channels.program.keepOverExec()
+      if !options.keepsEnvironment { ProgramEnvironment.clean() }
+      try ProgramEnvironment.announce(channels.program)
+      return execute(arguments + options.program)
+    } catch {
+      StandardStreams.complain(name, "cannot start: \(error)")
+      return .system
+    }
+  }
+
+  /// Executes the server program; its arguments are passed on octet by octet.
+  private static func execute(_ arguments: CommandLineOption.Arguments) -> ExitCode {
+    guard let program = arguments.pointee else { return .usage }
+    execvp(program, arguments)
+    let error = SystemError.last("execvp")
+    StandardStreams.complain(name, "\(String(cString: program)): \(error)")
+    return error.code == ENOENT ? .notFound : .notExecutable
+  }
+}

@@ -1,0 +1,101 @@
+// UCSPIChannels: the server program's ends of the channels to a UCSPI-TLS helper.
+//
+// The environment names them: SSLCTLFD is the control socket, SSLREADFD what is read out of TLS, SSLWRITEFD what is
+// written into it. The helper waits on the control socket beside the program and takes the client's connection over once
+// it is told to. Sockets and pipes are alike good for the data, and two or all three numbers may be the same: each use
+// then gets a descriptor of its own, so that nothing is closed twice.
+//
+// Contract: numbers are checked before any is owned, since what is not open must not be closed. No flag is set. Closing
+// all three without a word says that there will be no TLS.
+//
+// Source: ucspi-tls(2), Gifford and Brady.
+
+import Glibc
+
+/// Variables that do not name channels to a helper: one line that says which and why.
+public struct UCSPIChannelsError: Error, Hashable, Sendable, CustomStringConvertible {
+  public let description: String
+
+  init(_ description: String) {
+    self.description = description
+  }
+}
+
+/// The channels to a UCSPI-TLS helper, owned.
+public struct UCSPIChannels: ~Copyable {
+  let control: Descriptor
+  let reading: OctetStream
+  let writing: OctetStream
+  /// Whether the octets of TLS run over the control socket itself: then its writing half must not be ended.
+  let isControlShared: Bool
+
+  /// The names of the variables.
+  public static let variables = ["SSLCTLFD", "SSLREADFD", "SSLWRITEFD"]
+
+  /// Takes over the descriptors that the variables name.
+  ///
+  /// - Parameter variable: answers the value of an environment variable, nil where it is not set.
+  public init(_ variable: (String) -> String?) throws(UCSPIChannelsError) {
+    var numbers: [CInt] = []
+    for name in UCSPIChannels.variables {
+      numbers.append(try UCSPIChannels.number(variable(name), name))
+    }
+    guard UCSPIChannels.kind(numbers[0]) == S_IFSOCK else { throw UCSPIChannelsError("SSLCTLFD is not a socket") }
+    try UCSPIChannels.check(numbers[1], isNot: O_WRONLY, "SSLREADFD cannot be read from")
+    try UCSPIChannels.check(numbers[2], isNot: O_RDONLY, "SSLWRITEFD cannot be written to")
+    do throws(SystemError) {
+      self = try UCSPIChannels(adopting: numbers)
+    } catch {
+      throw UCSPIChannelsError("the channels to the TLS helper: \(error)")
+    }
+  }
+
+  private init(adopting numbers: [CInt]) throws(SystemError) {
+    let isShared = numbers[1...].contains { UCSPIChannels.isSame($0, numbers[0]) }
+    let control = Descriptor(adopting: numbers[0])
+    let reading = try OctetStream(UCSPIChannels.own(numbers[1], unless: numbers[..<1]))
+    let writing = try OctetStream(UCSPIChannels.own(numbers[2], unless: numbers[..<2]))
+    self.control = control
+    self.reading = reading
+    self.writing = writing
+    isControlShared = isShared
+  }
+
+  /// Closes the data's descriptors and leaves the control socket open, so that it ends with this process.
+  public consuming func leaveControlOpen() throws(SystemError) {
+    try control.setCloseOnExec(false)
+    _ = control.release()
+  }
+
+  private static func number(_ value: String?, _ name: String) throws(UCSPIChannelsError) -> CInt {
+    guard let value else {
+      throw UCSPIChannelsError("\(name) is not set: this program runs under a UCSPI-TLS server")
+    }
+    let isPlain = !value.isEmpty && value.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+    guard isPlain, let number = CInt(value) else { throw UCSPIChannelsError("\(name) is not the number of a descriptor") }
+    guard number > STDERR_FILENO else { throw UCSPIChannelsError("\(name) is one of the standard streams") }
+    guard (try? Kernel.control(number, F_GETFD)) != nil else { throw UCSPIChannelsError("\(name) is not open") }
+    return number
+  }
+
+  private static func kind(_ number: CInt) -> mode_t? {
+    (try? Kernel.status(number)).map { $0.st_mode & S_IFMT }
+  }
+
+  private static func check(_ number: CInt, isNot wrong: CInt, _ complaint: String) throws(UCSPIChannelsError) {
+    guard let flags = try? Kernel.control(number, F_GETFL), flags & O_ACCMODE != wrong else {
+      throw UCSPIChannelsError(complaint)
+    }
+  }
+
+  /// Whether two numbers are open on the same thing.
+  private static func isSame(_ one: CInt, _ other: CInt) -> Bool {
+    guard let first = try? Kernel.status(one), let second = try? Kernel.status(other) else { return false }
+    return first.st_dev == second.st_dev && first.st_ino == second.st_ino
+  }
+
+  /// The number itself, or a second descriptor for it where it is owned already.
+  private static func own(_ number: CInt, unless owned: ArraySlice<CInt>) throws(SystemError) -> Descriptor {
+    Descriptor(adopting: owned.contains(number) ? try Kernel.duplicate(number, above: 3) : number)
+  }
+}

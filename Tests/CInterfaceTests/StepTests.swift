@@ -1,0 +1,42 @@
+// That the two sessions really are compared: a difference would be seen.
+
+import CSMTPState
+import SMTPState
+import XCTest
+
+final class StepTests: XCTestCase {
+  func testEveryEventIsCompared() {
+    let before = Differences.comparisons
+    var session = Session(Policy())
+    _ = session.receive([0x32].span, from: .server)
+    _ = session.next()
+    _ = session.drained()
+    _ = session.unavailable()
+    _ = session.expired(.none)
+    _ = session.ended(.server)
+    _ = session.looked(nil, ended: false)
+    _ = session.secured(.established)
+    _ = session.restarted(.ready)
+    XCTAssertEqual(Differences.comparisons, before + 9)
+  }
+
+  /// No other command is taken for one, whatever octet of it differs.
+  func testACommandIsTheSameAsNoOther() {
+    let commands: [(Command, smtpstate_command)] = [
+      (.keep, smtpstate_command(kind: 1, side: 0, verb: 0, fourth: 0, reply: 0, reason: 0, reserved: (0, 0))),
+      (.drop(.server), smtpstate_command(kind: 2, side: 2, verb: 0, fourth: 0, reply: 0, reason: 0, reserved: (0, 0))),
+      (.forward(.mail), smtpstate_command(kind: 3, side: 0, verb: 5, fourth: 0, reply: 0, reason: 0, reserved: (0, 0))),
+      (.pass(.space), smtpstate_command(kind: 4, side: 0, verb: 0, fourth: 32, reply: 0, reason: 0, reserved: (0, 0))),
+      (.reply(.goodbye), smtpstate_command(kind: 7, side: 0, verb: 0, fourth: 0, reply: 3, reason: 0, reserved: (0, 0))),
+      (.close(.quit), smtpstate_command(kind: 15, side: 0, verb: 0, fourth: 0, reply: 0, reason: 2, reserved: (0, 0))),
+    ]
+    for (command, c) in commands {
+      XCTAssertTrue(c.isSame(as: command), "\(command)")
+      for place in 0..<MemoryLayout<smtpstate_command>.size {
+        var other = c
+        withUnsafeMutableBytes(of: &other) { $0[place] += 1 }
+        XCTAssertFalse(other.isSame(as: command), "\(command), octet \(place)")
+      }
+    }
+  }
+}

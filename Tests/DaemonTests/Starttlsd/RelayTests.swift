@@ -1,0 +1,136 @@
+// RelayTests: behind the decision nothing is lost, repeated or altered, and nothing that is owed is cut off.
+
+import Foundation
+import XCTest
+
+final class RelayTests: StarttlsdTestCase {
+  /// Behind MAIL it sends back what it gets, to the last octet.
+  private let echo = ShellBackend.script(answers: [("MAIL*", "say '250 done'; exec cat")])
+
+  func testEverythingComesBackBehindTheClientsEnd() throws {
+    for isSecured in [false, true] {
+      for size in [0, 1, 17, 16_384, 300_001] {
+        let daemon = try daemon(backend: .script(echo))
+        let client = try client(daemon)
+        try (isSecured ? SessionPhase.negotiatingInsideTLS : .negotiating).enter(client)
+        try client.ask("MAIL FROM:<a@b>")
+        let sent = octets(size)
+        let received = try client.exchange(sent)
+        XCTAssertTrue(received == sent, "\(received.count) octets came back of \(sent.count)")
+        client.close()
+        XCTAssertEqual(try daemon.session().outcome, isSecured ? "handoff: relayed" : "abort mail: relayed")
+      }
+    }
+  }
+
+  /// All octets there are, line ends of every kind among them, and leftovers behind the decisive line in its segment.
+  func testLeftoversOfTheDecisiveSegmentAreRelayed() throws {
+    for isSecured in [false, true] {
+      let daemon = try daemon(backend: .script(echo))
+      let client = try client(daemon)
+      try (isSecured ? SessionPhase.negotiatingInsideTLS : .negotiating).enter(client)
+      let rest = (0...255).map { UInt8($0) } + [13, 13, 10, 10, 0, 46, 10, 46, 13, 10]
+      try client.send(Array("MAIL FROM:<a@b>\r\n".utf8) + rest)
+      try client.expect("250 done")
+      XCTAssertEqual(try client.exchange([]), rest)
+      client.close()
+      _ = try daemon.session()
+    }
+  }
+
+  /// The backend ends its half and still reads.
+  func testTheBackendsEndComesBehindAllThatItHasSaid() throws {
+    let line = String(repeating: "x", count: 70)
+    let script = ShellBackend.script(answers: [
+      ("MAIL*", "i=0; while [ $i -lt 5000 ]; do say '250-\(line)'; i=$((i+1)); done; say '250 end'; exit")
+    ])
+    for isSecured in [false, true] {
+      let daemon = try daemon(backend: .script(script))
+      let client = try client(daemon)
+      try (isSecured ? SessionPhase.negotiatingInsideTLS : .negotiating).enter(client)
+      try client.send("MAIL FROM:<a@b>\r\n")
+      usleep(20_000)
+      let rest = try client.remainder()
+      XCTAssertEqual(rest.text.split(separator: "\r\n").count, 5001)
+      XCTAssertTrue(rest.text.hasSuffix("250 end\r\n"))
+      XCTAssertEqual(rest.end, isSecured ? .closeNotify : .end)
+      client.close()
+      _ = try daemon.session()
+    }
+  }
+
+  /// A backend that takes nothing more is no reason to lose what it says.
+  func testWhatABackendSaysThatTakesNothingMoreArrives() throws {
+    let script = """
+      import socket, time
+      end = socket.socket(fileno=0)
+      def say(text): end.sendall(text + b'\\r\\n')
+      say(b'220 backend')
+      for line in end.makefile('rb'):
+          if line.startswith(b'MAIL'):
+              break
+          say(b'250 backend')
+      end.shutdown(socket.SHUT_RD)
+      say(b'250 done')
+      time.sleep(0.2)
+      say(b'421 that was all')
+      """
+    for isSecured in [false, true] {
+      let daemon = try daemon(backend: .program(["/usr/bin/python3", "-ISc", script]))
+      let client = try client(daemon)
+      try client.expect("220 ")
+      try client.ask("EHLO client.example")
+      if isSecured { try client.startTLS() }
+      XCTAssertEqual(try client.ask("MAIL FROM:<a@b>"), "250 done")
+      // The first of these finds the backend's input closed.
+      for _ in 0..<3 {
+        try client.send("RCPT TO:<c@d>\r\n")
+        usleep(20_000)
+      }
+      XCTAssertEqual(try client.remainder().text, "421 that was all\r\n")
+      client.close()
+      XCTAssertEqual(try daemon.session()["end"], "relayed")
+    }
+  }
+
+  /// A message's end and QUIT in one record, and a backend that answers both and exits at once: the case in which a
+  /// front end that closes too early loses the 250, and the client sends its mail again.
+  func testTheLastRepliesOfABackendThatExitsAtOnceArriveInClear() throws {
+    try assertLastReplies(isSecured: false)
+  }
+
+  func testTheLastRepliesOfABackendThatExitsAtOnceArriveInsideTLS() throws {
+    try assertLastReplies(isSecured: true)
+  }
+
+  /// The same with QUIT unread: for the kernel that is a reset between backend and daemon.
+  func testTheLastReplyOfABackendThatExitsWithQUITUnreadArrives() throws {
+    for isSecured in [false, true] { try assertLastReplies(isSecured: isSecured, isQuitRead: false, count: 50) }
+  }
+
+  private func assertLastReplies(isSecured: Bool, isQuitRead: Bool = true, count: Int = 200) throws {
+    let end = isQuitRead ? "read -r quit; say '250 stored' '221 bye'; exit" : "say '250 stored'; exit"
+    let script = ShellBackend.script(answers: [
+      ("DATA", "say '354 go on'; while IFS= read -r line && [ \"$line\" != \".$cr\" ]; do :; done; \(end)")
+    ])
+    let daemon = try daemon(backend: .script(script))
+    for number in 0..<count {
+      let client = try client(daemon)
+      try (isSecured ? SessionPhase.dataInsideTLS : .dataInClear).enter(client)
+      try client.send("ne.\r\n.\r\nQUIT\r\n")
+      let rest = try client.remainder()
+      XCTAssertEqual(rest.text, isQuitRead ? "250 stored\r\n221 bye\r\n" : "250 stored\r\n", "session \(number)")
+      XCTAssertEqual(rest.end, isSecured ? .closeNotify : .end, "session \(number)")
+      client.close()
+    }
+    for session in try daemon.sessions(count) { XCTAssertEqual(session["end"], "relayed") }
+  }
+
+  private func octets(_ count: Int) -> [UInt8] {
+    var state: UInt32 = 12345
+    return (0..<count).map { _ in
+      state = state &* 1_664_525 &+ 1_013_904_223
+      return UInt8(truncatingIfNeeded: state >> 24)
+    }
+  }
+}

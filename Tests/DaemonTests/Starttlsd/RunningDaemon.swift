@@ -1,0 +1,185 @@
+// RunningDaemon: the built starttlsd as a child of the test.
+//
+// It listens on a port that the kernel chooses and that its log names. Its environment carries a mark that backends
+// inherit, so that whatever is left of it can be found, and nothing else is ever touched.
+
+import Foundation
+import Glibc
+import XCTest
+
+/// A daemon with its folder: the log, the Maildir, the backend's script.
+final class RunningDaemon {
+  /// Who serves behind it.
+  enum Backend {
+    /// maildir-smtpd with the folder `Maildir`.
+    case maildir
+    /// A shell script, which finds what it writes to in `$FOLDER`.
+    case script(String)
+    /// A program as it is.
+    case program([String])
+  }
+
+  let folder: TestFolder
+  let program: SpawnedProgram
+  /// The port of each address that it listens on.
+  private(set) var ports: [UInt16] = []
+  /// How many descriptors it has while nobody is connected.
+  private(set) var idleDescriptors = 0
+  private let mark: String
+
+  /// Starts it and waits until it listens.
+  init(
+    _ options: [String] = [], backend: Backend = .maildir, certificate: Certificate, listen: [String] = ["127.0.0.1:0"],
+    environment: [String: String] = [:]
+  ) throws {
+    folder = TestFolder()
+    let id = folder.path
+    mark = "STARTTLSD_TEST=\(id)"
+    let arguments = try RunningDaemon.arguments(options, backend, certificate, listen, folder.path)
+    let variables = environment.merging(["STARTTLSD_TEST": id, "FOLDER": id]) { given, _ in given }
+    program = try SpawnedProgram(arguments, environment: variables, errors: .file(folder.path + "/log"))
+    guard eventually({ ports(in: log).count == listen.count || !program.isRunning }), program.isRunning else {
+      throw Failure("starttlsd does not listen: \(log)")
+    }
+    ports = ports(in: log)
+    idleDescriptors = ProcessTable.descriptors(of: program.process).count
+  }
+
+  private static func arguments(
+    _ options: [String], _ backend: Backend, _ certificate: Certificate, _ listen: [String], _ folder: String
+  ) throws -> [String] {
+    let words =
+      [try Programs.path("starttlsd")] + listen.flatMap { ["--listen", $0] }
+      + ["--certificate", certificate.certificate, "--key", certificate.key, "--grace", "5"] + options + ["--"]
+    switch backend {
+    case .maildir:
+      return words + [try Programs.path("maildir-smtpd"), "--hostname", "mx.example", folder + "/Maildir"]
+    case .script(let text):
+      let path = folder + "/backend"
+      try Data(("#!/bin/sh\n" + text).utf8).write(to: URL(fileURLWithPath: path))
+      chmod(path, 0o755)
+      return words + [path]
+    case .program(let program):
+      return words + program
+    }
+  }
+
+  private func ports(in log: String) -> [UInt16] {
+    log.split(separator: "\n").filter { $0.contains("listening on ") }.compactMap { line in
+      line.split(separator: ":").last.flatMap { UInt16($0) }
+    }
+  }
+
+  var port: UInt16 { ports[0] }
+  var process: pid_t { program.process }
+
+  /// All that it has said.
+  var log: String { String(decoding: folder.contents("log"), as: UTF8.self) }
+
+  /// Its log's lines about sessions that have ended.
+  var sessions: [LoggedSession] { log.split(separator: "\n").compactMap { LoggedSession(String($0)) } }
+
+  /// Waits until so many sessions have ended, and for the daemon to be as it was before them.
+  func sessions(_ count: Int, file: StaticString = #filePath, line: UInt = #line) throws -> [LoggedSession] {
+    guard eventually({ sessions.count >= count }) else {
+      throw Failure("\(sessions.count) of \(count) sessions have ended; \(trouble ?? "") the log: \(log)")
+    }
+    guard eventually({ trouble == nil }) else { throw Failure(trouble ?? "") }
+    XCTAssertEqual(sessions.count, count, log, file: file, line: line)
+    return sessions
+  }
+
+  /// Its one session, ended.
+  func session(file: StaticString = #filePath, line: UInt = #line) throws -> LoggedSession {
+    guard let session = try sessions(1, file: file, line: line).first else { throw Failure("no session") }
+    return session
+  }
+
+  /// Whether nothing is left of any session: no process, no descriptor.
+  func assertIdle(file: StaticString = #filePath, line: UInt = #line) {
+    if !eventually({ trouble == nil }) { XCTFail(trouble ?? "", file: file, line: line) }
+  }
+
+  private var trouble: String? {
+    let children = ProcessTable.children(of: process)
+    if !children.isEmpty { return "children are left: \(children.map(ProcessTable.commandLine)); the log: \(log)" }
+    let descriptors = ProcessTable.descriptors(of: process)
+    if descriptors.count != idleDescriptors { return "descriptors are left: \(descriptors); the log: \(log)" }
+    return nil
+  }
+
+  /// Its backends.
+  var backends: [pid_t] { ProcessTable.children(of: process) }
+
+  /// Asks it to stop and waits for its end. Nothing of it may be left.
+  func stop(file: StaticString = #filePath, line: UInt = #line) {
+    guard program.isRunning else { return }
+    program.signal(SIGTERM)
+    XCTAssertEqual(program.wait(), .exited(0), "the log: \(log)", file: file, line: line)
+    assertNothingIsLeft(file: file, line: line)
+  }
+
+  func assertNothingIsLeft(file: StaticString = #filePath, line: UInt = #line) {
+    program.kill()
+    let left = ProcessTable.processes(with: mark)
+    XCTAssertEqual(left.map(ProcessTable.commandLine), [], file: file, line: line)
+    for process in left where process > 1 { kill(process, SIGKILL) }
+  }
+}
+
+// MARK: - What was delivered
+
+extension RunningDaemon {
+  /// A message in the Maildir.
+  struct Message {
+    /// The lines that maildir-smtpd added: Return-Path, Delivered-To, and the three of Received.
+    let trace: [String]
+    /// What the client sent.
+    let body: [UInt8]
+    var text: String { String(decoding: body, as: UTF8.self) }
+    /// `by mx.example with ESMTPS (TLSv1.3 ...) id ...;`
+    var received: String { trace.first { $0.hasPrefix(" by ") } ?? "" }
+  }
+
+  var messages: [Message] {
+    folder.names(in: "Maildir/new").map { name in
+      let parts = folder.contents("Maildir/new/" + name).split(separator: 10, maxSplits: 5, omittingEmptySubsequences: false)
+      let trace = parts.prefix(5).map { String(decoding: $0, as: UTF8.self) }
+      return Message(trace: trace, body: parts.count == 6 ? Array(parts[5]) : [])
+    }
+  }
+
+  func assertNothingIsDelivered(file: StaticString = #filePath, line: UInt = #line) {
+    XCTAssertEqual(messages.map(\.text), [], file: file, line: line)
+    XCTAssertEqual(folder.names(in: "Maildir/tmp"), [], file: file, line: line)
+  }
+}
+
+/// A session's line of the log, taken apart.
+struct LoggedSession: CustomStringConvertible {
+  let description: String
+  private var values: [String: String] = [:]
+
+  /// nil for a line about something else.
+  init?(_ line: String) {
+    guard let start = line.range(of: "session peer=") else { return nil }
+    description = line
+    var rest = line[start.lowerBound...].dropFirst("session ".count)
+    while let equals = rest.firstIndex(of: "=") {
+      let name = String(rest[..<equals])
+      rest = rest[equals...].dropFirst()
+      let end: Character = rest.first == "\"" ? "\"" : " "
+      if end == "\"" { rest = rest.dropFirst() }
+      let value = rest.prefix { $0 != end }
+      values[name] = String(value)
+      rest = rest[value.endIndex...].dropFirst().drop { $0 == " " }
+    }
+  }
+
+  subscript(name: String) -> String? { values[name] }
+
+  /// Decision, proof and end in short: `abort mail: relayed`, `handoff: quit`.
+  var outcome: String {
+    (["decision", "proof"].compactMap { values[$0] }).joined(separator: " ") + ": " + (values["end"] ?? "")
+  }
+}

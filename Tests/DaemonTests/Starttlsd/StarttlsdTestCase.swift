@@ -1,0 +1,148 @@
+// StarttlsdTestCase: what all tests of starttlsd have in common.
+//
+// Daemons and clients are made with `daemon` and `client`. After each test every daemon must be as idle as it was at the
+// start (no child, no descriptor), must stop with exit code 0, and must leave no process behind.
+
+import Foundation
+import Glibc
+import XCTest
+
+/// A certificate's file and its key's.
+struct Certificate {
+  let certificate: String
+  let key: String
+}
+
+class StarttlsdTestCase: XCTestCase {
+  private var daemons: [RunningDaemon] = []
+  private var clients: [SMTPClient] = []
+
+  // Made once a class, since making them takes longer than most tests.
+  nonisolated(unsafe) private static var credentials: (folder: TestFolder, certificate: Certificate)?
+  nonisolated(unsafe) private static var engine: TLSEngine?
+
+  override func setUp() {
+    continueAfterFailure = true
+    signal(SIGPIPE, SIG_IGN)
+  }
+
+  override func tearDown() {
+    for client in clients { client.close() }
+    for daemon in daemons where daemon.program.isRunning {
+      daemon.assertIdle()
+      daemon.stop()
+    }
+    for daemon in daemons { daemon.assertNothingIsLeft() }
+    clients = []
+    daemons = []
+  }
+
+  override class func tearDown() {
+    credentials = nil
+    engine = nil
+  }
+
+  // MARK: What a test is made of
+
+  /// A self-signed certificate.
+  func certificate() throws -> Certificate {
+    if let known = StarttlsdTestCase.credentials { return known.certificate }
+    let folder = TestFolder()
+    let made = try makeCertificate("server", in: folder)
+    StarttlsdTestCase.credentials = (folder, made)
+    return made
+  }
+
+  /// Has openssl make one, with options of `openssl req`.
+  func makeCertificate(_ name: String, in folder: TestFolder, _ options: [String] = ["-days", "2"]) throws -> Certificate {
+    let made = Certificate(certificate: "\(folder.path)/\(name).pem", key: "\(folder.path)/\(name).key")
+    let words = [
+      "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=mx.example",
+      "-keyout", made.key, "-out", made.certificate,
+    ]
+    try run(words + options)
+    return made
+  }
+
+  func daemon(
+    _ options: [String] = [], backend: RunningDaemon.Backend = .maildir, listen: [String] = ["127.0.0.1:0"],
+    environment: [String: String] = [:]
+  ) throws -> RunningDaemon {
+    let daemon = try RunningDaemon(
+      options, backend: backend, certificate: certificate(), listen: listen, environment: environment)
+    daemons.append(daemon)
+    return daemon
+  }
+
+  func client(_ daemon: RunningDaemon, receiveBuffer: CInt? = nil) throws -> SMTPClient {
+    let client = try SMTPClient(port: daemon.port, receiveBuffer: receiveBuffer) { [unowned self] in try self.engine() }
+    clients.append(client)
+    return client
+  }
+
+  /// A client of one of several addresses.
+  func client(host: String, port: UInt16) throws -> SMTPClient {
+    let client = try SMTPClient(host: host, port: port) { [unowned self] in try self.engine() }
+    clients.append(client)
+    return client
+  }
+
+  private func engine() throws -> TLSEngine {
+    if let engine = StarttlsdTestCase.engine { return engine }
+    let engine = try TLSEngine()
+    StarttlsdTestCase.engine = engine
+    return engine
+  }
+
+  /// What a program came to.
+  struct Result {
+    let end: SpawnedProgram.End?
+    let output: String
+    let errors: String
+  }
+
+  /// Runs a program to its end.
+  ///
+  /// - Parameters:
+  ///   - inputEnds: whether its input ends, or stays open behind the text as a terminal does. Not for long texts.
+  ///   - end: how it must end; nil for anyhow.
+  @discardableResult
+  func run(
+    _ arguments: [String], input: String = "", inputEnds: Bool = true, environment: [String: String] = [:],
+    expecting end: SpawnedProgram.End? = .exited(0)
+  ) throws -> Result {
+    guard FileManager.default.isExecutable(arguments[0]) else {
+      throw XCTSkip("\(arguments[0]) is not installed")
+    }
+    let folder = TestFolder()
+    let path = try folder.write(Array(input.utf8), to: "input")
+    var ends: [CInt] = [-1, -1]
+    if !inputEnds {
+      pipe(&ends)
+      for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+      _ = Array(input.utf8).withUnsafeBytes { write(ends[1], $0.baseAddress, $0.count) }
+    }
+    defer { for end in ends where end >= 0 { close(end) } }
+    let program = try SpawnedProgram(
+      arguments, environment: environment.merging(["HOME": folder.path]) { given, _ in given },
+      input: inputEnds ? .file(path) : .descriptor(ends[0]), output: .file(folder.path + "/output"),
+      errors: .file(folder.path + "/errors"))
+    let ended = program.wait()
+    program.kill()
+    let result = Result(
+      end: ended, output: String(decoding: folder.contents("output"), as: UTF8.self),
+      errors: String(decoding: folder.contents("errors"), as: UTF8.self))
+    if let end, ended != end {
+      XCTFail("\(arguments.joined(separator: " ")): \(ended.map { "\($0)" } ?? "hangs"): \(result.output)\(result.errors)")
+    }
+    return result
+  }
+}
+
+extension FileManager {
+  /// Whether a program is there, looked for in PATH unless its name contains a slash.
+  fileprivate func isExecutable(_ name: String) -> Bool {
+    if name.contains("/") { return isExecutableFile(atPath: name) }
+    return SpawnedProgram.path.split(separator: ":").contains { isExecutableFile(atPath: "\($0)/\(name)") }
+  }
+}

@@ -8,7 +8,7 @@ BIN := $(BUILD)/release
 FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test explore docs core-embedded c-library test-c-library test-examples install uninstall setup-run setup-test setup-c setup-c-library clean
+.PHONY: help run test explore docs core-embedded c-library test-c-library test-examples programs install uninstall setup-run setup-test setup-c setup-c-library clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,11 +42,14 @@ test-c-library: setup-c c-library ## run the C tests: every compiler, valgrind, 
 test-examples: setup-c c-library ## build the C example from an installed library and talk to it
 	@Scripts/test-examples $(BUILD)
 
-install: c-library ## install the C library below PREFIX (/usr/local), or below DESTDIR/PREFIX
-	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files install $(BUILD) c-library
+programs: setup-run ## build the programs as they are installed: static where they can be
+	@Scripts/programs $(BUILD)/programs
+
+install: c-library programs ## install programs, manual pages and C library below PREFIX (/usr/local), or DESTDIR/PREFIX
+	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files install $(BUILD) c-library programs
 
 uninstall: ## remove what `make install` installed
-	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files uninstall $(BUILD) c-library
+	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files uninstall $(BUILD) c-library programs
 
 setup-c-library:
 	@Scripts/install gcc binutils libc6-dev
@@ -58,7 +61,7 @@ setup-run:
 	@Scripts/install libgnutls28-dev pkg-config python3
 
 setup-test:
-	@Scripts/install libgnutls28-dev pkg-config python3 openssl gnutls-bin swaks curl strace
+	@Scripts/install libgnutls28-dev pkg-config python3 openssl gnutls-bin swaks libnet-ssleay-perl curl strace
 
 clean: ## remove everything that was built
 	@rm -rf .build .build-*

@@ -128,7 +128,7 @@ extension Driver {
   /// - Returns: true, as a step that moved something.
   func finish(_ end: SessionRecord.End) -> Bool {
     if record.decision == nil {
-      decide(.abort(.clientEnded))
+      decide(end == .clientLost ? .abort(.clientEnded) : .cutOff)
       host.abort(.clientEnded)
     }
     if record.end == nil { record.end = end }

@@ -23,6 +23,7 @@ public enum SessionLine {
     switch record.decision {
     case .handoff: words.append("decision=handoff")
     case .abort(let proof): words.append("decision=abort proof=\"\(proof.name)\"")
+    case .cutOff: words.append("decision=abort proof=\"cut off\"")
     case nil: words.append("decision=none")
     }
     if let tls = record.tls {

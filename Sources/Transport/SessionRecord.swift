@@ -8,6 +8,8 @@ public struct SessionRecord {
   public enum Decision: Hashable, Sendable {
     case handoff
     case abort(Reason)
+    /// None: the program ended the session before the client had decided. Counts as an abort for a helper.
+    case cutOff
   }
 
   /// How the session ended.

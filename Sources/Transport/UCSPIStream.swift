@@ -12,11 +12,13 @@ import Glibc
 
 /// A TLS connection that a helper speaks, or will speak once it is asked to.
 public final class UCSPIStream: TLSStream {
-  // Each is nil once it has been closed: the control socket behind the report, the output behind its end, all of them
-  // when the channels are abandoned.
+  // Each is nil once it has been closed: the control socket behind the report (unless it is kept), the output behind its
+  // end, all of them when the channels are abandoned.
   private var control: Descriptor?
   private var input: OctetStream?
   private var output: OctetStream?
+  private let keepsControl: Bool
+  /// Not where the octets inside TLS run over the control socket.
   private let endsCommands: Bool
 
   private var isAsked = false
@@ -29,10 +31,12 @@ public final class UCSPIStream: TLSStream {
 
   /// Takes the channels over. The helper is told nothing before the handshake.
   ///
-  /// - Parameter endsCommands: whether the writing half of the control socket is ended behind the command. Not where a
-  ///   server takes that for the end of the program.
-  public init(_ channels: consuming UCSPIChannels, endsCommands: Bool) {
-    self.endsCommands = endsCommands && !channels.isControlShared
+  /// - Parameter keepsControl: whether the control socket stays open, both ways, as long as the stream: for a helper to
+  ///   which its end is that of the session. Otherwise its writing half is ended behind the command, and the rest of it
+  ///   behind the report.
+  public init(_ channels: consuming UCSPIChannels, keepsControl: Bool) {
+    self.keepsControl = keepsControl
+    endsCommands = !keepsControl && !channels.isControlShared
     let control = channels.control
     let reading = channels.reading
     let writing = channels.writing
@@ -133,7 +137,7 @@ public final class UCSPIStream: TLSStream {
       version: UCSPIStream.word(value("SSL_PROTOCOL")), cipher: UCSPIStream.word(value("SSL_CIPHER")),
       serverName: value("SSL_TLS_SNI_SERVERNAME").flatMap(UCSPIStream.hostName))
     isEstablished = true
-    control = nil
+    if !keepsControl { control = nil }
   }
 
   // MARK: Octets

@@ -5,7 +5,8 @@
 // DetachedProcess). Whichever of the two ends first, the other one sees its socket end.
 //
 // The client's connection and the channels to the helper are the proxy's. Only under ucspi-ssl the server program keeps
-// the control socket, unnamed: there the socket's end is the end of the server program.
+// the control socket, unnamed, and inside TLS the proxy its own, as long as it has octets to deliver: there the socket's
+// end is the end of the server program.
 
 import CKernel
 import Glibc
@@ -60,7 +61,7 @@ enum Program {
     switch try DetachedProcess.fork() {
     case .detached:
       _ = consume programEnd
-      let stream = UCSPIStream(channels, endsCommands: !keepsControl)
+      let stream = UCSPIStream(channels, keepsControl: keepsControl)
       _exit(Proxy.run(options, stream, server: proxyEnd).rawValue)
     case .original:
       _ = consume proxyEnd

@@ -67,10 +67,10 @@ final class Proxy: SessionHost {
     let control = isDecided || isHelperGone ? nil : stream.controlNumber
     if let control { entries.append(pollfd(fd: control, events: CShort(POLLIN), revents: 0)) }
     let timeout = driver.deadline.map { CInt(clamping: max(0, $0 - Clock.now())) } ?? -1
-    while poll(&entries, nfds_t(entries.count), timeout) < 0 {
+    guard poll(&entries, nfds_t(entries.count), timeout) >= 0 else {
       // A signal only shortens the wait: the driver looks at the clock itself.
-      guard errno == EINTR else { throw SystemError.last("poll") }
-      return
+      if errno == EINTR { return }
+      throw SystemError.last("poll")
     }
     if control != nil, entries.last?.revents != 0, !isTLSAvailable() {
       warn("the TLS helper is gone: STARTTLS is not offered")

@@ -7,10 +7,13 @@ import XCTest
 final class ScannerExplorationTests: XCTestCase {
   private static func limits(_ change: (inout Policy) -> Void = { _ in }) -> Limits {
     var policy = Policy()
+    // Every size that is skipped is a state of its own.
+    policy.chunkLimit = 100
     if !ExplorationTests.isLarge {
       policy.commandLineLimit = 40
       policy.responseLineLimit = 60
       policy.replyLineLimit = 24
+      policy.chunkLimit = 11
     }
     change(&policy)
     return Limits(policy)

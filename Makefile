@@ -8,7 +8,7 @@ BIN := $(BUILD)/release
 FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test explore docs core-embedded c-library test-c-library test-examples programs install uninstall setup-run setup-test setup-c setup-c-library clean
+.PHONY: help run test explore docs coverage bench core-embedded c-library test-c-library test-examples programs install uninstall setup-run setup-test setup-c setup-c-library clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,7 @@ run: setup-run ## build, start starttlsd on the loopback, send a mail through ST
 
 test: setup-test core-embedded ## build everything and run all tests
 	@$(SWIFT) build $(FLAGS) --build-tests
+	@Scripts/coverage $(BUILD)/coverage
 	@SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build
 
 explore: ## explore the session under all policies, with larger limits and every octet; some fifteen minutes
@@ -29,6 +30,13 @@ explore: ## explore the session under all policies, with larger limits and every
 docs: setup-run ## make Docs/StateMachine.md anew from the session
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_WRITE_DOCS=1 $(SWIFT) test $(FLAGS) --skip-build --filter StateMachinePageTests
+
+coverage: setup-run ## how much of the core its tests execute; fails on a region that none enters and nobody explains
+	@Scripts/coverage $(BUILD)/coverage
+
+bench: setup-run ## instructions that the core spends on a command
+	@Scripts/install valgrind
+	@Scripts/bench-core $(BUILD)/bench
 
 core-embedded: ## build the core as Embedded Swift and check its undefined symbols
 	@Scripts/core-embedded $(BUILD)/embedded

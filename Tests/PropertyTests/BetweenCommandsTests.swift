@@ -1,0 +1,56 @@
+// What may come while `next()` has more to give, and what timers there are.
+
+import XCTest
+
+import SMTPState
+
+final class BetweenCommandsTests: XCTestCase {
+  private func receive(_ text: String, _ side: Side, _ session: inout Session) -> Command {
+    var octets = Array(text.utf8)[...]
+    var command = Command.keep
+    while !octets.isEmpty {
+      let rest = Array(octets)
+      let step = session.receive(rest.span, from: side)
+      command = step.command
+      octets = octets.dropFirst(step.consumed)
+      if step.consumed == 0 || session.interest == .again { break }
+    }
+    return command
+  }
+
+  private func rest(_ session: inout Session) -> [Command] {
+    var commands: [Command] = []
+    while session.interest == .again { commands.append(session.next()) }
+    return commands
+  }
+
+  /// The helper dies behind the last line of the answer to RSET, before the look is fetched.
+  func testUnavailableBeforeTheLookIsFetched() {
+    var policy = Policy()
+    policy.serverReset = .rset
+    var session = Session(policy)
+    XCTAssertEqual(receive("220 x\r\n", .server, &session), .pass(.kept))
+    XCTAssertEqual(receive("EHLO x\r\n", .client, &session), .forward(.ehlo))
+    XCTAssertEqual(receive("250 x\r\n", .server, &session), .pass(.hyphen))
+    XCTAssertEqual(rest(&session), [.reply(.starttlsKeyword)])
+    XCTAssertEqual(receive("STARTTLS\r\n", .client, &session), .resetServer)
+    XCTAssertEqual(receive("250 x\r\n", .server, &session), .drop(.server))
+    XCTAssertEqual(session.interest, .again)
+    XCTAssertEqual(session.deadline, .none)
+    XCTAssertEqual(session.unavailable(), .keep)
+    XCTAssertEqual(rest(&session), [.reply(.tlsUnavailable)])
+    XCTAssertEqual(session.phase, .negotiating)
+    XCTAssertEqual(receive("STARTTLS\r\n", .client, &session), .reply(.tlsUnavailable))
+  }
+
+  func testEveryTimerHasItsLength() {
+    var policy = Policy()
+    policy.greetingTimeoutMilliseconds = 1
+    policy.commandTimeoutMilliseconds = 2
+    policy.replyTimeoutMilliseconds = 3
+    policy.resetTimeoutMilliseconds = 4
+    policy.handshakeTimeoutMilliseconds = 5
+    policy.clearPhaseTimeoutMilliseconds = 6
+    XCTAssertEqual(Deadline.allCases.map { policy.milliseconds(of: $0) }, [nil, 1, 2, 3, 4, 5, 6])
+  }
+}

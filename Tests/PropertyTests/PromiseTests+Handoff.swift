@@ -1,0 +1,68 @@
+// P2, P3 and P5 where random dialogues seldom get: a STARTTLS whose client has gone, the place of the handoff, and sizes
+// that no small number can hold.
+
+import SMTPState
+import XCTest
+
+extension PromiseTests {
+  /// P2: a STARTTLS that waits when its client ends is not accepted any more, whatever a look would show.
+  func testP2AWaitingSTARTTLSEndsWithItsClient() {
+    for reset in [Policy.ServerReset.restart, .rset] {
+      var policy = Policy()
+      policy.serverReset = reset
+      var caller = Caller(policy, byHand: ByHand(looks: true))
+      caller.happen(.arrives(.server("220 be\r\n")))
+      caller.happen(.arrives(.client("EHLO c\r\n")))
+      caller.happen(.arrives(.server("250 be\r\n")))
+      caller.happen(.arrives(Arrival(client: Array("NOOP\r\nSTARTTLS\r\n".utf8), clientEnds: true)))
+      let before = caller.deeds.count
+      caller.happen(.arrives(.server("250 ok\r\n")))
+      let words = caller.deeds[before...].map(\.words).joined(separator: ", ")
+      XCTAssertEqual(words, "pass, abort client ended, close client ended", "\(reset)")
+      XCTAssertEqual(caller.violations, [], "\(reset)")
+    }
+  }
+
+  /// P3: a handoff comes behind the 220, in a step of its own once that is with the kernel, and from there on the session
+  /// is silent until the TLS layer has answered.
+  func testP3TheHandoffIsBehindThe220() {
+    holds(cases: 20_000, labels: ["handoff": 0.2, "drained by hand": 0.02]) { trial in
+      let play = try Play(trial)
+      let deeds = play.caller.deeds
+      guard let handoff = deeds.firstIndex(where: { $0.words == "handoff" }) else { return }
+      trial.label("handoff")
+      let before = deeds[..<handoff].last { $0.words != "end server" }
+      if before?.words != "reply 220 2.0.0" { throw Falsified("a handoff behind \(before?.words ?? "nothing")") }
+      var first = 0
+      for (event, after) in zip(play.events, play.deedsAfter) {
+        if (first..<after).contains(handoff), play.caller.byHand.drains {
+          trial.label("drained by hand")
+          if event != .drained { throw Falsified("a handoff at \(event.name), before the 220 is with the kernel") }
+        }
+        if case .secured = event, first > handoff { return }
+        let spoken = deeds[first..<after].dropFirst(max(0, handoff + 1 - first)).first { !$0.toClient.isEmpty }
+        if let spoken, after > handoff { throw Falsified("between the handoff and TLS: \(spoken)") }
+        first = after
+      }
+    }
+  }
+
+  /// P5: the octets of a chunk whose size wraps around in 32 or 64 bits are never read as commands: the session closes.
+  func testP5SizesThatWrap() {
+    for size in [
+      "4294967296", "4294967297", "4294967298", "8589934593", "42949672961", "18446744073709551617",
+      "340282366920938463463374607431768211457",
+    ] {
+      for security in [Policy.Security.opportunistic, .required] {
+        var policy = Policy()
+        policy.security = security
+        var caller = Caller(policy)
+        caller.happen(.arrives(.server("220 be\r\n")))
+        caller.happen(.arrives(.client("BDAT \(size) LAST\r\nxEHLO c\r\n")))
+        let words = caller.deeds.map(\.words).joined(separator: ", ")
+        XCTAssertEqual(words, "pass, abort chunk too large, reply 552 5.3.4, close chunk too large", size)
+        XCTAssertEqual(caller.violations, [], size)
+      }
+    }
+  }
+}

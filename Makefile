@@ -8,7 +8,7 @@ BIN := $(BUILD)/release
 FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test explore docs coverage bench core-embedded c-library test-c-library test-examples programs install uninstall setup-run setup-test setup-c setup-c-library clean
+.PHONY: help run test explore docs coverage mutants bench core-embedded c-library test-c-library test-examples programs install uninstall setup-run setup-test setup-c setup-c-library clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ docs: setup-run ## make Docs/StateMachine.md anew from the session
 
 coverage: setup-run ## how much of the core its tests execute; fails on a region that none enters and nobody explains
 	@Scripts/coverage $(BUILD)/coverage
+
+mutants: setup-run ## apply each mistake in Fixtures/mutants to a copy and see its test fail; MUTANT="12 13" for some of them
+	@Scripts/install patch
+	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/mutants $(BUILD)/mutants $(MUTANT)
 
 bench: setup-run ## instructions that the core spends on a command
 	@Scripts/install valgrind

@@ -98,7 +98,7 @@ extension Driver {
       return true
     }
     while judged < count, hasRoomForReplies {
-      guard side == .client ? wantsClient && toServer.room >= policy.clientHoldCapacity + 2 : wantsServer else { break }
+      guard side == .client ? canPullClient : wantsServer else { break }
       let octets = UnsafeRawBufferPointer(rebasing: window[judged..<count])
       let step = session.receive(octets.bindMemory(to: UInt8.self).span, from: side)
       judged += step.consumed
@@ -152,7 +152,10 @@ extension Driver {
       serverEnded = true
       act(session.ended(.server))
       return true
-    case .moved, .wouldBlock:
+    case .moved:
+      serverHasUnread = true
+      return false
+    case .wouldBlock:
       return false
     }
   }

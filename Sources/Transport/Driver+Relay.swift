@@ -18,11 +18,18 @@ extension Driver {
     let before = record.sent &+ record.received
     flush()
     if clientBroken {
-      // Nothing can be said to it any more, but what it sent is still delivered.
+      // Nothing can be said to it any more, but all that was read from it is still delivered.
+      let count = serverBroken ? 0 : min(decrypted.count, toServer.room)
+      if count > 0 {
+        record.received += count
+        return decrypted.move(count, to: &toServer)
+      }
       if toServer.isEmpty || serverBroken { return finish(.clientLost) }
       return false
     }
-    let isMoved = relayServer() || relayClient()
+    // Both, whatever the first one came to: neither direction may starve the other.
+    let (isServerMoved, isClientMoved) = (relayServer(), relayClient())
+    let isMoved = isServerMoved || isClientMoved
     if isMoved || record.sent &+ record.received != before { ownUntil = now + timeouts.relayIdleMilliseconds }
     if passEndsOn() { return true }
     return isMoved

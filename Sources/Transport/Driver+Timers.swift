@@ -56,13 +56,13 @@ extension Driver {
     switch state {
     case .session:
       if session.phase == .handshaking { return stream?.direction == .write ? Driver.writable : Driver.readable }
-      if clientEnded { return 0 }
+      // What a step does not look at is not polled for: it would be reported again and again.
+      if clientEnded || !hasRoomForReplies || session.interest == .drain || wantsClient && !canPullClient { return 0 }
       if stream != nil {
         if !decrypted.isEmpty { return 0 }
         return readWaitsToWrite ? Driver.writable : Driver.readable
       }
-      if wantsClient && hasRoomForReplies && toServer.room >= policy.clientHoldCapacity + 2 { return Driver.readable }
-      return clientHasUnread ? 0 : Driver.hangUp
+      return canPullClient ? Driver.readable : clientHasUnread ? 0 : Driver.hangUp
     case .relaying:
       if clientEnded || clientBroken || serverBroken || toServer.room == 0 { return 0 }
       return readWaitsToWrite ? Driver.writable : Driver.readable
@@ -84,7 +84,7 @@ extension Driver {
     case .session:
       if serverEnded { return 0 }
       if wantsServer && hasRoomForReplies { events |= Driver.readable }
-      if session.phase == .handshaking { events |= Driver.hangUp }
+      if session.phase == .handshaking && !serverHasUnread { events |= Driver.hangUp }
     case .relaying:
       if !serverEnded && !clientBroken && toClient.room > 0 { events |= Driver.readable }
     case .lingering, .finished:

@@ -75,7 +75,9 @@ public final class Driver {
   var serverOutputEnded = false
   /// The client has unread octets while it is not wanted, so that its end cannot be seen: do not poll for it.
   var clientHasUnread = false
-  /// The same for a hang-up, which poll reports unasked.
+  /// The server has said something during the handshake that nobody asked for: likewise.
+  var serverHasUnread = false
+  /// The same for a hang-up of the client, which poll reports unasked.
   var clientHasHungUp = false
   /// The client's or the server's connection takes nothing more.
   var clientBroken = false
@@ -173,7 +175,7 @@ public final class Driver {
     }
     guard hasRoomForReplies else { return false }
     if wantsServer, pullServer() { return true }
-    if wantsClient && toServer.room >= policy.clientHoldCapacity + 2, pullClient() { return true }
+    if canPullClient, pullClient() { return true }
     return noticeClientEnd()
   }
 
@@ -201,6 +203,8 @@ public final class Driver {
   var hasRoomForReplies: Bool { toClient.room >= 2 * (policy.replyHoldCapacity + 2) + 128 }
 
   var wantsClient: Bool { session.interest == .both }
+  /// Whether a client's line can be shown to the session: it wants one, and there is room to forward it.
+  var canPullClient: Bool { wantsClient && hasRoomForReplies && toServer.room >= policy.clientHoldCapacity + 2 }
   var wantsServer: Bool { session.interest == .both || session.interest == .server }
 
   /// Writes what waits; what cannot be written marks its side broken.

@@ -23,6 +23,8 @@ public final class UCSPIStream: TLSStream {
 
   private var isAsked = false
   private var isEstablished = false
+  /// The sending half was ended: only the data's input is read from here on.
+  private var isEnded = false
   private var reader = UCSPIEnvironmentReader()
   private var progress = UCSPIEnvironmentReader.Progress.incomplete
 
@@ -51,7 +53,7 @@ public final class UCSPIStream: TLSStream {
   /// The control socket's number, which polls readable once the helper is gone; nil once there is none.
   public var controlNumber: CInt? { control?.openNumber() }
 
-  public var descriptor: CInt { (isEstablished ? input?.openNumber() : control?.openNumber()) ?? -1 }
+  public var descriptor: CInt { (isEstablished || isEnded ? input?.openNumber() : control?.openNumber()) ?? -1 }
   public var outputDescriptor: CInt { (isEstablished ? output?.openNumber() : nil) ?? descriptor }
   public var hasPending: Bool { false }
 
@@ -153,6 +155,7 @@ public final class UCSPIStream: TLSStream {
   }
 
   public func endSending() {
+    isEnded = true
     output?.endSending()
     output = nil
   }

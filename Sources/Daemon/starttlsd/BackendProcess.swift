@@ -44,7 +44,14 @@ final class BackendProcess: EventOwner, TimerOwner {
   }
 
   func ready(now: Int) {
-    if let ended = try? child?.reap() {
+    let ended: ProcessEnd?
+    do {
+      ended = try child?.reap()
+    } catch {
+      // Somebody else has reaped it: its end is not to be learnt any more.
+      ended = .exited(0)
+    }
+    if let ended {
       end = ended
       deadline = nil
       if let watch { daemon.loop.remove(watch.descriptor) }

@@ -20,13 +20,15 @@ final class Daemon {
   private var processes: [ObjectIdentifier: BackendProcess] = [:]
   private var signals: SignalOwner?
   private var stopDeadline: Int?
-  private var isListening = false
+  private let sessionsLimit: Int
+  fileprivate var isListening = false
   private var hasWarnedOfKeywords = false
 
   /// Binds all addresses; nothing is accepted yet.
   init(_ configuration: Configuration, log: Logger) throws {
     self.configuration = configuration
     self.log = log
+    sessionsLimit = try DescriptorLimit.raise(forSessions: configuration.connectionsLimit)
     loop = try EventLoop()
     for address in configuration.listeners {
       do {
@@ -40,6 +42,9 @@ final class Daemon {
 
   /// Runs until it is told to stop.
   func run() throws {
+    if sessionsLimit < configuration.connectionsLimit {
+      log.warning("the limit of descriptors allows \(sessionsLimit) sessions at a time: raise it (ulimit -Hn), or lower --max-connections")
+    }
     for listener in listeners { log.info("listening on \(listener.address)") }
     listen(true)
     while !(stopDeadline != nil && sessions.isEmpty && processes.isEmpty) {
@@ -60,18 +65,22 @@ final class Daemon {
   }
 
   /// A connection has come.
-  func accept(_ connection: consuming Connection, now: Int) {
+  ///
+  /// - Returns: false if no session could be started for it, for want of descriptors or memory: the next ones had better wait.
+  func accept(_ connection: consuming Connection, now: Int) -> Bool {
     let peer = connection.peer
     do {
       let session = try DaemonSession(self, connection, now: now)
       sessions[ObjectIdentifier(session)] = session
-      if sessions.count >= configuration.connectionsLimit {
+      if sessions.count >= sessionsLimit {
         log.warning("\(sessions.count) sessions: accepting no more until one ends (--max-connections)")
         listen(false)
       }
       session.ready(now: now)
+      return true
     } catch {
       log.error("\(peer): the session cannot be started: \(error)")
+      return false
     }
   }
 
@@ -86,7 +95,7 @@ final class Daemon {
         not behind a client's first MAIL: it has to refuse them in clear by itself
         """)
     }
-    if stopDeadline == nil && sessions.count < configuration.connectionsLimit { listen(true) }
+    if stopDeadline == nil && sessions.count < sessionsLimit { listen(true) }
   }
 
   // MARK: Backends
@@ -150,7 +159,7 @@ private final class ListenerOwner: EventOwner, TimerOwner {
   }
 
   func listen(_ on: Bool) {
-    let wanted = on ? number.map { Watch(descriptor: $0, events: CShort(POLLIN)) } : nil
+    let wanted = on && deadline == nil ? number.map { Watch(descriptor: $0, events: CShort(POLLIN)) } : nil
     do {
       try daemon.loop.update(watch, to: wanted, for: self)
       watch = wanted
@@ -169,22 +178,27 @@ private final class ListenerOwner: EventOwner, TimerOwner {
     if let due = deadline {
       guard due <= now else { return }
       deadline = nil
-      listen(true)
+      listen(daemon.isListening)
     }
     // Some at a time: sessions that are there come first.
     for _ in 0..<32 where watch != nil {
       switch listener?.take() ?? .wouldBlock {
-      case .connection(let connection): daemon.accept(connection, now: now)
+      case .connection(let connection):
+        if !daemon.accept(connection, now: now) { return pause(now: now) }
       case .wouldBlock: return
       case .vanished: continue
       case .failed(let error):
         daemon.log.error("\(address): \(error); trying again in a second")
-        listen(false)
-        deadline = now + 1000
-        daemon.timers.schedule(self)
-        return
+        return pause(now: now)
       }
     }
+  }
+
+  /// Whoever comes waits in the kernel's queue for a second.
+  private func pause(now: Int) {
+    deadline = now + 1000
+    listen(false)
+    daemon.timers.schedule(self)
   }
 }
 
@@ -207,6 +221,8 @@ private final class SignalOwner: EventOwner {
     sigaddset(&mask, SIGINT)
     sigprocmask(SIG_BLOCK, &mask, nil)
     signal(SIGPIPE, SIG_IGN)
+    // An inherited SIG_IGN would let the kernel reap the backends: their ends could not be learnt.
+    signal(SIGCHLD, SIG_DFL)
     let number = signalfd(-1, &mask, KERNEL_SFD_CLOEXEC | KERNEL_SFD_NONBLOCK)
     guard number >= 0 else { throw SystemError.last("signalfd") }
     descriptor = Descriptor(adopting: number)

@@ -62,8 +62,9 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     let wanted = driver.watches
     do {
       try daemon.loop.update(registered.client, to: wanted.client, for: self)
+      registered.client = wanted.client
       try daemon.loop.update(registered.server, to: wanted.server, for: self)
-      registered = wanted
+      registered.server = wanted.server
     } catch {
       failure = "\(error)"
       stop(now: Clock.now())

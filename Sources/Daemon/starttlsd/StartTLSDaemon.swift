@@ -81,6 +81,7 @@ struct StartTLSDaemon: ParsableCommand {
 
   /// Runs the daemon; the exit code is 0 once it was told to stop.
   func run() throws {
+    try StandardStreams.check()
     var log = Logger(label: "starttlsd") { StreamLogHandler.standardError(label: $0) }
     log.logLevel = .info
     let daemon = try Daemon(try checked(), log: log)
@@ -195,7 +196,7 @@ struct StartTLSDaemon: ParsableCommand {
   }
 
   private func positive(_ number: Int, _ name: String) throws(ConfigurationError) -> Int {
-    guard number > 0 else { throw .usage("\(name) \(number): give a number above 0") }
+    guard number > 0, number <= 1_000_000 else { throw .usage("\(name) \(number): give a number, 1 to 1000000") }
     return number
   }
 

@@ -43,7 +43,9 @@ final class Timers {
 
   /// Tells everybody whose time has come.
   func expire(now: Int) {
-    while let first = heap.min, first.time <= now {
+    // What is put in meanwhile waits for the next round: a session that has more to do must not keep others from theirs.
+    let last = count
+    while let first = heap.min, first.time <= now, first.number <= last {
       heap.removeMin()
       guard let owner = first.owner, owner.scheduled == first.time else { continue }
       owner.scheduled = nil

@@ -123,4 +123,18 @@ final class StopTests: StarttlsdTestCase {
     second.close()
     _ = try daemon.sessions(3)
   }
+
+  /// The soft limit of descriptors is raised to what the sessions need; where the hard one is lower, that is said.
+  func testDescriptorsForAllSessions() throws {
+    func softLimit(_ daemon: RunningDaemon) throws -> String {
+      let limits = try String(contentsOfFile: "/proc/\(daemon.process)/limits", encoding: .utf8)
+      let line = try XCTUnwrap(limits.split(separator: "\n").first { $0.hasPrefix("Max open files") })
+      return String(line.split(separator: " ")[3])
+    }
+    let few = try daemon(["--max-connections", "300"])
+    XCTAssertGreaterThanOrEqual(try XCTUnwrap(Int(try softLimit(few))), 300 * 5)
+    XCTAssertFalse(few.log.contains("limit of descriptors"))
+    let many = try daemon(["--max-connections", "1000000"])
+    XCTAssertTrue(many.log.contains("the limit of descriptors allows"), many.log)
+  }
 }

@@ -146,6 +146,10 @@ final class IdleTests: StarttlsdTestCase {
     let flood = ShellBackend.script(answers: [
       ("HELP", "say \(String(repeating: "'214-\(line)' ", count: 100)) '214 end'"), ("MAIL*", "\(long); exec sleep 60"),
     ])
+    // More than the kernel's buffers hold, from few commands.
+    let large = ShellBackend.script(answers: [
+      ("HELP", "say \(String(repeating: "'214-\(String(repeating: "x", count: 1800))' ", count: 100)) '214 end'")
+    ])
     for isSecured in [false, true] {
       let way = isSecured ? "inside TLS" : "in clear"
       let phase: SessionPhase = isSecured ? .negotiatingInsideTLS : .negotiating
@@ -157,6 +161,19 @@ final class IdleTests: StarttlsdTestCase {
         try phase.enter($0)
         for _ in 0..<90 { try $0.send("HELP\r\n") }
         try $0.endSending()
+      }
+      // Fewer than may be outstanding, so that more would be read if there were room for what it leads to.
+      try begin("a client that does not read, then ends, \(way)", backend: .script(large), receiveBuffer: 4096) {
+        try phase.enter($0)
+        for _ in 0..<50 { try $0.send("HELP\r\n") }
+        usleep(300_000)
+        try $0.endSending()
+      }
+      try begin("a client that does not read, then says more, \(way)", backend: .script(large), receiveBuffer: 4096) {
+        try phase.enter($0)
+        for _ in 0..<50 { try $0.send("HELP\r\n") }
+        usleep(300_000)
+        try $0.send("NOOP\r\n")
       }
       try begin("a client that does not read in the relay, \(way)", backend: .script(flood), receiveBuffer: 4096) {
         try phase.enter($0)

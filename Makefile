@@ -18,7 +18,7 @@ run: setup-run ## build, start starttlsd on the loopback, send a mail through ST
 	@$(SWIFT) build -c release -j $(JOBS) --product maildir-smtpd
 	@Scripts/run $(BIN)
 
-test: setup-test core-embedded ## build everything and run all tests
+test: setup-test core-embedded test-c-library test-examples ## build everything and run all tests
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@Scripts/coverage $(BUILD)/coverage
 	@SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build

@@ -125,38 +125,13 @@ extension Phase {
 }
 
 extension Verb {
+  /// The word, or a name for what has none.
   fileprivate var words: StaticString {
     switch self {
-    case .ehlo: "EHLO"
-    case .helo: "HELO"
-    case .lhlo: "LHLO"
-    case .starttls: "STARTTLS"
-    case .mail: "MAIL"
-    case .rcpt: "RCPT"
-    case .data: "DATA"
-    case .bdat: "BDAT"
-    case .rset: "RSET"
-    case .noop: "NOOP"
-    case .vrfy: "VRFY"
-    case .expn: "EXPN"
-    case .help: "HELP"
-    case .etrn: "ETRN"
-    case .auth: "AUTH"
-    case .quit: "QUIT"
-    case .xclient: "XCLIENT"
-    case .xforward: "XFORWARD"
-    case .get: "GET"
-    case .post: "POST"
-    case .put: "PUT"
-    case .head: "HEAD"
-    case .options: "OPTIONS"
-    case .connect: "CONNECT"
-    case .delete: "DELETE"
-    case .patch: "PATCH"
-    case .trace: "TRACE"
     case .other: "other"
     case .blank: "blank"
     case .response: "response"
+    default: word
     }
   }
 }

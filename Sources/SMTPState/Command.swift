@@ -2,8 +2,9 @@
 //
 // The caller keeps three holds, each empty at first: `client` (at most one line of the client), `reply` and `earlier`
 // (at most one line of the server each). The octets that a step consumed join the hold of their side *before* the
-// step's command is carried out; those that come with `drop` need not be stored at all, and may be more than a hold takes. No command carries a length: the caller never searches, counts or edits octets but
-// for the two exact rules of `forward` and of `pass`.
+// step's command is carried out; those that come with `drop` need not be stored at all, and may be more than a hold
+// takes. No command carries a length: the caller never searches, counts or edits octets but for the two exact rules of
+// `forward` and of `pass`.
 
 /// The two parties that a session stands between.
 public enum Side: UInt8, Equatable, Sendable {

@@ -23,7 +23,7 @@ public enum Verb: UInt8, Equatable, Sendable {
   case response
 
   /// The verb's spelling in capitals; empty for the last three, which have none.
-  var word: StaticString {
+  public var word: StaticString {
     switch self {
     case .ehlo: "EHLO"
     case .helo: "HELO"

@@ -137,9 +137,6 @@ public final class Driver {
     act(session.unavailable())
   }
 
-  /// Whether the session has been decided, so that stopping it would cut mail off.
-  public var isDecided: Bool { record.decision != nil }
-
   // MARK: Turns
 
   /// Makes all the progress that is possible without waiting. Call it when a watch is ready or the deadline has passed.

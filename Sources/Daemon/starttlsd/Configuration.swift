@@ -20,13 +20,6 @@ struct Configuration {
 enum Backend {
   /// A program, started once per session (and once more behind the handshake), with the UCSPI environment added to this one.
   case program(arguments: [String], environment: [String])
-
-  /// A name for messages.
-  var name: String {
-    switch self {
-    case .program(let arguments, _): arguments.first ?? ""
-    }
-  }
 }
 
 /// What is wrong with the command line or with what it names: one line that says what to do, and the exit code's class.

@@ -8,7 +8,7 @@ BIN := $(BUILD)/release
 FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test explore docs coverage mutants bench core-embedded c-library test-c-library test-examples programs install uninstall setup-run setup-test setup-c setup-c-library clean
+.PHONY: help run test explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples programs install uninstall setup-run setup-test setup-c setup-c-library clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,14 +22,21 @@ test: setup-test core-embedded test-c-library test-examples ## build everything 
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@Scripts/coverage $(BUILD)/coverage
 	@SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build
+	@Scripts/docs $(BUILD)/docs
+	@$(SWIFT) test -j $(JOBS) --filter 'FuzzTests/test.*Again'
 
 explore: ## explore the session under all policies, with larger limits and every octet; some fifteen minutes
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_EXPLORE=large $(SWIFT) test $(FLAGS) --skip-build --filter ExplorationTests
 
-docs: setup-run ## make Docs/StateMachine.md anew from the session
+docs: setup-run ## make Docs/StateMachine.md anew from the session, and the libraries' pages in .build/docs/site
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_WRITE_DOCS=1 $(SWIFT) test $(FLAGS) --skip-build --filter StateMachinePageTests
+	@Scripts/docs $(BUILD)/docs
+
+fuzz: setup-run ## run the fuzzers, each for SECONDS (60), or only TARGET; keeps what they find in Fixtures
+	@Scripts/install patch
+	@JOBS=$(JOBS) Scripts/fuzz $(BUILD)/fuzz $(or $(SECONDS),60) $(TARGET)
 
 coverage: setup-run ## how much of the core its tests execute; fails on a region that none enters and nobody explains
 	@Scripts/coverage $(BUILD)/coverage

@@ -5,13 +5,75 @@
 
 import PackageDescription
 
+/// `make fuzz` builds the fuzzers in place of the tests: the libraries and what the tests are made of, with libFuzzer's
+/// counters and the address sanitizer, in C the sanitizer of undefined behaviour too.
+let isFuzzing = Context.environment["SMTPSTATE_FUZZ"] != nil
+
 /// Every Swift target is built alike: Swift 6 mode, warnings are errors, imports and existentials explicit.
-let settings: [SwiftSetting] = [
+let settings: [SwiftSetting] = (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"]), .define("FUZZING")] : []) + [
   .swiftLanguageMode(.v6),
   .treatAllWarnings(as: .error),
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("InternalImportsByDefault"),
   .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let tests: [Target] = [
+  .testTarget(name: "PropertyTests", dependencies: ["SMTPState"], swiftSettings: settings),
+  // The property tests once more, with both sessions in step: Swift's and C's.
+  .testTarget(
+    name: "CInterfaceTests",
+    dependencies: ["SMTPState", "CSMTPState", "CInterface"],
+    exclude: ["Properties/Explorer", "Properties/KitTests.swift", "Properties/TranscriptTests.swift"],
+    swiftSettings: settings),
+  .testTarget(
+    name: "TransportTests",
+    dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel"],
+    swiftSettings: settings),
+  .testTarget(
+    name: "DaemonTests",
+    dependencies: ["CKernel", "Transport", "MaildirSMTPD"],
+    swiftSettings: settings),
+]
+
+/// The tests' kit, and what the property tests are made of, without XCTest.
+let kit = ["Kit/Choices.swift", "Kit/Notation.swift", "Kit/Property.swift", "Kit/Shrinking.swift"]
+let properties =
+  kit + [
+    "Caller.swift", "Dialogue.swift", "DialogueLines.swift", "Event.swift", "Fuzz", "Lockstep.swift", "Oracle.swift",
+    "OracleClient.swift", "OracleLines.swift", "OracleServer.swift", "OracleSwitch.swift", "Play.swift", "Promises.swift",
+    "Transcript.swift",
+  ]
+
+/// A fuzzer: a module of the tests without those that need XCTest, and a program of two lines that libFuzzer runs.
+func fuzzer(_ name: String, _ module: Target.Dependency) -> Target {
+  .executableTarget(
+    name: name, dependencies: ["FuzzSupport", module], path: "Tests/Fuzz/\(name)", swiftSettings: settings,
+    linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])])
+}
+
+let fuzzers: [Target] = [
+  .target(name: "FuzzSupport", path: "Tests/Fuzz/Support", swiftSettings: settings),
+  .target(
+    name: "FuzzProperties", dependencies: ["SMTPState"], path: "Tests/PropertyTests",
+    sources: properties, swiftSettings: settings),
+  fuzzer("SessionFuzz", "FuzzProperties"),
+  fuzzer("DifferentialFuzz", "FuzzProperties"),
+  fuzzer("EHLORewriteFuzz", "FuzzProperties"),
+  .target(
+    name: "FuzzCInterface", dependencies: ["SMTPState", "CSMTPState", "CInterface"], path: "Tests/CInterfaceTests",
+    sources: ["Differences.swift", "Numbers.swift", "Session.swift"] + properties.map { "Properties/\($0)" },
+    swiftSettings: settings),
+  fuzzer("CInterfaceFuzz", "FuzzCInterface"),
+  .target(
+    name: "FuzzTransport", dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel"], path: "Tests/TransportTests",
+    sources: kit + ["Fuzz/TLSInfoFuzz.swift", "Fuzz/UCSPIEnvironmentFuzz.swift"], swiftSettings: settings),
+  fuzzer("UCSPIEnvironmentFuzz", "FuzzTransport"),
+  fuzzer("TLSInfoFuzz", "FuzzTransport"),
+  .target(
+    name: "FuzzMaildirSMTPD", dependencies: ["MaildirSMTPD"], path: "Tests/DaemonTests",
+    sources: kit + ["MaildirSMTPD/ScriptedSession.swift", "MaildirSMTPD/SMTPDFuzz.swift"], swiftSettings: settings),
+  fuzzer("SMTPDFuzz", "FuzzMaildirSMTPD"),
 ]
 
 let package = Package(
@@ -44,7 +106,10 @@ let package = Package(
       swiftSettings: settings),
 
     // Descriptors, flags, the driver. No TLS library.
-    .target(name: "CKernel", path: "Sources/Transport/CKernel"),
+    .target(
+      name: "CKernel", path: "Sources/Transport/CKernel",
+      cSettings: isFuzzing
+        ? [.unsafeFlags(["-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=undefined"])] : []),
     .target(
       name: "Transport",
       dependencies: ["SMTPState", "CKernel"],
@@ -100,21 +165,5 @@ let package = Package(
       dependencies: ["SMTPState", "Transport", "CKernel"],
       path: "Sources/Daemon/starttls-proxy",
       swiftSettings: settings),
-
-    .testTarget(name: "PropertyTests", dependencies: ["SMTPState"], swiftSettings: settings),
-    // The property tests once more, with both sessions in step: Swift's and C's.
-    .testTarget(
-      name: "CInterfaceTests",
-      dependencies: ["SMTPState", "CSMTPState", "CInterface"],
-      exclude: ["Properties/Explorer", "Properties/KitTests.swift", "Properties/TranscriptTests.swift"],
-      swiftSettings: settings),
-    .testTarget(
-      name: "TransportTests",
-      dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel"],
-      swiftSettings: settings),
-    .testTarget(
-      name: "DaemonTests",
-      dependencies: ["CKernel", "Transport", "MaildirSMTPD"],
-      swiftSettings: settings),
-  ]
+  ] + (isFuzzing ? fuzzers : tests)
 )

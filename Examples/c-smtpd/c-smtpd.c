@@ -67,6 +67,7 @@ struct connection {
   bool is_watched; /* until the session says RELAY */
   bool is_client_told;
   int64_t deadline, clear_deadline; /* milliseconds of the clock, -1 for none */
+  enum smtpstate_deadline armed;    /* the kind of timer that `deadline` is of */
 
   struct octets in;  /* in clear and watched: what was peeked at and is still in the kernel */
   struct octets out; /* to the client */
@@ -175,7 +176,8 @@ static void forget(struct connection *c);
 
 /* The session's timer, anew. */
 static void arm(struct connection *c) {
-  int64_t length = smtpstate_policy_milliseconds(&policy, smtpstate_session_deadline(&c->session));
+  c->armed = smtpstate_session_deadline(&c->session);
+  int64_t length = smtpstate_policy_milliseconds(&policy, c->armed);
   c->deadline = length < 0 ? -1 : now() + length;
 }
 
@@ -251,7 +253,9 @@ static void carry_out(struct connection *c, struct smtpstate_command command) {
       c->deadline = now() + CLOSE_MILLISECONDS;
       return;
     }
-    if (command.kind != SMTPSTATE_KIND_KEEP && command.kind != SMTPSTATE_KIND_DROP) arm(c);
+    if ((command.kind != SMTPSTATE_KIND_KEEP && command.kind != SMTPSTATE_KIND_DROP) ||
+        smtpstate_session_deadline(&c->session) != c->armed)
+      arm(c);
     if (smtpstate_session_interest(&c->session) != SMTPSTATE_INTEREST_AGAIN) return;
     command = smtpstate_session_next(&c->session);
   }

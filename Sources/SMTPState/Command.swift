@@ -8,7 +8,9 @@
 
 /// The two parties that a session stands between.
 public enum Side: UInt8, Equatable, Sendable {
+  /// Whoever connected and speaks first behind the greeting.
   case client
+  /// The server without TLS, or the part of the caller that serves.
   case server
 }
 

@@ -14,6 +14,7 @@ public struct Policy: Equatable, Sendable {
 
   /// The protocol that the server speaks.
   public enum MailProtocol: UInt8, Equatable, Sendable {
+    /// RFC 5321: EHLO and HELO.
     case smtp
     /// RFC 2033: LHLO in place of EHLO and HELO.
     case lmtp
@@ -36,9 +37,13 @@ public struct Policy: Equatable, Sendable {
     case reject
   }
 
+  /// Whether mail may go on without TLS.
   public var security: Security = .opportunistic
+  /// The protocol that the server speaks.
   public var mailProtocol: MailProtocol = .smtp
+  /// How the server comes back to its first state behind STARTTLS.
   public var serverReset: ServerReset = .restart
+  /// What a line of the client that ends with a bare LF is.
   public var bareLineFeed: BareLineFeed = .normalise
   /// Whether AUTH is offered and forwarded in clear. Only where `security` is opportunistic.
   public var allowsCleartextAuthentication = false
@@ -76,6 +81,7 @@ public struct Policy: Equatable, Sendable {
   /// For the whole clear-text phase, so that a slow drip ends too.
   public var clearPhaseTimeoutMilliseconds = 600_000
 
+  /// The defaults: for a public server on port 25 whose processes can be started anew.
   public init() {}
 
   /// The length of a timer; nil for `.none`.

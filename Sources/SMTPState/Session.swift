@@ -102,8 +102,8 @@ extension Session {
     }
   }
 
-  /// The kind of timer that runs now, started anew at every command but `keep` and `drop`. Beside it `.clearPhase` runs from
-  /// the start until a decision.
+  /// The kind of timer that runs now, started anew at every command but `keep` and `drop`, and whenever it becomes another.
+  /// Beside it `.clearPhase` runs from the start until a decision.
   public var deadline: Deadline {
     if !agenda.isEmpty { return .none }
     switch phase {

@@ -6,13 +6,19 @@
 /// What a client's line is, judged by its first word.
 public enum Verb: UInt8, Equatable, Sendable {
   // The session's own words. Their raw values are their places in a set of candidates.
+  /// A greeting (RFC 5321, 4.1.1.1; RFC 2033, 4.1).
   case ehlo, helo, lhlo
+  /// The request for TLS (RFC 3207).
   case starttls
+  /// A step of a mail transaction (RFC 5321, 3.3; RFC 3030).
   case mail, rcpt, data, bdat
+  /// A command without consequence for STARTTLS (RFC 5321, 4.1.1; RFC 1985).
   case rset, noop, vrfy, expn, help, etrn
+  /// AUTH (RFC 4954), or QUIT (RFC 5321, 4.1.1.10).
   case auth, quit
+  /// What a trusted proxy says for a client: never forwarded while the session watches.
   case xclient, xforward
-  // Methods of HTTP: a browser that was lured to this port (the cross-protocol attacks of ALPACA, 2021).
+  /// A method of HTTP: a browser that was lured to this port (the cross-protocol attacks of ALPACA, 2021).
   case get, post, put, head, options, connect, delete, patch, trace
 
   /// Any other word.

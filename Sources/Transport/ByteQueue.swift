@@ -29,6 +29,7 @@ public struct ByteQueue: ~Copyable {
   /// How many octets still fit.
   public var room: Int { capacity - count }
 
+  /// Whether there is no octet in the queue.
   public var isEmpty: Bool { count == 0 }
 
   /// Whether storage is allocated.

@@ -41,6 +41,9 @@ extension CommandLineOption {
   /// Reads a program's options.
   ///
   /// - Parameters:
+  ///   - options: those that the program has.
+  ///   - count: the first argument of `main`: how many words there are, the program's name included.
+  ///   - arguments: the second one: the words. They may be put in another order.
   ///   - accept: gets each option's long name and its value, in the order in which they stand; the value is empty where
   ///     the option takes none.
   /// - Returns: the index of the first operand, `count` if there is none.

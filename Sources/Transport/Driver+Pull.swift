@@ -86,18 +86,23 @@ extension Driver {
     let phase = session.phase
     var taken = 0
     var judged = 0
+    var isServerLost = false
     func takeJudged() -> Bool {
       guard judged > taken else { return true }
       do {
         try take(self, UnsafeMutableRawBufferPointer(rebasing: window[taken..<judged]))
       } catch {
-        _ = finish(.clientLost)
-        return false
+        guard side == .server else {
+          _ = finish(.clientLost)
+          return false
+        }
+        // What it said was shown and stands; its connection broke behind that.
+        isServerLost = true
       }
       taken = judged
       return true
     }
-    while judged < count, hasRoomForReplies {
+    while judged < count, hasRoomForReplies, !isServerLost {
       guard side == .client ? canPullClient : wantsServer else { break }
       let octets = UnsafeRawBufferPointer(rebasing: window[judged..<count])
       let step = session.receive(octets.bindMemory(to: UInt8.self).span, from: side)
@@ -109,7 +114,16 @@ extension Driver {
       act(step.command)
       if state != .session || session.phase != phase { break }
     }
-    return takeJudged() ? judged : taken
+    guard takeJudged() else { return taken }
+    if isServerLost { loseServer() }
+    return judged
+  }
+
+  /// The server's connection broke while what it had said was taken.
+  private func loseServer() {
+    serverEnded = true
+    serverBroken = true
+    if state == .session { act(session.ended(.server)) }
   }
 
   /// Octets join their side's hold before their command is carried out; those that are dropped with it need not.

@@ -6,10 +6,12 @@ import SMTPState
 
 /// What to poll a descriptor for: the bits of poll(2), which are those of epoll(7) as well.
 public struct Watch: Hashable, Sendable {
+  /// The descriptor's number, which stays its owner's.
   public let descriptor: CInt
   /// POLLIN, POLLOUT, POLLRDHUP; may be 0, since POLLERR and POLLHUP come unasked.
   public let events: CShort
 
+  /// A descriptor, and what to poll it for.
   public init(descriptor: CInt, events: CShort) {
     self.descriptor = descriptor
     self.events = events
@@ -19,9 +21,11 @@ public struct Watch: Hashable, Sendable {
 /// What a driver waits for. A descriptor that is not named must not be polled at all: its hang-up is known, and would be
 /// reported again and again.
 public struct Watches: Hashable, Sendable {
+  /// The client's descriptor, or the one of two that is read.
   public var client: Watch?
   /// The client's second descriptor, where there are two.
   public var clientOutput: Watch?
+  /// The socket to the server.
   public var server: Watch?
 
   /// Nothing is waited for.

@@ -33,6 +33,7 @@ public final class Driver {
     /// For the client's end behind the last that it was told, so that a reset does not take that back.
     public var lingerMilliseconds = 2_000
 
+    /// The defaults.
     public init() {}
   }
 
@@ -108,7 +109,13 @@ public final class Driver {
 
   /// Starts a session over a connection whose server has been started.
   ///
-  /// - Parameter now: `Clock.now()`.
+  /// - Parameters:
+  ///   - policy: what the session allows.
+  ///   - timeouts: the timers that are not the policy's.
+  ///   - client: the client's connection, nothing of which was read.
+  ///   - server: a socket to the server, whose description nobody else reads or writes through.
+  ///   - host: the program around the session; it has to outlive the driver, which does not keep it.
+  ///   - now: `Clock.now()`.
   public init(
     policy: Policy, timeouts: Timeouts, client: consuming ClearClient, server: consuming Descriptor,
     host: any SessionHost, now: Int

@@ -106,6 +106,7 @@ public struct Connection: ~Copyable, Sendable {
   /// Who connected.
   public let peer: SocketAddress
 
+  /// A connection that was accepted elsewhere.
   public init(descriptor: consuming Descriptor, peer: SocketAddress) {
     self.descriptor = descriptor
     self.peer = peer

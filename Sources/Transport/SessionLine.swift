@@ -15,7 +15,11 @@ public enum SessionLine {
 
   /// A session whose addresses are given as words: printable, and without blanks.
   ///
-  /// - Parameter failure: what failed around the session, in place of what failed in it.
+  /// - Parameters:
+  ///   - peer: the client.
+  ///   - local: the address that the client connected to, where it is known.
+  ///   - record: what happened.
+  ///   - failure: what failed around the session, in place of what failed in it.
   public static func text(peer: String, local: String?, record: SessionRecord, failure: String?) -> String {
     var words = ["session", "peer=\(peer)"]
     if let local { words.append("local=\(local)") }

@@ -6,7 +6,9 @@ public import SMTPState
 public struct SessionRecord {
   /// The decision and, for abort, its proof.
   public enum Decision: Hashable, Sendable {
+    /// STARTTLS was accepted, and the client's connection went to the TLS layer.
     case handoff
+    /// STARTTLS was abandoned, for this reason.
     case abort(Reason)
     /// None: the program ended the session before the client had decided. Counts as an abort for a helper.
     case cutOff
@@ -30,7 +32,9 @@ public struct SessionRecord {
 
   /// The name said in the last EHLO, HELO or LHLO, as it came: to be escaped. At most 255 octets.
   public internal(set) var heloName: [UInt8] = []
+  /// What was decided; nil before that.
   public internal(set) var decision: Decision?
+  /// How it ended; nil before that.
   public internal(set) var end: End?
   /// What was negotiated, once TLS stands.
   public internal(set) var tls: TLSFacts?
@@ -38,13 +42,18 @@ public struct SessionRecord {
   public internal(set) var failure: String?
   /// Whether the server listed something in clear that was taken out: AUTH, STARTTLS, XCLIENT, XFORWARD or REQUIRETLS.
   public internal(set) var tookOutKeywords = false
-  /// Octets of the client, and to it, in clear text or decrypted.
+  /// Octets of the client, in clear text or decrypted.
   public internal(set) var received = 0
+  /// Octets to the client, in clear text or before encryption.
   public internal(set) var sent = 0
 
+  /// When the driver was made.
   public internal(set) var startedAt: Int
+  /// When `decision` was made.
   public internal(set) var decidedAt: Int?
+  /// When the handshake was complete.
   public internal(set) var securedAt: Int?
+  /// When all was closed.
   public internal(set) var endedAt: Int?
 
   init(startedAt: Int) {

@@ -9,6 +9,7 @@ public struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
   /// The `errno`, see errno(3).
   public let code: CInt
 
+  /// An error of that call with that `errno`.
   public init(_ call: String, _ code: CInt) {
     self.call = call
     self.code = code

@@ -40,12 +40,15 @@ public protocol TLSStream: AnyObject {
 }
 
 extension TLSStream {
+  /// The same as `descriptor`: one socket, read and written.
   public var outputDescriptor: CInt { descriptor }
 }
 
 /// The direction of the socket that a TLS operation waits for.
 public enum TLSDirection: Hashable, Sendable {
+  /// Poll for reading.
   case read
+  /// Poll for writing.
   case write
 }
 
@@ -73,6 +76,7 @@ public struct TLSFacts: Hashable, Sendable {
   /// Whether the client's octets ended without a close_notify, as far as they have ended.
   public var truncated = false
 
+  /// What was negotiated, with nothing truncated so far.
   public init(version: String, cipher: String, serverName: String? = nil, applicationProtocol: String? = nil) {
     self.version = version
     self.cipher = cipher

@@ -14,6 +14,7 @@ import Glibc
 
 /// Variables that do not name channels to a helper: one line that says which and why.
 public struct UCSPIChannelsError: Error, Hashable, Sendable, CustomStringConvertible {
+  /// The line, which names the variable.
   public let description: String
 
   init(_ description: String) {

@@ -28,14 +28,18 @@ public final class UCSPIStream: TLSStream {
   private var reader = UCSPIEnvironmentReader()
   private var progress = UCSPIEnvironmentReader.Progress.incomplete
 
+  /// What the last call that answered `.wouldBlock` waits for.
   public private(set) var direction = TLSDirection.read
+  /// What the helper reported, as far as it can be believed: a word that makes no sense is `?`.
   public private(set) var facts = TLSFacts(version: "?", cipher: "?")
 
   /// Takes the channels over. The helper is told nothing before the handshake.
   ///
-  /// - Parameter keepsControl: whether the control socket stays open, both ways, as long as the stream: for a helper to
-  ///   which its end is that of the session. Otherwise its writing half is ended behind the command, and the rest of it
-  ///   behind the report.
+  /// - Parameters:
+  ///   - channels: this program's ends of the channels to the helper.
+  ///   - keepsControl: whether the control socket stays open, both ways, as long as the stream: for a helper to which its
+  ///     end is that of the session. Otherwise its writing half is ended behind the command, and the rest of it behind
+  ///     the report.
   public init(_ channels: consuming UCSPIChannels, keepsControl: Bool) {
     self.keepsControl = keepsControl
     endsCommands = !keepsControl && !channels.isControlShared
@@ -53,8 +57,11 @@ public final class UCSPIStream: TLSStream {
   /// The control socket's number, which polls readable once the helper is gone; nil once there is none.
   public var controlNumber: CInt? { control?.openNumber() }
 
+  /// The control socket until the report has come, then the data's input; -1 where that is closed.
   public var descriptor: CInt { (isEstablished || isEnded ? input?.openNumber() : control?.openNumber()) ?? -1 }
+  /// The data's output behind the handshake, where it is still open; else that of `descriptor`.
   public var outputDescriptor: CInt { (isEstablished ? output?.openNumber() : nil) ?? descriptor }
+  /// Never: what was deciphered waits in the kernel, where poll sees it.
   public var hasPending: Bool { false }
 
   /// Whether the helper waits for its command: it has neither ended the control socket nor said anything.
@@ -72,6 +79,7 @@ public final class UCSPIStream: TLSStream {
 
   // MARK: The dialogue
 
+  /// Sends the command, once, and reads the report as far as it has come.
   public func handshake() -> TLSHandshake {
     if isEstablished { return .established }
     if !isAsked, let failure = ask() { return failure }
@@ -144,22 +152,26 @@ public final class UCSPIStream: TLSStream {
 
   // MARK: Octets
 
+  /// Reads what the helper has deciphered.
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
     direction = .read
     return input?.read(into: buffer) ?? .ended
   }
 
+  /// Gives octets to the helper, which encrypts them.
   public func write(_ buffer: UnsafeRawBufferPointer) -> Transfer {
     direction = .write
     return output?.write(buffer) ?? .failed(SystemError("write", EPIPE))
   }
 
+  /// Ends the data's output: the helper reads its end and ends its half of TLS.
   public func endSending() {
     isEnded = true
     output?.endSending()
     output = nil
   }
 
+  /// Reads and throws away what the helper has deciphered.
   public func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> Transfer { input?.read(into: buffer) ?? .ended }
 
   // MARK: What the log gets

@@ -1,8 +1,11 @@
-// Differences: where the C session and the Swift one were found to differ. Each fails the test that runs.
+// Differences: where the C session and the Swift one were found to differ. Each fails the test that runs, and stops a
+// fuzzer.
 //
 // Tests are sequential, so the count needs no lock.
 
-import XCTest
+#if !FUZZING
+  import XCTest
+#endif
 
 enum Differences {
   /// How many commands were compared.
@@ -10,7 +13,13 @@ enum Differences {
 
   static func compared() { comparisons += 1 }
 
-  static func add(_ difference: String) { XCTFail("C and Swift differ: \(difference)") }
+  static func add(_ difference: String) {
+    #if FUZZING
+      fatalError("C and Swift differ: \(difference)")
+    #else
+      XCTFail("C and Swift differ: \(difference)")
+    #endif
+  }
 
   static func check(_ holds: Bool, _ difference: @autoclosure () -> String) {
     if !holds { add(difference()) }

@@ -6,7 +6,6 @@
 
 import CSMTPState
 import SMTPState
-import XCTest
 
 struct Session: Sendable {
   private var swift: SMTPState.Session

@@ -39,6 +39,8 @@ struct Caller {
 
   let policy: Policy
   let byHand: ByHand
+  private let clientHoldCapacity: Int
+  private let replyHoldCapacity: Int
   private(set) var cuts: Cuts
   private(set) var session: Session
 
@@ -66,6 +68,8 @@ struct Caller {
     self.policy = policy
     self.byHand = byHand
     self.cuts = cuts
+    clientHoldCapacity = policy.clientHoldCapacity
+    replyHoldCapacity = policy.replyHoldCapacity
     session = Session(policy)
   }
 
@@ -97,7 +101,7 @@ struct Caller {
   }
 
   private mutating func secure(_ outcome: SecuredOutcome) {
-    if isTLSAtWork {
+    if isTLSAtWork, !session.isFinal {
       isTLSAtWork = false
       client.beginAnew()
     }
@@ -148,8 +152,8 @@ struct Caller {
     }
     // What is dropped at once needs no room: octets of a chunk, the rest of a line that is too long.
     let held = step.command == .drop(side) ? (0, 0) : (clientHold.count, replyHold.count)
-    check(held.0 <= policy.clientHoldCapacity, "the client's hold has \(held.0) octets at \(step.command)")
-    check(held.1 <= policy.replyHoldCapacity, "the reply hold has \(held.1) octets at \(step.command)")
+    check(held.0 <= clientHoldCapacity, "the client's hold has \(held.0) octets at \(step.command)")
+    check(held.1 <= replyHoldCapacity, "the reply hold has \(held.1) octets at \(step.command)")
     carryOut(step.command, from: side)
     return step.consumed > 0
   }

@@ -25,12 +25,19 @@ extension Oracle {
 
   /// Every beginning of the line is looked at, so that the octet is found that makes it garbage.
   private func judgement(of octets: [UInt8]) -> ServerLine {
-    for count in 1...octets.count {
+    for count in 1...octets.count where !isPlainText(octets, at: count - 1) {
       let beginning = Array(octets.prefix(count))
       if isGarbage(beginning) { return .garbage(count) }
       if beginning.last == 0x0A { return .line(count) }
     }
     return .incomplete
+  }
+
+  /// An octet of a line's text that neither ends it nor makes it garbage: not worth the look.
+  private func isPlainText(_ octets: [UInt8], at index: Int) -> Bool {
+    let special: [UInt8] = [0x00, 0x0A, 0x0D]
+    guard index > 3, index + 1 < policy.replyLineLimit else { return false }
+    return !special.contains(octets[index]) && !special.contains(octets[index - 1])
   }
 
   private func isGarbage(_ octets: [UInt8]) -> Bool {

@@ -1,4 +1,5 @@
-// Play: a dialogue of the generator, carried out by a caller alone, with the events kept so that it can be played again.
+// Play: a dialogue, carried out by a caller alone, with the events kept so that it can be played again. The dialogue is
+// the generator's or a fuzzer's.
 
 import SMTPState
 
@@ -23,6 +24,15 @@ struct Play {
       try afterEach(self)
     }
     trial.label("phase \(caller.session.phase)")
+  }
+
+  /// Plays a script.
+  init(_ script: Script, afterEach: (Play) throws -> Void = { _ in }) throws {
+    caller = Caller(script.policy, byHand: script.byHand)
+    for event in script.events {
+      happen(event)
+      try afterEach(self)
+    }
   }
 
   mutating func happen(_ event: Event) {

@@ -28,22 +28,10 @@ extension PromiseTests {
   func testP3TheHandoffIsBehindThe220() {
     holds(cases: 20_000, labels: ["handoff": 0.2, "drained by hand": 0.02]) { trial in
       let play = try Play(trial)
-      let deeds = play.caller.deeds
-      guard let handoff = deeds.firstIndex(where: { $0.words == "handoff" }) else { return }
+      guard let handoff = play.handoff else { return }
       trial.label("handoff")
-      let before = deeds[..<handoff].last { $0.words != "end server" }
-      if before?.words != "reply 220 2.0.0" { throw Falsified("a handoff behind \(before?.words ?? "nothing")") }
-      var first = 0
-      for (event, after) in zip(play.events, play.deedsAfter) {
-        if (first..<after).contains(handoff), play.caller.byHand.drains {
-          trial.label("drained by hand")
-          if event != .drained { throw Falsified("a handoff at \(event.name), before the 220 is with the kernel") }
-        }
-        if case .secured = event, first > handoff { return }
-        let spoken = deeds[first..<after].dropFirst(max(0, handoff + 1 - first)).first { !$0.toClient.isEmpty }
-        if let spoken, after > handoff { throw Falsified("between the handoff and TLS: \(spoken)") }
-        first = after
-      }
+      if play.caller.byHand.drains { trial.label("drained by hand") }
+      try Promises.handoffBehindThe220(play, at: handoff)
     }
   }
 

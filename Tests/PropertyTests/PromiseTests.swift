@@ -7,29 +7,11 @@ final class PromiseTests: XCTestCase {
   /// P1: every finished session emitted exactly one of handoff and abort, exactly once.
   func testP1OneDecision() {
     holds(cases: 20_000, labels: ["handoff": 0.2, "abort": 0.2]) { trial in
-      func decisions(_ play: Play) -> [String] {
-        play.caller.deeds.map(\.words).filter { $0 == "handoff" || $0.hasPrefix("abort ") }
-      }
-      var play = try Play(trial) { play in
-        let made = decisions(play)
-        if made.count > 1 { throw Falsified("more than one decision: \(made)") }
-        if play.caller.session.isClearPhaseOver != (made.count == 1) {
-          throw Falsified("isClearPhaseOver is \(play.caller.session.isClearPhaseOver) after \(made)")
-        }
-      }
+      var play = try Play(trial, afterEach: Promises.atMostOneDecision)
       play.finish()
       trial.show(play.transcript)
-      guard play.caller.session.isFinal else { throw Falsified("not finished: \(play.caller.session.phase)") }
-      let made = decisions(play)
-      if made.count != 1 { throw Falsified("finished with these decisions: \(made)") }
-      trial.label(made[0] == "handoff" ? "handoff" : "abort")
-      if made[0].hasPrefix("abort "), let last = play.caller.deeds.last(where: { $0.words.hasPrefix("close ") }) {
-        // Between the decision and the close only the reply to QUIT and the rest of a 421 have a place.
-        let isSame = last.words == "close" + made[0].dropFirst(5)
-        if !isSame, made[0] != "abort quit", made[0] != "abort server refused" {
-          throw Falsified("\(made[0]), but \(last.words)")
-        }
-      }
+      let decision = try Promises.oneDecision(play)
+      trial.label(decision == "handoff" ? "handoff" : "abort")
     }
   }
 
@@ -38,39 +20,8 @@ final class PromiseTests: XCTestCase {
   func testP2NothingCrosses() {
     holds(cases: 20_000, labels: ["handoff": 0.2]) { trial in
       let play = try Play(trial)
-      var clear: [UInt8] = []
-      var server: [UInt8] = []
-      var lines = 0
-      for (index, deed) in play.caller.deeds.enumerated() {
-        guard deed.words == "handoff" else {
-          lines += deed.toServer.isEmpty || deed.words == "copied" ? 0 : 1
-          continue
-        }
-        trial.label("handoff")
-        // The octets that came before it, from the events that led to it.
-        for (event, after) in zip(play.events, play.deedsAfter) {
-          if case .arrives(let arrival) = event { (clear, server) = (clear + arrival.client, server + arrival.server) }
-          if after > index { break }
-        }
-        // `end server` makes the server's count begin anew; the deed before it has the last.
-        let taken = max(deed.serverTaken, play.caller.deeds[index - 1].serverTaken)
-        let line = Latin(clear.prefix(deed.clientTaken)).lines.last ?? Latin(scalars: [])
-        let words = line.split { $0 == " " || $0 == "\t" }.map(\.uppercased)
-        if words != ["STARTTLS"] { throw Falsified("a handoff behind '\(line.string)'") }
-        let replies = server.prefix(taken).split(separator: 0x0A).filter { $0.count < 4 || $0[$0.startIndex + 3] != 0x2D }
-        if replies.count != lines + 1 { throw Falsified("\(lines) lines forwarded, \(replies.count) replies at a handoff") }
-        try checkNothingClear(of: play, behind: index)
-        return
-      }
-    }
-  }
-
-  private func checkNothingClear(of play: Play, behind handoff: Int) throws {
-    // What the client sent inside TLS is the caller's stream of now.
-    let inside = Set(Latin(play.caller.client.octets).lines.map(\.string))
-    for deed in play.caller.deeds[(handoff + 1)...] where deed.words.hasPrefix("forward ") {
-      let line = Latin(deed.toServer).withoutEnd.string
-      if !inside.contains(line) { throw Falsified("'\(line)' was executed inside TLS and not sent there") }
+      if play.handoff != nil { trial.label("handoff") }
+      try Promises.nothingCrosses(play)
     }
   }
 
@@ -82,19 +33,8 @@ final class PromiseTests: XCTestCase {
       trial.show(play.transcript)
       guard let promise = play.caller.deeds.firstIndex(where: { $0.words == "reply 220 2.0.0" }) else { return }
       trial.label("promised")
-      let handoff = play.caller.deeds.firstIndex { $0.words == "handoff" } ?? Int.max
-      var before = 0
-      for (event, after) in zip(play.events, play.deedsAfter) {
-        defer { before = after }
-        if event == .secured(.established), handoff < before {
-          trial.label("kept")
-          return
-        }
-        for deed in play.caller.deeds[before..<after].dropFirst(max(0, promise + 1 - before)) {
-          if !deed.toClient.isEmpty { throw Falsified("behind the 220: \(deed)") }
-          if deed.words.hasPrefix("close ") { trial.label("closed") }
-        }
-      }
+      let isKept = try Promises.silentBehindThe220(play, at: promise)
+      trial.label(isKept ? "kept" : "closed")
     }
   }
 
@@ -106,19 +46,7 @@ final class PromiseTests: XCTestCase {
         .everyOctet, .random(SplitMix(state: UInt64(trial.choices.below(1 << 20))), upTo: 5),
         .at(.client, trial.choices.below(60)), .at(.server, trial.choices.below(60)),
       ]
-      for cut in cuts {
-        var caller = Caller(play.policy, byHand: play.caller.byHand, cuts: cut)
-        for (event, after) in zip(play.events, play.deedsAfter) {
-          let before = caller.deeds.count
-          caller.happen(event)
-          let wanted = before <= after ? Array(play.caller.deeds[before..<after]) : []
-          if Array(caller.deeds[before...]) != wanted {
-            throw Falsified("\(cut), after \(event.name):\n  whole \(wanted)\n  cut   \(Array(caller.deeds[before...]))")
-          }
-        }
-        if caller.session != play.caller.session { throw Falsified("\(cut): another state at the end") }
-        if let violation = caller.violations.first { throw Falsified("\(cut): \(violation)") }
-      }
+      for cut in cuts { try Promises.sameVerdict(play, cut) }
     }
   }
 
@@ -226,24 +154,10 @@ final class PromiseTests: XCTestCase {
   func testP7NoDeadlock() {
     holds(cases: 15_000, labels: ["nothing owed": 0.3, "owed": 0.3]) { trial in
       var play = try Play(trial) { play in
+        try Promises.canMove(play)
         let session = play.caller.session
-        guard !session.isFinal else {
-          if session.interest != .none || session.deadline != .none { throw Falsified("a final phase waits") }
-          return
-        }
-        if session.deadline == .none { throw Falsified("\(session.phase) has no timer") }
-        let awaitsAnswer = [.lookingAtServer, .lookingAtClient, .handshaking, .restarting].contains(session.phase)
-        if (session.interest == .none) != awaitsAnswer { throw Falsified("\(session.phase) waits for \(session.interest)") }
         guard session.phase == .negotiating || session.phase == .secured else { return }
-        if session.deadline == .reply {
-          // Owed, waiting, or a line begun: the server is read in any case.
-          trial.label("owed")
-          return
-        }
-        trial.label("nothing owed")
-        if !play.caller.client.isTold, session.interest != .both {
-          throw Falsified("nothing is owed and the client is not read")
-        }
+        trial.label(session.deadline == .reply ? "owed" : "nothing owed")
       }
       play.finish()
       trial.show(play.transcript)

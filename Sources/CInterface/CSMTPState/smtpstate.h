@@ -494,7 +494,7 @@ struct smtpstate_command smtpstate_session_expired(struct smtpstate_session *ses
 /* What it waits for: NONE, CLIENT | SERVER, SERVER, AGAIN or DRAIN of enum smtpstate_interest. */
 unsigned smtpstate_session_interest(const struct smtpstate_session *session);
 
-/* The kind of timer that runs now. Started anew at every command but KEEP and DROP. */
+/* The kind of timer that runs now. Started anew at every command but KEEP and DROP, and whenever it becomes another one. */
 enum smtpstate_deadline smtpstate_session_deadline(const struct smtpstate_session *session);
 
 /* The length of a timer: what to give to poll, but for the time that has passed already. -1 where no timer runs. NULL is the

@@ -62,7 +62,7 @@ extension GnuTLSStream {
   public var clientCertificate: ClientCertificate? {
     var count: UInt32 = 0
     guard let list = gnutls_certificate_get_peers(session, &count), count > 0 else { return nil }
-    return ClientCertificate(list[0])
+    return ClientCertificate(UnsafeBufferPointer(start: list[0].data, count: Int(list[0].size)))
   }
 }
 
@@ -73,9 +73,9 @@ public struct ClientCertificate: Hashable, Sendable {
   /// The subject's distinguished name as RFC 4514 writes it; nil when it has none or one with controls in it.
   public let subject: String?
 
-  /// nil when the certificate cannot be parsed.
-  init?(_ octets: gnutls_datum_t) {
-    var octets = octets
+  /// A certificate in DER; nil when it cannot be parsed.
+  init?(_ der: UnsafeBufferPointer<UInt8>) {
+    var octets = gnutls_datum_t(data: UnsafeMutablePointer(mutating: der.baseAddress), size: UInt32(der.count))
     var digest = [UInt8](repeating: 0, count: 32)
     guard gnutls_hash_fast(GNUTLS_DIG_SHA256, octets.data, Int(octets.size), &digest) >= 0 else { return nil }
     var certificate: gnutls_x509_crt_t?

@@ -26,6 +26,7 @@ public final class GnuTLSStream: TLSStream {
   /// strict calls what it got truncated.
   public var sendsCloseNotify = true
 
+  /// What was negotiated; empty words before the handshake is complete.
   public private(set) var facts = TLSFacts(version: "", cipher: "")
 
   /// Why the session failed, in one line for the operator; nil while it has not. Nothing that the peer chose is in it.
@@ -81,14 +82,17 @@ public final class GnuTLSStream: TLSStream {
     connectTransport()
   }
 
+  /// What the last call that answered `.wouldBlock` waits for.
   public var direction: TLSDirection {
     gnutls_record_get_direction(session) == 0 ? .read : .write
   }
 
+  /// Whether the library holds decrypted octets, which poll does not see.
   public var hasPending: Bool {
     gnutls_record_check_pending(session) > 0
   }
 
+  /// Goes on with the handshake. Without a socket it fails.
   public func handshake() -> TLSHandshake {
     guard descriptor >= 0 else { return .failed("no socket is attached") }
     while failure == nil {
@@ -119,6 +123,8 @@ public final class GnuTLSStream: TLSStream {
     try? Kernel.setOption(descriptor, CInt(IPPROTO_TCP), TCP_QUICKACK, 1)
   }
 
+  /// Reads decrypted octets. After a fatal error it answers the socket's error, or EPROTO with the words in
+  /// `failure`.
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
     guard buffer.count > 0 else { return .failed(SystemError("gnutls_record_recv", EINVAL)) }
     guard descriptor >= 0, failure == nil else { return failed("gnutls_record_recv") }
@@ -144,6 +150,8 @@ public final class GnuTLSStream: TLSStream {
     }
   }
 
+  /// Encrypts and sends octets. After `.wouldBlock` a record is held and goes out first: begin the next call with the
+  /// same octets.
   public func write(_ octets: UnsafeRawBufferPointer) -> Transfer {
     guard descriptor >= 0, failure == nil else { return failed("gnutls_record_send") }
     guard octets.count > 0 else { return .moved(0) }
@@ -170,6 +178,7 @@ public final class GnuTLSStream: TLSStream {
     }
   }
 
+  /// Says close_notify where TLS stands, unless `sendsCloseNotify` is false, and ends the sending half of the socket.
   public func endSending() {
     guard descriptor >= 0 else { return }
     // One attempt: a client that does not even take an alert has no use for it.
@@ -186,6 +195,7 @@ public final class GnuTLSStream: TLSStream {
     }
   }
 
+  /// Reads and throws away what the socket has, as it came.
   public func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
     if let answer = separate?.read(into: buffer) { return answer }
     return Transfer(reading: buffer.count) { () throws(SystemError) in

@@ -21,9 +21,12 @@ public final class TLSCredentials: @unchecked Sendable {
 
   /// The names of a certificate chain's file and its key's file, both PEM. They may be the same file.
   public struct Pair: Hashable, Sendable {
+    /// The file of the certificate and its chain.
     public var certificate: String
+    /// The file of the private key.
     public var key: String
 
+    /// The two files' names; nothing is opened yet.
     public init(certificate: String, key: String) {
       self.certificate = certificate
       self.key = key

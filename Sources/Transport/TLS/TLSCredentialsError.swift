@@ -33,6 +33,7 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
   /// The TLS library failed in a way that depends on no file; its words.
   case library(String)
 
+  /// One line for the operator.
   public var description: String {
     switch self {
     case .noCertificate:

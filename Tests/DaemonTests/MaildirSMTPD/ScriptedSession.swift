@@ -1,10 +1,9 @@
 // ScriptedSession: a Dialogue with a caller that stores in memory and writes everything down.
 //
 // The caller checks the contract as it goes: nothing is stored outside a message, nothing is committed that was not
-// begun, and a call makes progress or waits.
+// begun, and a call makes progress or waits. What is not as promised is a line in `violations`.
 
 import MaildirSMTPD
-import XCTest
 
 /// What a dialogue did, as lines of a transcript.
 struct ScriptedSession {
@@ -13,6 +12,10 @@ struct ScriptedSession {
   /// Replies without CRLF, lines of one reply joined by `|`, and what happened to messages:
   /// `begin <sender> <recipient>...`, `abandon`, `store TEXT`.
   private(set) var events: [String] = []
+  /// The messages that were stored.
+  private(set) var messages: [[UInt8]] = []
+  /// What the dialogue did against its contract.
+  private(set) var violations: [String] = []
 
   /// What `began` and `committed` are answered with, and whether storing fails after the first octets.
   var opening: Dialogue.StorageFailure?
@@ -22,6 +25,8 @@ struct ScriptedSession {
   private var dialogue: Dialogue
   private var content: [UInt8] = []
   private var isStoring = false
+  /// Why the message under way is not stored.
+  private var failure: Dialogue.StorageFailure?
   private var isClosed = false
 
   init(policy: Dialogue.Policy = ScriptedSession.policy) {
@@ -44,39 +49,51 @@ struct ScriptedSession {
     var rest = piece
     while !rest.isEmpty, !isClosed {
       let step = dialogue.receive(rest, storing: &content)
-      XCTAssertLessThanOrEqual(step.consumed, rest.count)
+      check(step.consumed <= rest.count, "more consumed than there was")
       rest = rest.dropFirst(step.consumed)
       if !content.isEmpty {
-        XCTAssertTrue(isStoring, "stored outside a message")
-        if let writing, content.count > 4 {
-          content = []
-          isStoring = false
-          self.writing = nil
-          dialogue.failed(writing)
-        }
+        check(isStoring, "stored outside a message")
       }
-      if step.action == .wait {
-        XCTAssertFalse(step.consumed == 0, "no octet consumed and nothing to do")
+      if step.action == .wait, step.consumed == 0 {
+        check(false, "no octet consumed and nothing to do")
+        return
       }
       carryOut(step.action)
     }
   }
 
+  /// Writes what there is of the message, which may fail once.
+  private mutating func write() {
+    guard let writing, isStoring, content.count > 4 else { return }
+    content = []
+    isStoring = false
+    failure = writing
+    self.writing = nil
+    dialogue.failed(writing)
+  }
+
   private mutating func carryOut(_ action: Dialogue.Action) {
     switch action {
-    case .wait: break
+    case .wait: write()
     case .reply(let reply): say(reply)
     case .begin(let envelope):
       events.append("begin " + ([envelope.sender] + envelope.recipients).map(\.description).joined(separator: " "))
       isStoring = opening == nil
+      failure = nil
       carryOut(dialogue.began(opening))
     case .abandon:
-      XCTAssertTrue(isStoring)
+      check(isStoring, "abandoned what was not begun")
       events.append("abandon")
       content = []
       isStoring = false
     case .commit:
-      XCTAssertTrue(isStoring)
+      write()
+      if let failure {
+        carryOut(dialogue.committed(.failure(failure)))
+        return
+      }
+      check(isStoring, "committed what was not begun")
+      messages.append(content)
       events.append("store " + String(decoding: content, as: UTF8.self))
       content = []
       isStoring = false
@@ -88,29 +105,11 @@ struct ScriptedSession {
   }
 
   private mutating func say(_ reply: Reply) {
-    XCTAssertTrue(reply.text.hasSuffix("\r\n"))
-    XCTAssertTrue(reply.text.utf8.allSatisfy { $0 < 0x7F })
+    check(reply.text.hasSuffix("\r\n") && reply.text.utf8.allSatisfy { $0 < 0x7F }, "a reply of \(reply.text)")
     events.append(String(reply.text.dropLast().replacing("\r\n", with: "|")))
   }
-}
 
-/// Runs a script whole and asserts what happened; then cut in two at every octet, and octet by octet, with the same
-/// result.
-func assertScript(
-  _ script: String, _ expected: [String], file: StaticString = #filePath, line: UInt = #line,
-  configure: (inout ScriptedSession) -> Void = { _ in }
-) {
-  let octets = Array(script.utf8)
-  func run(_ sizes: [Int]) -> [String] {
-    var session = ScriptedSession()
-    configure(&session)
-    session.send(octets, cutAt: sizes)
-    return session.events
+  private mutating func check(_ isKept: Bool, _ violation: @autoclosure () -> String) {
+    if !isKept { violations.append(violation()) }
   }
-  XCTAssertEqual(run([octets.count]), expected, file: file, line: line)
-  for cut in 1..<max(2, octets.count) {
-    let events = run([cut, octets.count])
-    if events != expected { return XCTFail("cut at \(cut): \(events)", file: file, line: line) }
-  }
-  XCTAssertEqual(run([1]), expected, "octet by octet", file: file, line: line)
 }

@@ -25,7 +25,10 @@ extension XCTestCase {
   }
 
   /// The test as `swift test --filter` calls it.
-  private var filterName: String { "PropertyTests." + name.replacingOccurrences(of: ".", with: "/") }
+  private var filterName: String {
+    let module = String(reflecting: type(of: self)).prefix { $0 != "." }
+    return "\(module)." + name.replacingOccurrences(of: ".", with: "/")
+  }
 
   /// Fails unless the statement holds for every case, and every label is reached in its share of them.
   func holds(

@@ -6,8 +6,9 @@
 // Knows no test framework, so that a fuzzer can use it: Holds.swift has the way from XCTest to here.
 
 /// A statement that is not true of a case.
-struct Falsified: Error {
+struct Falsified: Error, CustomStringConvertible {
   let message: String
+  var description: String { message }
   init(_ message: String) { self.message = message }
 }
 
@@ -76,8 +77,6 @@ enum Property {
     do {
       try statement(trial)
       return nil
-    } catch let falsified as Falsified {
-      return falsified.message
     } catch {
       return "\(error)"
     }

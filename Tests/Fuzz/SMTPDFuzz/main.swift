@@ -1,0 +1,4 @@
+import FuzzMaildirSMTPD
+import FuzzSupport
+
+Fuzzer.run(SMTPDFuzz.run)

@@ -1,0 +1,4 @@
+import FuzzProperties
+import FuzzSupport
+
+Fuzzer.run(SessionFuzz.run)

@@ -1,0 +1,8 @@
+// FuzzTests: what the fuzzers run, without a fuzzer, over all that they have found.
+
+import XCTest
+
+final class FuzzTests: XCTestCase {
+  func testUCSPIEnvironmentFuzzAgain() throws { try replay("UCSPIEnvironmentFuzz", UCSPIEnvironmentFuzz.run) }
+  func testTLSInfoFuzzAgain() throws { try replay("TLSInfoFuzz", TLSInfoFuzz.run) }
+}

@@ -8,10 +8,10 @@ BIN := $(BUILD)/release
 FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples programs install uninstall setup-run setup-test setup-c setup-c-library clean
+.PHONY: help run test explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example programs install uninstall setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup-run ## build, start starttlsd on the loopback, send a mail through STARTTLS, stay until interrupted
 	@$(SWIFT) build -c release -j $(JOBS) --product starttlsd
@@ -61,6 +61,9 @@ test-c-library: setup-c c-library ## run the C tests: every compiler, valgrind, 
 test-examples: setup-c c-library ## build the C example from an installed library and talk to it
 	@Scripts/test-examples $(BUILD)
 
+test-nio-example: setup-nio-example ## build the SwiftNIO example, run its tests and talk to it; fetches SwiftNIO
+	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/test-nio-example $(BUILD)/nio-smtpd
+
 programs: setup-run ## build the programs as they are installed: static where they can be
 	@Scripts/programs $(BUILD)/programs
 
@@ -75,6 +78,9 @@ setup-c-library:
 
 setup-c:
 	@Scripts/install gcc g++ libc6-dev valgrind pkg-config libgnutls28-dev openssl curl python3
+
+setup-nio-example:
+	@Scripts/install libgnutls28-dev pkg-config openssl curl python3
 
 setup-run:
 	@Scripts/install libgnutls28-dev pkg-config python3

@@ -56,6 +56,14 @@ public enum Command: Equatable, Sendable {
   case relay
   /// Deliver what was written to the client, then close. Final.
   case close(Reason)
+
+  /// Whether the timer of `Session.deadline` starts anew behind it: not for octets alone, so that a slow drip gains nothing.
+  public var restartsTimer: Bool {
+    switch self {
+    case .keep, .drop: false
+    default: true
+    }
+  }
 }
 
 /// The fourth octet of a reply line: what stands behind its code.

@@ -1,7 +1,8 @@
 // Session: the decision. A small value that is told what happened and answers with one thing to do.
 //
 // It has no buffer, no clock and no descriptor. Octets go in through `receive`; a `Command` comes out; while
-// `interest` is `.again`, `next()` gives the rest of what the event led to, and every other event waits.
+// `interest` is `.again`, `next()` gives the rest of what the event led to, and every other event waits. What happens while
+// a command is carried out (a server may answer before `forward` returns) is noted, and told behind the last of them.
 //
 // Three kinds of failure, kept apart:
 // - a peer's: always an answer of the protocol (`reply`, `close` with a reason). No octet of a peer can trap.
@@ -168,7 +169,8 @@ extension Session {
     advance()
   }
 
-  /// That side's input is over: a peek returned 0, so that no octet of it is left.
+  /// That side's input is over: a peek returned 0, so that no octet of it is left; where the caller buffers, none there
+  /// either. Not told behind a handoff: the end of a client is the TLS layer's then.
   public mutating func ended(_ side: Side) -> Command {
     if side == .client && clientEnded { return .keep }
     guard agenda.isEmpty else { return misuse() }

@@ -9,7 +9,7 @@ extension Driver {
     var command = first
     while true {
       carryOut(command)
-      if command.isEffect { arm() }
+      if command.restartsTimer { arm() }
       switch command {
       case .look(let side): command = look(at: side)
       case .restart: command = restart()
@@ -144,15 +144,5 @@ extension Driver {
     replyHold.removeAll()
     earlierHold.removeAll()
     return true
-  }
-}
-
-extension Command {
-  /// Whether it starts the session's timer anew: a slow drip of octets must gain nothing.
-  fileprivate var isEffect: Bool {
-    switch self {
-    case .keep, .drop: false
-    default: true
-    }
   }
 }

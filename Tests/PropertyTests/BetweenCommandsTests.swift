@@ -53,4 +53,14 @@ final class BetweenCommandsTests: XCTestCase {
     policy.clearPhaseTimeoutMilliseconds = 6
     XCTAssertEqual(Deadline.allCases.map { policy.milliseconds(of: $0) }, [nil, 1, 2, 3, 4, 5, 6])
   }
+
+  /// A slow drip of octets gains nothing: only what comes of a line starts the timer anew.
+  func testOctetsAloneRestartNoTimer() {
+    var session = Session(Policy())
+    XCTAssertTrue(receive("220 be\r\n", .server, &session).restartsTimer)
+    for octet in ["N", "O", "O", "P", " ", "x", "\r"] {
+      XCTAssertFalse(receive(octet, .client, &session).restartsTimer, octet)
+    }
+    XCTAssertTrue(receive("\n", .client, &session).restartsTimer)
+  }
 }

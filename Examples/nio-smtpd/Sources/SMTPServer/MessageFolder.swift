@@ -1,0 +1,57 @@
+// MessageFolder: a folder with one file a message.
+//
+// A message is written under another name, forced to the disk, and renamed; then the folder is forced to the disk. Only
+// then a server may say 250: it has taken over responsibility (RFC 5321, 6.1). All of this waits for the disk, so it
+// runs on a pool of threads and not on an event loop.
+
+import Glibc
+public import NIOCore
+public import NIOPosix
+import Synchronization
+
+public struct MessageFolder: Sendable {
+  private let path: String
+  private let threads: NIOThreadPool
+  private static let count = Atomic<Int>(0)
+
+  public init(path: String, threads: NIOThreadPool) {
+    self.path = path
+    self.threads = threads
+  }
+
+  /// Stores a message; succeeds when it is on the disk.
+  public func store(_ message: ByteBuffer, on eventLoop: any EventLoop) -> EventLoopFuture<Void> {
+    threads.runIfActive(eventLoop: eventLoop) { try write(message) }
+  }
+
+  private func write(_ message: ByteBuffer) throws {
+    let number = Self.count.add(1, ordering: .relaxed).newValue
+    let name = "\(time(nil)).\(getpid()).\(number)"
+    let (draft, final) = ("\(path)/.\(name).part", "\(path)/\(name).eml")
+    let file = try check("open", open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600))
+    do {
+      defer { Glibc.close(file) }
+      try message.withUnsafeReadableBytes { octets in
+        var rest = octets[...]
+        while !rest.isEmpty {
+          let part = UnsafeRawBufferPointer(rebasing: rest)
+          rest = rest.dropFirst(try check("write", Glibc.write(file, part.baseAddress, part.count)))
+        }
+      }
+      try check("fsync", fsync(file))
+      try check("rename", rename(draft, final))
+    } catch {
+      unlink(draft)
+      throw error
+    }
+    let folder = try check("open", open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC))
+    defer { Glibc.close(folder) }
+    try check("fsync", fsync(folder))
+  }
+
+  @discardableResult
+  private func check<Number: SignedInteger>(_ call: String, _ result: Number) throws -> Number {
+    if result < 0 { throw IOError(errnoCode: errno, reason: call) }
+    return result
+  }
+}

@@ -1,0 +1,144 @@
+// Ends: of the client's input, of the server, of a timer; and a client that does not read.
+
+import NIOCore
+import NIOEmbedded
+import NIOSMTPState
+import SMTPServer
+import SMTPState
+import XCTest
+
+final class EndTests: XCTestCase {
+  func testClientEndsBehindItsCommands() throws {
+    let talk = try Conversation()
+    try talk.send("EHLO c\r\nNOOP\r\nNO")
+    try talk.end()
+    XCTAssertEqual(talk.codes(), [220, 250, 250])
+    XCTAssertEqual(talk.outcomes, [.abandoned(.clientEnded), .closed(.clientEnded)])
+    XCTAssertFalse(talk.isOpen)
+  }
+
+  func testClientEndsBehindMail() throws {
+    let talk = try Conversation()
+    try talk.send("EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@mx>\r\nDATA\r\nhalf a mess")
+    try talk.end()
+    XCTAssertEqual(talk.codes(), [220, 250, 250, 250, 354])
+    XCTAssertEqual(talk.mails, [])
+    XCTAssertFalse(talk.isOpen)
+  }
+
+  /// The end is noted before the session lets go: the server hears of it from the handler.
+  func testClientEndsBeforeItsMailIsTakenUp() throws {
+    let talk = try Conversation()
+    try talk.send("EHLO c\r\n")
+    try talk.setWritable(false)
+    try talk.send("MAIL FROM:<a@c>\r\nRCPT TO:<b@mx>\r\nDATA\r\nx\r\n.\r\nNO")
+    try talk.end()
+    try talk.setWritable(true)
+    XCTAssertEqual(talk.codes(), [220, 250, 250, 250, 354, 250])
+    XCTAssertEqual(talk.mails.count, 1)
+    XCTAssertFalse(talk.isOpen)
+  }
+
+  func testClientEndsInTheHandshake() throws {
+    let talk = try Conversation()
+    try talk.send("EHLO c\r\n")
+    try talk.send("STARTTLS\r\n")
+    try talk.sendRaw(talk.makeHello().prefix(20))
+    try talk.end()
+    XCTAssertEqual(talk.outcomes, [.handedOff, .closed(.tlsFailed)])
+    XCTAssertFalse(talk.isOpen)
+  }
+
+  /// The end is there before STARTTLS is taken up: what comes before it still goes to the TLS handler, and so does it.
+  func testClientEndsBehindItsClientHello() throws {
+    for hello in [true, false] {
+      let talk = try Conversation()
+      try talk.send("EHLO c\r\n")
+      XCTAssertEqual(talk.codes(), [220, 250])
+      try talk.setWritable(false)
+      try talk.sendRaw(Array("STARTTLS\r\n".utf8) + (hello ? talk.makeHello() : []))
+      try talk.end()
+      try talk.setWritable(true)
+      XCTAssertEqual(talk.codes(), hello ? [220] : [])
+      XCTAssertEqual(
+        talk.outcomes,
+        hello ? [.handedOff, .closed(.tlsFailed)] : [.abandoned(.clientEnded), .closed(.clientEnded)])
+      XCTAssertFalse(talk.isOpen)
+    }
+  }
+
+  func testClientEndsInsideTLS() throws {
+    let talk = try Conversation()
+    try talk.send("EHLO c\r\nSTARTTLS\r\n")
+    try talk.startTLS(sending: talk.makeHello())
+    try talk.send("EHLO c\r\n")
+    XCTAssertEqual(talk.codes(), [220, 250, 220, 250])
+    try talk.end()
+    XCTAssertEqual(talk.outcomes, [.handedOff, .closed(.clientEnded)])
+    // The TLS handler waits for a close_notify that does not come.
+    try talk.advance(.seconds(6))
+    XCTAssertFalse(talk.isOpen)
+  }
+
+  func testConnectionIsLost() throws {
+    let talk = try Conversation()
+    try talk.send("EHLO c\r\n")
+    talk.channel.pipeline.fireChannelInactive()
+    XCTAssertEqual(talk.outcomes, [.abandoned(.clientEnded), .closed(.clientEnded)])
+    try talk.advance(.hours(1))
+    XCTAssertEqual(talk.outcomes.count, 2, "no timer runs any more")
+  }
+
+  func testServerShutsDown() throws {
+    let talk = try Conversation()
+    try talk.send("EHLO c\r\n")
+    talk.channel.pipeline.fireUserInboundEventTriggered(ShutdownEvent())
+    try talk.send("NOOP\r\n")
+    XCTAssertEqual(talk.codes(), [220, 250, 421])
+    XCTAssertEqual(talk.outcomes, [.abandoned(.serverRefused), .closed(.serverRefused)])
+    XCTAssertFalse(talk.isOpen)
+  }
+
+  func testTimers() throws {
+    let silent = try Conversation()
+    try silent.send("EHLO c\r\n")
+    try silent.advance(.seconds(299))
+    XCTAssertTrue(silent.isOpen)
+    // Half a line is no command: it does not start the timer anew.
+    try silent.send("NO")
+    try silent.advance(.seconds(2))
+    XCTAssertEqual(silent.codes(), [220, 250, 421])
+    XCTAssertEqual(silent.outcomes.last, .closed(.commandTimeout))
+
+    let slow = try Conversation()
+    for _ in 1...5 where slow.isOpen {
+      try slow.send("NOOP\r\n")
+      try slow.advance(.seconds(149))
+    }
+    XCTAssertEqual(slow.outcomes.last, .closed(.clearPhaseTimeout))
+
+    let handshake = try Conversation()
+    try handshake.send("EHLO c\r\nSTARTTLS\r\n")
+    try handshake.advance(.seconds(29))
+    XCTAssertTrue(handshake.isOpen)
+    try handshake.advance(.seconds(2))
+    XCTAssertEqual(handshake.codes(), [220, 250, 220], "behind the 220 nothing is said in clear")
+    XCTAssertEqual(handshake.outcomes, [.handedOff, .closed(.handshakeTimeout)])
+  }
+
+  /// What the client does not take stops what is taken of it.
+  func testBackPressure() throws {
+    let talk = try Conversation()
+    try talk.send("EHLO c\r\n")
+    XCTAssertEqual(talk.codes(), [220, 250])
+    try talk.setWritable(false)
+    let reads = talk.reads.count
+    try talk.send("NOOP\r\nNOOP\r\n")
+    talk.channel.pipeline.read()
+    XCTAssertEqual(talk.codes(), [])
+    XCTAssertEqual(talk.reads.count, reads, "no read reaches the socket")
+    try talk.setWritable(true)
+    XCTAssertEqual(talk.codes(), [250, 250])
+    XCTAssertEqual(talk.reads.count, reads + 1, "the read that was kept back does")
+  }
+}

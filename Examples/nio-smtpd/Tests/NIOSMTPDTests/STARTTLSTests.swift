@@ -1,0 +1,125 @@
+// STARTTLS, however the client's octets are cut, and with everything that must not come through.
+
+import Foundation
+import NIOCore
+import NIOSMTPState
+import SMTPState
+import XCTest
+
+final class STARTTLSTests: XCTestCase {
+  private let mail = "MAIL FROM:<a@c>\r\nRCPT TO:<b@mx>\r\nDATA\r\nSubject: x\r\n\r\n..\r\n.\r\n"
+
+  func testPoliteClient() throws {
+    let talk = try Conversation()
+    XCTAssertEqual(talk.codes(), [220])
+    try talk.send("EHLO c\r\n")
+    XCTAssertTrue(talk.heard.hasSuffix("250-8BITMIME\r\n250 STARTTLS\r\n"), talk.heard)
+    try talk.send("STARTTLS\r\n")
+    XCTAssertEqual(talk.codes(), [250, 220])
+    try talk.startTLS(sending: talk.makeHello())
+    XCTAssertEqual(talk.removed, 1, "the server of the clear phase is gone")
+    try talk.send("MAIL FROM:<a@c>\r\n")
+    XCTAssertEqual(talk.codes(), [503], "the EHLO of the clear phase is forgotten")
+    try talk.send("EHLO c\r\n")
+    XCTAssertFalse(talk.heard.contains("STARTTLS"), talk.heard)
+    XCTAssertEqual(talk.codes(), [250])
+    try talk.send(mail + "QUIT\r\n")
+    XCTAssertEqual(talk.codes(), [250, 250, 354, 250, 221])
+    XCTAssertEqual(talk.mails.count, 1)
+    XCTAssertTrue(talk.mails[0].contains("with ESMTPS;"), talk.mails[0])
+    XCTAssertTrue(talk.mails[0].hasSuffix("Subject: x\r\n\r\n.\r\n"), talk.mails[0])
+    XCTAssertEqual(talk.given, ["EHLO c\r\n", "MAIL FROM:<a@c>\r\nEHLO c\r\n" + mail + "QUIT\r\n"])
+    XCTAssertEqual(talk.outcomes, [.handedOff])
+  }
+
+  /// The client sends its ClientHello without waiting for the 220 and is cut in two anywhere, in clear and in TLS.
+  func testEagerClientAtEveryCut() throws {
+    let count = try "EHLO c\r\nSTARTTLS\r\n".utf8.count + Conversation().makeHello().count
+    for cut in 0...count {
+      let talk = try Conversation()
+      // Its length may differ by some octets from one to the next.
+      let octets = try Array("EHLO c\r\nSTARTTLS\r\n".utf8) + talk.makeHello()
+      try talk.deliverCut(octets, at: min(cut, octets.count))
+      XCTAssertEqual(talk.codes(), [220, 250, 220], "cut at \(cut)")
+      try talk.send("EHLO c\r\nQUIT\r\n")
+      XCTAssertEqual(talk.codes(), [250, 221], "cut at \(cut)")
+      XCTAssertEqual(talk.given, ["EHLO c\r\n", "EHLO c\r\nQUIT\r\n"], "cut at \(cut)")
+      XCTAssertEqual(talk.outcomes, [.handedOff, .closed(.quit)], "cut at \(cut)")
+    }
+  }
+
+  /// Plain text behind STARTTLS, cut anywhere: refused, or the end of the handshake; no server is given it.
+  func testInjectionAtEveryCut() throws {
+    let clear = "EHLO c\r\nSTARTTLS\r\n"
+    let octets = Array((clear + "RSET\r\nMAIL FROM:<evil@c>\r\n").utf8)
+    for cut in 0...octets.count {
+      let talk = try Conversation()
+      try talk.deliverCut(octets, at: cut)
+      // An embedded channel has no socket to peek at: what comes later goes to the TLS handler, as no handshake.
+      if cut == clear.utf8.count {
+        let parts = talk.heard.components(separatedBy: "220 2.0.0 Ready to start TLS\r\n")
+        XCTAssertEqual(parts.count, 2, talk.heard)
+        XCTAssertFalse(parts.last?.contains("250") ?? true, "a reply to the RSET: \(talk.heard)")
+        XCTAssertEqual(talk.outcomes, [.handedOff, .closed(.tlsFailed)])
+      } else {
+        XCTAssertEqual(talk.codes(), [220, 250, 554], "cut at \(cut)")
+        XCTAssertEqual(talk.outcomes, [.abandoned(.injectedPlaintext), .closed(.injectedPlaintext)], "cut at \(cut)")
+      }
+      XCTAssertEqual(talk.given, ["EHLO c\r\n"], "cut at \(cut)")
+      XCTAssertFalse(talk.isOpen, "cut at \(cut)")
+    }
+  }
+
+  func testPipelinedMailInClearAtEveryCut() throws {
+    let octets = Array(("EHLO c\r\nNOOP\r\nRSET\r\n" + mail + "NOOP\r\nQUIT\r\n").utf8)
+    for cut in 0...octets.count {
+      let talk = try Conversation()
+      try talk.deliverCut(octets, at: cut)
+      XCTAssertEqual(talk.codes(), [220, 250, 250, 250, 250, 250, 354, 250, 250, 221], "cut at \(cut)")
+      XCTAssertEqual(talk.given, [String(decoding: octets, as: UTF8.self)], "cut at \(cut)")
+      XCTAssertEqual(talk.mails.count, 1, "cut at \(cut)")
+      XCTAssertEqual(talk.outcomes, [.abandoned(.mail)], "cut at \(cut)")
+    }
+  }
+
+  func testLineEndsAreNormalised() throws {
+    let talk = try Conversation()
+    try talk.send("EHLO c\nNOOP\n")
+    XCTAssertEqual(talk.codes(), [220, 250, 250])
+    XCTAssertEqual(talk.given, ["EHLO c\r\nNOOP\r\n"])
+  }
+
+  func testWhereTLSIsRequired() throws {
+    var policy = Policy()
+    policy.security = .required
+    let talk = try Conversation(policy: policy)
+    try talk.send("EHLO c\r\nMAIL FROM:<>\r\nRSET\r\nQUIT\r\n")
+    XCTAssertEqual(talk.codes(), [220, 250, 530, 530, 221])
+    XCTAssertEqual(talk.given, ["EHLO c\r\nQUIT\r\n"])
+  }
+
+  /// A server that cannot be replaced is told RSET. Its EHLO survives that, so mail has to wait for a new one.
+  func testResetInPlaceOfRestart() throws {
+    var policy = Policy()
+    policy.serverReset = .rset
+    let talk = try Conversation(policy: policy)
+    try talk.send("EHLO c\r\nSTARTTLS\r\n")
+    XCTAssertEqual(talk.codes(), [220, 250, 220])
+    try talk.startTLS(sending: talk.makeHello())
+    try talk.send("MAIL FROM:<a@c>\r\n")
+    XCTAssertEqual(talk.codes(), [503])
+    try talk.send("EHLO c\r\n" + mail + "QUIT\r\n")
+    XCTAssertEqual(talk.codes(), [250, 250, 250, 354, 250, 221])
+    XCTAssertEqual(talk.given, ["EHLO c\r\nRSET\r\nEHLO c\r\n" + mail + "QUIT\r\n"])
+  }
+}
+
+extension Conversation {
+  /// Sends octets in two pieces, or in one.
+  fileprivate func deliverCut(_ octets: [UInt8], at cut: Int) throws {
+    for piece in [octets[..<cut], octets[cut...]] where !piece.isEmpty {
+      try sendRaw(piece)
+    }
+    try startTLS()
+  }
+}

@@ -67,7 +67,9 @@ let fuzzers: [Target] = [
   fuzzer("CInterfaceFuzz", "FuzzCInterface"),
   .target(
     name: "FuzzTransport", dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel"], path: "Tests/TransportTests",
-    sources: kit + ["Fuzz/TLSInfoFuzz.swift", "Fuzz/UCSPIEnvironmentFuzz.swift"], swiftSettings: settings),
+    exclude: ["Sessions/FaultInjectionTests.swift", "Sessions/TransportFuzzTests.swift"],
+    sources: kit + ["Fuzz/TLSInfoFuzz.swift", "Fuzz/UCSPIEnvironmentFuzz.swift", "Sessions"], swiftSettings: settings),
+  fuzzer("TransportFuzz", "FuzzTransport"),
   fuzzer("UCSPIEnvironmentFuzz", "FuzzTransport"),
   fuzzer("TLSInfoFuzz", "FuzzTransport"),
   .target(

@@ -4,5 +4,6 @@ import XCTest
 
 final class FuzzTests: XCTestCase {
   func testUCSPIEnvironmentFuzzAgain() throws { try replay("UCSPIEnvironmentFuzz", UCSPIEnvironmentFuzz.run) }
+  func testTransportFuzzAgain() throws { try replay("TransportFuzz", TransportFuzz.run) }
   func testTLSInfoFuzzAgain() throws { try replay("TLSInfoFuzz", TLSInfoFuzz.run) }
 }

@@ -1,0 +1,4 @@
+import FuzzSupport
+import FuzzTransport
+
+Fuzzer.run(TransportFuzz.run)

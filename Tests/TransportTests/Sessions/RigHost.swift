@@ -1,0 +1,113 @@
+// RigHost: a driver's host as the programs are one: that of starttls-proxy with a helper, that of starttlsd with the
+// engine. It starts scripted servers in place of processes.
+
+import Glibc
+import SMTPState
+import Transport
+import TransportTLS
+
+/// The host of one session.
+final class RigHost: SessionHost {
+  private let scenario: Scenario
+  private let credentials: TLSCredentials?
+  /// The channels to the helper, where there is one.
+  private let channels: UCSPIStream?
+  /// Built before the 220.
+  private var prepared: GnuTLSStream?
+  private var isHelperGone = false
+
+  private(set) var servers: [ScriptedServer] = []
+  private(set) var handoffs = 0
+  private(set) var aborts: [Reason] = []
+  /// What a driver must not do to its host.
+  private(set) var complaint: String?
+
+  init(_ scenario: Scenario, _ credentials: TLSCredentials?, _ channels: UCSPIStream?) {
+    self.scenario = scenario
+    self.credentials = credentials
+    self.channels = channels
+  }
+
+  /// The control socket, as long as the helper's end must be noticed.
+  var watchedControl: CInt? {
+    handoffs == 0 && aborts.isEmpty && !isHelperGone ? channels?.controlNumber : nil
+  }
+
+  /// A socket to a server that has just been started.
+  func startServer() throws(SystemError) -> Descriptor {
+    let (driverEnd, serverEnd) = try Kernel.socketPair()
+    let manners = scenario.servers[min(servers.count, scenario.servers.count - 1)]
+    let server = ScriptedServer(FarEnd(socket: serverEnd), index: servers.count, manners)
+    server.end.cut = scenario.serverCut
+    servers.append(server)
+    return Descriptor(adopting: driverEnd)
+  }
+
+  /// The session has ended: nothing of it stays.
+  func release() {
+    prepared = nil
+    channels?.abandon()
+  }
+
+  // MARK: SessionHost
+
+  func isTLSAvailable() -> Bool {
+    if let channels {
+      if !channels.isHelperWaiting { isHelperGone = true }
+      return !isHelperGone
+    }
+    guard prepared == nil, let credentials else { return prepared != nil }
+    prepared = try? GnuTLSStream(credentials)
+    return prepared != nil
+  }
+
+  func handoff(_ proof: Handoff, _ client: consuming ClearClient) -> any TLSStream {
+    handoffs += 1
+    if let channels {
+      var client = client
+      // As the proxy: what cannot be made blocking goes to the helper as it is.
+      _ = try? client.clearNonBlockingForHandoff()
+      _ = consume client
+      return channels
+    }
+    guard let stream = prepared.take(), let socket = client.takeSocket() else { return LostStream() }
+    stream.attach(socket)
+    return stream
+  }
+
+  func abort(_ proof: Reason) {
+    aborts.append(proof)
+    prepared = nil
+    channels?.abandon()
+  }
+
+  func endServer() {}
+
+  func restart(_ facts: TLSFacts) -> ServerStart {
+    if let old = servers.last {
+      _ = old.end.step()
+      if !old.end.hasEnded { complaint = "the server that heard clear text is still there" }
+    }
+    do throws(SystemError) {
+      return .started(try startServer())
+    } catch {
+      return .failed("the backend cannot be started: \(error)")
+    }
+  }
+
+  func warn(_ text: String) {}
+}
+
+/// Where a handoff comes to nothing: a handshake that has failed.
+private final class LostStream: TLSStream {
+  var descriptor: CInt { -1 }
+  var direction: TLSDirection { .read }
+  var hasPending: Bool { false }
+  var facts: TLSFacts { TLSFacts(version: "", cipher: "") }
+
+  func handshake() -> TLSHandshake { .failed("there is no TLS layer") }
+  func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer { .ended }
+  func write(_ octets: UnsafeRawBufferPointer) -> Transfer { .failed(SystemError("write", EPIPE)) }
+  func endSending() {}
+  func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> Transfer { .ended }
+}

@@ -1,0 +1,61 @@
+// SessionOutcome: all that can be seen of a session from outside, once it is over.
+
+import SMTPState
+import Transport
+
+/// What both sides, the helper and the operator have seen.
+struct SessionOutcome {
+  /// What the client heard in clear, the 220 to STARTTLS included, and inside TLS.
+  var clear: [UInt8] = []
+  var secure: [UInt8] = []
+  /// What the client said in clear, before the 220, and inside TLS.
+  var saidInClear: [UInt8] = []
+  var saidInside: [UInt8] = []
+  var isSecure = false
+  /// What went wrong with the client's TLS.
+  var tunnelFailure: String?
+  /// What each server heard and said.
+  var servers: [(heard: [UInt8], said: [UInt8])] = []
+  /// What the helper was told.
+  var helperCommands: [UInt8] = []
+  var handoffs = 0
+  var aborts: [Reason] = []
+  /// nil where the session could not be started.
+  var record: SessionRecord?
+
+  // How it went, which is nobody's business but the test's.
+  var calls = 0
+  var faults = 0
+  var turns = 0
+
+  /// Whether the same was seen: by the client, the servers, the helper and the operator. Only a TLS alert may be cut
+  /// short: it is sent as far as the kernel takes it at once.
+  func looksLike(_ other: SessionOutcome) -> Bool {
+    clearDialogue == other.clearDialogue && other.clear.starts(with: clear)
+      && secure == other.secure && isSecure == other.isSecure
+      && servers.map(\.heard) == other.servers.map(\.heard) && helperCommands == other.helperCommands
+      && handoffs == other.handoffs && aborts == other.aborts && record?.decision == other.record?.decision
+      && record?.end == other.record?.end && record?.sent == other.record?.sent
+      && record?.received == other.record?.received && record?.heloName == other.record?.heloName
+  }
+}
+
+extension SessionOutcome: CustomStringConvertible {
+  var description: String {
+    func text(_ octets: [UInt8]) -> String { String(decoding: octets, as: UTF8.self).debugDescription }
+    var lines = [
+      "client heard in clear: \(text(clear))", "client heard inside:   \(text(secure))",
+      "client said:           \(text(saidInClear)) / \(text(saidInside))",
+    ]
+    for server in servers { lines.append("server heard:          \(text(server.heard))") }
+    if let tunnelFailure { lines.append("client's TLS:          \(tunnelFailure)") }
+    if let record {
+      lines.append(SessionLine.text(peer: "client", local: nil, record: record, failure: nil))
+    } else {
+      lines.append("not started")
+    }
+    lines.append("handoffs \(handoffs), aborts \(aborts), helper told \(text(helperCommands))")
+    lines.append("\(calls) calls, \(faults) faults, \(turns) turns")
+    return lines.joined(separator: "\n")
+  }
+}

@@ -1,4 +1,5 @@
-// EdgeChecks: the promises as far as one edge can show them. Each returns what is broken, or nil.
+// EdgeChecks: the promises as far as one edge can show them. Each returns what is broken, or nil. P5 is in
+// EdgeChecks+Order.swift. P4 is CutLemmaTests', P6 and P10 to P12 are not about one edge of a session.
 
 @testable import SMTPState
 
@@ -6,7 +7,7 @@ enum EdgeChecks {
   /// Everything that must hold on an edge.
   static func broken(_ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session) -> String? {
     oneDecision(from, command, to) ?? nothingCrosses(from, command) ?? promiseKept(from, command, to)
-      ?? inOrder(from, command, to) ?? neverStuck(to) ?? finalStays(from, command, to) ?? small(to)
+      ?? oneReplyEach(from, event, command, to) ?? neverStuck(to) ?? finalStays(from, command, to) ?? small(to)
   }
 
   /// P1. One decision, and none without its end: by induction over the edges.
@@ -42,22 +43,6 @@ enum EdgeChecks {
     }
   }
 
-  /// P5, its half that one edge shows: nothing of ours while a reply is owed or half passed on; a line of the client waits
-  /// only for something; the hold of a waiting line is not touched.
-  private static func inOrder(_ from: Session, _ command: Command, _ to: Session) -> String? {
-    switch command {
-    case .reply(let reply):
-      if from.isMidReply && reply != .starttlsKeyword { return "P5: \(reply) within a reply" }
-      let isLast = to.phase == .closed
-      if !isLast && to.outstanding != 0 { return "P5: \(reply) overtakes a reply" }
-    case .forward(let verb):
-      if to.waiting != nil { return "P5: \(verb) overtakes a waiting line" }
-    default: break
-    }
-    if to.waiting != nil && to.outstanding == 0 && to.interest != .again { return "P5: a line waits for nothing" }
-    return nil
-  }
-
   /// P7. Something other than a timer can move every state that is not final, and a timer runs.
   private static func neverStuck(_ state: Session) -> String? {
     if state.isFinal || state.interest == .again { return nil }
@@ -75,6 +60,15 @@ enum EdgeChecks {
       default: return "P7: no interest in \(state.phase)"
       }
     }
+  }
+
+  /// P7. A final state can be reached from every other: its timer leads there. For each state, not for each edge.
+  static func withoutEnd(_ state: Session) -> String? {
+    var session = state
+    while session.interest == .again { _ = session.next() }
+    _ = session.expired(session.deadline)
+    while session.interest == .again { _ = session.next() }
+    return session.isFinal ? nil : "P7: in \(state.phase) the timer does not end the session"
   }
 
   /// A final state stays, and says nothing more.

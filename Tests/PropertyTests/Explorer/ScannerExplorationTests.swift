@@ -1,4 +1,5 @@
-// Each scanner alone, over all 256 octets, to closure: at the shipping limits in `make explore`, at short ones in `make test`.
+// Each scanner alone, over all 256 octets, to closure: at the shipped line limits in `make explore`, at short ones in
+// `make test`.
 
 import XCTest
 
@@ -19,21 +20,24 @@ final class ScannerExplorationTests: XCTestCase {
     return Limits(policy)
   }
 
-  /// Every state that a scanner can reach from the given ones, and how many octets were tried.
-  private func explore<Scanner: Hashable>(
+  /// Every state that a scanner can reach from the given ones, and how many octets were tried. `step` returns whether
+  /// the scanner goes on.
+  static func explore<Scanner>(
     _ starts: [Scanner], _ step: (inout Scanner, UInt8) -> Bool
-  ) -> (states: Set<Scanner>, edges: Int) {
-    var seen = Set(starts)
-    var queue = starts
+  ) -> (states: StateTable<Scanner>, edges: Int) {
+    var states = StateTable<Scanner>()
+    for start in starts { _ = states.insert(start) }
     var edges = 0
-    while let state = queue.popLast() {
+    var current = 0
+    while current < states.count {
       for octet in UInt8.min...UInt8.max {
-        var next = state
+        var next = states[current]
         edges += 1
-        if step(&next, octet), seen.insert(next).inserted { queue.append(next) }
+        if step(&next, octet) { _ = states.insert(next) }
       }
+      current += 1
     }
-    return (seen, edges)
+    return (states, edges)
   }
 
   /// P8, P9: a client's lines and the lines of a SASL exchange. A line ends in the first state, whatever it was.
@@ -43,7 +47,7 @@ final class ScannerExplorationTests: XCTestCase {
     response.expectResponse()
     for inClear in [true, false] {
       var lines = 0
-      let (states, edges) = explore([CommandScanner(), response]) { scanner, octet in
+      let (states, edges) = Self.explore([CommandScanner(), response]) { scanner, octet in
         switch scanner.scan(octet, limits, inClear: inClear) {
         case .more, .tooLong:
           if octet == .lineFeed { XCTFail("a line feed that ends no line") }
@@ -64,9 +68,9 @@ final class ScannerExplorationTests: XCTestCase {
   /// P8, P9: a server's replies, with and without keywords.
   func testReplyScanner() {
     for findsKeywords in [true, false] {
-      // Every line number multiplies the states; three suffice, since no rule knows another number.
+      // Every line number multiplies the states; three suffice, see testLaterLinesOfAReplyAreAlike.
       let limits = ScannerExplorationTests.limits { $0.replyLinesLimit = 3 }
-      let (states, edges) = explore([ReplyScanner()]) { scanner, octet in
+      let (states, edges) = Self.explore([ReplyScanner()]) { scanner, octet in
         switch scanner.scan(octet, limits, findsKeywords: findsKeywords) {
         case .more: return true
         case .line(let line):
@@ -79,6 +83,60 @@ final class ScannerExplorationTests: XCTestCase {
       tell("explored reply scanner (keywords: \(findsKeywords)): \(states.count) states, \(edges) edges")
       XCTAssertGreaterThan(states.count, 1_000)
     }
+  }
+
+  /// The lines of a reply are alike from the second on, up to the line too many: from behind one line and from behind n
+  /// the same octets come to the same, and at the line's end the one is behind two lines and the other behind n + 1.
+  func testLaterLinesOfAReplyAreAlike() {
+    var policy = Policy()
+    policy.replyLineLimit = 16
+    let limits = Limits(policy)
+    let most = policy.replyLinesLimit
+    let numbers = ExplorationTests.isLarge ? Array(1..<most) : [2, 63, 64, most - 2, most - 1]
+    var edges = 0
+    for code in ControlAlphabet.codes {
+      let behind = (0...most).map { lines in
+        ControlAlphabet.scanner(behind: String(repeating: "\(code)-\n", count: lines), policy)
+      }
+      for octet in UInt8.min...UInt8.max {
+        var full = behind[most]
+        XCTAssertEqual(full.scan(octet, limits, findsKeywords: false), .garbage, "a line too many")
+      }
+      for (number, findsKeywords) in numbers.flatMap({ [($0, true), ($0, false)] }) {
+        edges += walk(ScannerPair(one: behind[1], other: behind[number])) { pair, octet in
+          let scan = pair.one.scan(octet, limits, findsKeywords: findsKeywords)
+          if scan != pair.other.scan(octet, limits, findsKeywords: findsKeywords) {
+            XCTFail("\(code): octet \(octet) of line \(number + 1) is not what it is of line 2")
+          }
+          guard case .line(let line) = scan else { return scan == .more }
+          let (one, other) = line.isLast ? (behind[0], behind[0]) : (behind[2], behind[number + 1])
+          if pair.one != one || pair.other != other { XCTFail("\(code): the end of line \(number + 1)") }
+          return false
+        }
+      }
+    }
+    tell("proved the later lines of a reply alike with \(edges) octets")
+    XCTAssertGreaterThan(edges, 1_000_000)
+  }
+
+  private struct ScannerPair: Hashable {
+    var one: ReplyScanner
+    var other: ReplyScanner
+  }
+
+  /// Two scanners side by side, to the end of the line; how many octets were tried.
+  private func walk(_ start: ScannerPair, _ step: (inout ScannerPair, UInt8) -> Bool) -> Int {
+    var seen: Set = [start]
+    var queue = [start]
+    var edges = 0
+    while let pair = queue.popLast() {
+      for octet in UInt8.min...UInt8.max {
+        var next = pair
+        edges += 1
+        if step(&next, octet), seen.insert(next).inserted { queue.append(next) }
+      }
+    }
+    return edges
   }
 
   /// Octets of a class lead to equal states with equal commands, in every state that the explorer's policies reach.

@@ -39,6 +39,28 @@ final class TLSStreamTests: XCTestCase {
     }
   }
 
+  /// Certificate and key may each be PEM or DER, the key in its own form or in PKCS #8.
+  func testDERAndPEMServeAlike() throws {
+    try withFolder { folder in
+      let pair = try SelfSigned.pair(in: "\(folder)/tls", names: ["localhost"])
+      func converted(_ name: String, _ arguments: [String]) throws -> String {
+        XCTAssertEqual(try runProgram(["openssl"] + arguments + ["-out", "\(folder)/\(name)"]), .exited(0), name)
+        return "\(folder)/\(name)"
+      }
+      let certificate = try converted("certificate.der", ["x509", "-in", pair.certificate, "-outform", "DER"])
+      let keys = try [
+        pair.key, converted("own.der", ["ec", "-in", pair.key, "-outform", "DER"]),
+        converted("pkcs8.der", ["pkcs8", "-topk8", "-nocrypt", "-in", pair.key, "-outform", "DER"]),
+      ]
+      for (certificate, key) in [(pair.certificate, keys[1])] + keys.map({ (certificate, $0) }) {
+        let meeting = try TLSMeeting(
+          try TLSCredentials([.init(certificate: certificate, key: key)]),
+          ["-quiet", "-verify_return_error", "-CAfile", pair.certificate])
+        XCTAssertEqual(meeting.outcome, .established, "\(certificate), \(key)")
+      }
+    }
+  }
+
   func testTLS11IsRefusedWithAnAlert() throws {
     try meeting(["-tls1_1", "-cipher", "DEFAULT:@SECLEVEL=0"]) { meeting in
       guard case .failed(let text) = meeting.outcome else { return XCTFail("\(meeting.outcome)") }

@@ -47,9 +47,9 @@ public enum SelfSigned {
   /// Whether the files are there and good. Throws when something stands there that must not be overwritten.
   private static func isUsable(_ pair: TLSCredentials.Pair, _ names: [String]) throws(TLSCredentialsError) -> Bool {
     do throws(TLSCredentialsError) {
-      let facts = try CertificateFacts(try PEMFile(pair.certificate), path: pair.certificate, names: names)
-      guard facts.isSelfSigned else { throw .notSelfSigned(path: pair.certificate) }
-      guard facts.coversNames, facts.validUntil > time(nil) + 7 * 86_400 else { return false }
+      let chain = try CertificateChain(CredentialFile(pair.certificate), path: pair.certificate)
+      guard chain.isSelfSigned else { throw .notSelfSigned(path: pair.certificate) }
+      guard chain.covers(names), chain.validUntil > time(nil) + 7 * 86_400 else { return false }
       _ = try TLSCredentials([pair])
       return true
     } catch {

@@ -149,35 +149,19 @@ public final class TLSCredentials: @unchecked Sendable {
   private static func load(
     _ pair: Pair, into certificates: gnutls_certificate_credentials_t, isDateChecked: Bool
   ) throws(TLSCredentialsError) -> Int {
-    let chain = try PEMFile(pair.certificate)
-    let key = try PEMFile(pair.key)
-    let facts = try CertificateFacts(chain, path: pair.certificate)
+    let chain = try CertificateChain(CredentialFile(pair.certificate), path: pair.certificate)
     if isDateChecked {
       let now = time(nil)
-      guard facts.validUntil > now else { throw .expired(path: pair.certificate, at: facts.validUntil) }
-      guard facts.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: facts.validFrom) }
+      guard chain.validUntil > now else { throw .expired(path: pair.certificate, at: chain.validUntil) }
+      guard chain.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: chain.validFrom) }
     }
-    try check(key, path: pair.key)
-    let code = chain.withDatum { chain in
-      key.withDatum { key in
-        gnutls_certificate_set_x509_key_mem2(certificates, &chain, &key, GNUTLS_X509_FMT_PEM, nil, 0)
-      }
-    }
+    let key = try PrivateKey(CredentialFile(pair.key), path: pair.key)
+    let code = chain.add(with: key, to: certificates)
     switch code {
-    case 0...: return facts.validUntil
+    case 0...: return chain.validUntil
     case GNUTLS_E_CERTIFICATE_KEY_MISMATCH: throw .mismatch(certificate: pair.certificate, key: pair.key)
     default: throw .badCertificate(path: pair.certificate, libraryText(code))
     }
-  }
-
-  /// Whether the file holds a key, asked apart so that the message can name the right file.
-  private static func check(_ file: borrowing PEMFile, path: String) throws(TLSCredentialsError) {
-    var key: gnutls_x509_privkey_t?
-    var code = gnutls_x509_privkey_init(&key)
-    guard code >= 0, let key else { throw .library(libraryText(code)) }
-    defer { gnutls_x509_privkey_deinit(key) }
-    code = file.withDatum { gnutls_x509_privkey_import2(key, &$0, GNUTLS_X509_FMT_PEM, nil, 0) }
-    guard code >= 0 else { throw .badKey(path: path, libraryText(code)) }
   }
 
   private static func parse(_ text: String) throws(TLSCredentialsError) -> gnutls_priority_t {

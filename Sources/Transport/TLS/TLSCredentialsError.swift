@@ -10,9 +10,9 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
   case unreadable(path: String, SystemError)
   /// A file is larger than a certificate chain or key ever is.
   case tooLarge(path: String)
-  /// A file holds no certificate in PEM; the library's words.
+  /// A file holds no certificate in PEM or DER; the library's words.
   case badCertificate(path: String, String)
-  /// A file holds no usable private key in PEM; the library's words.
+  /// A file holds no usable private key in PEM or DER; the library's words.
   case badKey(path: String, String)
   /// A file or folder holds no certificate of an issuer whose clients are trusted; the library's words.
   case badTrust(path: String, String)
@@ -37,15 +37,15 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
   public var description: String {
     switch self {
     case .noCertificate:
-      "no certificate was given: name a certificate chain and its key, both in PEM"
+      "no certificate was given: name a certificate chain and its key, both in PEM or DER"
     case .unreadable(let path, let error):
       "\(path): \(error): check that the file exists and that this user may read it"
     case .tooLarge(let path):
       "\(path): larger than 1 MiB: this is neither a certificate chain nor a key"
     case .badCertificate(let path, let trouble):
-      "\(path): \(trouble): expected certificates in PEM, the server's own first, then its issuers"
+      "\(path): \(trouble): expected certificates in PEM, the server's own first, then its issuers, or one in DER"
     case .badKey(let path, let trouble):
-      "\(path): \(trouble): expected an unencrypted private key in PEM"
+      "\(path): \(trouble): expected an unencrypted private key in PEM or DER"
     case .badTrust(let path, let trouble):
       "\(path): \(trouble): expected the certificates, in PEM, of those who issue the clients' certificates"
     case .mismatch(let certificate, let key):

@@ -1,11 +1,11 @@
-// PEM files: read whole, looked at, and wiped from memory.
+// Files with a certificate chain or a key, in PEM or DER: read whole, and wiped from memory.
 
 import CGnuTLS
 import Glibc
 import Transport
 
-/// The octets of a PEM file, wiped when the value ends.
-struct PEMFile: ~Copyable {
+/// The octets of a file with certificates or a key, wiped when the value ends.
+struct CredentialFile: ~Copyable {
   private static let limit = 1 << 20
 
   // Of full size from the start: growing would leave copies of a key behind in memory.
@@ -24,7 +24,7 @@ struct PEMFile: ~Copyable {
     } catch {
       throw .unreadable(path: path, error)
     }
-    guard length <= PEMFile.limit else { throw .tooLarge(path: path) }
+    guard length <= CredentialFile.limit else { throw .tooLarge(path: path) }
   }
 
   deinit {
@@ -32,44 +32,16 @@ struct PEMFile: ~Copyable {
     storage.deallocate()
   }
 
+  /// PEM, if a line of it begins like that; otherwise DER, in which a file holds one object.
+  var form: gnutls_x509_crt_fmt_t {
+    let isPEM = storage[..<length].firstRange(of: Array("-----BEGIN".utf8)) != nil
+    return isPEM ? GNUTLS_X509_FMT_PEM : GNUTLS_X509_FMT_DER
+  }
+
   /// Shows the octets in the library's form.
   borrowing func withDatum<Result>(_ body: (inout gnutls_datum_t) -> Result) -> Result {
     var datum = gnutls_datum_t(data: storage.baseAddress?.assumingMemoryBound(to: UInt8.self), size: UInt32(length))
     return body(&datum)
-  }
-}
-
-/// What is looked at in a server's own certificate.
-struct CertificateFacts {
-  /// Seconds since 1970.
-  let validFrom: Int
-  /// Seconds since 1970.
-  let validUntil: Int
-  /// Whether the certificate names itself as its issuer.
-  let isSelfSigned: Bool
-  /// Whether it covers each of the names that were asked about.
-  let coversNames: Bool
-
-  /// Looks at the first certificate of a chain.
-  ///
-  /// - Throws: `.badCertificate`.
-  init(_ file: borrowing PEMFile, path: String, names: [String] = []) throws(TLSCredentialsError) {
-    var list: UnsafeMutablePointer<gnutls_x509_crt_t?>?
-    var count: UInt32 = 0
-    let code = file.withDatum {
-      gnutls_x509_crt_list_import2(&list, &count, &$0, GNUTLS_X509_FMT_PEM, 0)
-    }
-    guard code >= 0, count > 0, let list, let first = list[0] else {
-      throw .badCertificate(path: path, libraryText(code))
-    }
-    defer {
-      for index in 0..<Int(count) { gnutls_x509_crt_deinit(list[index]) }
-      shim_gnutls_free(list)
-    }
-    validFrom = gnutls_x509_crt_get_activation_time(first)
-    validUntil = gnutls_x509_crt_get_expiration_time(first)
-    isSelfSigned = gnutls_x509_crt_check_issuer(first, first) != 0
-    coversNames = names.allSatisfy { gnutls_x509_crt_check_hostname(first, $0) != 0 }
   }
 }
 

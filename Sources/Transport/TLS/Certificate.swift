@@ -1,0 +1,67 @@
+// A server's certificate chain and its key, in the library's form, and what is looked at in them.
+
+import CGnuTLS
+
+/// A certificate chain: the server's own first, then its issuers.
+struct CertificateChain: ~Copyable {
+  private let list: UnsafeMutablePointer<gnutls_x509_crt_t?>
+  private let count: UInt32
+
+  /// Reads a chain from a file.
+  ///
+  /// - Throws: `.badCertificate`.
+  init(_ file: borrowing CredentialFile, path: String) throws(TLSCredentialsError) {
+    var list: UnsafeMutablePointer<gnutls_x509_crt_t?>?
+    var count: UInt32 = 0
+    let (form, order) = (file.form, UInt32(GNUTLS_X509_CRT_LIST_SORT.rawValue))
+    let code = file.withDatum { gnutls_x509_crt_list_import2(&list, &count, &$0, form, order) }
+    guard code >= 0, count > 0, let list else { throw .badCertificate(path: path, libraryText(code)) }
+    self.list = list
+    self.count = count
+  }
+
+  deinit {
+    for index in 0..<Int(count) { gnutls_x509_crt_deinit(list[index]) }
+    shim_gnutls_free(list)
+  }
+
+  /// Seconds since 1970.
+  var validFrom: Int { gnutls_x509_crt_get_activation_time(list[0]) }
+  /// Seconds since 1970.
+  var validUntil: Int { gnutls_x509_crt_get_expiration_time(list[0]) }
+  /// Whether the certificate names itself as its issuer.
+  var isSelfSigned: Bool { gnutls_x509_crt_check_issuer(list[0], list[0]) != 0 }
+
+  /// Whether it covers each of some names.
+  func covers(_ names: [String]) -> Bool {
+    names.allSatisfy { gnutls_x509_crt_check_hostname(list[0], $0) != 0 }
+  }
+
+  /// Adds a copy of the chain and its key to credentials; the library's code.
+  func add(with key: borrowing PrivateKey, to certificates: gnutls_certificate_credentials_t) -> CInt {
+    gnutls_certificate_set_x509_key(certificates, list, CInt(count), key.key)
+  }
+}
+
+/// A private key, wiped when the value ends.
+struct PrivateKey: ~Copyable {
+  fileprivate let key: gnutls_x509_privkey_t
+
+  /// Reads an unencrypted key from a file.
+  ///
+  /// - Throws: `.badKey`.
+  init(_ file: borrowing CredentialFile, path: String) throws(TLSCredentialsError) {
+    var key: gnutls_x509_privkey_t?
+    var code = gnutls_x509_privkey_init(&key)
+    guard code >= 0, let key else { throw .library(libraryText(code)) }
+    let form = file.form
+    code = file.withDatum { gnutls_x509_privkey_import2(key, &$0, form, nil, 0) }
+    guard code >= 0 else {
+      gnutls_x509_privkey_deinit(key)
+      throw .badKey(path: path, libraryText(code))
+    }
+    self.key = key
+  }
+
+  deinit { gnutls_x509_privkey_deinit(key) }
+}

@@ -8,7 +8,7 @@ BIN := $(BUILD)/release
 FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example programs install uninstall setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help run test explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix soak programs install uninstall setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,15 @@ test-examples: setup-c c-library ## build the C example from an installed librar
 
 test-nio-example: setup-nio-example ## build the SwiftNIO example, run its tests and talk to it; fetches SwiftNIO
 	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/test-nio-example $(BUILD)/nio-smtpd
+
+test-postfix: setup-run ## Debian's Postfix as the client: 40 mails queued, 40 delivered, in 16 ways; as root, two minutes
+	@Scripts/install postfix openssl
+	@$(SWIFT) build $(FLAGS) --build-tests
+	@Scripts/test-postfix $(BIN)
+
+soak: setup-test ## client and server that hurry to the end, SESSIONS times (1000): every reply arrives, every mail once
+	@$(SWIFT) build $(FLAGS) --build-tests
+	@SMTPSTATE_SESSIONS=$(or $(SESSIONS),1000) SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build --filter NothingOwed
 
 programs: setup-run ## build the programs as they are installed: static where they can be
 	@Scripts/programs $(BUILD)/programs

@@ -1,0 +1,41 @@
+// NothingOwedThroughTheChainTests: sessions through the chain in which client and server both hurry to the end.
+//
+// What NothingOwedTests asks of starttlsd, asked of ucspi-tlsd, starttls-proxy and tlsd-io: three processes between
+// which the last replies can be lost. Here fewer sessions, since each starts them all; SMTPSTATE_SESSIONS is another
+// number, and `make soak` has a thousand.
+
+import Foundation
+import XCTest
+
+final class NothingOwedThroughTheChainTests: ProxyTestCase {
+  private let count = ProcessInfo.processInfo.environment["SMTPSTATE_SESSIONS"].flatMap(Int.init) ?? 200
+
+  func testSessionsInClear() throws { try assertNothingIsLost(isSecured: false) }
+
+  func testSessionsInsideTLS() throws { try assertNothingIsLost(isSecured: true) }
+
+  private func assertNothingIsLost(isSecured: Bool) throws {
+    let server = "exec \(try Programs.path("maildir-smtpd")) --hostname mx.example \(folder.path)/Maildir"
+    for number in 0..<count {
+      let connection = try chained(helper: ["-S"], script: server)
+      let client = connection.client
+      try (isSecured ? SessionPhase.dataInsideTLS : .dataInClear).enter(client)
+      try client.send("ne, number \(number).\r\n.\r\nQUIT\r\n")
+      XCTAssertTrue(try client.reply().hasPrefix("250 2.0.0 Delivered as "), "session \(number)")
+      let rest = try client.remainder()
+      XCTAssertEqual(rest.text, "221 2.0.0 Bye\r\n", "session \(number)")
+      XCTAssertEqual(rest.end, isSecured ? .closeNotify : .end, "session \(number)")
+      client.close()
+      XCTAssertEqual(connection.process.wait(), .exited(0), connection.process.errors)
+      connection.assertLine(isSecured ? "decision=handoff" : "decision=abort", "end=\"relayed\"")
+    }
+    assertNothingIsLeft()
+    let delivered = folder.names(in: "Maildir/new").compactMap { name in
+      // Behind the five lines that maildir-smtpd adds: Return-Path, Delivered-To, and the three of Received.
+      folder.text("Maildir/new/" + name).split(separator: "\n", maxSplits: 5, omittingEmptySubsequences: false).last
+    }
+    XCTAssertEqual(
+      delivered.sorted(), (0..<count).map { "Subject: half a message\n\nHalf a line, number \($0).\n" }.sorted())
+    XCTAssertEqual(folder.names(in: "Maildir/tmp"), [])
+  }
+}

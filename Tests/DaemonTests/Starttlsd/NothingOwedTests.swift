@@ -1,0 +1,39 @@
+// NothingOwedTests: a thousand sessions in which client and server both hurry to the end.
+//
+// The client sends the end of its message and QUIT at once, in one segment or one TLS record; maildir-smtpd answers
+// both and exits. A front end that closes before it has passed everything on loses the 250 then: the client sends its
+// mail again, and the recipient has it twice. RelayTests has servers that are even faster, or leave QUIT unread.
+//
+// SMTPSTATE_SESSIONS is another number of sessions.
+
+import Foundation
+import XCTest
+
+final class NothingOwedTests: StarttlsdTestCase {
+  private let count = ProcessInfo.processInfo.environment["SMTPSTATE_SESSIONS"].flatMap(Int.init) ?? 1000
+
+  func testSessionsInClear() throws { try assertNothingIsLost(isSecured: false) }
+
+  func testSessionsInsideTLS() throws { try assertNothingIsLost(isSecured: true) }
+
+  private func assertNothingIsLost(isSecured: Bool) throws {
+    let daemon = try daemon()
+    for number in 0..<count {
+      let client = try client(daemon)
+      try (isSecured ? SessionPhase.dataInsideTLS : .dataInClear).enter(client)
+      try client.send("ne, number \(number).\r\n.\r\nQUIT\r\n")
+      XCTAssertTrue(try client.reply().hasPrefix("250 2.0.0 Delivered as "), "session \(number)")
+      let rest = try client.remainder()
+      XCTAssertEqual(rest.text, "221 2.0.0 Bye\r\n", "session \(number)")
+      XCTAssertEqual(rest.end, isSecured ? .closeNotify : .end, "session \(number)")
+      client.close()
+    }
+    for session in try daemon.sessions(count) {
+      XCTAssertEqual(session.outcome, isSecured ? "handoff: relayed" : "abort mail: relayed")
+    }
+    XCTAssertEqual(
+      daemon.messages.map(\.text).sorted(),
+      (0..<count).map { "Subject: half a message\n\nHalf a line, number \($0).\n" }.sorted())
+    XCTAssertEqual(daemon.folder.names(in: "Maildir/tmp"), [])
+  }
+}

@@ -36,7 +36,7 @@ docs: setup-run ## make Docs/StateMachine.md anew from the session, and the libr
 
 fuzz: setup-run ## run the fuzzers, each for SECONDS (60), or only TARGET; keeps what they find in Fixtures
 	@Scripts/install patch
-	@JOBS=$(JOBS) Scripts/fuzz $(BUILD)/fuzz $(or $(SECONDS),60) $(TARGET)
+	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/fuzz $(BUILD)/fuzz $(or $(SECONDS),60) $(TARGET)
 
 coverage: setup-run ## how much of the core its tests execute; fails on a region that none enters and nobody explains
 	@Scripts/coverage $(BUILD)/coverage

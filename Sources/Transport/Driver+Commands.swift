@@ -37,7 +37,7 @@ extension Driver {
     case .reply(let reply): say(reply)
     case .resetServer:
       lastVerb = .rset
-      if !toServer.append("RSET\r\n") { serverBroken = true }
+      if !toServer.append("RSET\r\n") { breakServer() }
     case .endServer: endServer()
     case .handoff(let proof): handoff(proof)
     case .abort(let proof):

@@ -122,7 +122,7 @@ extension Driver {
   /// The server's connection broke while what it had said was taken.
   private func loseServer() {
     serverEnded = true
-    serverBroken = true
+    breakServer()
     if state == .session { act(session.ended(.server)) }
   }
 

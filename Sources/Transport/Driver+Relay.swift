@@ -10,7 +10,7 @@ extension Driver {
   func beginRelay() {
     state = .relaying
     ownUntil = now + timeouts.relayIdleMilliseconds
-    if !clientHold.move(clientHold.count, to: &toServer) { serverBroken = true }
+    if !clientHold.move(clientHold.count, to: &toServer) { breakServer() }
     if !replyHold.move(replyHold.count, to: &toClient) { clientBroken = true }
   }
 
@@ -43,7 +43,7 @@ extension Driver {
     case .wouldBlock: return false
     case .ended, .failed:
       serverEnded = true
-      if server?.hasHungUp() != false { serverBroken = true }
+      if server?.hasHungUp() != false { breakServer() }
       return true
     }
   }

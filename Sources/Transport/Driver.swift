@@ -223,11 +223,14 @@ public final class Driver {
 
   private func writeToServer() -> Transfer {
     let answer = toServer.drain { server?.send($0) ?? .failed(SystemError("send", EPIPE)) }
-    if case .failed = answer {
-      serverBroken = true
-      toServer.removeAll()
-    }
+    if case .failed = answer { breakServer() }
     return answer
+  }
+
+  /// The server takes nothing more: what waits for it would wait for ever, and a drain with it.
+  func breakServer() {
+    serverBroken = true
+    toServer.removeAll()
   }
 
   private func writeToClient() -> Transfer {

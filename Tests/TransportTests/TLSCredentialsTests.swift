@@ -67,6 +67,34 @@ final class TLSCredentialsTests: XCTestCase {
     }
   }
 
+  /// What is no PEM is read as DER, and as nothing else.
+  func testRefusalsOfDER() throws {
+    try withFolder { folder in
+      let pair = try SelfSigned.pair(in: "\(folder)/tls", names: ["localhost"])
+      let (certificate, key, empty) = ("\(folder)/certificate.der", "\(folder)/key.der", "\(folder)/empty")
+      put("", empty)
+      for arguments in [
+        ["x509", "-in", pair.certificate, "-outform", "DER", "-out", certificate],
+        ["ec", "-in", pair.key, "-outform", "DER", "-out", key],
+        ["pkcs8", "-topk8", "-in", pair.key, "-passout", "pass:x", "-outform", "DER", "-out", "\(folder)/sealed.der"],
+      ] { XCTAssertEqual(try runProgram(["openssl"] + arguments), .exited(0)) }
+      for name in ["certificate", "key"] {
+        XCTAssertEqual(try runProgram(["sh", "-c", "head -c 60 \(folder)/\(name).der > \(folder)/\(name).cut"]), .exited(0))
+      }
+      XCTAssertNil(refusal([.init(certificate: certificate, key: key)]))
+      for bad in ["\(folder)/certificate.cut", empty, key] {
+        guard case .badCertificate(bad, _) = refusal([.init(certificate: bad, key: key)]) else {
+          return XCTFail("a certificate: \(bad)")
+        }
+      }
+      for bad in ["\(folder)/key.cut", "\(folder)/sealed.der", empty, certificate] {
+        guard case .badKey(bad, _) = refusal([.init(certificate: certificate, key: bad)]) else {
+          return XCTFail("a key: \(bad)")
+        }
+      }
+    }
+  }
+
   func testSelfSignedIsMadeOnceAndUsedAgain() throws {
     try withFolder { folder in
       let names = ["mail.example", "localhost"]

@@ -31,10 +31,10 @@ struct StartTLSDaemon: ParsableCommand {
   @Option(name: .customLong("protocol"), help: "What the program speaks.")
   var mailProtocol = ProtocolName.smtp
 
-  @Option(help: ArgumentHelp("The certificate and its chain, PEM; may be said again, with a key each.", valueName: "file"))
+  @Option(help: ArgumentHelp("The certificate and its chain, PEM or DER; may be said again, with a key each.", valueName: "file"))
   var certificate: [String] = []
 
-  @Option(help: ArgumentHelp("The certificate's private key, PEM.", valueName: "file"))
+  @Option(help: ArgumentHelp("The certificate's private key, PEM or DER.", valueName: "file"))
   var key: [String] = []
 
   @Option(help: ArgumentHelp("Where the embedded default keeps its certificate and its mail.", valueName: "folder"))

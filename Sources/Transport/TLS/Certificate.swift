@@ -43,7 +43,7 @@ struct CertificateChain: ~Copyable {
   }
 }
 
-/// A private key, wiped when the value ends.
+/// A private key. GnuTLS wipes it when the value ends, but only frees what it decoded PEM into; of DER nothing is left.
 struct PrivateKey: ~Copyable {
   fileprivate let key: gnutls_x509_privkey_t
 

@@ -32,7 +32,7 @@ struct CredentialFile: ~Copyable {
     storage.deallocate()
   }
 
-  /// PEM, if a line of it begins like that; otherwise DER, in which a file holds one object.
+  /// PEM, if `-----BEGIN` stands anywhere in it; otherwise DER, in which a file holds one object.
   var form: gnutls_x509_crt_fmt_t {
     let isPEM = storage[..<length].firstRange(of: Array("-----BEGIN".utf8)) != nil
     return isPEM ? GNUTLS_X509_FMT_PEM : GNUTLS_X509_FMT_DER

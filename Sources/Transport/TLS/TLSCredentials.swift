@@ -19,7 +19,7 @@ import Glibc
 public final class TLSCredentials: @unchecked Sendable {
   // Unchecked: the pointers never change, and the library only reads what is behind them once a session uses it.
 
-  /// The names of a certificate chain's file and its key's file, both PEM. They may be the same file.
+  /// The names of a certificate chain's file and its key's file, each PEM or DER. They may be the same file.
   public struct Pair: Hashable, Sendable {
     /// The file of the certificate and its chain.
     public var certificate: String

@@ -33,6 +33,9 @@ public enum SMTPDFuzz {
     if let violation = session.violations.first { throw Falsified(violation) }
     try checkMessages(session.messages, said, limit: policy.sizeLimit)
     try checkReplies(session.events)
+    for (event, answer) in zip(session.events, session.events.dropFirst() + ["silence"]) where event.hasPrefix("store ") {
+      if answer.hasPrefix("250 ") != (session.committing == nil) { throw Falsified("\(answer) behind \(event)") }
+    }
     return session
   }
 

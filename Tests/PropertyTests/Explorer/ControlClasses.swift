@@ -2,7 +2,8 @@
 //
 // Two are alike in a phase if from every state of it, at small limits, both lead to the same, whatever happens then:
 // the two states are walked side by side until they are equal. That `forward` names their verbs is the one difference
-// allowed.
+// allowed. That two commands which are alike at small limits are alike at large ones is not proved; nothing in a session
+// looks at a verb and at a number at once.
 
 @testable import SMTPState
 

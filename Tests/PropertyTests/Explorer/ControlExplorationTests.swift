@@ -2,7 +2,7 @@
 //
 // Whole lines are the edges and states are exact: every number of outstanding replies, of junk lines and of commands is
 // a state of its own, in every combination that can be reached. Three things are taken for one another, each with its
-// proof: commands that are alike (ControlClasses); the lines of a reply from its second on (ControlAlphabet.foldLines);
+// support: commands that are alike (ControlClasses, at small limits); the lines of a reply from its second on (ControlAlphabet.foldLines);
 // and where in a line a side is, which the control cannot see but for what ControlAlphabet makes a token. So what is
 // checked on every edge here, and on the scanners' octets in ScannerExplorationTests, holds for the policy as it is
 // shipped.

@@ -75,18 +75,19 @@ public enum TLSInfoFuzz {
   private static func unquoted(_ rest: inout ArraySlice<UInt8>) throws -> [UInt8] {
     var value: [UInt8] = []
     rest.removeFirst()
-    while let octet = rest.popFirst(), octet != UInt8(ascii: "\"") {
+    while true {
+      guard let octet = rest.popFirst() else { throw Falsified("a value without its end") }
+      if octet == UInt8(ascii: "\"") { return value }
       guard (0x20..<0x7F).contains(octet) else { throw Falsified("octet \(octet) in a log line") }
       if octet == UInt8(ascii: "\\") {
-        guard rest.first == UInt8(ascii: "x"), let code = UInt8(String(decoding: rest.dropFirst().prefix(2), as: UTF8.self), radix: 16)
-        else { throw Falsified("an escape that is none") }
+        let digits = String(decoding: rest.dropFirst().prefix(2), as: UTF8.self)
+        guard rest.first == UInt8(ascii: "x"), let code = UInt8(digits, radix: 16) else { throw Falsified("no escape") }
         rest = rest.dropFirst(3)
         value.append(code)
       } else {
         value.append(octet)
       }
     }
-    return value
   }
 
   // MARK: - The environment

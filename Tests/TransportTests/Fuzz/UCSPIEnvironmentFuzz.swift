@@ -68,6 +68,10 @@ public enum UCSPIEnvironmentFuzz {
     character == "_" || (character.isASCII && (character.isUppercase || character.isNumber))
   }
 
+  private static func isWord(_ character: Character) -> Bool {
+    character.isASCII && (character.isLetter || character.isNumber || "._-".contains(character))
+  }
+
   private static func throughAStream(_ octets: [UInt8], _ wanted: UCSPIEnvironmentReader.Progress) throws {
     let control = try DescriptorPair.sockets()
     let data = try DescriptorPair.sockets()
@@ -93,6 +97,11 @@ public enum UCSPIEnvironmentFuzz {
 
   /// The helper is another program: of its words only those that are words get into a log.
   private static func check(_ facts: TLSFacts, _ environment: UCSPIEnvironment) throws {
+    func value(_ name: String) -> String? { environment.variables.last { $0.name == name }?.value }
+    for (word, name) in [(facts.version, "SSL_PROTOCOL"), (facts.cipher, "SSL_CIPHER")] where word != value(name) {
+      let isPlain = value(name).map { !$0.isEmpty && $0.utf8.count <= 64 && $0.allSatisfy { isWord($0) } } ?? false
+      if word != "?" || isPlain { throw Falsified("\(word) for \(value(name) ?? "nothing")") }
+    }
     let words = [facts.version, facts.cipher, facts.serverName ?? "-"]
     for word in words where word.isEmpty || word.utf8.contains(where: { $0 <= 0x20 || $0 >= 0x7F || $0 == 0x22 }) {
       throw Falsified("a word for the log: \(word)")

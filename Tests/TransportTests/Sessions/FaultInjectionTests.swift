@@ -1,4 +1,5 @@
-// Fault injection: every fault at every call of whole sessions. Each session ends, with all promises kept.
+// Fault injection: every fault at every call of whole sessions. Each session ends, with the promises kept that a session
+// shows from outside (P1 to P3, P5, P6, P9, P11, P12; see DialogueChecks.swift).
 //
 // A session is played once to count its calls; then again for every call and every fault. SMTPSTATE_SCENARIO plays the
 // scenarios whose name contains its value, and says more of them.

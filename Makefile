@@ -25,7 +25,7 @@ test: setup-test core-embedded test-c-library test-examples ## build everything 
 	@Scripts/docs $(BUILD)/docs
 	@$(SWIFT) test -j $(JOBS) --filter 'FuzzTests/test.*Again'
 
-explore: ## explore the session under all policies: larger limits, every octet, its control at the shipped limits; twenty minutes, six gigabytes
+explore: ## explore the session under all policies: larger limits, every octet, its control at the shipped limits; half an hour, six gigabytes
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_EXPLORE=large $(SWIFT) test $(FLAGS) --skip-build --filter ExplorationTests
 

@@ -66,15 +66,9 @@ public enum SessionLine {
 
   /// Octets between quotation marks, those that are not printable ASCII, and `"` and `\`, as `\xNN`.
   static func quoted(_ octets: [UInt8]) -> String {
-    var text = "\""
-    for octet in octets {
-      if octet >= 0x20 && octet < 0x7F && octet != 0x22 && octet != 0x5C {
-        text.unicodeScalars.append(Unicode.Scalar(octet))
-      } else {
-        let digits = String(octet, radix: 16, uppercase: true)
-        text += digits.count == 1 ? "\\x0\(digits)" : "\\x\(digits)"
-      }
-    }
-    return text + "\""
+    var text = [UInt8(ascii: "\"")]
+    EscapedText.append(octets, to: &text) { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }
+    text.append(UInt8(ascii: "\""))
+    return String(decoding: text, as: UTF8.self)
   }
 }

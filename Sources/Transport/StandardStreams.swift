@@ -15,18 +15,11 @@ public enum StandardStreams {
     if (try? Kernel.control(STDERR_FILENO, F_GETFD)) == nil { _ = try Kernel.open("/dev/null", O_WRONLY) }
   }
 
-  /// Writes one line, `program: text`, to standard error in one call. Controls and octets above 0x7E are escaped. A
-  /// line that cannot be written is lost: there is nobody left to tell.
+  /// Writes one line, `program: text`, to standard error in one call. Controls and octets above 0x7E become
+  /// `\xNN`. A line that cannot be written is lost: there is nobody left to tell.
   public static func complain(_ program: String, _ text: String) {
     var line = Array("\(program): ".utf8)
-    for octet in text.utf8 {
-      if (0x20...0x7e).contains(octet) {
-        line.append(octet)
-      } else {
-        let digits = Array("0123456789abcdef".utf8)
-        line += [UInt8(ascii: "\\"), UInt8(ascii: "x"), digits[Int(octet >> 4)], digits[Int(octet & 15)]]
-      }
-    }
+    EscapedText.append(text.utf8, to: &line)
     line.append(UInt8(ascii: "\n"))
     _ = line.withUnsafeBytes { try? Kernel.write(STDERR_FILENO, $0) }
   }

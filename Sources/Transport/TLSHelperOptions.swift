@@ -33,7 +33,7 @@ public struct TLSHelperOptions: Hashable, Sendable {
   public init() {}
 
   /// The options, for `CommandLineOption.parse`.
-  public static let list = [
+  public static let list: InlineArray<11, CommandLineOption> = [
     CommandLineOption("S", "close-notify"),
     CommandLineOption("s", "no-close-notify"),
     CommandLineOption("J", "enforce-close-notify"),

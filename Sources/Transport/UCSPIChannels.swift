@@ -37,25 +37,26 @@ public struct UCSPIChannels: ~Copyable {
   ///
   /// - Parameter variable: answers the value of an environment variable, nil where it is not set.
   public init(_ variable: (String) -> String?) throws(UCSPIChannelsError) {
-    var numbers: [CInt] = []
-    for name in UCSPIChannels.variables {
-      numbers.append(try UCSPIChannels.number(variable(name), name))
-    }
-    guard UCSPIChannels.kind(numbers[0]) == S_IFSOCK else { throw UCSPIChannelsError("SSLCTLFD is not a socket") }
-    try UCSPIChannels.check(numbers[1], isNot: O_WRONLY, "SSLREADFD cannot be read from")
-    try UCSPIChannels.check(numbers[2], isNot: O_RDONLY, "SSLWRITEFD cannot be written to")
+    let control = try UCSPIChannels.number("SSLCTLFD", variable)
+    let reading = try UCSPIChannels.number("SSLREADFD", variable)
+    let writing = try UCSPIChannels.number("SSLWRITEFD", variable)
+    guard UCSPIChannels.kind(control) == S_IFSOCK else { throw UCSPIChannelsError("SSLCTLFD is not a socket") }
+    try UCSPIChannels.check(reading, isNot: O_WRONLY, "SSLREADFD cannot be read from")
+    try UCSPIChannels.check(writing, isNot: O_RDONLY, "SSLWRITEFD cannot be written to")
     do throws(SystemError) {
-      self = try UCSPIChannels(adopting: numbers)
+      self = try UCSPIChannels(adopting: control, reading, writing)
     } catch {
       throw UCSPIChannelsError("the channels to the TLS helper: \(error)")
     }
   }
 
-  private init(adopting numbers: [CInt]) throws(SystemError) {
-    let isShared = numbers[1...].contains { UCSPIChannels.isSame($0, numbers[0]) }
-    let control = Descriptor(adopting: numbers[0])
-    let reading = try OctetStream(UCSPIChannels.own(numbers[1], unless: numbers[..<1]))
-    let writing = try OctetStream(UCSPIChannels.own(numbers[2], unless: numbers[..<2]))
+  private init(adopting controlNumber: CInt, _ readingNumber: CInt, _ writingNumber: CInt) throws(SystemError) {
+    let isShared =
+      UCSPIChannels.isSame(readingNumber, controlNumber) || UCSPIChannels.isSame(writingNumber, controlNumber)
+    let control = Descriptor(adopting: controlNumber)
+    let reading = try OctetStream(UCSPIChannels.own(readingNumber, isOwned: readingNumber == controlNumber))
+    let writing = try OctetStream(
+      UCSPIChannels.own(writingNumber, isOwned: writingNumber == controlNumber || writingNumber == readingNumber))
     self.control = control
     self.reading = reading
     self.writing = writing
@@ -68,8 +69,8 @@ public struct UCSPIChannels: ~Copyable {
     _ = control.release()
   }
 
-  private static func number(_ value: String?, _ name: String) throws(UCSPIChannelsError) -> CInt {
-    guard let value else {
+  private static func number(_ name: String, _ variable: (String) -> String?) throws(UCSPIChannelsError) -> CInt {
+    guard let value = variable(name) else {
       throw UCSPIChannelsError("\(name) is not set: this program runs under a UCSPI-TLS server")
     }
     let isPlain = !value.isEmpty && value.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
@@ -96,7 +97,7 @@ public struct UCSPIChannels: ~Copyable {
   }
 
   /// The number itself, or a second descriptor for it where it is owned already.
-  private static func own(_ number: CInt, unless owned: ArraySlice<CInt>) throws(SystemError) -> Descriptor {
-    Descriptor(adopting: owned.contains(number) ? try Kernel.duplicate(number, above: 3) : number)
+  private static func own(_ number: CInt, isOwned: Bool) throws(SystemError) -> Descriptor {
+    Descriptor(adopting: isOwned ? try Kernel.duplicate(number, above: 3) : number)
   }
 }

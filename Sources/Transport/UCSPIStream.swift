@@ -51,8 +51,10 @@ public final class UCSPIStream: TLSStream {
     output = consume writing
   }
 
-  /// The numbers of all descriptors that are open.
-  public var numbers: [CInt] { [control?.openNumber(), input?.openNumber(), output?.openNumber()].compactMap { $0 } }
+  /// The numbers of the control socket and of the data's input and output; -1 in place of one that is not open.
+  public var numbers: InlineArray<3, CInt> {
+    [control?.openNumber() ?? -1, input?.openNumber() ?? -1, output?.openNumber() ?? -1]
+  }
 
   /// The control socket's number, which polls readable once the helper is gone; nil once there is none.
   public var controlNumber: CInt? { control?.openNumber() }

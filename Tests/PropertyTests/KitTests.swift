@@ -91,4 +91,17 @@ final class KitTests: XCTestCase {
     XCTAssertEqual(outcome.share(of: "half"), 0.5, accuracy: 0.2)
     XCTAssertEqual(outcome.share(of: "never"), 0)
   }
+
+  // MARK: - Notation
+
+  /// Whatever octets are written down can be read again, alone, among others, and in a run that is abbreviated.
+  func testNotationReadsWhatItWrites() throws {
+    for octet in UInt8.min...UInt8.max {
+      for octets in [[octet], [0x61, octet], [octet, octet, 0x20], Array(repeating: octet, count: 50)] {
+        let text = Notation.encoded(octets)
+        XCTAssertEqual(try Notation.decoded(text), octets, text)
+        XCTAssertFalse(text.contains("\n") || text.hasSuffix(" "), text)
+      }
+    }
+  }
 }

@@ -11,11 +11,13 @@ struct ClientConnection: ~Copyable {
   let local: String?
 
   /// Takes over standard input and output. Both are one socket under every TCP server.
-  static func take() throws(SystemError) -> ClientConnection {
+  ///
+  /// - Parameter isNamed: whether there will be a log, for which to find out who is at the other end.
+  static func take(isNamed: Bool) throws(SystemError) -> ClientConnection {
     let input = Descriptor(adopting: STDIN_FILENO)
     let output = Descriptor(adopting: STDOUT_FILENO)
-    let peer = ClientConnection.peer(input)
-    let local = ((try? input.localAddress()) ?? nil).flatMap { $0.port == nil ? nil : SessionLine.peer($0) }
+    let peer = isNamed ? ClientConnection.peer(input) : "unknown"
+    let local = isNamed ? ClientConnection.local(input) : nil
     // A reply in two pieces must not wait for the client's acknowledgement. Not for sockets other than TCP.
     try? output.sendWithoutDelay()
     let client: ClearClient
@@ -34,6 +36,11 @@ struct ClientConnection: ~Copyable {
     return first.st_mode & S_IFMT == S_IFSOCK && first.st_dev == second.st_dev && first.st_ino == second.st_ino
   }
 
+  private static func local(_ input: borrowing Descriptor) -> String? {
+    guard let address = try? input.localAddress(), address.port != nil else { return nil }
+    return SessionLine.peer(address)
+  }
+
   /// What the server before us says in its environment counts more than the socket, which may come from a relay.
   private static func peer(_ input: borrowing Descriptor) -> String {
     for prefix in ["TCP", "SSL"] {
@@ -47,7 +54,7 @@ struct ClientConnection: ~Copyable {
 
   /// A variable that looks like an address or a port; nothing else goes into the log.
   private static func address(_ name: String) -> String? {
-    guard let value = ProgramEnvironment.value(name), (1...64).contains(value.utf8.count) else { return nil }
+    guard let value = ProcessEnvironment.value(name), (1...64).contains(value.utf8.count) else { return nil }
     let isPlain = value.utf8.allSatisfy {
       switch $0 {
       case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

@@ -9,11 +9,6 @@ import Transport
 
 /// What the program is called with.
 struct Options {
-  /// What is to be done.
-  enum Purpose {
-    case serve, help, version
-  }
-
   /// Whose helper waits on the control socket.
   enum Helper {
     /// The environment tells.
@@ -24,7 +19,7 @@ struct Options {
     case ucspiSSL
   }
 
-  var purpose = Purpose.serve
+  var purpose = CommandLinePurpose.serve
   var policy = Policy()
   var timeouts = Driver.Timeouts()
   var helper = Helper.found
@@ -36,10 +31,11 @@ struct Options {
   /// What the helper's report may come later than its handshake may take.
   private static let reportMilliseconds = 5_000
 
+  /// Reads the command line.
   init(count: CInt, arguments: CommandLineOption.Arguments) throws(CommandLineError) {
     var options = Options()
     options.policy.serverReset = .rset
-    options.program = try CommandLineOption.parse(Options.list, count: count, arguments: arguments) {
+    options.program = try CommandLineOption.parse(Options.list.span, count: count, arguments: arguments) {
       (name, value) throws(CommandLineError) in
       switch name {
       case "help": options.purpose = .help
@@ -63,7 +59,8 @@ struct Options {
     self = options
   }
 
-  private init() {}
+  /// The defaults.
+  init() {}
 
   private mutating func acceptChoice(_ name: String, _ value: String) throws(CommandLineError) -> Bool {
     switch name {

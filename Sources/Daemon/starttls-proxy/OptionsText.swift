@@ -3,9 +3,7 @@
 import Transport
 
 extension Options {
-  static let version = "starttls-proxy 1.0.0\n"
-
-  static let help = """
+  private static let help = """
     usage: starttls-proxy [options] prog...
     Executes prog, an SMTP server on standard input and output, and stands between it and the client as a process of its
     own. On STARTTLS the client goes to the UCSPI-TLS helper, and prog speaks to it inside TLS; on MAIL in clear the helper
@@ -45,7 +43,9 @@ extension Options {
 
     """
 
-  static let list = [
+  static let text = ProgramText(name: "starttls-proxy", version: "starttls-proxy 1.0.0\n", help: help)
+
+  static let list: InlineArray<23, CommandLineOption> = [
     CommandLineOption("p", "policy", takesValue: true),
     CommandLineOption("P", "protocol", takesValue: true),
     CommandLineOption("a", "allow-cleartext-auth"),

@@ -14,22 +14,16 @@ import Transport
 
 /// The program.
 enum Program {
-  static let name = "starttls-proxy"
+  static let name = Options.text.name
 
   /// Does what the arguments say. In the original process it comes back only when no server program was executed.
   static func run(count: CInt, arguments: CommandLineOption.Arguments) -> ExitCode {
-    let options: Options
-    do throws(CommandLineError) {
+    var options = Options()
+    let answer = Options.text.answer { () throws(CommandLineError) in
       options = try Options(count: count, arguments: arguments)
-    } catch {
-      StandardStreams.complain(name, error.description)
-      return .usage
+      return options.purpose
     }
-    switch options.purpose {
-    case .help: return StandardStreams.print(Options.help) ? .done : .system
-    case .version: return StandardStreams.print(Options.version) ? .done : .system
-    case .serve: break
-    }
+    if let answer { return ExitCode(rawValue: answer) ?? .system }
     do throws(SystemError) {
       try StandardStreams.check()
       return try serve(options, arguments + options.program)
@@ -44,7 +38,7 @@ enum Program {
   ) throws(SystemError) -> ExitCode {
     let channels: UCSPIChannels
     do throws(UCSPIChannelsError) {
-      channels = try UCSPIChannels(ProgramEnvironment.value)
+      channels = try UCSPIChannels(ProcessEnvironment.value)
     } catch {
       StandardStreams.complain(name, error.description)
       return .usage

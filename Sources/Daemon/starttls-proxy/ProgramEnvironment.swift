@@ -8,25 +8,16 @@ import Transport
 
 /// The environment of this process, which becomes the server program's.
 enum ProgramEnvironment {
-  /// The value of a variable.
-  static func value(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
-
   /// Removes what is not the server program's.
   static func clean() {
-    // Collected first: removing a variable moves those behind it.
-    var names: [String] = []
-    var entry = environ
-    while let string = entry.pointee {
-      names.append(String(String(cString: string).prefix { $0 != "=" }))
-      entry += 1
+    ProcessEnvironment.remove { variable in
+      variable.isNamed("SSLCTLFD") || variable.isNamed("SSLREADFD") || variable.isNamed("SSLWRITEFD")
+        || variable.isNamed("UCSPITLS") || variable.hasPrefix("SSL_") || variable.hasPrefix("TLS_")
     }
-    for name in names where isAboutTLS(name) { unsetenv(name) }
-  }
-
-  private static func isAboutTLS(_ name: String) -> Bool {
-    name == "UCSPITLS" || UCSPIChannels.variables.contains(name) || name.hasPrefix("SSL_") || name.hasPrefix("TLS_")
   }
 
   /// Whether ucspi-ssl's sslserver has started us. It tells the addresses by names of its own.
-  static var isOfUCSPISSL: Bool { value("SSLREMOTEIP") != nil && value("SSLLOCALIP") != nil }
+  static var isOfUCSPISSL: Bool {
+    ProcessEnvironment.characters("SSLREMOTEIP") != nil && ProcessEnvironment.characters("SSLLOCALIP") != nil
+  }
 }

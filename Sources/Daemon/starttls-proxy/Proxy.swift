@@ -26,11 +26,14 @@ final class Proxy: SessionHost {
 
   /// The life of the process.
   static func run(_ options: Options, _ stream: UCSPIStream, server: consuming Descriptor) -> ExitCode {
-    closeAllBut(stream.numbers + [server.number])
+    // The server program's descriptors are not ours.
+    let channels = stream.numbers
+    let kept: InlineArray<4, CInt> = [channels[0], channels[1], channels[2], server.number]
+    DetachedProcess.closeAll(but: kept.span)
     // The write to a client or helper that is gone says so itself.
     signal(SIGPIPE, SIG_IGN)
     do throws(SystemError) {
-      return try Proxy(options, stream).serve(ClientConnection.take(), server)
+      return try Proxy(options, stream).serve(ClientConnection.take(isNamed: options.verbosity >= 1), server)
     } catch {
       if options.verbosity >= 1 { StandardStreams.complain(Program.name, "\(error)") }
       return .system
@@ -61,21 +64,30 @@ final class Proxy: SessionHost {
   /// Waits for an event or the deadline.
   private func wait() throws(SystemError) {
     let watches = driver.watches
-    var entries = [watches.client, watches.clientOutput, watches.server].compactMap { watch in
-      watch.map { pollfd(fd: $0.descriptor, events: $0.events, revents: 0) }
-    }
     let control = isDecided || isHelperGone ? nil : stream.controlNumber
-    if let control { entries.append(pollfd(fd: control, events: CShort(POLLIN), revents: 0)) }
+    // poll(2) passes over an entry with a negative number.
+    var entries: InlineArray<4, pollfd> = [
+      Proxy.entry(watches.client?.descriptor, watches.client?.events),
+      Proxy.entry(watches.clientOutput?.descriptor, watches.clientOutput?.events),
+      Proxy.entry(watches.server?.descriptor, watches.server?.events),
+      Proxy.entry(control, CShort(POLLIN)),
+    ]
     let timeout = driver.deadline.map { CInt(clamping: max(0, $0 - Clock.now())) } ?? -1
-    guard poll(&entries, nfds_t(entries.count), timeout) >= 0 else {
+    var span = entries.mutableSpan
+    let ready = span.withUnsafeMutableBufferPointer { poll($0.baseAddress, nfds_t($0.count), timeout) }
+    guard ready >= 0 else {
       // A signal only shortens the wait: the driver looks at the clock itself.
       if errno == EINTR { return }
       throw SystemError.last("poll")
     }
-    if control != nil, entries.last?.revents != 0, !isTLSAvailable() {
+    if entries[3].revents != 0, !isTLSAvailable() {
       warn("the TLS helper is gone: STARTTLS is not offered")
       driver.withdrawTLS()
     }
+  }
+
+  private static func entry(_ number: CInt?, _ events: CShort?) -> pollfd {
+    pollfd(fd: number ?? -1, events: events ?? 0, revents: 0)
   }
 
   private func report(_ peer: String, _ local: String?, _ failure: SystemError?) {
@@ -90,16 +102,6 @@ final class Proxy: SessionHost {
         not behind a client's first MAIL
         """)
     }
-  }
-
-  /// The server program's descriptors are not ours.
-  private static func closeAllBut(_ kept: [CInt]) {
-    var first: CInt = 3
-    for number in kept.sorted() {
-      if number > first { _ = kernel_close_range(CUnsignedInt(first), CUnsignedInt(number - 1), 0) }
-      first = number + 1
-    }
-    _ = kernel_close_range(CUnsignedInt(first), CUnsignedInt.max, 0)
   }
 
   // MARK: SessionHost

@@ -23,7 +23,7 @@ enum Certificates {
       case .required: .required(try trust())
       }
     do throws(TLSCredentialsError) {
-      return try TLSCredentials(pairs, named: named, clients: clients, isDateChecked: false)
+      return try TLSCredentials(pairs, named: named, clients: clients, isDateChecked: false, isKeyTried: false)
     } catch {
       throw Failure(.configuration, error.description)
     }

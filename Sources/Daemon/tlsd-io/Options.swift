@@ -8,12 +8,7 @@ import Transport
 
 /// What the program is called with.
 struct Options {
-  /// What is to be done.
-  enum Purpose {
-    case serve, help, version
-  }
-
-  var purpose = Purpose.serve
+  var purpose = CommandLinePurpose.serve
   var helper = TLSHelperOptions()
   /// Where the session is to be reported; nil: nowhere.
   var notification: CInt?
@@ -22,9 +17,7 @@ struct Options {
   /// The descriptor that gets what comes out of TLS.
   var writing: CInt = -1
 
-  static let version = "tlsd-io 1.0.0\n"
-
-  static let help = """
+  private static let help = """
     usage: tlsd-io [options] fdr fdw
     Is the TLS server of the client on standard input and output: what the client says is written to fdw, what is read
     from fdr goes to the client. TLS 1.2 and 1.3. Exchangeable with s6-tlsd-io.
@@ -48,17 +41,20 @@ struct Options {
 
     """
 
-  private static let list =
-    TLSHelperOptions.list + [
-      CommandLineOption("d", "notification-fd", takesValue: true),
-      CommandLineOption(nil, "help"),
-      CommandLineOption(nil, "version"),
-    ]
+  static let text = ProgramText(name: "tlsd-io", version: "tlsd-io 1.0.0\n", help: help)
 
+  private static let list: InlineArray<3, CommandLineOption> = [
+    CommandLineOption("d", "notification-fd", takesValue: true),
+    CommandLineOption(nil, "help"),
+    CommandLineOption(nil, "version"),
+  ]
+
+  /// Reads the command line.
   init(count: CInt, arguments: CommandLineOption.Arguments) throws(CommandLineError) {
     var options = Options()
-    let first = try CommandLineOption.parse(Options.list, count: count, arguments: arguments) {
-      (name, value) throws(CommandLineError) in
+    let first = try CommandLineOption.parse(
+      Options.list.span, shared: TLSHelperOptions.list.span, count: count, arguments: arguments
+    ) { (name, value) throws(CommandLineError) in
       switch name {
       case "notification-fd":
         // 0 stands for none.
@@ -79,7 +75,8 @@ struct Options {
     self = options
   }
 
-  private init() {}
+  /// The defaults.
+  init() {}
 
   /// A descriptor's number, not one of the standard streams.
   private static func descriptor(_ text: String, of what: String) throws(CommandLineError) -> CInt {

@@ -10,22 +10,16 @@ import TransportTLS
 
 /// The program.
 enum Program {
-  static let name = "tlsd-io"
+  static let name = Options.text.name
 
   /// Does what the arguments say.
   static func run(count: CInt, arguments: CommandLineOption.Arguments) -> ExitCode {
-    let options: Options
-    do throws(CommandLineError) {
+    var options = Options()
+    let answer = Options.text.answer { () throws(CommandLineError) in
       options = try Options(count: count, arguments: arguments)
-    } catch {
-      StandardStreams.complain(name, error.description)
-      return .usage
+      return options.purpose
     }
-    switch options.purpose {
-    case .help: return StandardStreams.print(Options.help) ? .done : .system
-    case .version: return StandardStreams.print(Options.version) ? .done : .system
-    case .serve: break
-    }
+    if let answer { return ExitCode(rawValue: answer) ?? .system }
     // The write to a channel that nobody reads says so itself.
     signal(SIGPIPE, SIG_IGN)
     do throws(Failure) {

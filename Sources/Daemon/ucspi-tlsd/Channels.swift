@@ -5,8 +5,6 @@
 // tried with them. All six descriptors are close-on-exec until they are handed over, so each side's exec closes the
 // other side's ends.
 
-import CKernel
-import Glibc
 import Transport
 
 /// One side's ends of the three channels.
@@ -28,12 +26,8 @@ struct ChannelEnds: ~Copyable {
   /// Closes every descriptor of the process but 0, 1, 2 and the three. Only for a process that then executes a program
   /// or ends: it closes what others own.
   borrowing func closeOthers() {
-    var first: CInt = 3
-    for number in [control.number, reading.number, writing.number].sorted() {
-      if number > first { _ = kernel_close_range(CUnsignedInt(first), CUnsignedInt(number - 1), 0) }
-      first = number + 1
-    }
-    _ = kernel_close_range(CUnsignedInt(first), CUnsignedInt.max, 0)
+    let kept: InlineArray<3, CInt> = [control.number, reading.number, writing.number]
+    DetachedProcess.closeAll(but: kept.span)
   }
 }
 

@@ -13,14 +13,17 @@ struct Obstacle: Error, CustomStringConvertible {
 }
 
 /// The TLS engine, found and ready to be executed.
+///
+/// Most sessions never ask for it: up to then no String is made that needs memory.
 struct Engine {
-  let path: String
-  private let arguments: [String]
+  /// The program's file. Never freed: the process ends or executes it.
+  let path: UnsafeMutablePointer<CChar>
+  private let options: TLSHelperOptions
 
   /// Finds the program and checks what it will need.
   init(_ options: Options) throws(Obstacle) {
     path = try Engine.find(options.engine)
-    arguments = options.helper.arguments
+    self.options = options.helper
     if options.helper.serverNameLevel < 2 {
       try Engine.check("CERTFILE")
       try Engine.check("KEYFILE")
@@ -29,44 +32,48 @@ struct Engine {
 
   /// Executes it; comes back only on failure, with `errno`.
   func execute(_ ends: borrowing ChannelEnds, isReporting: Bool) {
-    var words = [path] + arguments
+    var words = [String(cString: path)] + options.arguments
     if isReporting { words += ["-d", "\(ends.control.number)"] }
     words += ["--", "\(ends.reading.number)", "\(ends.writing.number)"]
     let list = words.map { strdup($0) } + [nil]
     execv(path, list)
   }
 
-  private static func find(_ named: String?) throws(Obstacle) -> String {
-    let name = named ?? "tlsd-io"
-    if name.contains("/") {
-      if access(name, X_OK) == 0 { return name }
-      let error = SystemError.last("access")
-      throw Obstacle(code: error.code == ENOENT ? .notFound : .notExecutable, description: "\(name): \(error)")
+  private static func find(_ named: String?) throws(Obstacle) -> UnsafeMutablePointer<CChar> {
+    guard let named else {
+      if let own = beside("tlsd-io") { return own }
+      return try search("tlsd-io")
     }
-    var folders = getenv("PATH").map { String(cString: $0) } ?? "/usr/bin:/bin"
-    if named == nil, let own = ownFolder() { folders = "\(own):\(folders)" }
+    guard named.contains("/") else { return try search(named) }
+    if access(named, X_OK) == 0 { return strdup(named) }
+    let error = SystemError.last("access")
+    throw Obstacle(code: error.code == ENOENT ? .notFound : .notExecutable, description: "\(named): \(error)")
+  }
+
+  private static func search(_ name: String) throws(Obstacle) -> UnsafeMutablePointer<CChar> {
+    let folders = ProcessEnvironment.value("PATH") ?? "/usr/bin:/bin"
     for folder in folders.split(separator: ":") {
       let path = "\(folder)/\(name)"
-      if access(path, X_OK) == 0 { return path }
+      if access(path, X_OK) == 0 { return strdup(path) }
     }
     throw Obstacle(code: .notFound, description: "\(name): not found in \(folders): see --engine")
   }
 
-  /// The folder of this program's file.
-  private static func ownFolder() -> String? {
-    let path = withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Int(PATH_MAX)) { buffer -> String? in
-      let count = buffer.withMemoryRebound(to: CChar.self) {
-        readlink("/proc/self/exe", $0.baseAddress!, $0.count)
-      }
-      return count > 0 ? String(decoding: buffer.prefix(count), as: UTF8.self) : nil
-    }
-    guard let path, let slash = path.lastIndex(of: "/") else { return nil }
-    return String(path[..<slash])
+  /// The program of this name in the folder of this program's file.
+  private static func beside(_ name: StaticString) -> UnsafeMutablePointer<CChar>? {
+    let limit = Int(PATH_MAX)
+    let path = UnsafeMutablePointer<CChar>.allocate(capacity: limit + name.utf8CodeUnitCount + 1)
+    var end = max(0, readlink("/proc/self/exe", path, limit))
+    while end > 0, path[end - 1] != CChar(bitPattern: UInt8(ascii: "/")) { end -= 1 }
+    memcpy(path + end, name.utf8Start, name.utf8CodeUnitCount + 1)
+    if end > 0, access(path, X_OK) == 0 { return path }
+    path.deallocate()
+    return nil
   }
 
   /// Whether a variable names a file that can be read.
-  private static func check(_ variable: String) throws(Obstacle) {
-    guard let value = getenv(variable) else {
+  private static func check(_ variable: StaticString) throws(Obstacle) {
+    guard let value = ProcessEnvironment.characters(variable) else {
       throw Obstacle(code: .usage, description: "\(variable) is not set: TLS is not available")
     }
     guard access(value, R_OK) == 0 else {

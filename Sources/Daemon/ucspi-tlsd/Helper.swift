@@ -20,24 +20,9 @@ struct Helper {
   /// The server program's process, for messages.
   let program: pid_t
 
-  /// Starts the helper as a grandchild; the child between is reaped here.
+  /// Starts the helper.
   func start(_ channels: borrowing Channels) throws(SystemError) {
-    let child = fork()
-    if child == 0 {
-      switch fork() {
-      case 0: serve(channels.helper)
-      case -1: _exit(errno)
-      default: _exit(0)
-      }
-    }
-    guard child > 0 else { throw SystemError.last("fork") }
-    var status: CInt = 0
-    while waitpid(child, &status, 0) < 0 {
-      // ECHILD: this process was started with SIGCHLD ignored, and the child has ended.
-      guard errno == EINTR else { return }
-    }
-    // The second fork's errno is the exit code, in the status's second octet.
-    guard status == 0 else { throw SystemError("fork", status >> 8 & 0xff) }
+    if case .detached = try DetachedProcess.fork() { serve(channels.helper) }
   }
 
   /// The helper's life.
@@ -73,7 +58,7 @@ struct Helper {
       fail(.system, "helper: \(error)")
     }
     let error = SystemError.last("execve")
-    fail(error.code == ENOENT ? .notFound : .notExecutable, "\(engine.path): \(error)")
+    fail(error.code == ENOENT ? .notFound : .notExecutable, "\(String(cString: engine.path)): \(error)")
   }
 
   /// Waits for one octet; nil at the end.

@@ -8,12 +8,7 @@ import Transport
 
 /// What the program is called with.
 struct Options {
-  /// What is to be done.
-  enum Purpose {
-    case serve, help, version
-  }
-
-  var purpose = Purpose.serve
+  var purpose = CommandLinePurpose.serve
   /// What the helper is to be told.
   var helper = TLSHelperOptions()
   /// The TLS engine's program; nil: `tlsd-io`, beside this one or in PATH.
@@ -23,9 +18,7 @@ struct Options {
   /// The index of the server program in the arguments.
   var program = 0
 
-  static let version = "ucspi-tlsd 1.0.0\n"
-
-  static let help = """
+  private static let help = """
     usage: ucspi-tlsd [options] prog...
     Makes the channels of UCSPI-TLS and executes prog, which then can put TLS between itself and the client on standard
     input and output. Exchangeable with s6-ucspitlsd.
@@ -51,19 +44,22 @@ struct Options {
 
     """
 
-  private static let list =
-    TLSHelperOptions.list + [
-      CommandLineOption("Z", "keep"),
-      CommandLineOption("z", "no-keep"),
-      CommandLineOption(nil, "engine", takesValue: true),
-      CommandLineOption(nil, "help"),
-      CommandLineOption(nil, "version"),
-    ]
+  static let text = ProgramText(name: "ucspi-tlsd", version: "ucspi-tlsd 1.0.0\n", help: help)
 
+  private static let list: InlineArray<5, CommandLineOption> = [
+    CommandLineOption("Z", "keep"),
+    CommandLineOption("z", "no-keep"),
+    CommandLineOption(nil, "engine", takesValue: true),
+    CommandLineOption(nil, "help"),
+    CommandLineOption(nil, "version"),
+  ]
+
+  /// Reads the command line.
   init(count: CInt, arguments: CommandLineOption.Arguments) throws(CommandLineError) {
     var options = Options()
-    options.program = try CommandLineOption.parse(Options.list, count: count, arguments: arguments) {
-      (name, value) throws(CommandLineError) in
+    options.program = try CommandLineOption.parse(
+      Options.list.span, shared: TLSHelperOptions.list.span, count: count, arguments: arguments
+    ) { (name, value) throws(CommandLineError) in
       switch name {
       case "keep": options.keepsEnvironment = true
       case "no-keep": options.keepsEnvironment = false
@@ -79,5 +75,6 @@ struct Options {
     self = options
   }
 
-  private init() {}
+  /// The defaults.
+  init() {}
 }

@@ -10,29 +10,31 @@ import Transport
 enum ProgramEnvironment {
   /// Removes what is meant for the TLS engine.
   static func clean() {
-    // Collected first: removing a variable moves those behind it.
-    var names: [String] = []
-    var entry = environ
-    while let string = entry.pointee {
-      names.append(String(String(cString: string).prefix { $0 != "=" }))
-      entry += 1
+    ProcessEnvironment.remove { variable in
+      variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CERTFILE")
+        || variable.isNamed("KEYFILE") || variable.isNamed("TLS_UID") || variable.isNamed("TLS_GID")
+        || variable.hasPrefix("CERTFILE:") || variable.hasPrefix("KEYFILE:")
     }
-    for name in names where isForEngine(name) { unsetenv(name) }
   }
 
   /// Says which numbers the channels have.
   static func announce(_ ends: borrowing ChannelEnds) throws(SystemError) {
-    for (name, number) in [
-      ("SSLCTLFD", ends.control.number), ("SSLREADFD", ends.reading.number), ("SSLWRITEFD", ends.writing.number),
-    ] {
-      guard setenv(name, "\(number)", 1) == 0 else { throw SystemError.last("setenv") }
-    }
+    try set("SSLCTLFD", ends.control.number)
+    try set("SSLREADFD", ends.reading.number)
+    try set("SSLWRITEFD", ends.writing.number)
   }
 
-  private static func isForEngine(_ name: String) -> Bool {
-    switch name {
-    case "CADIR", "CAFILE", "CERTFILE", "KEYFILE", "TLS_UID", "TLS_GID": true
-    default: name.hasPrefix("CERTFILE:") || name.hasPrefix("KEYFILE:")
-    }
+  private static func set(_ name: StaticString, _ number: CInt) throws(SystemError) {
+    // Written from its end, behind which a NUL stays; the numbers of descriptors have ten digits at most.
+    var text = InlineArray<11, CChar>(repeating: 0)
+    var first = text.count - 1
+    var rest = number
+    repeat {
+      first -= 1
+      text[first] = CChar(UInt8(ascii: "0")) + CChar(rest % 10)
+      rest /= 10
+    } while rest > 0
+    let result = text.span.withUnsafeBufferPointer { setenv(name.characters, $0.baseAddress! + first, 1) }
+    guard result == 0 else { throw SystemError.last("setenv") }
   }
 }

@@ -69,6 +69,27 @@ ssize_t kernel_getrandom(void *buffer, size_t count) {
 
 /* Processes. */
 
+/* The child between borrows this process's memory and does two things in it: _Fork, which may be called there, and one
+ * store. The process that it makes has a copy of that memory, this frame and those above it included, so it may return
+ * from here although its parent must not. */
+int kernel_fork_detached(void) {
+  /* What is said when the child between is killed: try again. */
+  volatile int failure = EAGAIN;
+  pid_t between = vfork();
+  if (between < 0) return -1;
+  if (between == 0) {
+    pid_t detached = _Fork();
+    if (detached == 0) return 0;
+    failure = detached > 0 ? 0 : errno;
+    _exit(0);
+  }
+  /* ECHILD: SIGCHLD is ignored here, and the child has been reaped by the kernel. */
+  while (waitpid(between, NULL, 0) < 0 && errno == EINTR) {}
+  if (failure == 0) return 1;
+  errno = failure;
+  return -1;
+}
+
 int kernel_pidfd_open(pid_t process) {
   return (int)syscall(SYS_pidfd_open, process, 0);
 }

@@ -37,6 +37,14 @@ struct CertificateChain: ~Copyable {
     names.allSatisfy { gnutls_x509_crt_check_hostname(list[0], $0) != 0 }
   }
 
+  /// Whether the server's own certificate is for this key: whether their public keys are the same.
+  func isFor(_ key: borrowing PrivateKey) -> Bool {
+    let flag = GNUTLS_KEYID_USE_SHA256.rawValue
+    let own = publicKeyIdentifier { gnutls_x509_crt_get_key_id(list[0], flag, $0, &$1) }
+    let other = publicKeyIdentifier { gnutls_x509_privkey_get_key_id(key.key, flag, $0, &$1) }
+    return own != nil && own == other
+  }
+
   /// Adds a copy of the chain and its key to credentials; the library's code.
   func add(with key: borrowing PrivateKey, to certificates: gnutls_certificate_credentials_t) -> CInt {
     gnutls_certificate_set_x509_key(certificates, list, CInt(count), key.key)
@@ -64,4 +72,17 @@ struct PrivateKey: ~Copyable {
   }
 
   deinit { gnutls_x509_privkey_deinit(key) }
+}
+
+/// SHA-256 of a public key; nil when it cannot be made.
+///
+/// - Parameter compute: the library's call, with a buffer and its size.
+private func publicKeyIdentifier(_ compute: (UnsafeMutablePointer<UInt8>, inout Int) -> CInt) -> [UInt8]? {
+  var size = 32
+  var code: CInt = 0
+  let identifier = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+    code = compute(buffer.baseAddress!, &size)
+    count = code >= 0 ? size : 0
+  }
+  return code >= 0 ? identifier : nil
 }

@@ -34,7 +34,9 @@ struct CredentialFile: ~Copyable {
 
   /// PEM, if `-----BEGIN` stands anywhere in it; otherwise DER, in which a file holds one object.
   var form: gnutls_x509_crt_fmt_t {
-    let isPEM = storage[..<length].firstRange(of: Array("-----BEGIN".utf8)) != nil
+    // Not `firstRange(of:)`: it would link the library of regular expressions, 1.4 MB, to each program.
+    let octets = storage[..<length]
+    let isPEM = octets.indices.contains { octets[$0...].starts(with: "-----BEGIN".utf8) }
     return isPEM ? GNUTLS_X509_FMT_PEM : GNUTLS_X509_FMT_DER
   }
 

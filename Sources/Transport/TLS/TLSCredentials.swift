@@ -67,11 +67,13 @@ public final class TLSCredentials: @unchecked Sendable {
   ///   - clients: whether and how clients are asked for a certificate.
   ///   - isDateChecked: whether a certificate that has expired or is not valid yet is an error. Where TLS is
   ///     opportunistic an expired certificate may be better than none.
+  ///   - isKeyTried: whether a key is also tried out by a signature, which the certificate then has to bear out. Otherwise
+  ///     only their public keys are compared: a program for one connection saves one of the two signatures that it makes.
   ///   - priorities: a GnuTLS priority string.
   ///   - tickets: whether to issue session tickets. Off unless asked for: some mail senders break on them.
   public init(
     _ pairs: [Pair], named: [String: Pair] = [:], clients: ClientCertificates = .ignored, isDateChecked: Bool = true,
-    priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false
+    isKeyTried: Bool = true, priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false
   ) throws(TLSCredentialsError) {
     guard !pairs.isEmpty || !named.isEmpty else { throw .noCertificate }
     var allocated: [gnutls_certificate_credentials_t] = []
@@ -84,6 +86,7 @@ public final class TLSCredentials: @unchecked Sendable {
       for (name, pairs) in [(nil, pairs)] + named.map({ ($0.key, [$0.value]) }) as [(String?, [Pair])] {
         let certificates = try TLSCredentials.allocate()
         allocated.append(certificates)
+        if !isKeyTried { gnutls_certificate_set_flags(certificates, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH.rawValue) }
         for pair in pairs {
           validUntil = min(validUntil, try TLSCredentials.load(pair, into: certificates, isDateChecked: isDateChecked))
         }
@@ -156,6 +159,7 @@ public final class TLSCredentials: @unchecked Sendable {
       guard chain.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: chain.validFrom) }
     }
     let key = try PrivateKey(CredentialFile(pair.key), path: pair.key)
+    guard chain.isFor(key) else { throw .mismatch(certificate: pair.certificate, key: pair.key) }
     let code = chain.add(with: key, to: certificates)
     switch code {
     case 0...: return chain.validUntil

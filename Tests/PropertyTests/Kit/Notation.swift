@@ -52,7 +52,8 @@ enum Notation {
     while let octet = rest.first {
       let run = rest.prefix { $0 == octet }.count
       if run > 40 {
-        text += "\\{\(one(octet)) \(run)}"
+        // A brace would end what it stands in.
+        text += "\\{\(octet == UInt8(ascii: "}") ? "\\x7d" : one(octet)) \(run)}"
         rest = rest.dropFirst(run)
       } else {
         rest = rest.dropFirst()

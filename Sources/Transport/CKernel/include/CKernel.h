@@ -95,6 +95,11 @@ ssize_t kernel_getrandom(void *buffer, size_t count);
 
 /* -- Processes. ------------------------------------------------------------------------------------------------- */
 
+/* Makes a process that is nobody's child: 0 in it, 1 in this one, -1 with errno when there is none. It is made by a
+ * child (vfork(2)) that has ended and been reaped when this returns. Only for a process of one thread, without handlers
+ * for signals. */
+int kernel_fork_detached(void);
+
 /* pidfd_open(2): a descriptor, close-on-exec, that polls readable once the process has ended. */
 int kernel_pidfd_open(pid_t process);
 

@@ -1,0 +1,26 @@
+// EscapedText: octets from anywhere, as a log can bear them.
+//
+// An octet that is not printable ASCII becomes `\xNN`, so that a line stays a line and moves no terminal. NN are two
+// hexadecimal digits in upper case.
+
+package enum EscapedText {
+  private static let digits: StaticString = "0123456789ABCDEF"
+
+  /// Appends octets, escaped where that is needed.
+  ///
+  /// - Parameter isSpecial: printable ones that are to be escaped too.
+  package static func append(
+    _ octets: some Sequence<UInt8>, to text: inout [UInt8], escaping isSpecial: (UInt8) -> Bool = { _ in false }
+  ) {
+    for octet in octets {
+      if (0x20...0x7e).contains(octet), !isSpecial(octet) {
+        text.append(octet)
+      } else {
+        text.append(UInt8(ascii: "\\"))
+        text.append(UInt8(ascii: "x"))
+        text.append(digits.utf8Start[Int(octet >> 4)])
+        text.append(digits.utf8Start[Int(octet & 15)])
+      }
+    }
+  }
+}

@@ -3,8 +3,8 @@
 // Options end at the first operand or at `--` (POSIX order), so that a program's own options never reach into those of
 // the program that it is to execute. Uses the variables of getopt: one call at a time.
 //
-// A program's options are an InlineArray of plain values, and the tables for getopt plain memory: for an Array the runtime
-// has to build its metadata from a mangled name, which a program that lives for milliseconds feels.
+// A program's options are an InlineArray of plain values, and the tables for getopt plain memory: for an Array the
+// runtime has to build its metadata from a mangled name, which a program that lives for milliseconds feels.
 
 import CKernel
 import Glibc
@@ -67,8 +67,8 @@ extension CommandLineOption {
       if answer == -1 { return Int(kernel_optind()) }
       guard let place = table.place(of: answer) else {
         let text = word < Int(count) ? arguments[word].map { String(cString: $0) } ?? "" : ""
-        let isIncomplete = answer == CInt(UInt8(ascii: ":"))
-        throw CommandLineError(isIncomplete ? "\(text) needs a value; see --help" : "\(text) is not an option; see --help")
+        let trouble = answer == CInt(UInt8(ascii: ":")) ? "needs a value" : "is not an option"
+        throw CommandLineError("\(text) \(trouble); see --help")
       }
       let option = place < options.count ? options[place] : shared[place - options.count]
       try accept("\(option.name)", kernel_optarg().map { String(cString: $0) } ?? "")

@@ -1,7 +1,7 @@
 // DetachedProcess: a process that is nobody's child.
 //
-// A server program must not have a child that it does not know of, nor a zombie when that ends. So what runs beside it is
-// a grandchild, and the child between ends at once and is reaped here.
+// A server program must not have a child that it does not know of, nor a zombie when that ends. So what runs beside it
+// is a grandchild, and the child between ends at once and is reaped here.
 
 import CKernel
 import Glibc
@@ -20,8 +20,8 @@ package enum DetachedProcess {
     }
   }
 
-  /// Closes every descriptor of the process from 3 on but those that are kept. A negative number keeps nothing. Only for a process that then owns no
-  /// others, or executes a program, or ends: it closes what others own.
+  /// Closes every descriptor of the process from 3 on but those that are kept. A negative number keeps nothing. Only for
+  /// a process that then owns no others, or executes a program, or ends: it closes what others own.
   package static func closeAll(but kept: Span<CInt>) {
     var first: CInt = 3
     while true {

@@ -1,7 +1,7 @@
 // ProgramText: what a program says before it does anything.
 //
-// Every program answers `--help` and `--version` on standard output and a wrong command line on standard error, with the
-// same exit codes.
+// Every program answers `--help` and `--version` on standard output and a wrong command line on standard error, with
+// the same exit codes.
 
 /// What a command line asks for.
 public enum CommandLinePurpose: Hashable, Sendable {
@@ -32,8 +32,8 @@ public struct ProgramText: Sendable {
   /// Has the command line read, and answers it where it asks for no work.
   ///
   /// - Parameter read: reads the command line and says what it asks for.
-  /// - Returns: nil when the work is to be done; otherwise the exit code: 0 a text was printed, 111 it could not be, 100
-  ///   the command line is wrong, which was said on standard error.
+  /// - Returns: nil when the work is to be done; otherwise the exit code: 0 a text was printed, 111 it could not be,
+  ///   100 the command line is wrong, which was said on standard error.
   public func answer(_ read: () throws(CommandLineError) -> CommandLinePurpose) -> CInt? {
     do throws(CommandLineError) {
       switch try read() {

@@ -69,8 +69,8 @@ private enum ProcessChildren {
     defer { fclose(file) }
     var line = [CChar](repeating: 0, count: 4096)
     guard fgets(&line, 4096, file) != nil else { return [] }
-    let numbers = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self).split(separator: " ")
-    return numbers.map(String.init).filter { number in
+    let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    return text.split(separator: " ").map(String.init).filter { number in
       var status = siginfo_t()
       guard let process = UInt32(number) else { return false }
       return waitid(P_PID, process, &status, WEXITED | WNOHANG | WNOWAIT) == 0 && status.si_signo != 0

@@ -67,8 +67,8 @@ public final class TLSCredentials: @unchecked Sendable {
   ///   - clients: whether and how clients are asked for a certificate.
   ///   - isDateChecked: whether a certificate that has expired or is not valid yet is an error. Where TLS is
   ///     opportunistic an expired certificate may be better than none.
-  ///   - isKeyTried: whether a key is also tried out by a signature, which the certificate then has to bear out. Otherwise
-  ///     only their public keys are compared: a program for one connection saves one of the two signatures that it makes.
+  ///   - isKeyTried: whether a key is also tried out by a signature, which the certificate then has to bear out.
+  ///     Otherwise only their public keys are compared: a program for one connection saves one signature of two.
   ///   - priorities: a GnuTLS priority string.
   ///   - tickets: whether to issue session tickets. Off unless asked for: some mail senders break on them.
   public init(

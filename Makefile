@@ -74,6 +74,7 @@ soak: setup-test ## client and server that hurry to the end, SESSIONS times (100
 	@SMTPSTATE_SESSIONS=$(or $(SESSIONS),1000) SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build --filter NothingOwed
 
 programs: setup-run ## build the programs as they are installed: static where they can be
+	@Scripts/install g++
 	@Scripts/programs $(BUILD)/programs
 
 install: c-library programs ## install programs, manual pages and C library below PREFIX (/usr/local), or DESTDIR/PREFIX

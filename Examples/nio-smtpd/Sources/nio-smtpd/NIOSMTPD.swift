@@ -40,16 +40,19 @@ struct NIOSMTPD {
       exit(100)
     }
     let connections = Connections(limit: 1_000, loop: MultiThreadedEventLoopGroup.singleton.next())
+    // Before anybody is told that this program is there.
+    let (signals, sources) = await watch(SIGTERM, SIGINT)
     do {
       let listener = try await listen(options, certificate, connections)
       say("listening on \(listener.localAddress?.ipAddress ?? "") port \(listener.localAddress?.port ?? 0)")
-      await firstSignal(SIGTERM, SIGINT)
+      for await _ in signals { break }
       try await listener.close()
     } catch {
       say("\(options.host) port \(options.port): \(error)")
       exit(111)
     }
     await connections.shutDown(within: .seconds(10))
+    withExtendedLifetime(sources) {}
     say("ended")
   }
 
@@ -102,18 +105,21 @@ struct NIOSMTPD {
     ])
   }
 
-  /// Returns when one of these signals has come. From then on they do nothing: the program is already ending.
-  private static func firstSignal(_ numbers: CInt...) async {
+  /// What tells of these signals from here on. Later ones than the first do nothing: the program is already ending.
+  private static func watch(_ numbers: CInt...) async -> (signals: AsyncStream<Void>, sources: [any DispatchSourceSignal]) {
     let (signals, continuation) = AsyncStream.makeStream(of: Void.self)
-    let sources = numbers.map { number in
+    var sources: [any DispatchSourceSignal] = []
+    for number in numbers {
       signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
       source.setEventHandler { continuation.yield() }
-      source.resume()
-      return source
+      await withCheckedContinuation { isRegistered in
+        source.setRegistrationHandler { isRegistered.resume() }
+        source.resume()
+      }
+      sources.append(source)
     }
-    for await _ in signals { break }
-    withExtendedLifetime(sources) {}
+    return (signals, sources)
   }
 }
 

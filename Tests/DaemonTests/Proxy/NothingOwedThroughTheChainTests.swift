@@ -18,14 +18,7 @@ final class NothingOwedThroughTheChainTests: ProxyTestCase {
     let server = "exec \(try Programs.path("maildir-smtpd")) --hostname mx.example \(folder.path)/Maildir"
     for number in 0..<count {
       let connection = try chained(helper: ["-S"], script: server)
-      let client = connection.client
-      try (isSecured ? SessionPhase.dataInsideTLS : .dataInClear).enter(client)
-      try client.send("ne, number \(number).\r\n.\r\nQUIT\r\n")
-      XCTAssertTrue(try client.reply().hasPrefix("250 2.0.0 Delivered as "), "session \(number)")
-      let rest = try client.remainder()
-      XCTAssertEqual(rest.text, "221 2.0.0 Bye\r\n", "session \(number)")
-      XCTAssertEqual(rest.end, isSecured ? .closeNotify : .end, "session \(number)")
-      client.close()
+      try connection.client.hurryToTheEnd(ofSession: number, isSecured: isSecured)
       XCTAssertEqual(connection.process.wait(), .exited(0), connection.process.errors)
       connection.assertLine(isSecured ? "decision=handoff" : "decision=abort", "end=\"relayed\"")
     }

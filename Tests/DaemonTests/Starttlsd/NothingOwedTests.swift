@@ -20,13 +20,7 @@ final class NothingOwedTests: StarttlsdTestCase {
     let daemon = try daemon()
     for number in 0..<count {
       let client = try client(daemon)
-      try (isSecured ? SessionPhase.dataInsideTLS : .dataInClear).enter(client)
-      try client.send("ne, number \(number).\r\n.\r\nQUIT\r\n")
-      XCTAssertTrue(try client.reply().hasPrefix("250 2.0.0 Delivered as "), "session \(number)")
-      let rest = try client.remainder()
-      XCTAssertEqual(rest.text, "221 2.0.0 Bye\r\n", "session \(number)")
-      XCTAssertEqual(rest.end, isSecured ? .closeNotify : .end, "session \(number)")
-      client.close()
+      try client.hurryToTheEnd(ofSession: number, isSecured: isSecured)
     }
     for session in try daemon.sessions(count) {
       XCTAssertEqual(session.outcome, isSecured ? "handoff: relayed" : "abort mail: relayed")
@@ -35,5 +29,18 @@ final class NothingOwedTests: StarttlsdTestCase {
       daemon.messages.map(\.text).sorted(),
       (0..<count).map { "Subject: half a message\n\nHalf a line, number \($0).\n" }.sorted())
     XCTAssertEqual(daemon.folder.names(in: "Maildir/tmp"), [])
+  }
+}
+
+extension SMTPClient {
+  /// Sends half a message, then its rest and QUIT at once; both replies and the end must come.
+  func hurryToTheEnd(ofSession number: Int, isSecured: Bool) throws {
+    try (isSecured ? SessionPhase.dataInsideTLS : .dataInClear).enter(self)
+    try send("ne, number \(number).\r\n.\r\nQUIT\r\n")
+    XCTAssertTrue(try reply().hasPrefix("250 2.0.0 Delivered as "), "session \(number)")
+    let rest = try remainder()
+    XCTAssertEqual(rest.text, "221 2.0.0 Bye\r\n", "session \(number)")
+    XCTAssertEqual(rest.end, isSecured ? .closeNotify : .end, "session \(number)")
+    close()
   }
 }

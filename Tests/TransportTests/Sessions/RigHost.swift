@@ -70,7 +70,7 @@ final class RigHost: SessionHost {
       _ = consume client
       return channels
     }
-    guard let stream = prepared.take(), let socket = client.takeSocket() else { return LostStream() }
+    guard let stream = prepared.take(), let socket = client.takeSocket() else { return NoStream() }
     stream.attach(socket)
     return stream
   }
@@ -96,18 +96,4 @@ final class RigHost: SessionHost {
   }
 
   func warn(_ text: String) {}
-}
-
-/// Where a handoff comes to nothing: a handshake that has failed.
-private final class LostStream: TLSStream {
-  var descriptor: CInt { -1 }
-  var direction: TLSDirection { .read }
-  var hasPending: Bool { false }
-  var facts: TLSFacts { TLSFacts(version: "", cipher: "") }
-
-  func handshake() -> TLSHandshake { .failed("there is no TLS layer") }
-  func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer { .ended }
-  func write(_ octets: UnsafeRawBufferPointer) -> Transfer { .failed(SystemError("write", EPIPE)) }
-  func endSending() {}
-  func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> Transfer { .ended }
 }

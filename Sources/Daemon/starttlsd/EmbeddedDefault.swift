@@ -17,7 +17,7 @@ enum EmbeddedDefault {
   static func certificate(in folder: String) throws(ConfigurationError) -> TLSCredentials.Pair {
     do {
       try makeFolders(folder)
-      return try SelfSigned.pair(in: folder, names: [hostName(), "localhost"].uniqued())
+      return try SelfSigned.pair(in: folder, names: names())
     } catch {
       throw .system("the self-signed certificate in \(folder): \(error)")
     }
@@ -30,22 +30,33 @@ enum EmbeddedDefault {
     guard access(String(program), X_OK) == 0 else {
       throw .usage("\(program) is missing: install it beside starttlsd, or name a server program behind --")
     }
-    return [String(program), "--hostname", hostName(), maildir]
+    let domains = names().flatMap { ["--domain", $0] }
+    return [String(program), "--hostname", hostName()] + domains + [maildir]
   }
 
   static func variable(_ name: String) -> String? {
     getenv(name).map { String(cString: $0) }
   }
 
+  /// This host's names: those in the certificate, and the domains whose mail is taken.
+  private static func names() -> [String] { [hostName(), "localhost"].uniqued() }
+
   private static func hostName() -> String {
     var octets = [CChar](repeating: 0, count: 256)
     guard gethostname(&octets, 255) == 0 else { return "localhost" }
     let name = String(decoding: octets.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    let isName = name.utf8.allSatisfy { octet in
-      (0x30...0x39).contains(octet) || (0x41...0x5A).contains(octet) || (0x61...0x7A).contains(octet) || octet == 0x2D
-        || octet == 0x2E
+    return isDomain(name) ? name : "localhost"
+  }
+
+  /// Whether a name consists of labels as RFC 5321, 4.1.2 has them: what is given to maildir-smtpd must be a domain.
+  private static func isDomain(_ name: String) -> Bool {
+    let hyphen = UInt8(ascii: "-")
+    return name.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy { label in
+      (1...63).contains(label.count) && label.first != hyphen && label.last != hyphen
+        && label.allSatisfy { octet in
+          (0x30...0x39).contains(octet) || (0x41...0x5A).contains(octet) || (0x61...0x7A).contains(octet) || octet == hyphen
+        }
     }
-    return isName && !name.isEmpty ? name : "localhost"
   }
 
   private static func ownPath() -> String {

@@ -116,8 +116,13 @@ final class CommandLineTests: StarttlsdTestCase {
     }
     XCTAssertTrue(eventually { word(behind: "listening on") != nil }, folder.text("log"))
     let client = try client(host: "127.0.0.1", port: UInt16(word(behind: "listening on") ?? "") ?? 0)
-    try SessionPhase.dataInsideTLS.enter(client)
-    XCTAssertTrue(try client.ask("ne.\r\n.").hasPrefix("250 2.0.0 Delivered as "))
+    try SessionPhase.negotiatingInsideTLS.enter(client)
+    // Its domains are this host's name and localhost: it takes nobody else's mail.
+    XCTAssertEqual(try client.ask("MAIL FROM:<a@client.example>"), "250 2.1.0 Sender accepted")
+    XCTAssertTrue(try client.ask("RCPT TO:<postmaster@elsewhere.example>").hasPrefix("550 5.7.1 "))
+    XCTAssertEqual(try client.ask("RCPT TO:<b@localhost>"), "250 2.1.5 Recipient accepted")
+    XCTAssertTrue(try client.ask("DATA").hasPrefix("354 "))
+    XCTAssertTrue(try client.ask("One line.\r\n.").hasPrefix("250 2.0.0 Delivered as "))
     XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye")
     client.close()
     XCTAssertEqual(folder.names(in: "state/Maildir/new").count, 1)

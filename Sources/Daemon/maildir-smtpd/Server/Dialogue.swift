@@ -21,12 +21,15 @@ public struct Dialogue: Hashable, Sendable {
     public var sizeLimit: Int
     /// The most recipients of a message. RFC 5321, 4.5.3.1.8 asks for at least 100.
     public var recipientsLimit: Int
+    /// Whose mail is taken.
+    public var domains: RecipientDomains
 
     /// A policy with the given limits.
-    public init(host: String, sizeLimit: Int, recipientsLimit: Int) {
+    public init(host: String, sizeLimit: Int, recipientsLimit: Int, domains: RecipientDomains = RecipientDomains()) {
       self.host = host
       self.sizeLimit = sizeLimit
       self.recipientsLimit = recipientsLimit
+      self.domains = domains
     }
   }
 

@@ -20,7 +20,9 @@ extension Dialogue {
     case .data: return data(argument)
     case .rset: return .reply(rset(argument).waiting)
     case .noop: return .reply(.done)
-    case .vrfy: return .reply(argument.isEmpty ? .argumentNeeded : .cannotVerify)
+    case .vrfy:
+      if argument.isEmpty { return .reply(.argumentNeeded) }
+      return .reply(policy.domains.isRestricted ? .cannotVerifyButAsk : .cannotVerify)
     case .help: return .reply(.help)
     case .quit: return quit(argument)
     case .bdat: return bdat(argument)
@@ -52,11 +54,12 @@ extension Dialogue {
     }
   }
 
-  /// Takes every valid address. One that is given twice is accepted twice and delivered to once.
+  /// Takes every valid address of our domains. One that is given twice is accepted twice and delivered to once.
   private mutating func rcpt(_ argument: ArraySlice<UInt8>) -> Reply {
     guard let count = envelope?.recipients.count else { return .mailFirst }
     do throws(Reply) {
       let recipient = try RecipientArgument(parsing: argument).path
+      guard policy.domains.accept(recipient) else { return .notOurDomain }
       guard count < policy.recipientsLimit || envelope?.contains(recipient) == true else { return .tooManyRecipients }
       envelope?.add(recipient)
       return .recipientAccepted

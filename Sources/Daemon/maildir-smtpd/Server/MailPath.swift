@@ -27,6 +27,10 @@ public struct MailPath: Hashable, Sendable, CustomStringConvertible {
   /// The address with its domain in small letters: two recipients of the same identity are the same. Local parts
   /// are compared as they are written (RFC 5321, 2.4).
   let identity: String
+  /// What follows the `@`, in small letters; empty for the null sender and for `<Postmaster>`.
+  let domain: String
+  /// Whether the local part names another host to those who read `user%host`, `host!user` or `"user@host"` so.
+  let isRouted: Bool
 
   /// The address in angle brackets.
   public var description: String { "<\(address)>" }
@@ -61,7 +65,9 @@ public struct MailPath: Hashable, Sendable, CustomStringConvertible {
     let localPart = String(decoding: local, as: UTF8.self)
     let host = String(decoding: domain, as: UTF8.self)
     self.address = host.isEmpty ? localPart : localPart + "@" + host
-    self.identity = host.isEmpty ? localPart.lowercased() : localPart + "@" + host.lowercased()
+    self.domain = host.lowercased()
+    self.identity = host.isEmpty ? localPart.lowercased() : localPart + "@" + self.domain
+    self.isRouted = local.contains { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "!") || $0 == UInt8(ascii: "@") }
   }
 }
 

@@ -27,6 +27,8 @@ public struct Options: Hashable, Sendable {
   public var sizeLimit = 52_428_800
   /// The most recipients of a message.
   public var recipientsLimit = 100
+  /// Whose mail is taken; by default everybody's.
+  public var domains = RecipientDomains()
   /// The name that the server gives itself; nil: the system's.
   public var hostname: String?
   /// Seconds that a client may take for a command (RFC 5321, 4.5.3.2.7: at least 300).
@@ -51,11 +53,12 @@ extension Options {
   /// What `--help` prints.
   public static let help = """
     usage: maildir-smtpd [options] MAILDIR
-    Speaks SMTP on standard input and output and delivers every message to the one MAILDIR, whoever it is for.
-    Never relays. Run it under a UCSPI server, inetd, or a front end that takes TLS off.
+    Speaks SMTP on standard input and output and delivers every message to the one MAILDIR, whoever it is for or, with
+    --domain, for recipients there only. Never relays. Run it under a UCSPI server, inetd, or a front end that takes TLS off.
 
       -d, --maildir PATH          the Maildir, instead of the operand
           --size-limit OCTETS     largest message; 0: no limit (default 52428800)
+          --domain NAME           accept recipients of this domain only; may be repeated (default: all)
           --recipients-limit N    most recipients of a message (default 100)
           --hostname NAME         name in the greeting and in header lines (default: the system's)
           --command-timeout SECS  longest wait for a command (default 300)
@@ -70,13 +73,14 @@ extension Options {
   /// The long options; their values are what getopt answers.
   private enum Name: CInt, CaseIterable {
     case sizeLimit = 256
-    case recipientsLimit, hostname, commandTimeout, dataTimeout, help, version
+    case recipientsLimit, domain, hostname, commandTimeout, dataTimeout, help, version
     case maildir = 100  // also -d
 
     var text: StaticString {
       switch self {
       case .sizeLimit: "size-limit"
       case .recipientsLimit: "recipients-limit"
+      case .domain: "domain"
       case .hostname: "hostname"
       case .commandTimeout: "command-timeout"
       case .dataTimeout: "data-timeout"
@@ -116,6 +120,10 @@ extension Options {
       case .maildir: options.maildir = value
       case .sizeLimit: options.sizeLimit = try number(value, for: name, atLeast: 0)
       case .recipientsLimit: options.recipientsLimit = try number(value, for: name, atLeast: 1)
+      case .domain:
+        guard options.domains.add(value) else {
+          throw UsageError(description: "--domain \(PlainText.escaped(value)): not a domain, such as example.org")
+        }
       case .hostname: options.hostname = value
       case .commandTimeout: options.commandTimeout = try number(value, for: name, atLeast: 1)
       case .dataTimeout: options.dataTimeout = try number(value, for: name, atLeast: 1)

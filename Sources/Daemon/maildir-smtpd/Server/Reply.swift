@@ -46,6 +46,7 @@ extension Reply {
   static let sendMessage = Reply("354 Send the message, end it with <CRLF>.<CRLF>")
   static func delivered(_ name: String) -> Reply { Reply("250 2.0.0 Delivered as \(name)") }
   static let cannotVerify = Reply("252 2.5.0 Cannot verify, but mail to any valid address is accepted")
+  static let cannotVerifyButAsk = Reply("252 2.5.0 Cannot verify, but RCPT is refused if the domain is not ours")
   static let help = Reply("214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT")
   static let goodbye = Reply("221 2.0.0 Bye")
 }
@@ -80,6 +81,7 @@ extension Reply {
   static let badRecipientArgument = Reply("501 5.5.4 Syntax: RCPT TO:<address>")
   static let badSender = Reply("501 5.1.7 Bad sender address")
   static let badRecipient = Reply("501 5.1.3 Bad recipient address")
+  static let notOurDomain = Reply("550 5.7.1 No mail for that address here, and no relaying")
   static let badParameter = Reply("501 5.5.4 Bad parameter")
   static let unknownParameter = Reply("555 5.5.4 Parameter not known")
   static let tooManyRecipients = Reply("452 4.5.3 Too many recipients")

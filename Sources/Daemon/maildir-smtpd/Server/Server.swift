@@ -46,7 +46,8 @@ struct Server: ~Copyable {
     self.connection = connection
     self.host = host
     self.dialogue = Dialogue(
-      Dialogue.Policy(host: host, sizeLimit: options.sizeLimit, recipientsLimit: options.recipientsLimit))
+      Dialogue.Policy(
+        host: host, sizeLimit: options.sizeLimit, recipientsLimit: options.recipientsLimit, domains: options.domains))
     self.maildir = Maildir(path: options.maildir, host: host)
     self.wire = wire
   }

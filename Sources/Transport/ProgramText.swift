@@ -17,17 +17,17 @@ public enum CommandLinePurpose: Hashable, Sendable {
 public struct ProgramText: Sendable {
   /// The name, as it stands before each complaint.
   public let name: String
-  /// The answer to `--version`, with the end of its line.
-  public let version: String
   /// The answer to `--help`, with the end of its last line.
   public let help: String
 
   /// The texts of a program.
-  public init(name: String, version: String, help: String) {
+  public init(name: String, help: String) {
     self.name = name
-    self.version = version
     self.help = help
   }
+
+  /// The answer to `--version`, with the end of its line.
+  public var version: String { "\(name) \(Version.text)\n" }
 
   /// Has the command line read, and answers it where it asks for no work.
   ///

@@ -43,7 +43,7 @@ extension Options {
 
     """
 
-  static let text = ProgramText(name: "starttls-proxy", version: "starttls-proxy 1.0.0\n", help: help)
+  static let text = ProgramText(name: "starttls-proxy", help: help)
 
   static let list: InlineArray<23, CommandLineOption> = [
     CommandLineOption("p", "policy", takesValue: true),

@@ -17,7 +17,7 @@ struct StartTLSDaemon: ParsableCommand {
       gets a new one, with SSL_PROTOCOL and SSL_CIPHER in its environment. Without a program, and without a certificate, a \
       self-signed one and maildir-smtpd serve on the loopback addresses.
       """,
-    version: "0.1.0")
+    version: "starttlsd \(Version.text)")
 
   enum PolicyName: String, ExpressibleByArgument, CaseIterable { case opportunistic, required }
   enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case smtp, lmtp }

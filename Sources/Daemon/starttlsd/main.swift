@@ -20,5 +20,5 @@ do {
 } catch {
   // What the argument parser says: help and version are no errors.
   if StartTLSDaemon.exitCode(for: error).isSuccess { StartTLSDaemon.exit(withError: error) }
-  complain(StartTLSDaemon.message(for: error), ExitCode.usage)
+  complain("\(StartTLSDaemon.message(for: error)); see --help", ExitCode.usage)
 }

@@ -41,7 +41,7 @@ struct Options {
 
     """
 
-  static let text = ProgramText(name: "tlsd-io", version: "tlsd-io 1.0.0\n", help: help)
+  static let text = ProgramText(name: "tlsd-io", help: help)
 
   private static let list: InlineArray<3, CommandLineOption> = [
     CommandLineOption("d", "notification-fd", takesValue: true),

@@ -44,7 +44,7 @@ struct Options {
 
     """
 
-  static let text = ProgramText(name: "ucspi-tlsd", version: "ucspi-tlsd 1.0.0\n", help: help)
+  static let text = ProgramText(name: "ucspi-tlsd", help: help)
 
   private static let list: InlineArray<5, CommandLineOption> = [
     CommandLineOption("Z", "keep"),

@@ -6,6 +6,7 @@
 
 internal import CKernel
 import Glibc
+import Transport
 
 /// What the program is called with.
 public struct Options: Hashable, Sendable {
@@ -48,7 +49,7 @@ public struct UsageError: Error, Hashable, Sendable, CustomStringConvertible {
 
 extension Options {
   /// The program's version.
-  public static let version = "maildir-smtpd 1.0.0\n"
+  public static let version = "maildir-smtpd \(Version.text)\n"
 
   /// What `--help` prints.
   public static let help = """

@@ -1,0 +1,45 @@
+// VersionTests: one version, in the programs, the manual pages, the C library's pkg-config file and the change log; and one way
+// to say where help is.
+
+import Foundation
+import Transport
+import XCTest
+
+final class VersionTests: XCTestCase {
+  private static let programs = ["starttlsd", "starttls-proxy", "ucspi-tlsd", "tlsd-io", "maildir-smtpd"]
+
+  func testOneVersion() throws {
+    let version = "\(Version.text)"
+    for program in Self.programs {
+      let answer = try run([try Programs.path(program), "--version"])
+      XCTAssertEqual(answer.output, "\(program) \(version)\n")
+      XCTAssertEqual(answer.errors, "")
+      let page = try Repository.text("Docs/man/\(program).8").split(separator: "\n")
+      XCTAssertTrue(page.contains(".Os smtpstate \(version)"), "Docs/man/\(program).8: .Os")
+    }
+    XCTAssertEqual(try run(["\(Repository.folder)/Scripts/version"]).output, "\(version)\n")
+    // Scripts/install-files fills it in.
+    let library = try Repository.text("Sources/CInterface/CSMTPState/smtpstate.pc.in").split(separator: "\n")
+    XCTAssertTrue(library.contains("Version: @VERSION@"))
+    XCTAssertTrue(try Repository.text("CHANGELOG.md").contains("\n## \(version)"), "CHANGELOG.md")
+  }
+
+  func testAnUnknownOptionNamesHelp() throws {
+    for program in Self.programs {
+      for option in ["--bogus", "-@", "--bogus=1"] {
+        let answer = try run([try Programs.path(program), option], code: 100)
+        XCTAssertTrue(answer.errors.hasPrefix("\(program): ") && answer.errors.hasSuffix("; see --help\n"), answer.errors)
+        XCTAssertEqual(answer.errors.filter { $0 == "\n" }.count, 1, answer.errors)
+        XCTAssertEqual(answer.output, "")
+      }
+    }
+  }
+
+  private func run(_ words: [String], code: CInt = 0) throws -> (output: String, errors: String) {
+    let folder = TestFolder()
+    let program = try SpawnedProgram(
+      words, output: .file(folder.path + "/output"), errors: .file(folder.path + "/errors"))
+    XCTAssertEqual(program.wait(), .exited(code), "\(words)")
+    return (folder.text("output"), folder.text("errors"))
+  }
+}

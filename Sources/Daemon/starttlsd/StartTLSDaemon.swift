@@ -84,7 +84,11 @@ struct StartTLSDaemon: ParsableCommand {
     try StandardStreams.check()
     var log = Logger(label: "starttlsd") { StreamLogHandler.standardError(label: $0) }
     log.logLevel = .info
-    let daemon = try Daemon(try checked(), log: log)
+    let configuration = try checked()
+    for path in configuration.credentials.exposedKeys {
+      log.warning("\(path): others than its owner may read this key: chmod 600")
+    }
+    let daemon = try Daemon(configuration, log: log)
     try daemon.run()
   }
 

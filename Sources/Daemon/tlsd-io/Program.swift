@@ -44,6 +44,11 @@ enum Program {
     if options.helper.verbosity >= 1, credentials.validUntil <= time(nil) {
       StandardStreams.complain(name, "warning: a certificate has expired: renew it")
     }
+    if options.helper.verbosity >= 1 {
+      for path in credentials.exposedKeys {
+        StandardStreams.complain(name, "warning: \(path): others than its owner may read this key: chmod 600")
+      }
+    }
     let stream = try session(credentials, options.helper)
     try tunnel(stream, program, options.helper)
   }

@@ -4,24 +4,50 @@ import CGnuTLS
 
 /// A certificate chain: the server's own first, then its issuers.
 struct CertificateChain: ~Copyable {
-  private let list: UnsafeMutablePointer<gnutls_x509_crt_t?>
-  private let count: UInt32
+  /// The most certificates in a file. Clients verify no longer chain (OpenSSL's default depth is 100 as well), and all of
+  /// it is sent in each handshake.
+  static let limit = 100
 
-  /// Reads a chain from a file.
+  private let list: UnsafeMutablePointer<gnutls_x509_crt_t?>
+  /// How many certificates were read.
+  private let count: Int
+  /// How many of them, from the first on, are the chain.
+  private let length: Int
+
+  /// Reads a chain from a file. The issuers may stand in any order, and others among them.
   ///
-  /// - Throws: `.badCertificate`.
+  /// - Throws: `.badCertificate`, `.chainTooLong`.
   init(_ file: borrowing CredentialFile, path: String) throws(TLSCredentialsError) {
     var list: UnsafeMutablePointer<gnutls_x509_crt_t?>?
     var count: UInt32 = 0
-    let (form, order) = (file.form, UInt32(GNUTLS_X509_CRT_LIST_SORT.rawValue))
-    let code = file.withDatum { gnutls_x509_crt_list_import2(&list, &count, &$0, form, order) }
+    let form = file.form
+    let code = file.withDatum { gnutls_x509_crt_list_import2(&list, &count, &$0, form, 0) }
     guard code >= 0, count > 0, let list else { throw .badCertificate(path: path, libraryText(code)) }
+    guard count <= CertificateChain.limit else {
+      for index in 0..<Int(count) { gnutls_x509_crt_deinit(list[index]) }
+      shim_gnutls_free(list)
+      throw .chainTooLong(path: path, count: Int(count))
+    }
     self.list = list
-    self.count = count
+    self.count = Int(count)
+    length = CertificateChain.sort(list, Int(count))
+  }
+
+  /// Puts each certificate's issuer behind it; the library does that for at most 16.
+  ///
+  /// - Returns: how many make a chain; the others come after them.
+  private static func sort(_ list: UnsafeMutablePointer<gnutls_x509_crt_t?>, _ count: Int) -> Int {
+    for last in 0..<count {
+      guard gnutls_x509_crt_check_issuer(list[last], list[last]) == 0,
+        let issuer = (last + 1..<count).first(where: { gnutls_x509_crt_check_issuer(list[last], list[$0]) != 0 })
+      else { return last + 1 }
+      (list[last + 1], list[issuer]) = (list[issuer], list[last + 1])
+    }
+    return count
   }
 
   deinit {
-    for index in 0..<Int(count) { gnutls_x509_crt_deinit(list[index]) }
+    for index in 0..<count { gnutls_x509_crt_deinit(list[index]) }
     shim_gnutls_free(list)
   }
 
@@ -47,7 +73,7 @@ struct CertificateChain: ~Copyable {
 
   /// Adds a copy of the chain and its key to credentials; the library's code.
   func add(with key: borrowing PrivateKey, to certificates: gnutls_certificate_credentials_t) -> CInt {
-    gnutls_certificate_set_x509_key(certificates, list, CInt(count), key.key)
+    gnutls_certificate_set_x509_key(certificates, list, CInt(length), key.key)
   }
 }
 

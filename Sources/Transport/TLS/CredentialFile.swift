@@ -11,11 +11,14 @@ struct CredentialFile: ~Copyable {
   // Of full size from the start: growing would leave copies of a key behind in memory.
   private let storage = UnsafeMutableRawBufferPointer.allocate(byteCount: limit + 1, alignment: 16)
   private var length = 0
+  /// Whether others than its owner may read it.
+  private(set) var isExposed = false
 
   /// Reads a file of at most 1 MiB.
   init(_ path: String) throws(TLSCredentialsError) {
     do {
       let file = Descriptor(adopting: try Kernel.open(path, O_RDONLY))
+      isExposed = try Kernel.status(file.number).st_mode & (S_IRGRP | S_IROTH) != 0
       while length < storage.count {
         let moved = try Kernel.read(file.number, UnsafeMutableRawBufferPointer(rebasing: storage[length...]))
         if moved == 0 { break }

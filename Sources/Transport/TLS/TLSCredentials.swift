@@ -47,6 +47,9 @@ public final class TLSCredentials: @unchecked Sendable {
   /// Until when all certificates are valid, in seconds since 1970: the earliest of their ends.
   public let validUntil: Int
 
+  /// The key files that others than their owner may read, by name: worth a warning.
+  public let exposedKeys: [String]
+
   /// Whether sessions may be resumed with tickets.
   public let tickets: Bool
 
@@ -80,6 +83,7 @@ public final class TLSCredentials: @unchecked Sendable {
     var parsed: gnutls_priority_t?
     var ticketKey = gnutls_datum_t()
     var validUntil = Int.max
+    var exposedKeys: [String] = []
     var loaded: [String: gnutls_certificate_credentials_t] = [:]
     do throws(TLSCredentialsError) {
       parsed = try TLSCredentials.parse(priorities)
@@ -88,7 +92,9 @@ public final class TLSCredentials: @unchecked Sendable {
         allocated.append(certificates)
         if !isKeyTried { gnutls_certificate_set_flags(certificates, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH.rawValue) }
         for pair in pairs {
-          validUntil = min(validUntil, try TLSCredentials.load(pair, into: certificates, isDateChecked: isDateChecked))
+          let loaded = try TLSCredentials.load(pair, into: certificates, isDateChecked: isDateChecked)
+          validUntil = min(validUntil, loaded.validUntil)
+          if loaded.isKeyExposed, !exposedKeys.contains(pair.key) { exposedKeys.append(pair.key) }
         }
         try clients.load(into: certificates)
         if let name { loaded[name] = certificates }
@@ -110,6 +116,7 @@ public final class TLSCredentials: @unchecked Sendable {
     self.ticketKey = ticketKey
     self.tickets = tickets
     self.validUntil = validUntil
+    self.exposedKeys = exposedKeys
   }
 
   deinit {
@@ -148,21 +155,24 @@ public final class TLSCredentials: @unchecked Sendable {
     gnutls_session_ticket_enable_server(session, &ticketKey)
   }
 
-  /// Checks a pair of files and adds it. The answer is until when the certificate is valid.
+  /// Checks a pair of files and adds it.
+  ///
+  /// - Returns: until when the certificate is valid, and whether others than the owner may read the key.
   private static func load(
     _ pair: Pair, into certificates: gnutls_certificate_credentials_t, isDateChecked: Bool
-  ) throws(TLSCredentialsError) -> Int {
+  ) throws(TLSCredentialsError) -> (validUntil: Int, isKeyExposed: Bool) {
     let chain = try CertificateChain(CredentialFile(pair.certificate), path: pair.certificate)
     if isDateChecked {
       let now = time(nil)
       guard chain.validUntil > now else { throw .expired(path: pair.certificate, at: chain.validUntil) }
       guard chain.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: chain.validFrom) }
     }
-    let key = try PrivateKey(CredentialFile(pair.key), path: pair.key)
+    let file = try CredentialFile(pair.key)
+    let key = try PrivateKey(file, path: pair.key)
     guard chain.isFor(key) else { throw .mismatch(certificate: pair.certificate, key: pair.key) }
     let code = chain.add(with: key, to: certificates)
     switch code {
-    case 0...: return chain.validUntil
+    case 0...: return (chain.validUntil, file.isExposed)
     case GNUTLS_E_CERTIFICATE_KEY_MISMATCH: throw .mismatch(certificate: pair.certificate, key: pair.key)
     default: throw .badCertificate(path: pair.certificate, libraryText(code))
     }

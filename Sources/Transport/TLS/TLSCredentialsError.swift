@@ -12,6 +12,8 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
   case tooLarge(path: String)
   /// A file holds no certificate in PEM or DER; the library's words.
   case badCertificate(path: String, String)
+  /// A file holds more certificates than a chain may have.
+  case chainTooLong(path: String, count: Int)
   /// A file holds no usable private key in PEM or DER; the library's words.
   case badKey(path: String, String)
   /// A file or folder holds no certificate of an issuer whose clients are trusted; the library's words.
@@ -44,6 +46,8 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
       "\(path): larger than 1 MiB: this is neither a certificate chain nor a key"
     case .badCertificate(let path, let trouble):
       "\(path): \(trouble): expected certificates in PEM, the server's own first, then its issuers, or one in DER"
+    case .chainTooLong(let path, let count):
+      "\(path): \(count) certificates, at most \(CertificateChain.limit) are allowed: leave the server's own and its issuers"
     case .badKey(let path, let trouble):
       "\(path): \(trouble): expected an unencrypted private key in PEM or DER"
     case .badTrust(let path, let trouble):

@@ -37,6 +37,22 @@ final class TLSDIOSetUpTests: UCSPITestCase {
     }
   }
 
+  /// A warning by name, for keys that are chosen by name too; the handshake goes on.
+  func testAKeyThatOthersMayRead() throws {
+    var environment = try credentials()
+    environment["CERTFILE:other.example"] = try file("other.pem")
+    let key = "\(folder.path)/open.key"
+    try FileManager.default.copyItem(atPath: try file("other.key"), toPath: key)
+    chmod(key, 0o640)
+    environment["KEYFILE:other.example"] = key
+    for verbosity in ["1", "0"] {
+      let tunnel = try Tunnel(self, ["-k", "1", "-v", verbosity], environment: environment)
+      try tunnel.peer.handshake()
+      let warning = "tlsd-io: warning: \(key): others than its owner may read this key: chmod 600\n"
+      XCTAssertEqual(tunnel.process.errors, verbosity == "1" ? warning : "")
+    }
+  }
+
   func testWrongDescriptors() throws {
     let (input, output) = TestDescriptor.sockets()
     for (operands, descriptors, code) in [

@@ -191,6 +191,25 @@ final class ProgramTests: XCTestCase {
     XCTAssertLessThanOrEqual(whole, 16)
   }
 
+  /// What a killed program leaves in `tmp` is removed 36 hours later, by the next session that takes a message.
+  func testWhatAKilledServerLeaves() throws {
+    let folder = TemporaryFolder()
+    for (hours, left) in [(35, 1), (37, 0)] {
+      let killed = try RunningServer(in: folder)
+      killed.send("EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nhalf\r\n")
+      for _ in 0..<5 { _ = killed.reply() }
+      let name = try XCTUnwrap(folder.names(in: "maildir/tmp").max())
+      killed.signal(SIGKILL)
+      XCTAssertEqual(killed.wait(), .killed(SIGKILL))
+      let moment = timespec(tv_sec: time(nil) - hours * 3600, tv_nsec: 0)
+      XCTAssertEqual(utimensat(AT_FDCWD, "\(folder.path)/maildir/tmp/\(name)", [moment, moment], 0), 0)
+      let next = try RunningServer(in: folder)
+      _ = next.reply()
+      XCTAssertTrue(next.deliver(Array("whole\r\n".utf8)).hasPrefix("250 2.0.0"))
+      XCTAssertEqual(folder.names(in: "maildir/tmp").filter { $0 == name }.count, left, "\(hours) hours")
+    }
+  }
+
   func testWrongCalls() throws {
     for (options, text) in [
       (["--bogus"], "--bogus is not an option"), (["-x"], "-x is not an option"),

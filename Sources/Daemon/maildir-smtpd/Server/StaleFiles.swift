@@ -1,8 +1,8 @@
 // StaleFiles: what crashes have left in a Maildir's `tmp`.
 //
 // The Maildir convention: a file there that has not been accessed for 36 hours belongs to nobody any more. Only regular
-// files are removed, only so many names are looked at, so that a crowded folder does not hold the message up; failures
-// are ignored: the next session tries again.
+// files are removed. Only so many names are looked at, so that a crowded folder does not hold the message up; they begin at
+// a random place, so that each file's turn comes. Failures are ignored: the next session tries again.
 
 import Glibc
 
@@ -17,8 +17,17 @@ enum StaleFiles {
   static func remove(in folder: String, now: WallTime) {
     guard let stream = opendir(folder) else { return }
     defer { closedir(stream) }
-    for _ in 0..<limit {
-      guard let entry = readdir(stream) else { return }
+    var count = 0
+    while readdir(stream) != nil { count += 1 }
+    // Behind the last name comes the first.
+    func next() -> UnsafeMutablePointer<dirent>? {
+      if let entry = readdir(stream) { return entry }
+      rewinddir(stream)
+      return readdir(stream)
+    }
+    if count > limit { for _ in 0..<Int.random(in: 0..<count) { _ = next() } }
+    for _ in 0..<min(count, limit) {
+      guard let entry = next() else { return }
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: $0.pointee)) { String(cString: $0) }
       }

@@ -15,6 +15,8 @@ final class BackendProcess: EventOwner, TimerOwner {
 
   let process: CInt
   private(set) var end: ProcessEnd?
+  /// Another one takes its place inside TLS.
+  private var isReplaced = false
   private(set) var deadline: Int?
   var scheduled: Int?
 
@@ -35,6 +37,22 @@ final class BackendProcess: EventOwner, TimerOwner {
     guard end == nil, deadline == nil else { return }
     deadline = now + daemon.configuration.backendGraceMilliseconds
     daemon.timers.schedule(self)
+  }
+
+  /// Its session has let go of it for another one.
+  func replace(now: Int) {
+    isReplaced = true
+    release(now: now)
+  }
+
+  /// Whether it ended as one does whose session has gone on without it: its input ended, it could not write, or it was told
+  /// to end.
+  var isEndedByUs: Bool {
+    guard isReplaced else { return false }
+    switch end {
+    case .exited, nil: return true
+    case .signalled(let number): return number == SIGPIPE || signalsSent > 0 && (number == SIGTERM || number == SIGKILL)
+    }
   }
 
   /// It is to end now.

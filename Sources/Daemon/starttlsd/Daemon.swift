@@ -106,6 +106,7 @@ final class Daemon {
 
   func ended(_ process: BackendProcess) {
     processes[ObjectIdentifier(process)] = nil
+    if process.isEndedByUs { return }
     switch process.end {
     case .exited(0), nil: break
     case .exited(let code): log.notice("backend \(process.process) exited with code \(code)")

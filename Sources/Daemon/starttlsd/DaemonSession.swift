@@ -133,7 +133,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     // Its socket is closed, and with it its registration.
     if let number = registered.server?.descriptor { daemon.loop.forget(number) }
     registered.server = nil
-    releaseBackend()
+    backend?.replace(now: Clock.now())
+    backend = nil
   }
 
   func restart(_ facts: TLSFacts) -> ServerStart {

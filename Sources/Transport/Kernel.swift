@@ -124,8 +124,10 @@ extension Kernel {
 
 extension Kernel {
   /// A new socket, close-on-exec. `flags`: SOCK_NONBLOCK or 0; the description is new, so it may carry it.
-  package static func socket(_ family: CInt, _ flags: CInt) throws(SystemError) -> CInt {
-    let kind = CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | flags
+  package static func socket(
+    _ family: CInt, _ flags: CInt, type: __socket_type = SOCK_STREAM
+  ) throws(SystemError) -> CInt {
+    let kind = CInt(type.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | flags
     return try perform(.socket) { Glibc.socket(family, kind, 0) }
   }
 

@@ -18,6 +18,8 @@ enum Program {
 
   /// Does what the arguments say. In the original process it comes back only when no server program was executed.
   static func run(count: CInt, arguments: CommandLineOption.Arguments) -> ExitCode {
+    // What went wrong could only be said to the client.
+    guard (try? StandardStreams.prepare(for: .connection)) != nil else { return .system }
     var options = Options()
     let answer = Options.text.answer { () throws(CommandLineError) in
       options = try Options(count: count, arguments: arguments)

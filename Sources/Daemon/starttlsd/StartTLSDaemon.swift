@@ -81,7 +81,6 @@ struct StartTLSDaemon: ParsableCommand {
 
   /// Runs the daemon; the exit code is 0 once it was told to stop.
   func run() throws {
-    try StandardStreams.check()
     var log = Logger(label: "starttlsd") { StreamLogHandler.standardError(label: $0) }
     log.logLevel = .info
     let configuration = try checked()

@@ -5,12 +5,12 @@ import Glibc
 import Transport
 
 func complain(_ text: String, _ code: Int32) -> Never {
-  let line = "starttlsd: " + text.split(whereSeparator: \.isNewline).joined(separator: " ") + "\n"
-  _ = line.utf8.withContiguousStorageIfAvailable { write(2, $0.baseAddress, $0.count) }
+  StandardStreams.complain("starttlsd", text.split(whereSeparator: \.isNewline).joined(separator: " "))
   exit(code)
 }
 
 do {
+  try StandardStreams.prepare(for: .daemon)
   var command = try StartTLSDaemon.parseAsRoot()
   try command.run()
 } catch let error as ConfigurationError {

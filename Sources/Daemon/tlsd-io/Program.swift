@@ -14,6 +14,8 @@ enum Program {
 
   /// Does what the arguments say.
   static func run(count: CInt, arguments: CommandLineOption.Arguments) -> ExitCode {
+    // What went wrong could only be said to the client.
+    guard (try? StandardStreams.prepare(for: .connection)) != nil else { return .system }
     var options = Options()
     let answer = Options.text.answer { () throws(CommandLineError) in
       options = try Options(count: count, arguments: arguments)

@@ -1,7 +1,9 @@
-// Connection: what the environment says about the client's connection.
+// Connection: what the environment, and where it is silent the socket, says about the client's connection.
 //
-// UCSPI servers set TCPREMOTEIP and TCPREMOTEPORT; UCSPI-TLS helpers and front ends that take TLS off set SSL_PROTOCOL
+// UCSPI servers set TCPREMOTEIP and TCPREMOTEPORT. inetd sets nothing: there the socket's other end is the client. UCSPI-TLS helpers and front ends that take TLS off set SSL_PROTOCOL
 // and SSL_CIPHER. All of it is optional, and all of it is made harmless here, since it ends up in a header line.
+
+public import Transport
 
 /// The client's address and the protection of its connection.
 public struct Connection: Hashable, Sendable {
@@ -14,14 +16,23 @@ public struct Connection: Hashable, Sendable {
   /// The TLS cipher suite; nil if nobody told.
   public let tlsCipher: String?
 
-  /// - Parameter variable: looks a variable of the environment up; nil if it is not set.
-  public init(variable: (String) -> String?) {
+  /// - Parameters:
+  ///   - peer: answers the address at the other end of the socket, nil if there is none. Not asked where TCPREMOTEIP is
+  ///     set: the socket may come from a relay.
+  ///   - variable: looks a variable of the environment up; nil if it is not set.
+  public init(peer: () -> SocketAddress? = { nil }, variable: (String) -> String?) {
     func text(_ name: String) -> String? {
       guard let value = variable(name), !value.isEmpty else { return nil }
       return PlainText.token(value.utf8)
     }
-    self.remoteAddress = text("TCPREMOTEIP")
-    self.remotePort = text("TCPREMOTEPORT")
+    if let address = text("TCPREMOTEIP") {
+      self.remoteAddress = address
+      self.remotePort = text("TCPREMOTEPORT")
+    } else {
+      let peer = peer()
+      self.remoteAddress = peer.map { PlainText.token($0.host.utf8) }
+      self.remotePort = peer?.port.map { "\($0)" }
+    }
     self.tlsVersion = text("SSL_PROTOCOL")
     self.tlsCipher = text("SSL_CIPHER")
   }

@@ -1,16 +1,14 @@
-// LogLine: one line on standard error.
+// LogLine: one line of log, on standard error or wherever StandardStreams has found it to go.
 //
-// Written by one call, so that lines of many processes do not mix. Controls and octets above 0x7E are escaped. Never
-// contains text of a message. A line that cannot be written is lost: there is nobody left to tell.
+// Written by one call, so that lines of many processes do not mix. Controls, octets above 0x7E and the backslash are
+// escaped. Never contains text of a message.
 
-import Glibc
 import Transport
 
 /// The program's log.
 enum LogLine {
   /// Writes `maildir-smtpd: text`.
   static func write(_ text: String) {
-    let line = Array("maildir-smtpd: \(PlainText.escaped(text))\n".utf8)
-    _ = line.withUnsafeBytes { try? Kernel.write(STDERR_FILENO, $0) }
+    StandardStreams.complain("maildir-smtpd", PlainText.escaped(text))
   }
 }

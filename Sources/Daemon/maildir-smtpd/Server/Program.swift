@@ -11,6 +11,8 @@ public enum Program {
   public static func run(
     count: CInt, arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
   ) -> ExitCode {
+    // What went wrong could only be said to the client.
+    guard (try? StandardStreams.prepare(for: .connection)) != nil else { return .system }
     let options: Options
     do throws(UsageError) {
       options = try Options.parse(count: count, arguments: arguments)
@@ -27,9 +29,9 @@ public enum Program {
 
   private static func serve(_ options: Options) -> ExitCode {
     do throws(SystemError) {
-      try prepareDescriptors()
+      try StandardStreams.check()
+      let connection = Connection(peer: Program.peer) { name in getenv(name).map { String(cString: $0) } }
       let wire = try Wire(input: STDIN_FILENO, output: STDOUT_FILENO, signals: StopSignals())
-      let connection = Connection { name in getenv(name).map { String(cString: $0) } }
       var server = Server(
         options: options, connection: connection, host: options.hostname ?? HostName.ofSystem(), wire: wire)
       return server.run()
@@ -39,18 +41,16 @@ public enum Program {
     }
   }
 
-  /// Makes sure that 0, 1 and 2 are open before anything else is opened: a file of the Maildir must never get one of
-  /// these numbers.
-  private static func prepareDescriptors() throws(SystemError) {
-    _ = try Kernel.control(STDIN_FILENO, F_GETFD)
-    _ = try Kernel.control(STDOUT_FILENO, F_GETFD)
-    // Without a standard error the log goes nowhere. The lowest free number is that of standard error.
-    if (try? Kernel.control(STDERR_FILENO, F_GETFD)) == nil { _ = try Kernel.open("/dev/null", O_WRONLY) }
+  /// Who is at the other end of standard input, if that is a socket of IP; nil otherwise.
+  private static func peer() -> SocketAddress? {
+    let input = Descriptor(adopting: STDIN_FILENO)
+    let peer = try? input.peerAddress()
+    // It stays open, and becomes the wire's.
+    _ = input.release()
+    return peer?.port == nil ? nil : peer
   }
 
   private static func printed(_ text: String) -> ExitCode {
-    let octets = Array(text.utf8)
-    let written = octets.withUnsafeBytes { try? Kernel.write(STDOUT_FILENO, $0) }
-    return written == octets.count ? .done : .system
+    StandardStreams.print(text) ? .done : .system
   }
 }

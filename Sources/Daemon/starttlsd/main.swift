@@ -9,8 +9,10 @@ func complain(_ text: String, _ code: Int32) -> Never {
   exit(code)
 }
 
+// What went wrong could only be said to the client.
+guard (try? StandardStreams.prepare(for: .daemon)) != nil else { exit(ExitCode.system) }
+
 do {
-  try StandardStreams.prepare(for: .daemon)
   var command = try StartTLSDaemon.parseAsRoot()
   try command.run()
 } catch let error as ConfigurationError {

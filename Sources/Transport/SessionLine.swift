@@ -33,6 +33,7 @@ public enum SessionLine {
     if let tls = record.tls {
       words.append("tls=\(tls.version) cipher=\(tls.cipher)")
       if let name = tls.serverName { words.append("sni=\(quoted(Array(name.utf8)))") }
+      if let name = tls.ignoredServerName { words.append("sni-ignored=\(quoted(name))") }
     }
     words.append("end=\"\(end(record.end))\"")
     if let failure = failure ?? record.failure { words.append("failure=\(quoted(Array(failure.utf8)))") }
@@ -65,7 +66,7 @@ public enum SessionLine {
   }
 
   /// Octets between quotation marks, those that are not printable ASCII, and `"` and `\`, as `\xNN`.
-  static func quoted(_ octets: [UInt8]) -> String {
+  package static func quoted(_ octets: [UInt8]) -> String {
     var text = [UInt8(ascii: "\"")]
     EscapedText.append(octets, to: &text) { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }
     text.append(UInt8(ascii: "\""))

@@ -71,16 +71,23 @@ public struct TLSFacts: Hashable, Sendable {
   /// The name that the client asked for with SNI, already checked to be a DNS name (letters, digits, `-`, `.`; at most
   /// 253 octets), or nil.
   public var serverName: String?
+  /// The name that the client asked for with SNI if it is no DNS name, as it came: to be escaped. At most its first 255
+  /// octets. It chose no certificate. nil if the client asked for none, or for a `serverName`.
+  public var ignoredServerName: [UInt8]?
   /// The ALPN protocol that was agreed on, or nil.
   public var applicationProtocol: String?
   /// Whether the client's octets ended without a close_notify, as far as they have ended.
   public var truncated = false
 
   /// What was negotiated, with nothing truncated so far.
-  public init(version: String, cipher: String, serverName: String? = nil, applicationProtocol: String? = nil) {
+  public init(
+    version: String, cipher: String, serverName: String? = nil, ignoredServerName: [UInt8]? = nil,
+    applicationProtocol: String? = nil
+  ) {
     self.version = version
     self.cipher = cipher
     self.serverName = serverName
+    self.ignoredServerName = ignoredServerName
     self.applicationProtocol = applicationProtocol
   }
 }

@@ -78,17 +78,6 @@ final class TLSStreamTests: XCTestCase {
     }
   }
 
-  func testServerNamesThatAreNone() throws {
-    try meeting(["-quiet", "-servername", "mail..example"]) { meeting in
-      XCTAssertEqual(meeting.outcome, .established)
-      XCTAssertNil(meeting.stream.facts.serverName)
-    }
-    // The library itself refuses a name with octets that no host name has.
-    try meeting(["-quiet", "-servername", "a;b"]) { meeting in
-      guard case .failed = meeting.outcome else { return XCTFail("\(meeting.outcome)") }
-    }
-  }
-
   func testAClientsFirstKeyIsUsed() throws {
     // No second round trip: the group is the one that the client has already sent a key for.
     try meeting(["-groups", "X25519:P-256"]) { meeting in

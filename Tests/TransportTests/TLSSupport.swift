@@ -1,4 +1,4 @@
-// TLS support: a real client (openssl s_client) against a stream, over loopback.
+// TLS support: a real client (openssl s_client, unless another is given) against a stream, over loopback.
 
 import Glibc
 import Transport
@@ -18,15 +18,26 @@ struct TLSMeeting: ~Copyable {
 
   /// Starts `openssl s_client` with these arguments and goes through the handshake.
   init(_ credentials: TLSCredentials, _ arguments: [String]) throws {
+    try self.init(credentials) { ["openssl", "s_client", "-connect", $0.description] + arguments }
+  }
+
+  /// The same with another client.
+  ///
+  /// - Parameters:
+  ///   - command: the client's words, from the address that it is to connect to.
+  ///   - prepare: what is done to the stream before it gets the socket.
+  init(
+    _ credentials: TLSCredentials, prepare: (GnuTLSStream) -> Void = { _ in }, command: (SocketAddress) -> [String]
+  ) throws {
     let listener = try Listener(.loopback(port: 0))
     let pair = try DescriptorPair.sockets()
     // 2>&1: the client's errors are read by the tests.
-    let command = ["openssl", "s_client", "-connect", listener.address.description] + arguments
     let process = try ChildProcess(
-      ["sh", "-c", "exec \"$@\" 2>&1", "sh"] + command, environment: ["PATH=/usr/bin:/bin"],
+      ["sh", "-c", "exec \"$@\" 2>&1", "sh"] + command(listener.address), environment: ["PATH=/usr/bin:/bin"],
       standardStreams: pair.second)
     let client = try pair.first.duplicate()
     let stream = try GnuTLSStream(credentials)
+    prepare(stream)
     XCTAssertTrue(waitFor(listener.descriptor.number, POLLIN))
     guard case .connection(let connection) = listener.accept() else { throw SystemError("accept4", EAGAIN) }
     flags = try connection.descriptor.statusFlags()

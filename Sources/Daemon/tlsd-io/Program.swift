@@ -100,7 +100,8 @@ enum Program {
   ) throws(Failure) {
     if options.verbosity >= 2 {
       let name = stream.facts.serverName.map { " for \($0)" } ?? ""
-      StandardStreams.complain(Program.name, "\(stream.facts.version) \(stream.facts.cipher)\(name)")
+      let ignored = stream.facts.ignoredServerName.map { ", server name \(SessionLine.quoted($0)) ignored" } ?? ""
+      StandardStreams.complain(Program.name, "\(stream.facts.version) \(stream.facts.cipher)\(name)\(ignored)")
     }
     do throws(SystemError) {
       guard let octets = Handshake.report(stream).octets else { throw SystemError("report", EMSGSIZE) }

@@ -29,7 +29,8 @@ public final class GnuTLSStream: TLSStream {
   /// What was negotiated; empty words before the handshake is complete.
   public private(set) var facts = TLSFacts(version: "", cipher: "")
 
-  /// Why the session failed, in one line for the operator; nil while it has not. Nothing that the peer chose is in it.
+  /// Why the session failed, in one line for the operator; nil while it has not. Of what the peer chose there is at most
+  /// a server name in it, escaped.
   public private(set) var failure: String?
 
   /// The last error of the socket itself.
@@ -38,6 +39,11 @@ public final class GnuTLSStream: TLSStream {
   /// Whether the client's octets have ended without close_notify. The library is not told: it would then refuse to send
   /// as well, and a client that ended its half may still be answered.
   var inputHasEnded = false
+
+  /// The server name that the client asked for, if it is none that can choose a certificate, see UnusableServerName.swift.
+  var unusableServerName: [UInt8]?
+  /// Whether a name that the library refuses is to be kept from it.
+  var toleratesServerNames = true
 
   let session: gnutls_session_t
   private let credentials: TLSCredentials
@@ -254,7 +260,7 @@ extension GnuTLSStream {
     let hasProtocol = gnutls_alpn_get_selected_protocol(session, &agreed) >= 0
     let octets = UnsafeBufferPointer(start: agreed.data, count: Int(agreed.size))
     return TLSFacts(
-      version: version, cipher: cipher, serverName: requestedName(session),
+      version: version, cipher: cipher, serverName: requestedName(session), ignoredServerName: unusableServerName,
       applicationProtocol: hasProtocol ? String(decoding: octets, as: UTF8.self) : nil)
   }
 
@@ -288,6 +294,8 @@ extension GnuTLSStream {
       return "the client sent alert \(alert.rawValue) (\(name))"
     case GNUTLS_E_REHANDSHAKE:
       return "the client asked for a renegotiation"
+    case GNUTLS_E_RECEIVED_DISALLOWED_NAME:
+      return "the client asked for server name \(SessionLine.quoted(unusableServerName ?? [])), which GnuTLS refuses"
     default:
       return libraryText(code)
     }

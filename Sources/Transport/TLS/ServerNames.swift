@@ -1,6 +1,7 @@
 // Server names: the name that a client asks for (SNI), and the certificate that it gets.
 //
-// The name is the client's text and not believed: only a DNS name counts, in lower case.
+// The name is the client's text and not believed: only a DNS name counts, in lower case. Another name chooses nothing, see
+// UnusableServerName.swift.
 
 import CGnuTLS
 

@@ -12,6 +12,7 @@ extension GnuTLSStream {
   /// Connects the session to the stream, which it must not outlive.
   func connectTransport() {
     gnutls_transport_set_ptr(session, Unmanaged.passUnretained(self).toOpaque())
+    watchServerName()
     gnutls_transport_set_pull_function(session) { context, buffer, count in
       guard let context else { return -1 }
       let stream = Unmanaged<GnuTLSStream>.fromOpaque(context).takeUnretainedValue()

@@ -1,7 +1,7 @@
 // TLSInfoFuzz: what a client chose about itself, on its way into an environment and into the log.
 //
 // The first octet says what the rest is: 0 the name in EHLO, the name in SNI, the text of a failure and the subject of a
-// certificate, with NUL between them; 1 a certificate in DER.
+// certificate, with NUL between them; 1 a certificate in DER; 2 the contents of a server_name extension.
 
 @testable import Transport
 @testable import TransportTLS
@@ -17,6 +17,7 @@ public enum TLSInfoFuzz {
       try log(helo: text(0), serverName: text(1), failure: text(2))
       try report(serverName: text(1), subject: text(3))
     case 1: try certificate(Array(rest))
+    case 2: try requestedName(Array(rest))
     default: return false
     }
     return true
@@ -107,6 +108,20 @@ public enum TLSInfoFuzz {
   private static func name(_ octets: [UInt8]) -> String? {
     let text = String(decoding: octets, as: UTF8.self)
     return isDNSName(text) ? text.lowercased() : nil
+  }
+
+  /// An unusable name is a part of what was sent, no DNS name, and can be read back from the log.
+  private static func requestedName(_ contents: [UInt8]) throws {
+    guard case .unusable(let octets, _) = contents.withUnsafeBufferPointer({ RequestedServerName($0) }) else { return }
+    if octets.count > RequestedServerName.limit || octets.count < RequestedServerName.limit && name(octets) != nil {
+      throw Falsified("the server name \(octets)")
+    }
+    var record = SessionRecord(startedAt: 0)
+    record.tls = TLSFacts(version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", ignoredServerName: octets)
+    let line = SessionLine.text(peer: "192.0.2.1:25", local: nil, record: record, failure: nil)
+    guard let field = try fields(Array(line.utf8)).first(where: { $0.name == "sni-ignored" }), field.value == octets else {
+      throw Falsified("\(octets) cannot be read back from \(line)")
+    }
   }
 
   private static func certificate(_ octets: [UInt8]) throws {

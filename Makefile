@@ -96,7 +96,7 @@ setup-run:
 	@Scripts/install libgnutls28-dev pkg-config python3
 
 setup-test:
-	@Scripts/install libgnutls28-dev pkg-config python3 openssl gnutls-bin swaks libnet-ssleay-perl curl strace openbsd-inetd
+	@Scripts/install libgnutls28-dev pkg-config python3 openssl gnutls-bin swaks libnet-ssleay-perl curl strace openbsd-inetd util-linux
 
 clean: ## remove everything that was built
 	@rm -rf .build .build-*

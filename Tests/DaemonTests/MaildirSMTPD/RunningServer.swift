@@ -116,7 +116,7 @@ final class RunningServer {
     defer { (words + pairs).forEach { free($0) } }
     var child: pid_t = -1
     let code = posix_spawnp(&child, arguments[0], &actions, nil, &words, &pairs)
-    guard code == 0, child > 0 else { throw XCTSkip("\(arguments[0]): \(String(cString: strerror(code)))") }
+    guard code == 0, child > 0 else { throw Failure("\(arguments[0]): \(String(cString: strerror(code)))") }
     return child
   }
 

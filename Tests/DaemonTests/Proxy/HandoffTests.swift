@@ -82,6 +82,22 @@ final class HandoffTests: ProxyTestCase {
     }
   }
 
+  /// A server name that is no host name is nobody's certificate and no variable; the handshake goes on.
+  func testOurOwnChainWithAServerNameThatIsNone() throws {
+    for (version, level) in [("2", "0"), ("3", "1")] {
+      let connection = try chained(helper: ["-k", level, "-v", "2"])
+      try connection.greet()
+      try connection.client.startTLS(serverName: "mail_server", version: version)
+      XCTAssertEqual(try connection.client.ask("EHLO client.example"), "250-backend|250 SIZE 1000")
+      XCTAssertEqual(try connection.client.ask("QUIT"), "221 bye")
+      connection.client.close()
+      XCTAssertTrue(connection.process.errors.contains(", server name \"mail_server\" ignored"), connection.process.errors)
+      connection.assertLine("decision=handoff tls=TLSv1.\(version) cipher=TLS_")
+      XCTAssertFalse(connection.line().contains("sni="), connection.line())
+      assertNothingIsLeft()
+    }
+  }
+
   /// Nothing behind the 220 comes from the proxy or the server program: the client's octets are the helper's.
   func testAnEagerClientHelloIsLeftToTheHelper() throws {
     let connection = try proxied("strict")
@@ -108,19 +124,16 @@ final class HandoffTests: ProxyTestCase {
 
   /// The answer to RSET decides when the client is looked at: what comes while it is awaited is seen.
   func testPlainTextThatComesWhileRSETIsAwaited() throws {
-    let script = ShellBackend.script(answers: [("RSET*", "read go <\"$FOLDER/gate\"; say '250 reset'")])
-    XCTAssertEqual(mkfifo(folder.path + "/gate", 0o600), 0)
+    let gate = try Gate(in: folder)
+    let script = ShellBackend.script(answers: [("RSET*", "\(gate.pass); say '250 reset'")])
     let connection = try proxied("strict", script: script)
     try connection.greet()
     try connection.client.send("STARTTLS\r\n")
-    usleep(100_000)
-    XCTAssertFalse(connection.client.hasUnread)
+    XCTAssertTrue(gate.isReached())
     try connection.client.send("EHLO evil\r\n")
-    usleep(50_000)
-    XCTAssertFalse(connection.client.hasUnread)
-    let gate = TestDescriptor(open(folder.path + "/gate", O_WRONLY | O_CLOEXEC))
-    gate.write(Array("go\n".utf8))
-    gate.close()
+    XCTAssertTrue(connection.client.isUnread("EHLO evil\r\n".utf8.count), "it has come and is not read")
+    gate.open()
+    // Had there been a reply before that to RSET, it would stand here first.
     XCTAssertEqual(try connection.client.remainder().text, "554 5.5.0 Octets behind STARTTLS not accepted, closing connection\r\n")
     connection.client.close()
     connection.assertSeen(["declined"])

@@ -7,9 +7,13 @@ import XCTest
 
 final class HelperFailureTests: ProxyTestCase {
   func testAHelperThatIsGoneBeforeTheCommand() throws {
-    let script = ShellBackend.script("sleep 0.3; say '220 backend ESMTP'")
     for words in ["before", "chatty"] {
-      let connection = try proxied(words, script: script)
+      let gate = try Gate(in: folder)
+      let connection = try proxied(words, script: ShellBackend.script("\(gate.pass); say '220 backend ESMTP'"))
+      let helper = try connection.helper()
+      // One that has ended has no command line, whether or not it has been reaped.
+      if words == "before" { XCTAssertTrue(eventually { ProcessTable.commandLine(of: helper).isEmpty }) }
+      gate.open()
       try connection.client.expect("220 ")
       XCTAssertEqual(try connection.client.ask("EHLO x"), "250-backend|250 SIZE 1000", "STARTTLS is listed: \(words)")
       XCTAssertEqual(try connection.client.ask("STARTTLS"), "454 4.7.0 TLS not available due to temporary reason")
@@ -24,7 +28,18 @@ final class HelperFailureTests: ProxyTestCase {
 
   /// Our own helper goes when it finds no certificate.
   func testNoCertificate() throws {
-    let connection = try chained(script: ShellBackend.script("sleep 0.3; say '220 backend ESMTP'"), environment: [:])
+    let gate = try Gate(in: folder)
+    let connection = try chained(script: ShellBackend.script("\(gate.pass); say '220 backend ESMTP'"), environment: [:])
+    // The helper was started before the server program.
+    XCTAssertTrue(gate.isReached())
+    XCTAssertTrue(
+      eventually {
+        !ProcessTable.processes(with: marker).contains {
+          let program = ProcessTable.commandLine(of: $0).prefix { $0 != " " }
+          return program.hasSuffix("/ucspi-tlsd") || program.hasSuffix("tlsd-io")
+        }
+      })
+    gate.open()
     try connection.client.expect("220 ")
     XCTAssertEqual(try connection.client.ask("EHLO x"), "250-backend|250 SIZE 1000")
     XCTAssertEqual(try connection.client.ask("STARTTLS"), "454 4.7.0 TLS not available due to temporary reason")

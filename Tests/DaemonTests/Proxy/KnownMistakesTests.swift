@@ -16,35 +16,47 @@ final class KnownMistakesTests: ProxyTestCase {
 
   /// D2
   func testACommandBehindAPendingReplyIsTakenUpWhenThatHasCome() throws {
-    let slow = ShellBackend.script(answers: [("RSET", "sleep 0.15; say '250 reset'")])
-    let one = try proxied(script: slow)
+    func slow() throws -> (gate: Gate, connection: ProxiedConnection) {
+      let gate = try Gate(in: folder)
+      return (gate, try proxied(script: ShellBackend.script(answers: [("RSET", "\(gate.pass); say '250 reset'")])))
+    }
+    // What is sent in RSET's segment has come before the gate is reached.
+    let (first, one) = try slow()
     try one.greet()
     try one.client.send("RSET\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n")
+    XCTAssertTrue(first.isReached())
+    first.open()
     for reply in ["250 reset", "250 done", "250 done"] { XCTAssertEqual(try one.client.reply(), reply) }
     end(one)
-    let two = try proxied(script: slow)
+    let (second, two) = try slow()
     try two.greet()
     try two.client.send("RSET\r\n")
-    usleep(50_000)
+    XCTAssertTrue(second.isReached())
     try two.client.send("MAIL FROM:<a@b>\r\n")
+    XCTAssertTrue(two.client.isUnread(0), "MAIL is read while the reply to RSET is pending")
+    second.open()
     for reply in ["250 reset", "250 done"] { XCTAssertEqual(try two.client.reply(), reply) }
     end(two)
-    let helo = try proxied(script: slow)
+    let (third, helo) = try slow()
     try helo.client.expect("220 ")
     try helo.client.send("RSET\r\nHELO x\r\nQUIT\r\n")
+    XCTAssertTrue(third.isReached())
+    third.open()
     for reply in ["250 reset", "250 done", "221 bye"] { XCTAssertEqual(try helo.client.reply(), reply) }
     end(helo)
   }
 
   /// D3
   func testAClientThatGoesWhileAReplyIsPendingLeavesNoProcess() throws {
-    let slow = ShellBackend.script(answers: [("RSET", "sleep 0.2; say '250 reset'")])
+    let gate = try Gate(in: folder)
+    let slow = ShellBackend.script(answers: [("RSET", "\(gate.pass); say '250 reset'")])
     let connections = try (0..<10).map { _ in try proxied(script: slow) }
     for connection in connections {
       try connection.greet()
       try connection.client.send("RSET\r\nMAIL FROM:<a@b>\r\n")
       connection.client.close()
     }
+    for _ in connections { gate.open() }
     assertNothingIsLeft(within: 8)
     for connection in connections { XCTAssertNotNil(connection.process.wait()) }
   }
@@ -119,9 +131,14 @@ final class KnownMistakesTests: ProxyTestCase {
 
   /// D9
   func testOurOwnRepliesWaitForTheirTurn() throws {
-    let slow = ShellBackend.script("sleep 0.1; say '220 late'", answers: [("RSET", "sleep 0.1; say '250 reset'")])
+    let (greeting, reset) = (try Gate(in: folder), try Gate(in: folder))
+    let slow = ShellBackend.script("\(greeting.pass); say '220 late'", answers: [("RSET", "\(reset.pass); say '250 reset'")])
     let connection = try proxied(script: slow)
     try connection.client.send("FOO\r\nRSET\r\nRCPT TO:<a>\r\nBAR\r\nNOOP\r\nDATA\r\n")
+    for gate in [greeting, reset] {
+      XCTAssertTrue(gate.isReached())
+      gate.open()
+    }
     for reply in [
       "220 late", "502 5.5.1 Command not implemented", "250 reset", "503 5.5.1 Bad sequence of commands",
       "502 5.5.1 Command not implemented", "250 done", "503 5.5.1 Bad sequence of commands",
@@ -185,9 +202,12 @@ final class KnownMistakesTests: ProxyTestCase {
 
   /// D16
   func testAnUnaskedRefusalIsPassedOn() throws {
-    let connection = try proxied(script: ShellBackend.script("say '220 b'; read x; say '250 b'; sleep 0.1; say '421-going' '421 down'; exec sleep 2"))
+    let gate = try Gate(in: folder)
+    let connection = try proxied(
+      script: ShellBackend.script("say '220 b'; read x; say '250 b'; \(gate.pass); say '421-going' '421 down'; exec sleep 60"))
     try connection.client.expect("220 ")
     try connection.client.ask("EHLO x")
+    gate.open()
     XCTAssertEqual(try connection.client.remainder().text, "421-going\r\n421 down\r\n")
     connection.assertSeen(["declined"])
     connection.client.close()

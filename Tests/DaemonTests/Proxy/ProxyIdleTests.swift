@@ -139,7 +139,7 @@ final class ProxyIdleTests: ProxyTestCase {
         }
         try $0.client.ask("MAIL FROM:<a@b>")
         try $0.client.send("RCPT TO:<c@d>\r\n")
-        usleep(20_000)
+        XCTAssertTrue($0.client.isUnread(0))
         try $0.client.send("DATA\r\n")
       }
     }
@@ -149,7 +149,9 @@ final class ProxyIdleTests: ProxyTestCase {
   private func beginInPipes() throws {
     let script = ShellBackend.script(answers: [("MAIL*", "say '250 done'; exec cat <\"$FOLDER/hold\"")])
     try folder.write(Array(StandInServer.script.utf8), to: "standin.py")
-    for (what, octets) in [("clear", "EHLO x\r\n"), ("relay", "EHLO x\r\nMAIL FROM:<a@b>\r\n")] {
+    for (what, octets, last) in [
+      ("clear", "EHLO x\r\n", "250 STARTTLS\r\n"), ("relay", "EHLO x\r\nMAIL FROM:<a@b>\r\n", "250 done\r\n"),
+    ] {
       let toServer = TestDescriptor.pipe()
       let toClient = TestDescriptor.pipe()
       _ = try start(
@@ -159,7 +161,12 @@ final class ProxyIdleTests: ProxyTestCase {
       toServer.reading.close()
       toClient.writing.close()
       toServer.writing.write(Array(octets.utf8))
-      usleep(100_000)
+      var replies: [UInt8] = []
+      while !String(decoding: replies, as: UTF8.self).contains(last) {
+        let more = try toClient.reading.read()
+        guard !more.isEmpty else { throw Failure("the proxy ended: \(String(decoding: replies, as: UTF8.self))") }
+        replies += more
+      }
       toClient.reading.close()
       kept.append(toServer.writing)
     }

@@ -27,6 +27,22 @@ final class ProxiedConnection {
     String(decoding: FileManager.default.contents(atPath: notes) ?? Data(), as: UTF8.self).split(separator: "\n").map(String.init)
   }
 
+  /// The helper of the stand-in, once it has done what it does unasked and, unless that is to die, waits for its command.
+  func helper() throws -> pid_t {
+    var process: pid_t?
+    let text = { String(decoding: FileManager.default.contents(atPath: self.notes + ".helper") ?? Data(), as: UTF8.self) }
+    _ = eventually {
+      let words = text()
+      process = words.hasSuffix("\n") ? pid_t(words.dropLast()) : nil
+      return process != nil
+    }
+    guard let process, process > 1 else { throw Failure("the helper does not start: '\(text())'") }
+    return process
+  }
+
+  /// Has the helper note whether its control socket is still open.
+  func askHelper() throws { kill(try helper(), SIGUSR1) }
+
   /// The session's line, once the proxy has written it.
   func line() -> String {
     var line: String?

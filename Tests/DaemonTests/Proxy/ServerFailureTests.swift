@@ -51,10 +51,13 @@ final class ServerFailureTests: ProxyTestCase {
   /// The client is the helper's by then: it ends when its handshake is over, without a word in clear or inside TLS.
   func testDeathInTheHandshake() throws {
     for words in ["", "all"] {
-      let connection = try proxied(words, script: ShellBackend.script(answers: [("RSET", "say '250 reset'; sleep 0.1; exit")]))
+      let gate = try Gate(in: folder)
+      let connection = try proxied(
+        words, script: ShellBackend.script(answers: [("RSET", "say '250 reset'; \(gate.pass); exit")]))
       try connection.greet()
       try connection.client.send("STARTTLS\r\n")
       try connection.client.expect("220 2.0.0 ")
+      gate.open()
       connection.assertLine("decision=handoff", "end=\"server ended\"")
       try connection.client.send("\u{16}TLS?\r\n")
       XCTAssertEqual(try connection.client.remainder().text, "TLS!\r\n")
@@ -89,7 +92,7 @@ final class ServerFailureTests: ProxyTestCase {
           try connection.client.ask("EHLO x")
         }
         try connection.client.send("MAIL FROM:<a@b>\r\n")
-        usleep(50_000)
+        XCTAssertEqual(connection.process.wait(), .exited(3), "the server has ended before anything is read")
         let text = try connection.client.remainder().text
         XCTAssertEqual(text.utf8.count, 300 * 1004 + 10, "\(words) \(isSecured)")
         XCTAssertTrue(text.hasSuffix("221 last\r\n"))

@@ -17,6 +17,9 @@
 //   chatty       the helper speaks before it is asked
 //   silent       the helper never reports
 //   refuse       the handshake fails
+//
+// The helper's process number is in a file named as the notes with `.helper` behind it. At SIGUSR1, before the command,
+// the helper notes whether its control socket has ended.
 
 enum StandInServer {
   static let script = """
@@ -61,10 +64,18 @@ enum StandInServer {
             if child:
                 os.kill(child, signal.SIGTERM)
             os._exit(code)
-        if on('before'):
-            os._exit(0)
+        def asked(*_):
+            try:
+                note('control has octets' if ours.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) else 'control ended')
+            except BlockingIOError:
+                note('control open')
+        signal.signal(signal.SIGUSR1, asked)
         if on('chatty'):
             ours.send(b'hello')
+        with open(log + '.helper', 'w') as file:
+            file.write(f'{os.getpid()}\\n')
+        if on('before'):
+            os._exit(0)
         command = ours.recv(1)
         if not command:
             end('declined')

@@ -134,7 +134,7 @@ final class IdleTests: StarttlsdTestCase {
         if isSecured { try $0.startTLS() }
         try $0.ask("MAIL FROM:<a@b>")
         try $0.send("RCPT TO:<c@d>\r\n")
-        usleep(20_000)
+        XCTAssertTrue($0.isUnread(0))
         try $0.send("DATA\r\n")
       }
     }
@@ -166,13 +166,13 @@ final class IdleTests: StarttlsdTestCase {
       try begin("a client that does not read, then ends, \(way)", backend: .script(large), receiveBuffer: 4096) {
         try phase.enter($0)
         for _ in 0..<50 { try $0.send("HELP\r\n") }
-        usleep(300_000)
+        XCTAssertTrue($0.isStalling())
         try $0.endSending()
       }
       try begin("a client that does not read, then says more, \(way)", backend: .script(large), receiveBuffer: 4096) {
         try phase.enter($0)
         for _ in 0..<50 { try $0.send("HELP\r\n") }
-        usleep(300_000)
+        XCTAssertTrue($0.isStalling())
         try $0.send("NOOP\r\n")
       }
       try begin("a client that does not read in the relay, \(way)", backend: .script(flood), receiveBuffer: 4096) {

@@ -52,6 +52,7 @@ final class PipeliningTests: StarttlsdTestCase {
     expected += Array(repeating: "252 2.5.0 Cannot verify, but mail to any valid address is accepted", count: 40)
     expected += [unknown, "250 2.0.0 OK", "250 2.1.0 Sender accepted"]
     XCTAssertEqual(try expected.map { _ in try client.reply() }, expected)
-    XCTAssertFalse(client.hasUnread)
+    XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye")
+    XCTAssertEqual(try client.remainder().text, "", "more replies than commands")
   }
 }

@@ -49,7 +49,7 @@ final class RelayTests: StarttlsdTestCase {
       let client = try client(daemon)
       try (isSecured ? SessionPhase.negotiatingInsideTLS : .negotiating).enter(client)
       try client.send("MAIL FROM:<a@b>\r\n")
-      usleep(20_000)
+      XCTAssertTrue(eventually { daemon.backends.isEmpty }, "the backend has ended before anything is read")
       let rest = try client.remainder()
       XCTAssertEqual(rest.text.split(separator: "\r\n").count, 5001)
       XCTAssertTrue(rest.text.hasSuffix("250 end\r\n"))
@@ -62,7 +62,7 @@ final class RelayTests: StarttlsdTestCase {
   /// A backend that takes nothing more is no reason to lose what it says.
   func testWhatABackendSaysThatTakesNothingMoreArrives() throws {
     let script = """
-      import socket, time
+      import socket, sys
       end = socket.socket(fileno=0)
       def say(text): end.sendall(text + b'\\r\\n')
       say(b'220 backend')
@@ -70,26 +70,35 @@ final class RelayTests: StarttlsdTestCase {
           if line.startswith(b'MAIL'):
               break
           say(b'250 backend')
+      else:
+          sys.exit()
       end.shutdown(socket.SHUT_RD)
       say(b'250 done')
-      time.sleep(0.2)
+      open(sys.argv[1]).readline()
       say(b'421 that was all')
       """
     for isSecured in [false, true] {
-      let daemon = try daemon(backend: .program(["/usr/bin/python3", "-ISc", script]))
+      let gate = try Gate(in: TestFolder())
+      let daemon = try daemon(backend: .program(["/usr/bin/python3", "-ISc", script, gate.path]))
+      let other = try client(daemon)
+      try other.expect("220 ")
       let client = try client(daemon)
       try client.expect("220 ")
       try client.ask("EHLO client.example")
       if isSecured { try client.startTLS() }
       XCTAssertEqual(try client.ask("MAIL FROM:<a@b>"), "250 done")
       // The first of these finds the backend's input closed.
-      for _ in 0..<3 {
-        try client.send("RCPT TO:<c@d>\r\n")
-        usleep(20_000)
-      }
+      try client.send("RCPT TO:<c@d>\r\n")
+      XCTAssertTrue(client.isUnread(0))
+      // The daemon reads the second of these after all that it does with the octets it has read.
+      for _ in 0..<2 { try other.ask("EHLO client.example") }
+      for _ in 0..<2 { try client.send("RCPT TO:<c@d>\r\n") }
+      gate.open()
       XCTAssertEqual(try client.remainder().text, "421 that was all\r\n")
       client.close()
-      XCTAssertEqual(try daemon.session()["end"], "relayed")
+      XCTAssertTrue(eventually { daemon.sessions.map { $0["end"] } == ["relayed"] }, daemon.log)
+      other.close()
+      _ = try daemon.sessions(2)
     }
   }
 

@@ -213,16 +213,6 @@ final class SMTPClient {
     return poll(&entry, 1, 0) == 1
   }
 
-  /// Whether the connection was reset, now or by what is sent now.
-  func isReset(within milliseconds: UInt32) -> Bool {
-    for _ in 0..<2 {
-      guard Glibc.send(socket, "x", 1, CInt(MSG_DONTWAIT | MSG_NOSIGNAL)) == 1 else { return true }
-      usleep(milliseconds * 500)
-    }
-    var entry = pollfd(fd: socket, events: 0, revents: 0)
-    return poll(&entry, 1, 0) == 1 && entry.revents & CShort(POLLERR) != 0
-  }
-
   // MARK: TLS
 
   /// STARTTLS and the whole handshake.

@@ -52,10 +52,28 @@ enum ProcessTable {
 
   /// The accepted socket of a connection over 127.0.0.1, as `socket:[inode]`.
   static func acceptedSocket(on port: UInt16, from peer: UInt16) -> String? {
+    tcp(on: port, from: peer).map { "socket:[\($0[9])]" }
+  }
+
+  /// How many octets the accepted socket of a connection over 127.0.0.1 has sent without an acknowledgement, and how many
+  /// it has received that nobody has read.
+  static func queues(on port: UInt16, from peer: UInt16) -> (sending: Int, receiving: Int)? {
+    guard let words = tcp(on: port, from: peer)?[4].split(separator: ":"), words.count == 2,
+      let sending = Int(words[0], radix: 16), let receiving = Int(words[1], radix: 16)
+    else { return nil }
+    return (sending, receiving)
+  }
+
+  /// Whether the accepted socket of a connection over 127.0.0.1 has ended its sending half (TCP_FIN_WAIT1), though what
+  /// it has sent has not all arrived.
+  static func hasEndedSending(on port: UInt16, from peer: UInt16) -> Bool { tcp(on: port, from: peer)?[3] == "04" }
+
+  /// The words of /proc/net/tcp about a connection.
+  private static func tcp(on port: UInt16, from peer: UInt16) -> [Substring]? {
     let wanted = [port, peer].map { String(format: "0100007F:%04X", $0)[...] }
     for line in text("/proc/net/tcp").split(separator: "\n").dropFirst() {
       let words = line.split(separator: " ")
-      if words.count > 9, Array(words[1...2]) == wanted { return "socket:[\(words[9])]" }
+      if words.count > 9, Array(words[1...2]) == wanted { return words }
     }
     return nil
   }

@@ -168,9 +168,11 @@ final class TLSDIORelayTests: UCSPITestCase {
     tunnel.writing.write(down)
     tunnel.writing.close()
     tunnel.reading.close()
-    usleep(300_000)
+    let ports = tunnel.peer.input.ports
+    XCTAssertTrue(eventually { ProcessTable.hasEndedSending(on: ports.peer, from: ports.own) })
     try tunnel.peer.send("more")
-    usleep(100_000)
+    // Read and thrown away; or answered by a reset, and then the socket is gone.
+    XCTAssertTrue(eventually { ProcessTable.queues(on: ports.peer, from: ports.own)?.receiving == 0 })
     XCTAssertTrue(try tunnel.peer.remainder() == down)
     tunnel.peer.input.close()
     XCTAssertEqual(tunnel.process.wait(), .exited(0), tunnel.process.errors)

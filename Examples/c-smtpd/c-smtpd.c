@@ -65,6 +65,7 @@ struct connection {
   struct octets client, reply, earlier;
   struct octets said;
   bool is_watched; /* until the session says RELAY */
+  enum smtpstate_party server; /* what the session calls this program: after a restart it is another server */
   bool is_client_told;
   int64_t deadline, clear_deadline; /* milliseconds of the clock, -1 for none */
   enum smtpstate_deadline armed;    /* the kind of timer that `deadline` is of */
@@ -195,7 +196,7 @@ static void carry_out(struct connection *c, struct smtpstate_command command) {
     case SMTPSTATE_KIND_KEEP:
       break;
     case SMTPSTATE_KIND_DROP:
-      (command.side == SMTPSTATE_SIDE_CLIENT ? &c->client : &c->reply)->count = 0;
+      (command.hold == SMTPSTATE_HOLD_CLIENT ? &c->client : &c->reply)->count = 0;
       break;
     case SMTPSTATE_KIND_FORWARD: /* run the command; what it says goes to `said`, and to the session when this is over */
       serve_line(c, c->client.at, smtpstate_finish_line(c->client.at, c->client.count, 0));
@@ -214,7 +215,7 @@ static void carry_out(struct connection *c, struct smtpstate_command command) {
     case SMTPSTATE_KIND_REPLY:
       text = smtpstate_reply_text((enum smtpstate_reply)command.reply);
       write_out(c, text, strlen(text));
-      if (command.reply != SMTPSTATE_REPLY_STARTTLS_KEYWORD) c->client.count = 0;
+      c->client.count = 0;
       break;
     case SMTPSTATE_KIND_LOOK: /* always at the client: a server that is restarted is not looked at */
       arm(c);
@@ -233,6 +234,7 @@ static void carry_out(struct connection *c, struct smtpstate_command command) {
       break;
     case SMTPSTATE_KIND_RESTART: /* the server is this program: it is there, and does not greet again */
       arm(c);
+      c->server = SMTPSTATE_PARTY_NEW_SERVER;
       command = smtpstate_session_restarted(&c->session, SMTPSTATE_RESTARTED_READY);
       continue;
     case SMTPSTATE_KIND_ABORT:
@@ -261,20 +263,20 @@ static void carry_out(struct connection *c, struct smtpstate_command command) {
   }
 }
 
-/* Shows the session what has come from a side. Returns whether anything has. */
-static bool pull(struct connection *c, enum smtpstate_side side) {
-  struct octets *from = side == SMTPSTATE_SIDE_CLIENT ? &c->in : &c->said;
+/* Shows the session what has come from a party. Returns whether anything has. */
+static bool pull(struct connection *c, enum smtpstate_party party) {
+  struct octets *from = party == SMTPSTATE_PARTY_CLIENT ? &c->in : &c->said;
   struct smtpstate_step step;
-  if (side == SMTPSTATE_SIDE_CLIENT && c->in.count == 0 && read_in(c) == 0 && !c->is_client_told) {
+  if (party == SMTPSTATE_PARTY_CLIENT && c->in.count == 0 && read_in(c) == 0 && !c->is_client_told) {
     c->is_client_told = true;
-    carry_out(c, smtpstate_session_ended(&c->session, side));
+    carry_out(c, smtpstate_session_ended(&c->session, party));
     return true;
   }
   if (from->count == 0 || c->state == DEAD) return false;
-  step = smtpstate_session_receive(&c->session, side, from->at, from->count);
+  step = smtpstate_session_receive(&c->session, party, from->at, from->count);
   /* Exactly what was consumed is taken and joins the hold, before the command is carried out. */
-  if (!add(side == SMTPSTATE_SIDE_CLIENT ? &c->client : &c->reply, from->at, step.consumed)) c->state = DEAD;
-  if (side == SMTPSTATE_SIDE_CLIENT)
+  if (!add(party == SMTPSTATE_PARTY_CLIENT ? &c->client : &c->reply, from->at, step.consumed)) c->state = DEAD;
+  if (party == SMTPSTATE_PARTY_CLIENT)
     take_in(c, step.consumed);
   else
     remove_first(from, step.consumed);
@@ -290,8 +292,8 @@ static bool watch(struct connection *c) {
     carry_out(c, smtpstate_session_drained(&c->session));
     return true;
   }
-  if ((interest & SMTPSTATE_INTEREST_SERVER) != 0 && pull(c, SMTPSTATE_SIDE_SERVER)) return true;
-  return (interest & SMTPSTATE_INTEREST_CLIENT) != 0 && pull(c, SMTPSTATE_SIDE_CLIENT);
+  if ((interest & SMTPSTATE_INTEREST_SERVER) != 0 && pull(c, c->server)) return true;
+  return (interest & SMTPSTATE_INTEREST_CLIENT) != 0 && pull(c, SMTPSTATE_PARTY_CLIENT);
 }
 
 /* The handshake goes on; its end is told. */
@@ -553,6 +555,7 @@ static struct connection *begin(int fd, const struct sockaddr *address, socklen_
   c->fd = fd;
   getnameinfo(address, size, c->peer, sizeof c->peer, NULL, 0, NI_NUMERICHOST);
   c->is_watched = true;
+  c->server = SMTPSTATE_PARTY_SERVER;
   smtpstate_session_init(&c->session, &policy);
   c->clear_deadline = now() + smtpstate_policy_milliseconds(&policy, SMTPSTATE_DEADLINE_CLEAR_PHASE);
   arm(c);

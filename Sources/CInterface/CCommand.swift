@@ -15,7 +15,7 @@ extension smtpstate_command {
       kind = SMTPSTATE_KIND_KEEP.octet
     case .drop(let which):
       kind = SMTPSTATE_KIND_DROP.octet
-      side = which.number
+      hold = which.number
     case .forward(let word):
       kind = SMTPSTATE_KIND_FORWARD.octet
       verb = word.number
@@ -34,7 +34,7 @@ extension smtpstate_command {
       kind = SMTPSTATE_KIND_RESET_SERVER.octet
     case .look(let which):
       kind = SMTPSTATE_KIND_LOOK.octet
-      side = which.number
+      party = which.number
     case .endServer:
       kind = SMTPSTATE_KIND_END_SERVER.octet
     case .restart:

@@ -60,17 +60,27 @@ extension Policy.ServerReset: Numbered {
 extension Policy.BareLineFeed: Numbered {
   var number: UInt8 {
     switch self {
-    case .normalise: SMTPSTATE_BARE_LINE_FEED_NORMALISE.octet
+    case .tolerate: SMTPSTATE_BARE_LINE_FEED_TOLERATE.octet
     case .reject: SMTPSTATE_BARE_LINE_FEED_REJECT.octet
     }
   }
 }
 
-extension Side: Numbered {
+extension Party: Numbered {
   var number: UInt8 {
     switch self {
-    case .client: SMTPSTATE_SIDE_CLIENT.octet
-    case .server: SMTPSTATE_SIDE_SERVER.octet
+    case .client: SMTPSTATE_PARTY_CLIENT.octet
+    case .server: SMTPSTATE_PARTY_SERVER.octet
+    case .newServer: SMTPSTATE_PARTY_NEW_SERVER.octet
+    }
+  }
+}
+
+extension Hold: Numbered {
+  var number: UInt8 {
+    switch self {
+    case .client: SMTPSTATE_HOLD_CLIENT.octet
+    case .reply: SMTPSTATE_HOLD_REPLY.octet
     }
   }
 }
@@ -137,6 +147,7 @@ extension Phase: Numbered {
     switch self {
     case .greeting: SMTPSTATE_PHASE_GREETING.octet
     case .negotiating: SMTPSTATE_PHASE_NEGOTIATING.octet
+    case .lookingBeforeReset: SMTPSTATE_PHASE_LOOKING_BEFORE_RESET.octet
     case .resetting: SMTPSTATE_PHASE_RESETTING.octet
     case .lookingAtServer: SMTPSTATE_PHASE_LOOKING_AT_SERVER.octet
     case .lookingAtClient: SMTPSTATE_PHASE_LOOKING_AT_CLIENT.octet
@@ -194,6 +205,7 @@ extension Reply: Numbered {
   var number: UInt8 {
     switch self {
     case .starttlsKeyword: SMTPSTATE_REPLY_STARTTLS_KEYWORD.octet
+    case .lastStarttlsKeyword: SMTPSTATE_REPLY_LAST_STARTTLS_KEYWORD.octet
     case .readyForTLS: SMTPSTATE_REPLY_READY_FOR_TLS.octet
     case .goodbye: SMTPSTATE_REPLY_GOODBYE.octet
     case .serverFailed: SMTPSTATE_REPLY_SERVER_FAILED.octet
@@ -259,7 +271,8 @@ extension smtpstate_security: Enumerator {}
 extension smtpstate_protocol: Enumerator {}
 extension smtpstate_server_reset: Enumerator {}
 extension smtpstate_bare_line_feed: Enumerator {}
-extension smtpstate_side: Enumerator {}
+extension smtpstate_party: Enumerator {}
+extension smtpstate_hold: Enumerator {}
 extension smtpstate_kind: Enumerator {}
 extension smtpstate_verb: Enumerator {}
 extension smtpstate_reply: Enumerator {}

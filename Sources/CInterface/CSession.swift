@@ -74,17 +74,17 @@ public func smtpstate_session_equal(
 
 @c(smtpstate_session_receive) @implementation
 public func smtpstate_session_receive(
-  _ session: UnsafeMutablePointer<smtpstate_session>?, _ side: smtpstate_side, _ octets: UnsafeRawPointer?,
+  _ session: UnsafeMutablePointer<smtpstate_session>?, _ party: smtpstate_party, _ octets: UnsafeRawPointer?,
   _ count: Int
 ) -> smtpstate_step {
   var consumed = 0
   let command = happen(session) { session in
-    guard let side = Side(number: side.rawValue), count >= 0, octets != nil || count == 0 else {
+    guard let party = Party(number: party.rawValue), count >= 0, octets != nil || count == 0 else {
       return session.saidNonsense()
     }
     guard let octets else { return .keep }
     let span = Span<UInt8>(_unsafeStart: octets.assumingMemoryBound(to: UInt8.self), count: count)
-    let step = session.receive(span, from: side)
+    let step = session.receive(span, from: party)
     consumed = step.consumed
     return step.command
   }
@@ -98,11 +98,11 @@ public func smtpstate_session_next(_ session: UnsafeMutablePointer<smtpstate_ses
 
 @c(smtpstate_session_ended) @implementation
 public func smtpstate_session_ended(
-  _ session: UnsafeMutablePointer<smtpstate_session>?, _ side: smtpstate_side
+  _ session: UnsafeMutablePointer<smtpstate_session>?, _ party: smtpstate_party
 ) -> smtpstate_command {
   happen(session) { session in
-    guard let side = Side(number: side.rawValue) else { return session.saidNonsense() }
-    return session.ended(side)
+    guard let party = Party(number: party.rawValue) else { return session.saidNonsense() }
+    return session.ended(party)
   }
 }
 

@@ -38,7 +38,7 @@ public func smtpstate_command_describe(
   var line = Description(buffer, size)
   switch smtpstate_kind(UInt32(command.kind)) {
   case SMTPSTATE_KIND_KEEP: line.append("keep")
-  case SMTPSTATE_KIND_DROP: line.append("drop ", command.sideWords)
+  case SMTPSTATE_KIND_DROP: line.append("drop ", command.holdWords)
   case SMTPSTATE_KIND_FORWARD: line.append("forward ", Verb(number: UInt32(command.verb))?.words ?? nothing)
   case SMTPSTATE_KIND_PASS: line.append("pass", command.fourthWords)
   case SMTPSTATE_KIND_STASH: line.append("stash")
@@ -47,7 +47,7 @@ public func smtpstate_command_describe(
     line.append("reply ")
     line.appendCodes(of: Reply(number: UInt32(command.reply))?.text ?? nothing)
   case SMTPSTATE_KIND_RESET_SERVER: line.append("reset server")
-  case SMTPSTATE_KIND_LOOK: line.append("look ", command.sideWords)
+  case SMTPSTATE_KIND_LOOK: line.append("look ", command.partyWords)
   case SMTPSTATE_KIND_END_SERVER: line.append("end server")
   case SMTPSTATE_KIND_RESTART: line.append("restart")
   case SMTPSTATE_KIND_HANDOFF: line.append("handoff")
@@ -72,10 +72,19 @@ extension StaticString {
 }
 
 extension smtpstate_command {
-  fileprivate var sideWords: StaticString {
-    switch Side(number: UInt32(side)) {
+  fileprivate var partyWords: StaticString {
+    switch Party(number: UInt32(party)) {
     case .client: "client"
     case .server: "server"
+    case .newServer: "new server"
+    case nil: nothing
+    }
+  }
+
+  fileprivate var holdWords: StaticString {
+    switch Hold(number: UInt32(hold)) {
+    case .client: "client"
+    case .reply: "reply"
     case nil: nothing
     }
   }
@@ -108,6 +117,7 @@ extension Phase {
     switch self {
     case .greeting: "greeting"
     case .negotiating: "negotiating"
+    case .lookingBeforeReset: "looking before reset"
     case .resetting: "resetting"
     case .lookingAtServer: "looking at server"
     case .lookingAtClient: "looking at client"
@@ -156,7 +166,7 @@ private struct Description {
     for index in 0..<more.utf8CodeUnitCount { append(more.start[index]) }
   }
 
-  /// The first two words of a reply: its codes, or `250 STARTTLS`.
+  /// The first two words of a reply: its codes, `250-STARTTLS`, or `250 STARTTLS`.
   mutating func appendCodes(of text: StaticString) {
     var blanks = 0
     for index in 0..<text.utf8CodeUnitCount {

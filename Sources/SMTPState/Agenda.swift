@@ -10,6 +10,8 @@ enum Effect: UInt8 {
   case endServer
   case handoff
   case passEarlier
+  /// `250-STARTTLS`, after the first line of a reply to EHLO.
+  case list
   case stash
   case pass
   case dropReply

@@ -6,18 +6,32 @@
 // takes. No command carries a length: the caller never searches, counts or edits octets but for the two exact rules of
 // `forward` and of `pass`.
 
-/// The two parties that a session stands between.
-public enum Side: UInt8, Equatable, Sendable {
-  /// Whoever connected and speaks first behind the greeting.
+/// Whose octets, or whose end, an event is about.
+///
+/// A restart replaces the server, and an event loop may report the end of the old connection after the new one is there.
+/// So the two have different names, and a late report can do no harm.
+public enum Party: UInt8, Equatable, Sendable {
+  /// Whoever connected and speaks first after the greeting.
   case client
-  /// The server without TLS, or the part of the caller that serves.
+  /// The server without TLS that is there from the start, or the part of the caller that serves. After a restart nothing
+  /// of it counts: its octets are not consumed, and its end changes nothing, however late either is reported.
   case server
+  /// The server that `restart` brought. It cannot be named before `Session.restarted` has reported it: that is misuse.
+  case newServer
+}
+
+/// The holds that `Command.drop` names.
+public enum Hold: UInt8, Equatable, Sendable {
+  /// Octets of the client.
+  case client
+  /// Octets of the server.
+  case reply
 }
 
 /// What one call of `Session.receive` came to.
 public struct Step: Equatable, Sendable {
   /// How many of the octets given are consumed; they join their side's hold before `command` is carried out.
-  /// 0 only if the span was empty or the side is not wanted.
+  /// 0 only if the span was empty, the party is not wanted, or for misuse.
   public let consumed: Int
   /// The one thing to do.
   public let command: Command
@@ -27,8 +41,8 @@ public struct Step: Equatable, Sendable {
 public enum Command: Equatable, Sendable {
   /// Nothing but to keep what the step brought in its hold.
   case keep
-  /// Empty that side's hold.
-  case drop(Side)
+  /// Empty that hold.
+  case drop(Hold)
   /// Write the held client line to the server: without its LF and a CR before it, then CRLF. Empties the hold.
   case forward(Verb)
   /// Write the held reply line to the client with its fourth octet as told, likewise ended by CRLF. Empties the hold.
@@ -37,16 +51,16 @@ public enum Command: Equatable, Sendable {
   case stash
   /// As `pass`, for the hold `earlier`.
   case passEarlier(Fourth)
-  /// Write this reply to the client, and empty the client's hold (but not for `.starttlsKeyword`).
+  /// Write this reply to the client, and empty the hold `client`.
   case reply(Reply)
   /// Write `RSET` CRLF to the server.
   case resetServer
-  /// Look, without consuming it, at the next octet of that side, and answer with `Session.looked`.
-  /// A caller that cannot look at a side says that nothing is there.
-  case look(Side)
-  /// Close the connection to the old server, and forget what was not yet written to it and the holds of its replies.
+  /// Look, without consuming it, at the next octet of the client or of `Party.server`, and answer with `Session.looked`.
+  /// A caller that cannot look says that nothing is there.
+  case look(Party)
+  /// Close the connection to `Party.server`, and forget what was not yet written to it and the holds of its replies.
   case endServer
-  /// Start or connect to a new server, and answer with `Session.restarted`.
+  /// Start or connect to a new server, and answer with `Session.restarted`. From then on it is `Party.newServer`.
   case restart
   /// Hand the client's socket over to the TLS layer, and answer with `Session.secured`.
   case handoff(Handoff)
@@ -107,7 +121,7 @@ public enum Deadline: UInt8, Equatable, Sendable {
   case command
   /// The server's next complete reply.
   case reply
-  /// The server's answer to the session's RSET, and the look behind STARTTLS.
+  /// The server's answer to the session's RSET, and the looks after STARTTLS.
   case reset
   /// TLS, from the 220 on.
   case handshake
@@ -134,7 +148,8 @@ public enum RestartOutcome: UInt8, Equatable, Sendable {
 }
 
 #if !hasFeature(Embedded)
-  extension Side: CaseIterable {}
+  extension Party: CaseIterable {}
+  extension Hold: CaseIterable {}
   extension Fourth: CaseIterable {}
   extension Interest: CaseIterable {}
   extension Deadline: CaseIterable {}

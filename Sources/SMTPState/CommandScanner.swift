@@ -141,12 +141,22 @@ struct CommandScanner: Equatable, Sendable {
     endsWithCR = octet == .carriageReturn
     if mode == .command && !endsWithCR { parse(octet, limits) }
     position += 1
-    if position < (mode == .response ? limits.responseLine : limits.commandLine) { return .more }
+    if position < limit(limits) { return .more }
     // One octet more would have had to be this one: the LF.
     spoil()
     condition = .tooLong
     endsWithCR = false
     return .tooLong
+  }
+
+  /// How many octets the line may have, as far as it is known. AUTH may carry an initial response, as long as a line of
+  /// the exchange (RFC 4954, 4).
+  private func limit(_ limits: Limits) -> UInt16 {
+    switch mode {
+    case .response: limits.responseLine
+    case .command: part != .verb && verb == .auth ? max(limits.commandLine, limits.responseLine) : limits.commandLine
+    case .chunk: limits.commandLine
+    }
   }
 
   /// The line's token; its LF has come.

@@ -6,12 +6,15 @@ public enum Phase: UInt8, Equatable, Sendable {
   case greeting
   /// From the greeting, until a decision. In clear; commands are judged, replies to EHLO rewritten.
   case negotiating
-  /// From an accepted STARTTLS where the server is brought back by RSET, until that is answered. The client is not read.
+  /// From an accepted STARTTLS where the server is reset by RSET: the caller looks whether the client has sent anything
+  /// after STARTTLS. Nobody is read, and nothing was sent to the server.
+  case lookingBeforeReset
+  /// From that look, until RSET is answered. The client is not read.
   case resetting
   /// From the answer to RSET: the caller looks whether the server has sent anything unasked. Nobody is read.
   case lookingAtServer
   /// From there, or from an accepted STARTTLS where the server is restarted: the caller looks whether the client has
-  /// sent anything behind STARTTLS. Nobody is read.
+  /// sent anything after STARTTLS. Nobody is read. The next octet to the client is that of a reply to STARTTLS, or none.
   case lookingAtClient
   /// From the 220, until it is with the kernel. Nobody is read. Nothing is said in clear any more.
   case promised

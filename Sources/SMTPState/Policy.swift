@@ -30,9 +30,13 @@ public struct Policy: Equatable, Sendable {
   }
 
   /// What a line of the client that ends with a bare LF is.
+  ///
+  /// The session forwards commands with CRLF, but only until MAIL: then it relays octet for octet. A client that never
+  /// sends CR would get through EHLO and MAIL, and then a server that wants CRLF would wait for it until a time-out. So
+  /// the default refuses such a client at its first line (RFC 5321, 2.3.8).
   public enum BareLineFeed: UInt8, Equatable, Sendable {
-    /// A line, forwarded with CRLF.
-    case normalise
+    /// A line, forwarded with CRLF. Only where the server itself accepts bare LF, in message text as well.
+    case tolerate
     /// A malformed line (500 5.5.2).
     case reject
   }
@@ -44,14 +48,15 @@ public struct Policy: Equatable, Sendable {
   /// How the server comes back to its first state behind STARTTLS.
   public var serverReset: ServerReset = .restart
   /// What a line of the client that ends with a bare LF is.
-  public var bareLineFeed: BareLineFeed = .normalise
+  public var bareLineFeed: BareLineFeed = .reject
   /// Whether AUTH is offered and forwarded in clear. Only where `security` is opportunistic.
   public var allowsCleartextAuthentication = false
 
   /// Octets of a client's line, CRLF included. RFC 5321, 4.5.3.1.4 wants 512; MAIL grows by SIZE, BODY, SMTPUTF8, DSN and AUTH
   /// to less than 2,048.
   public var commandLineLimit = 2_048
-  /// Octets of one line of a SASL exchange, CRLF included (RFC 4954, 4).
+  /// Octets of one line of a SASL exchange, CRLF included, and of AUTH with an initial response (RFC 4954, 4): tokens of
+  /// Kerberos and OAuth are that long. AUTH may always have `commandLineLimit` octets.
   public var responseLineLimit = 12_288
   /// Octets of one line of the server, CRLF included. RFC 5321, 4.5.3.1.5 wants 512.
   public var replyLineLimit = 2_048
@@ -59,9 +64,11 @@ public struct Policy: Equatable, Sendable {
   public var replyLinesLimit = 128
   /// Commands forwarded whose replies are owed; then the client is no longer read. At most 255.
   public var outstandingLimit = 64
-  /// Lines answered 500 or 502 before the session closes: more is not a mail client. At most 255.
+  /// Lines answered 500 or 502 before the session closes: more is not a mail client. Inside TLS every line that the
+  /// session answers itself counts, since neither `commandLimit` nor the server bounds them there. At most 255.
   public var junkLimit = 10
-  /// Commands before TLS or MAIL before the session closes.
+  /// Commands before TLS or MAIL before the session closes, however they are answered. It leaves room for a pipeline of
+  /// MAIL and many RCPT that is answered 530.
   public var commandLimit = 100
   /// Octets of a chunk that nobody asked for and that is skipped (RFC 3030: its octets come without waiting).
   public var chunkLimit = 65_536

@@ -29,7 +29,7 @@ public enum Reason: UInt8, Equatable, Sendable {
   case handshakeTimeout
   /// The whole clear-text phase took too long.
   case clearPhaseTimeout
-  /// Plain text behind STARTTLS.
+  /// Plain text after STARTTLS.
   case injectedPlaintext
   /// The TLS handshake failed.
   case tlsFailed
@@ -45,8 +45,8 @@ public enum Reason: UInt8, Equatable, Sendable {
   case badChunk
   /// A SASL response that cannot be forwarded, although the server waits for one.
   case badResponse
-  /// The caller broke the contract: octets after that side ended, an answer that no command asked for, an event while
-  /// `interest` was `.again`.
+  /// The caller broke the contract: octets after the client ended, an answer that no command asked for, an event while
+  /// `interest` was `.again`, a new server before `restarted`.
   case misuse
 
   /// A name for the log, in the words of this enumeration.

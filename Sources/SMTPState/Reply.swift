@@ -4,8 +4,10 @@
 
 /// One of the session's own replies, to be written to the client as it stands.
 public enum Reply: UInt8, Equatable, Sendable {
-  /// The last line of a rewritten reply to EHLO. Not a reply of its own: it does not touch the held client line.
+  /// The second line of a rewritten reply to EHLO that has more lines. Not a reply of its own.
   case starttlsKeyword
+  /// The second and last line of a rewritten reply to EHLO. Not a reply of its own.
+  case lastStarttlsKeyword
   /// The answer to STARTTLS. After it the client gets TLS or the end of the connection (RFC 3207, 4).
   case readyForTLS
   /// The answer to QUIT from a server that ended without one.
@@ -48,7 +50,8 @@ public enum Reply: UInt8, Equatable, Sendable {
   /// The reply's octets, CRLF included.
   public var text: StaticString {
     switch self {
-    case .starttlsKeyword: "250 STARTTLS\r\n"
+    case .starttlsKeyword: "250-STARTTLS\r\n"
+    case .lastStarttlsKeyword: "250 STARTTLS\r\n"
     case .readyForTLS: "220 2.0.0 Ready to start TLS\r\n"
     case .goodbye: "221 2.0.0 Bye\r\n"
     case .serverFailed: "421 4.3.0 Mail server failed, closing connection\r\n"

@@ -8,7 +8,7 @@ private enum Verdict {
   case forward(Owed)
   /// Answer it in its turn.
   case answer(Reply)
-  /// The same, and count it: a mail client does not say this often.
+  /// The same, and count it as junk: a mail client does not send this often, and nothing else bounds it.
   case junk(Reply)
   /// Answer it in its turn, and close.
   case refuse(Reply, Reason)
@@ -111,16 +111,16 @@ extension Session {
       agenda = Agenda(.look)
       phase = .lookingAtClient
     } else {
-      outstanding = 1
-      agenda = Agenda(.resetServer)
-      phase = .resetting
+      agenda = Agenda(.look)
+      phase = .lookingBeforeReset
     }
   }
 
   /// The client's input is over.
   mutating func clientDidEnd() {
     switch phase {
-    case .greeting, .resetting, .lookingAtServer, .lookingAtClient, .promised, .restarting, .regreeting:
+    case .greeting, .lookingBeforeReset, .resetting, .lookingAtServer, .lookingAtClient, .promised, .restarting,
+      .regreeting:
       fail(.clientEnded, nil)
     case .negotiating, .secured:
       // Complete lines are executed and owed replies delivered first; a partial line is dropped.
@@ -184,20 +184,21 @@ extension Session {
     }
   }
 
-  /// Inside TLS. XCLIENT and XFORWARD would be believed as coming from us.
+  /// Inside TLS. XCLIENT and XFORWARD would be believed as coming from us. Every line that is answered here is junk:
+  /// commands are not counted inside TLS, and the server does not see these.
   private func verdictInsideTLS(on line: ClientLine) -> Verdict {
     switch line.verb {
     case .ehlo: return limits.isLMTP ? .junk(.wrongGreeting) : .forward(.ehlo)
     case .helo: return limits.isLMTP ? .junk(.wrongGreeting) : .forward(.helo)
     case .lhlo: return limits.isLMTP ? .forward(.ehlo) : .junk(.unknownCommand)
-    case .starttls: return .answer(.badSequence)
-    case .quit: return line.hasParameter ? .answer(.badParameter) : .quit
+    case .starttls: return .junk(.badSequence)
+    case .quit: return line.hasParameter ? .junk(.badParameter) : .quit
     case .rset, .noop, .vrfy, .expn, .help, .etrn: return .pipeline
     case .auth, .response: return .forward(.authentication)
     case .blank: return .junk(.syntaxError)
     case .xclient, .xforward: return .junk(.unknownCommand)
     case .mail, .rcpt, .data, .bdat, .get, .post, .put, .head, .options, .connect, .delete, .patch, .trace, .other:
-      return letsGo ? .relay : .answer(.badSequence)
+      return letsGo ? .relay : .junk(.badSequence)
     }
   }
 

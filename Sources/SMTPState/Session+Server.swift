@@ -53,7 +53,8 @@ extension Session {
     case .refusing:
       pass(line)
       if line.isLast { close() }
-    case .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying, .closed:
+    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying,
+      .closed:
       break  // No octets are taken there.
     }
   }
@@ -114,6 +115,7 @@ extension Session {
   private mutating func close() {
     let last = agenda
     startAnew()
+    hasNewServer = false
     agenda = last
     agenda.insert(.close)
     phase = .closed
@@ -126,24 +128,28 @@ extension Session {
       fail(.restartFailed, .serverUnavailable)
     case .greeting, .negotiating, .resetting, .secured, .quitting, .refusing:
       fail(outstanding == 0 ? .serverUnasked : .serverGarbage, .serverFailed)
-    case .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying, .closed:
+    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying,
+      .closed:
       break  // No octets are taken there.
     }
   }
 
-  /// The server's input is over.
+  /// The input of the server that counts is over.
   mutating func serverDidEnd() {
     switch phase {
     case .greeting:
       fail(.serverEnded, .serverUnavailable)
-    case .negotiating, .resetting, .lookingAtServer, .secured:
+    case .negotiating, .lookingBeforeReset, .resetting, .lookingAtServer, .secured:
       fail(.serverEnded, .serverFailed)
     case .lookingAtClient:
-      if !limits.restarts { fail(.serverEnded, .serverFailed) }
+      // A server that is to be replaced matters only if the session has to go on with it after all: `unavailable`.
+      if limits.restarts { serverEnded = true } else { fail(.serverEnded, .serverFailed) }
     case .promised, .handshaking:
-      // The client was promised TLS: no text. An old server that is to be replaced may go as it likes.
+      // The client was promised TLS: no text. With restart the old server's end is irrelevant here.
       if !limits.restarts { fail(.serverEnded, nil) }
-    case .restarting, .regreeting:
+    case .restarting:
+      break  // The old server: the new one has no name yet.
+    case .regreeting:
       fail(.restartFailed, .serverUnavailable)
     case .quitting:
       fail(isMidReply ? .serverEnded : .quit, .goodbye)
@@ -158,34 +164,31 @@ extension Session {
 // MARK: - Rewriting
 
 extension Session {
-  /// One line of a 250 reply to EHLO. Kept lines go out one behind, since only the next one tells whether a line is the
-  /// last of those kept; what `earlier` holds from the second line on is the line before.
+  /// One line of a 250 reply to EHLO. Each kept line is sent when the next one arrives: only then is it known whether it
+  /// is the last. Until then `earlier` holds it. STARTTLS comes after the first line, which is the domain; clients that
+  /// search for `250-STARTTLS` find it wherever the server lists anything else.
   private mutating func rewrite(_ line: ServerLine) {
     let isKept = line.isFirst || !isTakenOut(line.keyword)
-    let lists = phase == .negotiating && offer == .possible
-    let end: Fourth = lists ? .hyphen : .space
-
-    guard line.isLast else {
-      agenda = isKept ? Agenda(.stash) : Agenda(.dropReply)
-      if isKept && !line.isFirst {
-        earlierFourth = .hyphen
-        agenda.insert(.passEarlier)
-        isMidReply = true
-      }
-      return
+    // While nothing of this reply was sent, STARTTLS is not listed yet, and the first line waits or is this one.
+    let lists = !isMidReply && phase == .negotiating && offer == .possible
+    agenda = Agenda(isKept ? (line.isLast ? .pass : .stash) : .dropReply)
+    if isKept && !line.isFirst {
+      earlierFourth = .hyphen
+      agenda.insert(.passEarlier)
+      if lists { agenda.insert(.list) }
+      isMidReply = true
     }
+    guard line.isLast else { return }
     isMidReply = false
+    let endsWithKeyword = lists && (line.isFirst || !isKept)
+    if endsWithKeyword { say(.lastStarttlsKeyword) }
+    let end: Fourth = endsWithKeyword ? .hyphen : .space
     if isKept {
       fourth = end
-      agenda = Agenda(.pass)
     } else {
-      agenda = Agenda(.dropReply)
-    }
-    if !line.isFirst {
-      earlierFourth = isKept ? .hyphen : end
+      earlierFourth = end
       agenda.insert(.passEarlier)
     }
-    if lists { say(.starttlsKeyword) }
   }
 
   /// Whether a line with that keyword must not reach the client.

@@ -6,7 +6,8 @@
 //
 // Three kinds of failure, kept apart:
 // - a peer's: always an answer of the protocol (`reply`, `close` with a reason). No octet of a peer can trap.
-// - too late or said twice (`drained`, `expired` of a timer that does not run, `ended` again): changes nothing, `.keep`.
+// - too late or said twice (`drained`, `expired` of a timer that does not run, `ended` again, anything of a server that
+//   was replaced): changes nothing, `.keep`.
 // - the caller's: closes the session with the reason `misuse`. It does not trap either.
 //
 // What happens on a client's line is in Session+Client.swift, on a server's in Session+Server.swift.
@@ -50,16 +51,10 @@ public struct Session: Equatable, Sendable {
 
   /// A complete line, held, that waits until nothing is outstanding.
   var waiting: ClientLine?
-  /// What STARTTLS would get.
+  /// How STARTTLS would be answered now.
   var offer = Offer.possible
-  /// EHLO was accepted (inside TLS also HELO), in this phase.
-  var isGreeted = false
-  /// The client has ended its input.
-  var clientEnded = false
-  /// handoff or abort was emitted.
-  var isDecided = false
-  /// Lines of a reply were passed on whose last line has not come: no text of ours may come between.
-  var isMidReply = false
+  /// What is true or false: see Facts.swift.
+  var facts = Facts()
 
   /// A new session, which waits for the server's greeting.
   public init(_ policy: Policy) {
@@ -79,7 +74,7 @@ enum Owed: UInt8, Equatable, Sendable {
   case authentication
 }
 
-/// What STARTTLS would get.
+/// How STARTTLS would be answered now.
 enum Offer: UInt8, Equatable, Sendable {
   /// TLS, once an EHLO was accepted. Only now is it listed.
   case possible
@@ -99,7 +94,8 @@ extension Session {
     case .greeting, .resetting, .regreeting, .quitting, .refusing: return .server
     case .negotiating, .secured: return wantsClient ? .both : .server
     case .promised: return .drain
-    case .lookingAtServer, .lookingAtClient, .handshaking, .restarting, .relaying, .closed: return .none
+    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient, .handshaking, .restarting, .relaying, .closed:
+      return .none
     }
   }
 
@@ -111,7 +107,7 @@ extension Session {
     case .greeting, .restarting, .regreeting: return .greeting
     case .negotiating, .secured: return outstanding > 0 || isUnasked ? .reply : .command
     case .quitting, .refusing: return .reply
-    case .resetting, .lookingAtServer, .lookingAtClient: return .reset
+    case .lookingBeforeReset, .resetting, .lookingAtServer, .lookingAtClient: return .reset
     case .promised, .handshaking: return .handshake
     case .relaying, .closed: return .none
     }
@@ -138,8 +134,8 @@ extension Session {
   private var hasUnsettled: Bool {
     switch phase {
     case .negotiating, .secured: outstanding == 0 && !isUnasked && (waiting != nil || clientEnded)
-    case .greeting, .resetting, .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .regreeting,
-      .quitting, .refusing, .relaying, .closed:
+    case .greeting, .lookingBeforeReset, .resetting, .lookingAtServer, .lookingAtClient, .promised, .handshaking,
+      .restarting, .regreeting, .quitting, .refusing, .relaying, .closed:
       false
     }
   }
@@ -148,17 +144,21 @@ extension Session {
 // MARK: - Events
 
 extension Session {
-  /// Octets of a side have come, those not consumed before.
+  /// Octets of a party have come, those not consumed before.
   ///
-  /// Consumes at most to the end of the first line (or of a chunk); at least one octet, if there is one and the side is wanted.
-  public mutating func receive(_ octets: Span<UInt8>, from side: Side) -> Step {
+  /// Consumes at most to the end of the first line (or of a chunk); at least one octet, if there is one and the party is
+  /// wanted. Nothing of a server that was replaced.
+  public mutating func receive(_ octets: Span<UInt8>, from party: Party) -> Step {
+    if party == .newServer && !hasNewServer { return Step(consumed: 0, command: misuse()) }
     guard !octets.isEmpty else { return Step(consumed: 0, command: .keep) }
-    switch side {
+    switch party {
     case .client:
       if clientEnded && agenda.isEmpty && !isFinal { return Step(consumed: 0, command: misuse()) }
       guard interest == .both else { return Step(consumed: 0, command: .keep) }
       return receiveFromClient(octets)
-    case .server:
+    case .server where hasNewServer:
+      return Step(consumed: 0, command: .keep)
+    case .server, .newServer:
       guard interest == .both || interest == .server else { return Step(consumed: 0, command: .keep) }
       return receiveFromServer(octets)
     }
@@ -169,14 +169,15 @@ extension Session {
     advance()
   }
 
-  /// That side's input is over: a peek returned 0, so that no octet of it is left; where the caller buffers, none there
-  /// either. Not told behind a handoff: the end of a client is the TLS layer's then.
-  public mutating func ended(_ side: Side) -> Command {
-    if side == .client && clientEnded { return .keep }
-    guard agenda.isEmpty else { return misuse() }
-    switch side {
+  /// That party's input is over: a peek returned 0, so that no octet of it is left; where the caller buffers, none there
+  /// either. The end of the client is not reported between the handoff and `secured`: it is the TLS layer's then. The end
+  /// of a server that was replaced changes nothing.
+  public mutating func ended(_ party: Party) -> Command {
+    if party == .client && clientEnded || party == .server && hasNewServer { return .keep }
+    guard agenda.isEmpty, party != .newServer || hasNewServer else { return misuse() }
+    switch party {
     case .client: clientDidEnd()
-    case .server: serverDidEnd()
+    case .server, .newServer: serverDidEnd()
     }
     return advance()
   }
@@ -189,10 +190,16 @@ extension Session {
     return advance()
   }
 
-  /// Answers `look`: the side's next octet, nil if none waits; and whether the side has ended.
+  /// Answers `look`: the party's next octet, nil if none waits; and whether the party has ended.
   public mutating func looked(_ first: UInt8?, ended: Bool) -> Command {
     guard agenda.isEmpty else { return misuse() }
     switch phase {
+    case .lookingBeforeReset:
+      if !endsAtLook(first, ended: ended) {
+        outstanding = 1
+        agenda = Agenda(.resetServer)
+        phase = .resetting
+      }
     case .lookingAtServer:
       if first != nil {
         fail(.serverUnasked, .serverFailed)
@@ -203,12 +210,8 @@ extension Session {
         phase = .lookingAtClient
       }
     case .lookingAtClient:
-      if first == nil && ended {
-        fail(.clientEnded, nil)
-      } else if let first, first != .tlsHandshake {
-        fail(.injectedPlaintext, .injectedPlaintext)
-      } else {
-        // Nothing, or an eager ClientHello, which is the TLS layer's (RFC 9051, 6.2.1).
+      if !endsAtLook(first, ended: ended) {
+        serverEnded = false
         say(.readyForTLS)
         phase = .promised
       }
@@ -219,6 +222,17 @@ extension Session {
     return advance()
   }
 
+  /// Whether what the client sent after STARTTLS ends the session: a command injection, or its end. Nothing, or an eager
+  /// ClientHello, which belongs to the TLS layer (RFC 9051, 6.2.1), does not.
+  private mutating func endsAtLook(_ first: UInt8?, ended: Bool) -> Bool {
+    switch first {
+    case nil where ended: fail(.clientEnded, nil)
+    case nil, .tlsHandshake: return false
+    default: fail(.injectedPlaintext, .injectedPlaintext)
+    }
+    return true
+  }
+
   /// TLS cannot be had: the helper is gone, there is no certificate. At any time before the 220, also in place of `looked`
   /// and while `interest` is `.again`; later it changes nothing.
   public mutating func unavailable() -> Command {
@@ -227,7 +241,12 @@ extension Session {
     case .greeting, .negotiating, .resetting:
       offer = .unavailable
       return .keep
-    case .lookingAtServer, .lookingAtClient:
+    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient:
+      if serverEnded {
+        // The session would have to go on with a server that is gone.
+        fail(.serverEnded, .serverFailed)
+        return advance()
+      }
       offer = .unavailable
       phase = .negotiating
       // The look may still stand on the agenda, behind the last line of the answer to RSET.
@@ -266,9 +285,11 @@ extension Session {
     guard agenda.isEmpty, phase == .restarting else { return misuse() }
     switch outcome {
     case .greeting:
+      hasNewServer = true
       outstanding = 1
       phase = .regreeting
     case .ready:
+      hasNewServer = true
       phase = .secured
     case .failed:
       fail(.restartFailed, .serverUnavailable)
@@ -319,7 +340,7 @@ extension Session {
     case .pass:
       defer { fourth = .kept }
       return .pass(fourth)
-    case .dropReply: return .drop(.server)
+    case .dropReply: return .drop(.reply)
     case .forward:
       defer { verb = .other }
       return .forward(verb)
@@ -327,9 +348,12 @@ extension Session {
       defer { reply = .goodbye }
       return .reply(reply)
     case .resetServer: return .resetServer
+    case .list: return .reply(.starttlsKeyword)
     case .look: return .look(phase == .lookingAtServer ? .server : .client)
     case .restart: return .restart
-    case .relay: return .relay
+    case .relay:
+      hasNewServer = false
+      return .relay
     case .close: return .close(reason)
     case .settle:
       settle()
@@ -357,6 +381,7 @@ extension Session {
   mutating func fail(_ why: Reason, _ text: Reply?) {
     let wasMidReply = isMidReply
     startAnew()
+    hasNewServer = false
     phase = .closed
     reason = why
     if !isDecided { agenda.insert(.abort) }
@@ -364,7 +389,8 @@ extension Session {
     agenda.insert(.close)
   }
 
-  /// Forgets everything that came before: for the phase behind TLS (RFC 3207, 4.2), and for the final ones.
+  /// Forgets everything that came before but which server counts: for the phase inside TLS (RFC 3207, 4.2), and for the
+  /// final ones.
   mutating func startAnew() {
     client = CommandScanner()
     server = ReplyScanner()
@@ -381,6 +407,7 @@ extension Session {
     offer = .impossible
     isGreeted = false
     clientEnded = false
+    serverEnded = false
     isMidReply = false
   }
 

@@ -11,7 +11,7 @@ extension Driver {
       carryOut(command)
       if command.restartsTimer { arm() }
       switch command {
-      case .look(let side): command = look(at: side)
+      case .look(let party): command = look(at: party)
       case .restart: command = restart()
       default:
         guard state != .finished, session.interest == .again else { return rearmIfChanged() }
@@ -24,7 +24,7 @@ extension Driver {
     switch command {
     case .keep, .look, .restart: break
     case .drop(.client): clientHold.removeAll()
-    case .drop(.server):
+    case .drop(.reply):
       if session.phase == .negotiating && (lastVerb == .ehlo || lastVerb == .lhlo) { record.tookOutKeywords = true }
       replyHold.removeAll()
     case .forward(let verb):
@@ -55,7 +55,7 @@ extension Driver {
 
   private func say(_ reply: Reply) {
     if !toClient.append(reply.text) { clientBroken = true }
-    if reply != .starttlsKeyword { clientHold.removeAll() }
+    clientHold.removeAll()
   }
 
   /// Writes a held line without its line end and with CRLF, its fourth octet as told.
@@ -99,6 +99,7 @@ extension Driver {
     switch host.restart(facts) {
     case .started(let socket):
       server = ServerConnection(socket)
+      serverParty = .newServer
       return session.restarted(.greeting)
     case .pending:
       return .keep
@@ -114,6 +115,7 @@ extension Driver {
     switch consume start {
     case .started(let socket):
       server = ServerConnection(socket)
+      serverParty = .newServer
       act(session.restarted(.greeting))
     case .pending:
       return

@@ -15,18 +15,18 @@ extension Driver {
     let window = Driver.window
     switch server?.peek(into: window) {
     case .moved(let count):
-      judge(window, count, from: .server) { driver, octets throws(SystemError) in
+      judge(window, count, from: serverParty) { driver, octets throws(SystemError) in
         try driver.server?.take(octets.count, from: octets)
       }
     case .ended, nil:
       guard !serverEnded else { return false }
       serverEnded = true
-      act(session.ended(.server))
+      act(session.ended(serverParty))
     case .failed:
       // A server whose connection broke has ended, whatever it had still to say.
       guard !serverEnded else { return false }
       serverEnded = true
-      act(session.ended(.server))
+      act(session.ended(serverParty))
     case .wouldBlock:
       return false
     }
@@ -80,7 +80,7 @@ extension Driver {
   /// - Returns: how many were consumed; all of them are taken.
   @discardableResult
   private func judge(
-    _ window: UnsafeMutableRawBufferPointer, _ count: Int, from side: Side,
+    _ window: UnsafeMutableRawBufferPointer, _ count: Int, from party: Party,
     take: (Driver, UnsafeMutableRawBufferPointer) throws(SystemError) -> Void
   ) -> Int {
     let phase = session.phase
@@ -92,7 +92,7 @@ extension Driver {
       do {
         try take(self, UnsafeMutableRawBufferPointer(rebasing: window[taken..<judged]))
       } catch {
-        guard side == .server else {
+        guard party != .client else {
           _ = finish(.clientLost)
           return false
         }
@@ -103,11 +103,11 @@ extension Driver {
       return true
     }
     while judged < count, hasRoomForReplies, !isServerLost {
-      guard side == .client ? canPullClient : wantsServer else { break }
+      guard party == .client ? canPullClient : wantsServer else { break }
       let octets = UnsafeRawBufferPointer(rebasing: window[judged..<count])
-      let step = session.receive(octets.bindMemory(to: UInt8.self).span, from: side)
+      let step = session.receive(octets.bindMemory(to: UInt8.self).span, from: party)
       judged += step.consumed
-      let isKept = hold(UnsafeRawBufferPointer(rebasing: octets.prefix(step.consumed)), of: side, step.command)
+      let isKept = hold(UnsafeRawBufferPointer(rebasing: octets.prefix(step.consumed)), of: party, step.command)
       if !isKept || session.interest == .again || !step.command.isLight || session.phase != phase {
         guard takeJudged() else { return judged }
       }
@@ -123,13 +123,13 @@ extension Driver {
   private func loseServer() {
     serverEnded = true
     breakServer()
-    if state == .session { act(session.ended(.server)) }
+    if state == .session { act(session.ended(serverParty)) }
   }
 
   /// Octets join their side's hold before their command is carried out; those that are dropped with it need not.
-  private func hold(_ octets: UnsafeRawBufferPointer, of side: Side, _ command: Command) -> Bool {
-    if command == .drop(side) { return true }
-    return side == .client ? clientHold.append(octets) : replyHold.append(octets)
+  private func hold(_ octets: UnsafeRawBufferPointer, of party: Party, _ command: Command) -> Bool {
+    if command == .drop(party == .client ? .client : .reply) { return true }
+    return party == .client ? clientHold.append(octets) : replyHold.append(octets)
   }
 
   /// The client's input is over: told once.
@@ -164,7 +164,7 @@ extension Driver {
     switch answer {
     case .ended, .failed:
       serverEnded = true
-      act(session.ended(.server))
+      act(session.ended(serverParty))
       return true
     case .moved:
       serverHasUnread = true
@@ -184,13 +184,13 @@ extension Driver {
   }
 
   /// Answers `look`.
-  func look(at side: Side) -> Command {
+  func look(at party: Party) -> Command {
     guard host.isTLSAvailable() else { return session.unavailable() }
     var octet: UInt8 = 0
     let answer = withUnsafeMutableBytes(of: &octet) { octet in
-      switch side {
+      switch party {
       case .client: clear?.canPeek == true ? (clear?.show(in: octet) ?? .ended) : .wouldBlock
-      case .server: server?.peek(into: octet) ?? .ended
+      case .server, .newServer: server?.peek(into: octet) ?? .ended
       }
     }
     switch answer {

@@ -58,6 +58,8 @@ public final class Driver {
   var clear: ClearClient?
   var stream: (any TLSStream)?
   var server: ServerConnection?
+  /// What the session calls the server: a restart brings another one.
+  var serverParty = Party.server
 
   // The holds of Command.swift, and what the kernel has not taken yet.
   var clientHold: ByteQueue

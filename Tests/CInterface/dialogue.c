@@ -19,6 +19,8 @@ struct caller {
   char deeds[8192];
   /* The most octets that are shown at once. */
   size_t most;
+  /* What the session calls the server that is there. */
+  enum smtpstate_party server_party;
   bool is_unavailable;
 };
 
@@ -47,7 +49,7 @@ static void carry_out(struct caller *caller, struct smtpstate_command command) {
     case SMTPSTATE_KIND_KEEP:
       break;
     case SMTPSTATE_KIND_DROP:
-      *(command.side == SMTPSTATE_SIDE_CLIENT ? &caller->client_held : &caller->reply_held) = 0;
+      *(command.hold == SMTPSTATE_HOLD_CLIENT ? &caller->client_held : &caller->reply_held) = 0;
       break;
     case SMTPSTATE_KIND_FORWARD:
       write_line(caller, "s: ", caller->client_hold, &caller->client_held, 0);
@@ -69,14 +71,14 @@ static void carry_out(struct caller *caller, struct smtpstate_command command) {
       note(caller, "c: ", 3);
       note(caller, text, strlen(text) - 2);
       note(caller, "\n", 1);
-      if (command.reply != SMTPSTATE_REPLY_STARTTLS_KEYWORD) caller->client_held = 0;
+      caller->client_held = 0;
       break;
     }
     case SMTPSTATE_KIND_RESET_SERVER:
       note(caller, "s: RSET\n", 8);
       break;
     case SMTPSTATE_KIND_LOOK: {
-      struct stream *stream = command.side == SMTPSTATE_SIDE_CLIENT ? &caller->client : &caller->server;
+      struct stream *stream = command.party == SMTPSTATE_PARTY_CLIENT ? &caller->client : &caller->server;
       int first = stream->taken < stream->count ? (unsigned char)stream->octets[stream->taken] : SMTPSTATE_NO_OCTET;
       answer = caller->is_unavailable ? smtpstate_session_unavailable(&caller->session)
                                       : smtpstate_session_looked(&caller->session, first, false);
@@ -113,15 +115,15 @@ static void carry_out(struct caller *caller, struct smtpstate_command command) {
   }
 }
 
-static bool pull(struct caller *caller, enum smtpstate_side side) {
-  struct stream *stream = side == SMTPSTATE_SIDE_CLIENT ? &caller->client : &caller->server;
-  char *hold = side == SMTPSTATE_SIDE_CLIENT ? caller->client_hold : caller->reply_hold;
-  size_t *held = side == SMTPSTATE_SIDE_CLIENT ? &caller->client_held : &caller->reply_held;
+static bool pull(struct caller *caller, enum smtpstate_party party) {
+  struct stream *stream = party == SMTPSTATE_PARTY_CLIENT ? &caller->client : &caller->server;
+  char *hold = party == SMTPSTATE_PARTY_CLIENT ? caller->client_hold : caller->reply_hold;
+  size_t *held = party == SMTPSTATE_PARTY_CLIENT ? &caller->client_held : &caller->reply_held;
   size_t count = stream->count - stream->taken;
   struct smtpstate_step step;
   if (count > caller->most) count = caller->most;
   if (count == 0) return false;
-  step = smtpstate_session_receive(&caller->session, side, stream->octets + stream->taken, count);
+  step = smtpstate_session_receive(&caller->session, party, stream->octets + stream->taken, count);
   CHECK(step.consumed > 0 && step.consumed <= count);
   memcpy(hold + *held, stream->octets + stream->taken, step.consumed);
   *held += step.consumed;
@@ -140,8 +142,8 @@ static void turn(struct caller *caller) {
       carry_out(caller, smtpstate_session_drained(&caller->session));
       continue;
     }
-    has_moved = (interest & SMTPSTATE_INTEREST_SERVER) != 0 && pull(caller, SMTPSTATE_SIDE_SERVER);
-    if (!has_moved) has_moved = (interest & SMTPSTATE_INTEREST_CLIENT) != 0 && pull(caller, SMTPSTATE_SIDE_CLIENT);
+    has_moved = (interest & SMTPSTATE_INTEREST_SERVER) != 0 && pull(caller, caller->server_party);
+    if (!has_moved) has_moved = (interest & SMTPSTATE_INTEREST_CLIENT) != 0 && pull(caller, SMTPSTATE_PARTY_CLIENT);
   }
 }
 
@@ -164,6 +166,7 @@ static struct caller caller;
 static void begin(const struct smtpstate_policy *policy, size_t most) {
   memset(&caller, 0, sizeof caller);
   caller.most = most;
+  caller.server_party = SMTPSTATE_PARTY_SERVER;
   CHECK(smtpstate_session_init(&caller.session, policy));
 }
 
@@ -179,7 +182,7 @@ static void starttls_restart(size_t most) {
   CLIENT("EHLO c.example\r\n");
   DOES("s: EHLO c.example\n");
   SERVER("250-be.example\r\n250-SIZE 1000\r\n250-STARTTLS\r\n250-AUTH PLAIN\r\n250 8BITMIME\r\n");
-  DOES("c: 250-be.example\nc: 250-SIZE 1000\nc: 250-8BITMIME\nc: 250 STARTTLS\n");
+  DOES("c: 250-be.example\nc: 250-STARTTLS\nc: 250-SIZE 1000\nc: 250 8BITMIME\n");
   CLIENT("STARTTLS\r\n\x16");
   DOES("c: 220 2.0.0 Ready to start TLS\nend server\nhandoff\n");
   /* The first octet of the ClientHello is where the TLS layer finds it. */
@@ -190,6 +193,7 @@ static void starttls_restart(size_t most) {
   EVENT(smtpstate_session_secured(&caller.session, SMTPSTATE_SECURED_ESTABLISHED));
   DOES("restart\n");
   EVENT(smtpstate_session_restarted(&caller.session, SMTPSTATE_RESTARTED_READY));
+  caller.server_party = SMTPSTATE_PARTY_NEW_SERVER;
   DOES("");
   CHECK(smtpstate_session_phase(&caller.session) == SMTPSTATE_PHASE_SECURED);
   CLIENT("EHLO c.example\r\n");
@@ -198,7 +202,12 @@ static void starttls_restart(size_t most) {
   DOES("c: 250-be.example\nc: 250 AUTH PLAIN\n");
   CLIENT("STARTTLS\r\n");
   DOES("c: 503 5.5.1 Bad sequence of commands\n");
+  /* The old server has gone, and that is reported now. */
+  EVENT(smtpstate_session_ended(&caller.session, SMTPSTATE_PARTY_SERVER));
+  DOES("");
   CLIENT("MAIL FROM:<a@c.example>\n");
+  DOES("c: 500 5.5.2 Syntax error, line not accepted\n");
+  CLIENT("MAIL FROM:<a@c.example>\r\n");
   DOES("s: MAIL FROM:<a@c.example>\nrelay\n");
   CHECK(smtpstate_session_is_final(&caller.session));
 }
@@ -233,6 +242,28 @@ static void abort_by_mail(size_t most) {
   CHECK(smtpstate_session_phase(&caller.session) == SMTPSTATE_PHASE_RELAYING);
   CHECK(smtpstate_session_interest(&caller.session) == SMTPSTATE_INTEREST_NONE);
   CHECK(smtpstate_session_deadline(&caller.session) == SMTPSTATE_DEADLINE_NONE);
+}
+
+/* The old server ends while the client is looked at, and then there is no TLS: no session goes on with it. */
+static void old_server_ends(size_t most) {
+  begin(NULL, most);
+  SERVER("220 be\r\n");
+  CLIENT("EHLO c\r\n");
+  SERVER("250 be\r\n");
+  DOES("c: 220 be\ns: EHLO c\nc: 250-be\nc: 250 STARTTLS\n");
+  CHECK_COMMAND(smtpstate_session_receive(&caller.session, SMTPSTATE_PARTY_CLIENT, "STARTTLS\r\n", 10).command, "look client");
+  CHECK_COMMAND(smtpstate_session_ended(&caller.session, SMTPSTATE_PARTY_SERVER), "keep");
+  EVENT(smtpstate_session_unavailable(&caller.session));
+  DOES("abort server ended\nc: 421 4.3.0 Mail server failed, closing connection\nclose server ended\n");
+}
+
+/* A client that sends LF alone gets nowhere. */
+static void bare_line_feed(size_t most) {
+  begin(NULL, most);
+  SERVER("220 be\r\n");
+  DOES("c: 220 be\n");
+  CLIENT("EHLO c\nMAIL FROM:<>\n");
+  DOES("c: 500 5.5.2 Syntax error, line not accepted\nc: 500 5.5.2 Syntax error, line not accepted\n");
 }
 
 /* CVE-2011-0411. */
@@ -304,6 +335,8 @@ void test_dialogues(void) {
     starttls_restart(most[i]);
     starttls_reset(most[i]);
     abort_by_mail(most[i]);
+    old_server_ends(most[i]);
+    bare_line_feed(most[i]);
     injection(most[i]);
     unavailable(most[i]);
     required(most[i]);

@@ -7,15 +7,15 @@
 
 /* Every call that returns a command, with that session; all have to answer with these words. */
 static void check_every_event(struct smtpstate_session *session, const char *words) {
-  struct smtpstate_step step = smtpstate_session_receive(session, SMTPSTATE_SIDE_CLIENT, TEXT("NOOP\r\n"));
+  struct smtpstate_step step = smtpstate_session_receive(session, SMTPSTATE_PARTY_CLIENT, TEXT("NOOP\r\n"));
   CHECK(step.consumed == 0);
   CHECK_COMMAND(step.command, words);
-  step = smtpstate_session_receive(session, SMTPSTATE_SIDE_SERVER, TEXT("250 ok\r\n"));
+  step = smtpstate_session_receive(session, SMTPSTATE_PARTY_SERVER, TEXT("250 ok\r\n"));
   CHECK(step.consumed == 0);
   CHECK_COMMAND(step.command, words);
   CHECK_COMMAND(smtpstate_session_next(session), words);
-  CHECK_COMMAND(smtpstate_session_ended(session, SMTPSTATE_SIDE_CLIENT), words);
-  CHECK_COMMAND(smtpstate_session_ended(session, SMTPSTATE_SIDE_SERVER), words);
+  CHECK_COMMAND(smtpstate_session_ended(session, SMTPSTATE_PARTY_CLIENT), words);
+  CHECK_COMMAND(smtpstate_session_ended(session, SMTPSTATE_PARTY_SERVER), words);
   CHECK_COMMAND(smtpstate_session_drained(session), words);
   CHECK_COMMAND(smtpstate_session_looked(session, SMTPSTATE_NO_OCTET, false), words);
   CHECK_COMMAND(smtpstate_session_looked(session, 0x16, false), words);
@@ -25,10 +25,10 @@ static void check_every_event(struct smtpstate_session *session, const char *wor
   CHECK_COMMAND(smtpstate_session_expired(session, SMTPSTATE_DEADLINE_COMMAND), words);
   CHECK_COMMAND(smtpstate_session_expired(session, SMTPSTATE_DEADLINE_NONE), words);
   /* And numbers that mean nothing. */
-  CHECK_COMMAND(smtpstate_session_receive(session, (enum smtpstate_side)0, TEXT("x")).command, words);
-  CHECK_COMMAND(smtpstate_session_receive(session, SMTPSTATE_SIDE_CLIENT, NULL, 3).command, words);
-  CHECK_COMMAND(smtpstate_session_receive(session, SMTPSTATE_SIDE_CLIENT, "", (size_t)-1).command, words);
-  CHECK_COMMAND(smtpstate_session_ended(session, (enum smtpstate_side)3), words);
+  CHECK_COMMAND(smtpstate_session_receive(session, (enum smtpstate_party)0, TEXT("x")).command, words);
+  CHECK_COMMAND(smtpstate_session_receive(session, SMTPSTATE_PARTY_CLIENT, NULL, 3).command, words);
+  CHECK_COMMAND(smtpstate_session_receive(session, SMTPSTATE_PARTY_CLIENT, "", (size_t)-1).command, words);
+  CHECK_COMMAND(smtpstate_session_ended(session, (enum smtpstate_party)4), words);
   CHECK_COMMAND(smtpstate_session_looked(session, 256, true), words);
   CHECK_COMMAND(smtpstate_session_secured(session, (enum smtpstate_secured)0), words);
   CHECK_COMMAND(smtpstate_session_restarted(session, (enum smtpstate_restarted)4), words);
@@ -69,14 +69,14 @@ static struct smtpstate_session session_in(enum state state) {
   struct smtpstate_session session;
   CHECK(smtpstate_session_init(&session, NULL));
   if (state == GREETING) return session;
-  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_SIDE_SERVER, TEXT("220 be\r\n")).command, "pass");
+  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_PARTY_SERVER, TEXT("220 be\r\n")).command, "pass");
   if (state == NEGOTIATING) return session;
-  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_SIDE_CLIENT, TEXT("EHLO c\r\n")).command, "forward EHLO");
-  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_SIDE_SERVER, TEXT("250 be\r\n")).command, "pass with hyphen");
+  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_PARTY_CLIENT, TEXT("EHLO c\r\n")).command, "forward EHLO");
+  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_PARTY_SERVER, TEXT("250 be\r\n")).command, "pass with hyphen");
   CHECK(smtpstate_session_interest(&session) == SMTPSTATE_INTEREST_AGAIN);
   if (state == CHAIN) return session;
   CHECK_COMMAND(smtpstate_session_next(&session), "reply 250 STARTTLS");
-  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_SIDE_CLIENT, TEXT("STARTTLS\r\n")).command, "look client");
+  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_PARTY_CLIENT, TEXT("STARTTLS\r\n")).command, "look client");
   if (state == LOOKING) return session;
   CHECK_COMMAND(smtpstate_session_looked(&session, SMTPSTATE_NO_OCTET, false), "reply 220 2.0.0");
   CHECK_COMMAND(smtpstate_session_drained(&session), "end server");
@@ -107,15 +107,15 @@ static void nonsense(void) {
 
 #define CLOSES(call) (copy = session, check_closes(&copy, call, state))
     copy = session;
-    step = smtpstate_session_receive(&copy, (enum smtpstate_side)0, TEXT("220 be\r\n"));
+    step = smtpstate_session_receive(&copy, (enum smtpstate_party)0, TEXT("220 be\r\n"));
     CHECK(step.consumed == 0);
     check_closes(&copy, step.command, state);
-    CLOSES(smtpstate_session_receive(&copy, (enum smtpstate_side)3, TEXT("220 be\r\n")).command);
-    CLOSES(smtpstate_session_receive(&copy, (enum smtpstate_side)3, NULL, 0).command);
-    CLOSES(smtpstate_session_receive(&copy, SMTPSTATE_SIDE_SERVER, NULL, 1).command);
-    CLOSES(smtpstate_session_receive(&copy, SMTPSTATE_SIDE_SERVER, "", (size_t)-1).command);
-    CLOSES(smtpstate_session_ended(&copy, (enum smtpstate_side)0));
-    CLOSES(smtpstate_session_ended(&copy, (enum smtpstate_side)257));
+    CLOSES(smtpstate_session_receive(&copy, (enum smtpstate_party)4, TEXT("220 be\r\n")).command);
+    CLOSES(smtpstate_session_receive(&copy, (enum smtpstate_party)4, NULL, 0).command);
+    CLOSES(smtpstate_session_receive(&copy, SMTPSTATE_PARTY_SERVER, NULL, 1).command);
+    CLOSES(smtpstate_session_receive(&copy, SMTPSTATE_PARTY_SERVER, "", (size_t)-1).command);
+    CLOSES(smtpstate_session_ended(&copy, (enum smtpstate_party)0));
+    CLOSES(smtpstate_session_ended(&copy, (enum smtpstate_party)257));
     CLOSES(smtpstate_session_looked(&copy, -2, false));
     CLOSES(smtpstate_session_looked(&copy, 256, false));
     CLOSES(smtpstate_session_secured(&copy, (enum smtpstate_secured)0));
@@ -135,10 +135,10 @@ static void nonsense(void) {
 /* What is too late, or not wanted, changes nothing. */
 static void unwanted(void) {
   struct smtpstate_session session = session_in(GREETING), copy = session;
-  struct smtpstate_step step = smtpstate_session_receive(&copy, SMTPSTATE_SIDE_CLIENT, TEXT("EHLO c\r\n"));
+  struct smtpstate_step step = smtpstate_session_receive(&copy, SMTPSTATE_PARTY_CLIENT, TEXT("EHLO c\r\n"));
   CHECK(step.consumed == 0);
   CHECK_COMMAND(step.command, "keep");
-  CHECK_COMMAND(smtpstate_session_receive(&copy, SMTPSTATE_SIDE_SERVER, NULL, 0).command, "keep");
+  CHECK_COMMAND(smtpstate_session_receive(&copy, SMTPSTATE_PARTY_SERVER, NULL, 0).command, "keep");
   CHECK_COMMAND(smtpstate_session_next(&copy), "keep");
   CHECK_COMMAND(smtpstate_session_drained(&copy), "keep");
   CHECK_COMMAND(smtpstate_session_expired(&copy, SMTPSTATE_DEADLINE_NONE), "keep");
@@ -150,10 +150,10 @@ static void unwanted(void) {
 static void after_the_end(void) {
   struct smtpstate_session session = session_in(NEGOTIATING);
   struct smtpstate_step step;
-  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_SIDE_CLIENT, TEXT("NOOP\r\n")).command, "forward NOOP");
-  CHECK_COMMAND(smtpstate_session_ended(&session, SMTPSTATE_SIDE_CLIENT), "keep");
-  CHECK_COMMAND(smtpstate_session_ended(&session, SMTPSTATE_SIDE_CLIENT), "keep");
-  step = smtpstate_session_receive(&session, SMTPSTATE_SIDE_CLIENT, TEXT("NOOP\r\n"));
+  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_PARTY_CLIENT, TEXT("NOOP\r\n")).command, "forward NOOP");
+  CHECK_COMMAND(smtpstate_session_ended(&session, SMTPSTATE_PARTY_CLIENT), "keep");
+  CHECK_COMMAND(smtpstate_session_ended(&session, SMTPSTATE_PARTY_CLIENT), "keep");
+  step = smtpstate_session_receive(&session, SMTPSTATE_PARTY_CLIENT, TEXT("NOOP\r\n"));
   CHECK(step.consumed == 0);
   check_closes(&session, step.command, NEGOTIATING);
 }

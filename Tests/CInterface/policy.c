@@ -23,7 +23,7 @@ static void defaults(void) {
   CHECK(policy.security == SMTPSTATE_SECURITY_OPPORTUNISTIC);
   CHECK(policy.mail_protocol == SMTPSTATE_PROTOCOL_SMTP);
   CHECK(policy.server_reset == SMTPSTATE_SERVER_RESET_RESTART);
-  CHECK(policy.bare_line_feed == SMTPSTATE_BARE_LINE_FEED_NORMALISE);
+  CHECK(policy.bare_line_feed == SMTPSTATE_BARE_LINE_FEED_REJECT);
   CHECK(policy.allows_cleartext_authentication == 0);
   CHECK(policy.reserved[0] == 0 && policy.reserved[1] == 0 && policy.reserved[2] == 0);
   CHECK(policy.command_line_limit == 2048 && policy.response_line_limit == 12288);

@@ -36,7 +36,8 @@ static void replies(void) {
     enum smtpstate_reply reply;
     const char *start;
   } codes[] = {
-      {SMTPSTATE_REPLY_STARTTLS_KEYWORD, "250 STARTTLS"},   {SMTPSTATE_REPLY_READY_FOR_TLS, "220 2.0.0"},
+      {SMTPSTATE_REPLY_STARTTLS_KEYWORD, "250-STARTTLS"},   {SMTPSTATE_REPLY_LAST_STARTTLS_KEYWORD, "250 STARTTLS"},
+      {SMTPSTATE_REPLY_READY_FOR_TLS, "220 2.0.0"},
       {SMTPSTATE_REPLY_GOODBYE, "221 2.0.0"},               {SMTPSTATE_REPLY_SERVER_FAILED, "421 4.3.0"},
       {SMTPSTATE_REPLY_SERVER_UNAVAILABLE, "421 4.3.2"},    {SMTPSTATE_REPLY_TIMED_OUT, "421 4.4.2"},
       {SMTPSTATE_REPLY_TOO_MANY_COMMANDS, "421 4.7.0"},     {SMTPSTATE_REPLY_RESET_FAILED, "454 4.3.0"},
@@ -67,7 +68,7 @@ static void replies(void) {
 }
 
 static void descriptions(void) {
-  static const char *const words[] = {"none",        "keep",       "drop server",  "forward MAIL", "pass with hyphen",
+  static const char *const words[] = {"none",        "keep",       "drop reply",  "forward MAIL", "pass with hyphen",
                                       "stash",       "pass earlier with hyphen",   "reply 220 2.0.0",
                                       "reset server", "look server", "end server", "restart",      "handoff",
                                       "abort client ended", "relay", "close client ended", "none"};
@@ -76,12 +77,13 @@ static void descriptions(void) {
   size_t i;
   for (i = 0; i < sizeof words / sizeof *words; i++) {
     command.kind = (uint8_t)i;
-    command.side = SMTPSTATE_SIDE_SERVER;
+    command.party = SMTPSTATE_PARTY_SERVER;
+    command.hold = SMTPSTATE_HOLD_REPLY;
     command.verb = SMTPSTATE_VERB_MAIL;
     command.fourth = '-';
     command.reply = SMTPSTATE_REPLY_READY_FOR_TLS;
     command.reason = SMTPSTATE_REASON_CLIENT_ENDED;
-    command.reserved[0] = command.reserved[1] = 0;
+    command.reserved = 0;
     CHECK_COMMAND(command, words[i]);
   }
   CHECK(i == SMTPSTATE_KIND_CLOSE + 2);
@@ -92,8 +94,15 @@ static void descriptions(void) {
   command.fourth = 0;
   CHECK_COMMAND(command, "pass");
   command.kind = SMTPSTATE_KIND_LOOK;
-  command.side = 77;
+  command.party = SMTPSTATE_PARTY_NEW_SERVER;
+  CHECK_COMMAND(command, "look new server");
+  command.party = 77;
   CHECK_COMMAND(command, "look none");
+  command.kind = SMTPSTATE_KIND_DROP;
+  command.hold = SMTPSTATE_HOLD_CLIENT;
+  CHECK_COMMAND(command, "drop client");
+  command.hold = 77;
+  CHECK_COMMAND(command, "drop none");
   command.kind = SMTPSTATE_KIND_CLOSE;
   command.reason = 255;
   CHECK_COMMAND(command, "close none");

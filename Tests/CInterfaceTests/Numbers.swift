@@ -12,7 +12,7 @@ extension smtpstate_policy {
     mail_protocol = UInt8((policy.mailProtocol == .lmtp ? SMTPSTATE_PROTOCOL_LMTP : SMTPSTATE_PROTOCOL_SMTP).rawValue)
     server_reset = UInt8((policy.serverReset == .rset ? SMTPSTATE_SERVER_RESET_RSET : SMTPSTATE_SERVER_RESET_RESTART).rawValue)
     let rejects = policy.bareLineFeed == .reject
-    bare_line_feed = UInt8((rejects ? SMTPSTATE_BARE_LINE_FEED_REJECT : SMTPSTATE_BARE_LINE_FEED_NORMALISE).rawValue)
+    bare_line_feed = UInt8((rejects ? SMTPSTATE_BARE_LINE_FEED_REJECT : SMTPSTATE_BARE_LINE_FEED_TOLERATE).rawValue)
     allows_cleartext_authentication = policy.allowsCleartextAuthentication ? 1 : 0
     command_line_limit = UInt32(clamping: policy.commandLineLimit)
     response_line_limit = UInt32(clamping: policy.responseLineLimit)
@@ -25,8 +25,18 @@ extension smtpstate_policy {
   }
 }
 
-extension Side {
-  var c: smtpstate_side { self == .client ? SMTPSTATE_SIDE_CLIENT : SMTPSTATE_SIDE_SERVER }
+extension Party {
+  var c: smtpstate_party {
+    switch self {
+    case .client: SMTPSTATE_PARTY_CLIENT
+    case .server: SMTPSTATE_PARTY_SERVER
+    case .newServer: SMTPSTATE_PARTY_NEW_SERVER
+    }
+  }
+}
+
+extension Hold {
+  var c: smtpstate_hold { self == .client ? SMTPSTATE_HOLD_CLIENT : SMTPSTATE_HOLD_REPLY }
 }
 
 extension SecuredOutcome {
@@ -80,14 +90,14 @@ extension smtpstate_command {
     let kind: smtpstate_kind
     switch command {
     case .keep: kind = SMTPSTATE_KIND_KEEP
-    case .drop(let side): (kind, expected.side) = (SMTPSTATE_KIND_DROP, UInt8(side.c.rawValue))
+    case .drop(let hold): (kind, expected.hold) = (SMTPSTATE_KIND_DROP, UInt8(hold.c.rawValue))
     case .forward(let verb): (kind, expected.verb) = (SMTPSTATE_KIND_FORWARD, verb.rawValue + 1)
     case .pass(let fourth): (kind, expected.fourth) = (SMTPSTATE_KIND_PASS, fourth.c)
     case .stash: kind = SMTPSTATE_KIND_STASH
     case .passEarlier(let fourth): (kind, expected.fourth) = (SMTPSTATE_KIND_PASS_EARLIER, fourth.c)
     case .reply(let reply): (kind, expected.reply) = (SMTPSTATE_KIND_REPLY, reply.rawValue + 1)
     case .resetServer: kind = SMTPSTATE_KIND_RESET_SERVER
-    case .look(let side): (kind, expected.side) = (SMTPSTATE_KIND_LOOK, UInt8(side.c.rawValue))
+    case .look(let party): (kind, expected.party) = (SMTPSTATE_KIND_LOOK, UInt8(party.c.rawValue))
     case .endServer: kind = SMTPSTATE_KIND_END_SERVER
     case .restart: kind = SMTPSTATE_KIND_RESTART
     case .handoff: kind = SMTPSTATE_KIND_HANDOFF

@@ -22,9 +22,9 @@ struct Session: Sendable {
 
   // MARK: - Events
 
-  mutating func receive(_ octets: Span<UInt8>, from side: Side) -> Step {
-    let expected = swift.receive(octets, from: side)
-    let got = octets.withUnsafeBufferPointer { smtpstate_session_receive(&c, side.c, $0.baseAddress, $0.count) }
+  mutating func receive(_ octets: Span<UInt8>, from party: Party) -> Step {
+    let expected = swift.receive(octets, from: party)
+    let got = octets.withUnsafeBufferPointer { smtpstate_session_receive(&c, party.c, $0.baseAddress, $0.count) }
     check(got.consumed, expected.consumed, "consumed")
     compare(got.command, expected.command)
     return expected
@@ -32,7 +32,7 @@ struct Session: Sendable {
 
   mutating func next() -> Command { compare(smtpstate_session_next(&c), swift.next()) }
 
-  mutating func ended(_ side: Side) -> Command { compare(smtpstate_session_ended(&c, side.c), swift.ended(side)) }
+  mutating func ended(_ party: Party) -> Command { compare(smtpstate_session_ended(&c, party.c), swift.ended(party)) }
 
   mutating func drained() -> Command { compare(smtpstate_session_drained(&c), swift.drained()) }
 

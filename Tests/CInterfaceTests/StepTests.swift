@@ -23,12 +23,12 @@ final class StepTests: XCTestCase {
   /// No other command is taken for one, whatever octet of it differs.
   func testACommandIsTheSameAsNoOther() {
     let commands: [(Command, smtpstate_command)] = [
-      (.keep, smtpstate_command(kind: 1, side: 0, verb: 0, fourth: 0, reply: 0, reason: 0, reserved: (0, 0))),
-      (.drop(.server), smtpstate_command(kind: 2, side: 2, verb: 0, fourth: 0, reply: 0, reason: 0, reserved: (0, 0))),
-      (.forward(.mail), smtpstate_command(kind: 3, side: 0, verb: 5, fourth: 0, reply: 0, reason: 0, reserved: (0, 0))),
-      (.pass(.space), smtpstate_command(kind: 4, side: 0, verb: 0, fourth: 32, reply: 0, reason: 0, reserved: (0, 0))),
-      (.reply(.goodbye), smtpstate_command(kind: 7, side: 0, verb: 0, fourth: 0, reply: 3, reason: 0, reserved: (0, 0))),
-      (.close(.quit), smtpstate_command(kind: 15, side: 0, verb: 0, fourth: 0, reply: 0, reason: 2, reserved: (0, 0))),
+      (.keep, smtpstate_command(kind: 1, party: 0, hold: 0, verb: 0, fourth: 0, reply: 0, reason: 0, reserved: 0)),
+      (.drop(.reply), smtpstate_command(kind: 2, party: 0, hold: 2, verb: 0, fourth: 0, reply: 0, reason: 0, reserved: 0)),
+      (.forward(.mail), smtpstate_command(kind: 3, party: 0, hold: 0, verb: 5, fourth: 0, reply: 0, reason: 0, reserved: 0)),
+      (.pass(.space), smtpstate_command(kind: 4, party: 0, hold: 0, verb: 0, fourth: 32, reply: 0, reason: 0, reserved: 0)),
+      (.reply(.goodbye), smtpstate_command(kind: 7, party: 0, hold: 0, verb: 0, fourth: 0, reply: 4, reason: 0, reserved: 0)),
+      (.close(.quit), smtpstate_command(kind: 15, party: 0, hold: 0, verb: 0, fourth: 0, reply: 0, reason: 2, reserved: 0)),
     ]
     for (command, c) in commands {
       XCTAssertTrue(c.isSame(as: command), "\(command)")

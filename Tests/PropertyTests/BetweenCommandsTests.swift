@@ -5,12 +5,12 @@ import XCTest
 import SMTPState
 
 final class BetweenCommandsTests: XCTestCase {
-  private func receive(_ text: String, _ side: Side, _ session: inout Session) -> Command {
+  private func receive(_ text: String, _ party: Party, _ session: inout Session) -> Command {
     var octets = Array(text.utf8)[...]
     var command = Command.keep
     while !octets.isEmpty {
       let rest = Array(octets)
-      let step = session.receive(rest.span, from: side)
+      let step = session.receive(rest.span, from: party)
       command = step.command
       octets = octets.dropFirst(step.consumed)
       if step.consumed == 0 || session.interest == .again { break }
@@ -32,9 +32,10 @@ final class BetweenCommandsTests: XCTestCase {
     XCTAssertEqual(receive("220 x\r\n", .server, &session), .pass(.kept))
     XCTAssertEqual(receive("EHLO x\r\n", .client, &session), .forward(.ehlo))
     XCTAssertEqual(receive("250 x\r\n", .server, &session), .pass(.hyphen))
-    XCTAssertEqual(rest(&session), [.reply(.starttlsKeyword)])
-    XCTAssertEqual(receive("STARTTLS\r\n", .client, &session), .resetServer)
-    XCTAssertEqual(receive("250 x\r\n", .server, &session), .drop(.server))
+    XCTAssertEqual(rest(&session), [.reply(.lastStarttlsKeyword)])
+    XCTAssertEqual(receive("STARTTLS\r\n", .client, &session), .look(.client))
+    XCTAssertEqual(session.looked(nil, ended: false), .resetServer)
+    XCTAssertEqual(receive("250 x\r\n", .server, &session), .drop(.reply))
     XCTAssertEqual(session.interest, .again)
     XCTAssertEqual(session.deadline, .none)
     XCTAssertEqual(session.unavailable(), .keep)

@@ -57,6 +57,10 @@ struct Caller {
   private(set) var commands: [Command] = []
   /// What the session did against its contract.
   private(set) var violations: [String] = []
+  /// What the server that is there is called. From `endServer` until the new one is there, neither has octets or an end.
+  private(set) var serverParty = Party.server
+  private var isBetweenServers = false
+  private var isReplaced: Bool { isBetweenServers || serverParty == .newServer }
   /// Octets of the client that belong to the TLS layer: unread at the handoff, or come before it is established.
   private(set) var ciphertext: [UInt8] = []
 
@@ -82,12 +86,13 @@ struct Caller {
   mutating func happen(_ event: Event) {
     switch event {
     case .arrives(let arrival): arrive(arrival)
+    case .late(let octets, let ended): reportLate(octets, ended)
     case .lookedAsItIs: carryOut(answerToLook(at: session.phase == .lookingAtServer ? .server : .client))
     case .looked(let octet, let ended): carryOut(session.looked(octet, ended: ended))
     case .drained: carryOut(session.drained())
     case .unavailable: carryOut(session.unavailable())
     case .secured(let outcome): secure(outcome)
-    case .restarted(let outcome): carryOut(session.restarted(outcome))
+    case .restarted(let outcome): restart(outcome)
     case .expired(let deadline): carryOut(session.expired(deadline))
     }
     settle()
@@ -106,6 +111,29 @@ struct Caller {
       client.beginAnew()
     }
     carryOut(session.secured(outcome))
+  }
+
+  private mutating func restart(_ outcome: RestartOutcome) {
+    if isBetweenServers, session.phase == .restarting, outcome != .failed {
+      isBetweenServers = false
+      serverParty = .newServer
+    }
+    carryOut(session.restarted(outcome))
+  }
+
+  /// Nothing of a server that was replaced may change anything.
+  private mutating func reportLate(_ octets: [UInt8], _ ended: Bool) {
+    guard isReplaced else { return }
+    let before = session
+    if !octets.isEmpty {
+      let step = session.receive(octets.span, from: .server)
+      check(step.consumed == 0 && step.command == .keep, "\(step) for octets of a server that was replaced")
+    }
+    if ended {
+      let command = session.ended(.server)
+      check(command == .keep, "\(command) for the end of a server that was replaced")
+    }
+    check(session == before, "a server that was replaced changed the session")
   }
 
   // MARK: - A turn
@@ -140,7 +168,7 @@ struct Caller {
     let stream = side == .client ? client : server
     if stream.isEmpty { return tellEnd(of: side) }
     let octets = Array(stream.unread.prefix(spanLength(side, stream)))
-    let step = session.receive(octets.span, from: side)
+    let step = session.receive(octets.span, from: side == .client ? .client : serverParty)
     let taken = octets.prefix(step.consumed)
     checkConsumed(taken, of: octets, side, step.command)
     if side == .client {
@@ -151,7 +179,7 @@ struct Caller {
       replyHold += taken
     }
     // What is dropped at once needs no room: octets of a chunk, the rest of a line that is too long.
-    let held = step.command == .drop(side) ? (0, 0) : (clientHold.count, replyHold.count)
+    let held = step.command == .drop(side == .client ? .client : .reply) ? (0, 0) : (clientHold.count, replyHold.count)
     check(held.0 <= clientHoldCapacity, "the client's hold has \(held.0) octets at \(step.command)")
     check(held.1 <= replyHoldCapacity, "the reply hold has \(held.1) octets at \(step.command)")
     carryOut(step.command, from: side)
@@ -161,8 +189,9 @@ struct Caller {
   private mutating func tellEnd(of side: Side) -> Bool {
     let stream = side == .client ? client : server
     guard stream.isEmpty, stream.hasEnded, !stream.isTold else { return false }
+    if side == .server, isBetweenServers { return false }
     if side == .client { client.isTold = true } else { server.isTold = true }
-    carryOut(session.ended(side))
+    carryOut(session.ended(side == .client ? .client : serverParty))
     return true
   }
 
@@ -213,7 +242,7 @@ struct Caller {
     case .drop(.client):
       clientHold = []
       return nil
-    case .drop(.server):
+    case .drop(.reply):
       replyHold = []
       return nil
     case .stash:
@@ -235,12 +264,16 @@ struct Caller {
       earlierHold = []
     case .reply(let reply):
       deed.toClient = reply.octets
-      if reply != .starttlsKeyword { clientHold = [] }
+      let isKeyword = reply == .starttlsKeyword || reply == .lastStarttlsKeyword
+      check(!isKeyword || clientHold.isEmpty, "a line of the client is lost to \(reply)")
+      clientHold = []
     case .resetServer:
       deed.toServer = Array("RSET\r\n".utf8)
-    case .look(let side):
-      if !byHand.looks { answer = answerToLook(at: side) }
+    case .look(let party):
+      check(party != .newServer, "a look at a new server")
+      if !byHand.looks { answer = answerToLook(at: party == .client ? .client : .server) }
     case .endServer:
+      isBetweenServers = true
       replyHold = []
       earlierHold = []
       server.beginAnew()

@@ -38,7 +38,7 @@ struct Dialogue {
     if choices.happens(1, of: 4) { policy.security = .required }
     if choices.happens(1, of: 6) { policy.mailProtocol = .lmtp }
     if choices.happens(1, of: 2) { policy.serverReset = .rset }
-    if choices.happens(1, of: 5) { policy.bareLineFeed = .reject }
+    if !choices.happens(1, of: 5) { policy.bareLineFeed = .tolerate }
     if choices.happens(1, of: 3) { policy.allowsCleartextAuthentication = true }
     if choices.happens(1, of: 2) {
       policy.commandLineLimit = choices.one(of: [60, 24, 16])
@@ -72,7 +72,7 @@ extension Dialogue {
     case .restarting:
       if misbehaves() { return anyEvent(session) }
       return .restarted(choices.weighted([(6, .greeting), (3, .ready), (1, .failed)]))
-    case .lookingAtServer, .lookingAtClient:
+    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient:
       if misbehaves() { return choices.below(2) == 0 ? .unavailable : anyEvent(session) }
       return .lookedAsItIs
     case .promised:
@@ -102,7 +102,7 @@ extension Dialogue {
     case .resetting:
       unanswered = []
       return .arrives(.server("250 ok\r\n"))
-    case .lookingAtServer, .lookingAtClient: return .lookedAsItIs
+    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient: return .lookedAsItIs
     case .promised: return .drained
     case .handshaking: return .secured(.established)
     case .restarting: return .restarted(goal == .regreeting || choices.below(2) == 1 ? .greeting : .ready)
@@ -166,6 +166,7 @@ extension Dialogue {
       return choices.one(of: [
         .looked(nil, ended: false), .looked(0x16, ended: false), .looked(0x4D, ended: false), .looked(nil, ended: true),
         .secured(.established), .secured(.failed), .restarted(.ready), .restarted(.failed), .restarted(.greeting),
+        .late(Array("250 late\r\n".utf8), ended: false), .late([], ended: true),
       ])
     default:
       return clientHasEnded ? .unavailable : .arrives(commands(session))

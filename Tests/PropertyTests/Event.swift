@@ -16,8 +16,16 @@ struct Arrival: Equatable {
   static func server(_ text: String) -> Arrival { Arrival(server: Array(text.utf8)) }
 }
 
+/// The two sides of a dialogue. Which `Party` the server is, its caller knows.
+enum Side {
+  case client
+  case server
+}
+
 enum Event: Equatable {
   case arrives(Arrival)
+  /// Octets, or the end, of the server that a restart replaced, reported late. Before that server is ended: nothing.
+  case late([UInt8], ended: Bool)
   /// The answer to a look, if looks are not answered by themselves: what is really there.
   case lookedAsItIs
   /// An answer to a look that a test made up.
@@ -66,7 +74,7 @@ extension Command {
     case .pass, .passEarlier: "pass"
     case .reply(let reply): "reply \(reply.code)"
     case .resetServer: "reset server"
-    case .look(let side): "look \(side)"
+    case .look(let party): "look \(party)"
     case .endServer: "end server"
     case .restart: "restart"
     case .handoff: "handoff"
@@ -80,7 +88,7 @@ extension Command {
 extension Reply {
   var octets: [UInt8] { text.withUTF8Buffer { Array($0) } }
 
-  /// The code and the enhanced code, which no two replies share; `250 STARTTLS` for the keyword.
+  /// The code and the enhanced code, which no two replies share; `250 STARTTLS` or `250-STARTTLS` for the keyword.
   var code: String {
     let words = String(decoding: octets.dropLast(2), as: UTF8.self).split(separator: " ")
     return words.prefix(2).joined(separator: " ")

@@ -79,6 +79,7 @@ extension Event {
     switch self {
     case .arrives(let arrival): arrival.clientEnds ? "client ended" : arrival.serverEnds ? "server ended" : "octets"
     case .lookedAsItIs, .looked: "looked"
+    case .late: "late"
     case .drained: "drained"
     case .unavailable: "unavailable"
     case .secured: "secured"

@@ -27,9 +27,9 @@ final class MisuseTests: XCTestCase {
   }
 
   @discardableResult
-  private func give(_ text: String, from side: Side, to session: inout Session) -> Step {
+  private func give(_ text: String, from party: Party, to session: inout Session) -> Step {
     let octets = Array(text.utf8)
-    return session.receive(octets.span, from: side)
+    return session.receive(octets.span, from: party)
   }
 
   func testAnEventInAChainClosesWithMisuse() {
@@ -70,11 +70,74 @@ final class MisuseTests: XCTestCase {
   func testUnavailableInAChainIsRemembered() {
     var session = inAnUndecidedChain()
     XCTAssertEqual(session.unavailable(), .keep)
+    // It was listed by the same line.
+    XCTAssertEqual(session.next(), .reply(.starttlsKeyword))
     XCTAssertEqual(session.next(), .stash)
-    // STARTTLS is not listed any more.
     XCTAssertEqual(give("250 DSN\r\n", from: .server, to: &session).command, .passEarlier(.hyphen))
     XCTAssertEqual(session.next(), .pass(.space))
     XCTAssertEqual(session.interest, .both)
+    XCTAssertEqual(give("STARTTLS\r\n", from: .client, to: &session).command, .reply(.tlsUnavailable))
+  }
+
+  /// The new server cannot be named before there is one: in no phase, in a chain or not.
+  func testANewServerBeforeThereIsOneClosesWithMisuse() {
+    for session in [Session(Policy()), inAChain(), inAnUndecidedChain()] {
+      var receiving = session
+      let step = give("220 be\r\n", from: .newServer, to: &receiving)
+      XCTAssertEqual(step.consumed, 0)
+      var ending = session
+      for (command, var closing) in [(step.command, receiving), (ending.ended(.newServer), ending)] {
+        if session.isClearPhaseOver {
+          XCTAssertEqual(command, .close(.misuse))
+        } else {
+          XCTAssertEqual(command, .abort(.misuse))
+          XCTAssertEqual(closing.next(), .close(.misuse))
+        }
+        XCTAssertTrue(closing.isFinal)
+      }
+    }
+  }
+
+  /// Whatever is reported of a server that was replaced changes nothing, in any phase after that, in a chain or not.
+  func testAServerThatWasReplacedChangesNothing() {
+    for outcome in [RestartOutcome.greeting, .ready] {
+      var session = Session(Policy())
+      give("220 be\r\n", from: .server, to: &session)
+      give("EHLO c\r\n", from: .client, to: &session)
+      give("250 be\r\n", from: .server, to: &session)
+      XCTAssertEqual(session.next(), .reply(.lastStarttlsKeyword))
+      XCTAssertEqual(give("STARTTLS\r\n", from: .client, to: &session).command, .look(.client))
+      XCTAssertEqual(session.looked(nil, ended: false), .reply(.readyForTLS))
+      XCTAssertEqual(session.drained(), .endServer)
+      guard case .handoff = session.next() else { return XCTFail("no handoff") }
+      assertReplaced(session)
+      XCTAssertEqual(session.secured(.established), .restart)
+      assertReplaced(session)
+      XCTAssertEqual(session.restarted(outcome), .keep)
+      assertReplaced(session)
+      if outcome == .greeting { XCTAssertEqual(give("220 be\r\n", from: .newServer, to: &session).command, .drop(.reply)) }
+      assertReplaced(session)
+      XCTAssertEqual(give("NOOP\r\n", from: .client, to: &session).command, .forward(.noop))
+      assertReplaced(session)
+      XCTAssertEqual(give("250 ok\r\n", from: .newServer, to: &session).command, .pass(.kept))
+      var quitting = session
+      XCTAssertEqual(give("QUIT\r\n", from: .client, to: &quitting).command, .forward(.quit))
+      assertReplaced(quitting)
+      XCTAssertEqual(give("MAIL FROM:<>\r\n", from: .client, to: &session).command, .forward(.mail))
+      XCTAssertEqual(session.interest, .again)
+      assertReplaced(session)
+      XCTAssertEqual(session.next(), .relay)
+      assertReplaced(session)
+    }
+  }
+
+  private func assertReplaced(_ session: Session, line: UInt = #line) {
+    var reported = session
+    XCTAssertEqual(reported.ended(.server), .keep, line: line)
+    let step = give("421 late\r\n", from: .server, to: &reported)
+    XCTAssertEqual(step.consumed, 0, line: line)
+    XCTAssertEqual(step.command, .keep, line: line)
+    XCTAssertEqual(reported, session, line: line)
   }
 
   func testOctetsOfAClientThatEndedCloseWithMisuse() {

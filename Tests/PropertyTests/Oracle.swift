@@ -46,6 +46,8 @@ struct Oracle {
   var reply: [ReplyLine] = []
   /// How many lines of that reply went out.
   var passed = 0
+  /// Whether STARTTLS is among the lines of the reply to EHLO that is rewritten.
+  var listsSTARTTLS = false
   var isUnasked = false
 
   // What the client said.
@@ -66,6 +68,8 @@ struct Oracle {
   var hasGreetedInsideTLS = false
   var isAuthenticated = false
   var isTLSAvailable = true
+  /// The old server is ended and no new one is there.
+  var isBetweenServers = false
   var isTLSAtWork = false
 
   init(_ policy: Policy, byHand: ByHand = ByHand()) {
@@ -101,7 +105,8 @@ struct Oracle {
   var wantsServer: Bool {
     switch phase {
     case .greeting, .negotiating, .resetting, .regreeting, .secured, .quitting, .refusing: true
-    case .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying, .closed: false
+    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying, .closed:
+      false
     }
   }
 
@@ -116,7 +121,7 @@ struct Oracle {
     case .greeting, .restarting, .regreeting: .greeting
     case .negotiating, .secured: owed.isEmpty && !isUnasked ? .command : .reply
     case .quitting, .refusing: .reply
-    case .resetting, .lookingAtServer, .lookingAtClient: .reset
+    case .lookingBeforeReset, .resetting, .lookingAtServer, .lookingAtClient: .reset
     case .promised, .handshaking: .handshake
     case .relaying, .closed: .none
     }
@@ -153,6 +158,8 @@ struct Oracle {
   mutating func happen(_ event: Event) {
     switch event {
     case .arrives(let arrival): arrive(arrival)
+    // Of a server that was replaced: it changes nothing.
+    case .late: break
     case .lookedAsItIs:
       let stream = phase == .lookingAtServer ? server : client
       looked(stream.octets[stream.taken...].first, ended: stream.isEmpty && stream.hasEnded)
@@ -193,7 +200,7 @@ struct Oracle {
   }
 
   private mutating func tellServerEnd() -> Bool {
-    guard server.isEmpty, server.hasEnded, !server.isTold else { return false }
+    guard server.isEmpty, server.hasEnded, !server.isTold, !isBetweenServers else { return false }
     server.isTold = true
     serverEnded()
     return true
@@ -218,10 +225,12 @@ struct Oracle {
   private mutating func serverEnded() {
     switch phase {
     case .greeting: close("server ended", saying: "421 4.3.2")
-    case .negotiating, .resetting, .lookingAtServer, .secured: close("server ended", saying: "421 4.3.0")
+    case .negotiating, .lookingBeforeReset, .resetting, .lookingAtServer, .secured:
+      close("server ended", saying: "421 4.3.0")
     case .lookingAtClient: if !restarts { close("server ended", saying: "421 4.3.0") }
     case .promised, .handshaking: if !restarts { close("server ended") }
-    case .restarting, .regreeting: close("restart failed", saying: "421 4.3.2")
+    case .restarting: break
+    case .regreeting: close("restart failed", saying: "421 4.3.2")
     case .quitting: isWithinReply ? close("server ended") : close("quit", saying: "221 2.0.0")
     case .refusing: close("server refused")
     case .relaying, .closed: break
@@ -233,7 +242,8 @@ struct Oracle {
     case .negotiating, .secured:
       chunkLine = nil
       closeIfAllIsDone()
-    case .greeting, .resetting, .lookingAtServer, .lookingAtClient, .promised, .restarting, .regreeting:
+    case .greeting, .lookingBeforeReset, .resetting, .lookingAtServer, .lookingAtClient, .promised, .restarting,
+      .regreeting:
       close("client ended")
     case .handshaking, .quitting, .refusing, .relaying, .closed: break
     }

@@ -20,7 +20,10 @@ extension Oracle {
     client.judged += end + 1
     client.taken = client.judged
     let line = ClientLine(
-      Array(octets[...end]), limit: max(1, isExchanging ? policy.responseLineLimit : policy.commandLineLimit),
+      Array(octets[...end]),
+      limits: isExchanging
+        ? (max(1, policy.responseLineLimit), max(1, policy.responseLineLimit))
+        : (max(1, policy.commandLineLimit), max(1, policy.responseLineLimit)),
       rejectsBareLineFeed: policy.bareLineFeed == .reject)
     if isExchanging { return exchange(line) }
     count()
@@ -132,11 +135,11 @@ extension Oracle {
     if line.isMalformed { return close("bad chunk", saying: "501 5.5.4") }
     guard let size = line.chunkSize else { return close("bad chunk", saying: "501 5.5.4") }
     if size > chunkLimit { return close("chunk too large", saying: "552 5.3.4") }
-    answer(code)
+    refuse(code)
   }
 
   private mutating func quit(_ line: ClientLine) {
-    if !line.parameters.isEmpty { return answer("501 5.5.4") }
+    if !line.parameters.isEmpty { return refuse("501 5.5.4") }
     abort("quit")
     forward(line, owing: "QUIT")
     phase = .quitting
@@ -152,10 +155,10 @@ extension Oracle {
     case "EHLO", "HELO": isLMTP ? answerJunk("500 5.5.1") : forward(line, owing: "HELO")
     case "LHLO", "XCLIENT", "XFORWARD": answerJunk("502 5.5.1")
     case "AUTH": forward(line, owing: "AUTH")
-    case "STARTTLS": answer("503 5.5.1")
+    case "STARTTLS": refuse("503 5.5.1")
     case "QUIT": quit(line)
     case "BDAT" where mustGreetFirst: takeUpChunk(line, otherwise: "503 5.5.1")
-    default: mustGreetFirst ? answer("503 5.5.1") : relay(line)
+    default: mustGreetFirst ? refuse("503 5.5.1") : relay(line)
     }
   }
 
@@ -179,6 +182,11 @@ extension Oracle {
     // An incomplete line cannot be there: after a line that is taken up nothing more was consumed.
     deed("relay")
     phase = .relaying
+  }
+
+  /// In clear every command counts; inside TLS only what is answered here does, and all of it.
+  private mutating func refuse(_ code: String) {
+    isInsideTLS ? answerJunk(code) : answer(code)
   }
 
   private mutating func answerJunk(_ code: String) {

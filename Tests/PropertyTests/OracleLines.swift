@@ -12,12 +12,16 @@ struct ClientLine {
   /// The other words.
   let parameters: [String]
 
-  init(_ octets: [UInt8], limit: Int, rejectsBareLineFeed: Bool) {
+  /// - Parameter limits: of this line, and of an AUTH with an initial response.
+  init(_ octets: [UInt8], limits: (line: Int, authentication: Int), rejectsBareLineFeed: Bool) {
     self.octets = octets
     let text = Latin(octets)
     let body = text.withoutEnd
+    // AUTH is known by the blank after it, which has to be within the limit of any line.
+    let start = Latin(octets.prefix(5)).string.uppercased()
+    let isAuthentication = limits.line >= 5 && ["AUTH ", "AUTH\t"].contains(start)
     isMalformed =
-      octets.count > limit
+      octets.count > (isAuthentication ? max(limits.line, limits.authentication) : limits.line)
       || body.contains("\u{0}")
       || body.contains("\r")
       || (rejectsBareLineFeed && !text.endsWithCRLF)
@@ -117,12 +121,13 @@ struct ReplyLine {
 
 /// The rewriting of a 250 reply to EHLO: from all lines that have come, all that have gone out.
 ///
-/// One behind: the last line that is kept waits, because it may be the last of all.
+/// The last line that is kept waits, because it may be the last of all. STARTTLS is the second line.
 func rewritten(_ lines: [ReplyLine], isComplete: Bool, takenOut: [String], addsSTARTTLS: Bool) -> [[UInt8]] {
-  let kept = lines.enumerated().filter { index, line in
+  var kept = lines.enumerated().filter { index, line in
     index == 0 || !takenOut.contains(line.keyword.hasPrefix("AUTH=") ? "AUTH" : line.keyword)
   }.map(\.element)
+  // With the first line alone it is not known yet whether anything comes after STARTTLS.
+  if addsSTARTTLS, isComplete || kept.count > 1 { kept.insert(ReplyLine(Array("250 STARTTLS".utf8)), at: 1) }
   guard isComplete else { return kept.dropLast().map { $0.sent(fourth: "-") } }
-  let last = kept[kept.count - 1].sent(fourth: addsSTARTTLS ? "-" : " ")
-  return kept.dropLast().map { $0.sent(fourth: "-") } + [last] + (addsSTARTTLS ? [Array("250 STARTTLS\r\n".utf8)] : [])
+  return kept.dropLast().map { $0.sent(fourth: "-") } + [kept[kept.count - 1].sent(fourth: " ")]
 }

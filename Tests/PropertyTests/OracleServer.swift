@@ -101,7 +101,7 @@ extension Oracle {
       } else {
         receivedAnswer(line)
       }
-    case .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying, .closed:
+    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying, .closed:
       break
     }
   }
@@ -150,7 +150,7 @@ extension Oracle {
         phase = .negotiating
         answer("454 4.7.0")
       } else {
-        look(at: .server)
+        look(at: .server, in: .lookingAtServer)
       }
     default: break
     }
@@ -167,11 +167,12 @@ extension Oracle {
     reply.append(line)
     var takenOut = ["STARTTLS", "XCLIENT", "XFORWARD"]
     if !isInsideTLS { takenOut += allowsAuthentication ? ["REQUIRETLS"] : ["REQUIRETLS", "AUTH"] }
-    let lines = rewritten(
-      reply, isComplete: line.isLast, takenOut: takenOut, addsSTARTTLS: line.isLast && wouldAcceptSTARTTLS)
+    // STARTTLS goes out after the first line, or never: what becomes of TLS after that changes nothing.
+    if passed == 0 { listsSTARTTLS = wouldAcceptSTARTTLS }
+    let lines = rewritten(reply, isComplete: line.isLast, takenOut: takenOut, addsSTARTTLS: listsSTARTTLS)
     for text in lines.dropFirst(passed) {
-      let isOurs = line.isLast && wouldAcceptSTARTTLS && passed == lines.count - 1
-      deed(isOurs ? "reply 250 STARTTLS" : "pass", toClient: text)
+      let isOurs = listsSTARTTLS && passed == 1
+      deed(isOurs ? "reply \(Latin(text.dropLast(2)).string)" : "pass", toClient: text)
       passed += 1
     }
   }

@@ -4,17 +4,11 @@ import SMTPState
 
 extension Oracle {
   mutating func beginSwitch() {
-    if restarts {
-      look(at: .client)
-    } else {
-      deed("reset server", toServer: Array("RSET\r\n".utf8))
-      owed = ["RSET!"]
-      phase = .resetting
-    }
+    look(at: .client, in: restarts ? .lookingAtClient : .lookingBeforeReset)
   }
 
-  mutating func look(at side: Side) {
-    phase = side == .server ? .lookingAtServer : .lookingAtClient
+  mutating func look(at side: Side, in lookingPhase: Phase) {
+    phase = lookingPhase
     deed("look \(side)")
     if !byHand.looks {
       let stream = side == .server ? server : client
@@ -30,12 +24,18 @@ extension Oracle {
       } else if ended {
         close("server ended", saying: "421 4.3.0")
       } else {
-        look(at: .client)
+        look(at: .client, in: .lookingAtClient)
       }
-    case .lookingAtClient:
+    case .lookingBeforeReset, .lookingAtClient:
       if first == 0x16 || (first == nil && !ended) {
-        phase = .promised
-        answer("220 2.0.0")
+        if phase == .lookingAtClient {
+          phase = .promised
+          answer("220 2.0.0")
+        } else {
+          deed("reset server", toServer: Array("RSET\r\n".utf8))
+          owed = ["RSET!"]
+          phase = .resetting
+        }
       } else if first == nil {
         close("client ended")
       } else {
@@ -51,7 +51,9 @@ extension Oracle {
   mutating func unavailable() {
     switch phase {
     case .greeting, .negotiating, .resetting: isTLSAvailable = false
-    case .lookingAtServer, .lookingAtClient:
+    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient:
+      // Known only where the server is to be restarted: elsewhere its end has closed the session.
+      if server.isTold { return close("server ended", saying: "421 4.3.0") }
       isTLSAvailable = false
       phase = .negotiating
       answer("454 4.7.0")
@@ -64,6 +66,7 @@ extension Oracle {
     if restarts {
       deed("end server")
       server = Stream()
+      isBetweenServers = true
     }
     deed("handoff")
     isDecided = true
@@ -87,6 +90,7 @@ extension Oracle {
   mutating func restarted(_ outcome: RestartOutcome) {
     guard !isFinal else { return }
     guard phase == .restarting else { return close("misuse") }
+    if outcome != .failed { isBetweenServers = false }
     switch outcome {
     case .ready: phase = .secured
     case .failed: close("restart failed", saying: "421 4.3.2")

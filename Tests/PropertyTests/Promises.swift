@@ -162,9 +162,9 @@ enum Promises {
         if owed == 0 { throw Falsified("P5: a reply to nothing: \(deed)") }
         isWithinReply = deed.toClient.count > 3 && deed.toClient[3] == 0x2D
         if !isWithinReply { owed -= 1 }
-      case "reply" where deed.words == "reply 250 STARTTLS":
+      case "reply" where deed.words.hasSuffix("STARTTLS"):
         if !isWithinReply { throw Falsified("P5: a keyword outside a reply") }
-        (owed, isWithinReply) = (owed - 1, false)
+        if deed.words == "reply 250 STARTTLS" { (owed, isWithinReply) = (owed - 1, false) }
       case "reply":
         if isWithinReply { throw Falsified("P5: \(deed) within a reply") }
         if owed > 0, !isLast(index, play) { throw Falsified("P5: \(deed) overtakes \(owed) replies") }
@@ -203,7 +203,7 @@ enum Promises {
       return
     }
     if play.policy.milliseconds(of: session.deadline) == nil { throw Falsified("P7: \(session.phase) has no timer") }
-    let awaitsAnswer = [.lookingAtServer, .lookingAtClient, .handshaking, .restarting].contains(session.phase)
+    let awaitsAnswer = [.lookingBeforeReset, .lookingAtServer, .lookingAtClient, .handshaking, .restarting].contains(session.phase)
     if (session.interest == .none) != awaitsAnswer { throw Falsified("P7: \(session.phase) waits for \(session.interest)") }
     // Owed, waiting, or a line begun: the server is read in any case.
     guard session.phase == .negotiating || session.phase == .secured, session.deadline != .reply else { return }

@@ -129,6 +129,8 @@ extension Transcript {
     case .arrives(let arrival):
       return Notation.lines(arrival.client, prefix: "C:") + (arrival.clientEnds ? ["client ended"] : [])
         + Notation.lines(arrival.server, prefix: "S:") + (arrival.serverEnds ? ["server ended"] : [])
+    case .late(let octets, let ended):
+      return Notation.lines(octets, prefix: "O:") + (ended ? ["old server ended"] : [])
     case .lookedAsItIs: return ["looked"]
     case .looked(nil, let ended): return [ended ? "looked ended" : "looked nothing"]
     case .looked(let octet?, let ended):

@@ -76,10 +76,12 @@ extension Transcript {
     case "looked": return .lookedAsItIs
     case "looked nothing": return .looked(nil, ended: false)
     case "looked ended": return .looked(nil, ended: true)
+    case "old server ended": return .late([], ended: true)
     case "drained": return .drained
     case "unavailable": return .unavailable
     default: break
     }
+    if let text = value(of: "O:", line) { return .late(try Notation.line(text), ended: false) }
     if let text = value(of: "looked", line) {
       let ended = text.hasSuffix(" ended")
       let octets = try Notation.decoded(ended ? text.dropLast(6) : text)
@@ -120,7 +122,7 @@ extension Transcript {
     case "protocol lmtp": policy.mailProtocol = .lmtp
     case "reset restart": policy.serverReset = .restart
     case "reset rset": policy.serverReset = .rset
-    case "bare line feed normalise": policy.bareLineFeed = .normalise
+    case "bare line feed tolerate": policy.bareLineFeed = .tolerate
     case "bare line feed reject": policy.bareLineFeed = .reject
     case "cleartext authentication allowed": policy.allowsCleartextAuthentication = true
     case "cleartext authentication refused": policy.allowsCleartextAuthentication = false

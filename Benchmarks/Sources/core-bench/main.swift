@@ -6,11 +6,11 @@
 
 import SMTPState
 
-func show(_ text: StaticString, _ side: Side, _ session: inout Session) {
+func show(_ text: StaticString, _ party: Party, _ session: inout Session) {
   let octets = UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
   var shown = 0
   while shown < octets.count {
-    let step = session.receive(UnsafeBufferPointer(rebasing: octets[shown...]).span, from: side)
+    let step = session.receive(UnsafeBufferPointer(rebasing: octets[shown...]).span, from: party)
     shown += step.consumed
     while session.interest == .again { _ = session.next() }
     if step.consumed == 0 { break }

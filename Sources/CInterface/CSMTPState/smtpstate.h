@@ -18,10 +18,15 @@
  *
  * Consumed. smtpstate_session_receive looks at the octets that have come from one side and says how many of them it
  * consumed: at most to the end of the first line, and at least one if the side is wanted. Take exactly these from the
- * input, and append them to that side's hold (`client`, or `reply` for the server), BEFORE carrying out the command that
+ * input, and append them to that side's hold (`client`, or `reply` for a server), BEFORE carrying out the command that
  * came with them. All others stay where they are, unread, and are shown again at the next call, with what has come
  * since. An octet behind STARTTLS is therefore never taken before the TLS layer takes it: that is the point of it all.
  * Peek (recv with MSG_PEEK), or keep an input buffer of your own and hand its rest to the TLS layer.
+ *
+ * Three parties. The server that is there from the start and the one that RESTART brings have different names. From the answer
+ * to RESTART on, say SMTPSTATE_PARTY_NEW_SERVER for the new one; octets and the end of the old one change nothing then, however
+ * late they are reported. Before that answer there is no new server, and to name it is misuse. Give the name to the connection,
+ * not to the session: so a late report of the old connection has the old name.
  *
  * The held line. Two rules touch what is held, and smtpstate_finish_line does both:
  *   forward: the `client` hold without its LF and a CR before it, then CR LF;
@@ -31,17 +36,17 @@
  *
  * What to do on each command (enum smtpstate_kind). "Empties" is about holds.
  *   KEEP          nothing.
- *   DROP          empty the hold of `side`.
+ *   DROP          empty `hold`.
  *   FORWARD       write the `client` hold to the server, by the rule above; empties it. `verb` says what it is.
  *   PASS          write the `reply` hold to the client, by the rule above; empties it.
  *   STASH         move the `reply` hold to `earlier`, which is empty then.
  *   PASS_EARLIER  as PASS, for `earlier`.
- *   REPLY         write smtpstate_reply_text(reply) to the client; empties `client`, but not for STARTTLS_KEYWORD.
+ *   REPLY         write smtpstate_reply_text(reply) to the client; empties `client`.
  *   RESET_SERVER  write "RSET" CR LF to the server.
- *   LOOK          see, without taking it, whether an octet of `side` waits; answer with smtpstate_session_looked. First in
+ *   LOOK          see, without taking it, whether an octet of `party` waits; answer with smtpstate_session_looked. First in
  *                 a buffer of your own, then in the kernel. Or answer with smtpstate_session_unavailable.
  *   END_SERVER    close the connection to the old server; empties `reply` and `earlier`.
- *   RESTART       start a new server; answer with smtpstate_session_restarted.
+ *   RESTART       start a new server; answer with smtpstate_session_restarted. From then on it is NEW_SERVER.
  *   HANDOFF       the client's connection goes to the TLS layer, which reads the first octet that was not consumed; forget any
  *                 copy of octets that you only peeked at. Answer with smtpstate_session_secured.
  *   ABORT         STARTTLS cannot come any more, because of `reason`: send a TLS helper away. The session goes on.
@@ -53,7 +58,7 @@
  * known at once, give it; else, while smtpstate_session_interest is SMTPSTATE_INTEREST_AGAIN, fetch the next command with
  * smtpstate_session_next. Only then tell the session of anything else.
  *
- *   struct smtpstate_step step = smtpstate_session_receive(&session, SMTPSTATE_SIDE_CLIENT, octets, count);
+ *   struct smtpstate_step step = smtpstate_session_receive(&session, SMTPSTATE_PARTY_CLIENT, octets, count);
  *   take(step.consumed);                                   appends to the hold
  *   carry_out(step.command);
  *   while (smtpstate_session_interest(&session) == SMTPSTATE_INTEREST_AGAIN) carry_out(smtpstate_session_next(&session));
@@ -116,10 +121,12 @@ enum smtpstate_server_reset {
   SMTPSTATE_SERVER_RESET_RSET
 };
 
-/* What a line of the client that ends with a bare LF is. */
+/* What a line of the client that ends with a bare LF is. Commands are forwarded with CR LF, but only until MAIL: then the session
+ * relays octet for octet, and a server that wants CR LF would wait for it until a time-out. So the default refuses a client that
+ * sends LF alone at its first line (RFC 5321, 2.3.8). */
 enum smtpstate_bare_line_feed {
-  /* A line, forwarded with CR LF. */
-  SMTPSTATE_BARE_LINE_FEED_NORMALISE = 1,
+  /* A line, forwarded with CR LF. Only where the server itself accepts bare LF, in message text as well. */
+  SMTPSTATE_BARE_LINE_FEED_TOLERATE = 1,
   /* A malformed line: 500 5.5.2. */
   SMTPSTATE_BARE_LINE_FEED_REJECT
 };
@@ -132,14 +139,15 @@ struct smtpstate_policy {
   uint8_t security;        /* enum smtpstate_security; default OPPORTUNISTIC */
   uint8_t mail_protocol;   /* enum smtpstate_protocol; default SMTP */
   uint8_t server_reset;    /* enum smtpstate_server_reset; default RESTART */
-  uint8_t bare_line_feed;  /* enum smtpstate_bare_line_feed; default NORMALISE */
+  uint8_t bare_line_feed;  /* enum smtpstate_bare_line_feed; default REJECT */
   /* 1: AUTH is offered and forwarded in clear, where security is OPPORTUNISTIC. Default 0. */
   uint8_t allows_cleartext_authentication;
   uint8_t reserved[3];     /* 0, or the policy is refused */
 
   /* Octets of a client's line, CR LF included. At most 65,535. Default 2,048 (RFC 5321, 4.5.3.1.4 and the extensions of MAIL). */
   uint32_t command_line_limit;
-  /* Octets of one line of a SASL exchange, CR LF included. At most 65,535. Default 12,288 (RFC 4954, 4). */
+  /* Octets of one line of a SASL exchange, CR LF included, and of AUTH with an initial response. At most 65,535. Default 12,288
+   * (RFC 4954, 4). AUTH may always have command_line_limit octets. */
   uint32_t response_line_limit;
   /* Octets of one line of the server, CR LF included. At most 65,535. Default 2,048. */
   uint32_t reply_line_limit;
@@ -147,9 +155,10 @@ struct smtpstate_policy {
   uint32_t reply_lines_limit;
   /* Commands forwarded whose replies are owed; then the client is no longer read. At most 255. Default 64. */
   uint32_t outstanding_limit;
-  /* Lines answered 500 or 502 before the session closes. At most 255. Default 10. */
+  /* Lines answered 500 or 502 before the session closes; inside TLS every line that the session answers itself. At most 255.
+   * Default 10. */
   uint32_t junk_limit;
-  /* Commands before TLS or MAIL before the session closes. At most 65,535. Default 100. */
+  /* Commands before TLS or MAIL before the session closes, however they are answered. At most 65,535. Default 100. */
   uint32_t command_limit;
   /* Octets of a chunk (BDAT) that nobody asked for and that is skipped. Default 65,536. */
   uint32_t chunk_limit;
@@ -186,23 +195,32 @@ size_t smtpstate_policy_reply_hold_capacity(const struct smtpstate_policy *polic
 
 /* -- Vocabulary ------------------------------------------------------------------------------------------------ */
 
-/* The two parties that a session stands between. */
-enum smtpstate_side {
-  SMTPSTATE_SIDE_CLIENT = 1,
-  SMTPSTATE_SIDE_SERVER
+/* Whose octets, or whose end, an event is about. */
+enum smtpstate_party {
+  SMTPSTATE_PARTY_CLIENT = 1,
+  /* The server that is there from the start. After a restart nothing of it counts. */
+  SMTPSTATE_PARTY_SERVER,
+  /* The server that RESTART brought. It cannot be named before smtpstate_session_restarted has reported it: that is misuse. */
+  SMTPSTATE_PARTY_NEW_SERVER
+};
+
+/* The holds that DROP names. */
+enum smtpstate_hold {
+  SMTPSTATE_HOLD_CLIENT = 1,
+  SMTPSTATE_HOLD_REPLY
 };
 
 /* What a command tells the caller to do: see the table at the top. */
 enum smtpstate_kind {
   SMTPSTATE_KIND_KEEP = 1,
-  SMTPSTATE_KIND_DROP,          /* with side */
+  SMTPSTATE_KIND_DROP,          /* with hold */
   SMTPSTATE_KIND_FORWARD,       /* with verb */
   SMTPSTATE_KIND_PASS,          /* with fourth */
   SMTPSTATE_KIND_STASH,
   SMTPSTATE_KIND_PASS_EARLIER,  /* with fourth */
   SMTPSTATE_KIND_REPLY,         /* with reply */
   SMTPSTATE_KIND_RESET_SERVER,
-  SMTPSTATE_KIND_LOOK,          /* with side */
+  SMTPSTATE_KIND_LOOK,          /* with party: CLIENT or SERVER */
   SMTPSTATE_KIND_END_SERVER,
   SMTPSTATE_KIND_RESTART,
   SMTPSTATE_KIND_HANDOFF,
@@ -251,8 +269,10 @@ enum smtpstate_verb {
 
 /* The session's own replies. */
 enum smtpstate_reply {
-  /* 250 STARTTLS: the last line of a rewritten reply to EHLO, not a reply of its own. */
+  /* 250-STARTTLS: the second line of a rewritten reply to EHLO that has more lines, not a reply of its own. */
   SMTPSTATE_REPLY_STARTTLS_KEYWORD = 1,
+  /* 250 STARTTLS: the second and last line of a rewritten reply to EHLO, not a reply of its own. */
+  SMTPSTATE_REPLY_LAST_STARTTLS_KEYWORD,
   /* 220 2.0.0: the answer to STARTTLS. After it the client gets TLS or the end of the connection (RFC 3207, 4). */
   SMTPSTATE_REPLY_READY_FOR_TLS,
   /* 221 2.0.0: the answer to QUIT from a server that ended without one. */
@@ -341,17 +361,18 @@ enum smtpstate_reason {
  */
 struct smtpstate_command {
   uint8_t kind;         /* enum smtpstate_kind */
-  uint8_t side;         /* enum smtpstate_side */
+  uint8_t party;        /* enum smtpstate_party */
+  uint8_t hold;         /* enum smtpstate_hold */
   uint8_t verb;         /* enum smtpstate_verb */
   uint8_t fourth;       /* the octet itself: '-' (another line follows) or ' ' (the last line); 0: as the server sent it */
   uint8_t reply;        /* enum smtpstate_reply */
   uint8_t reason;       /* enum smtpstate_reason */
-  uint8_t reserved[2];  /* 0 */
+  uint8_t reserved;     /* 0 */
 };
 
 /* What one call of smtpstate_session_receive came to. */
 struct smtpstate_step {
-  /* How many of the octets given are consumed. 0 only if there were none, the side is not wanted, or for misuse. */
+  /* How many of the octets given are consumed. 0 only if there were none, the party is not wanted, or for misuse. */
   size_t consumed;
   /* The one thing to do, once they are in their hold. */
   struct smtpstate_command command;
@@ -380,7 +401,7 @@ enum smtpstate_deadline {
   SMTPSTATE_DEADLINE_COMMAND,
   /* The server's next complete reply. */
   SMTPSTATE_DEADLINE_REPLY,
-  /* The server's answer to the session's RSET, and the look behind STARTTLS. */
+  /* The server's answer to the session's RSET, and the looks after STARTTLS. */
   SMTPSTATE_DEADLINE_RESET,
   /* TLS, from the 220 on. */
   SMTPSTATE_DEADLINE_HANDSHAKE,
@@ -397,7 +418,9 @@ enum smtpstate_phase {
   SMTPSTATE_PHASE_GREETING = 1,
   /* From the greeting, until a decision. In clear; commands are judged, replies to EHLO rewritten. */
   SMTPSTATE_PHASE_NEGOTIATING,
-  /* From an accepted STARTTLS where the server is brought back by RSET, until that is answered. The client is not read. */
+  /* From an accepted STARTTLS where the server is reset by RSET: the caller looks at the client. Nobody is read. */
+  SMTPSTATE_PHASE_LOOKING_BEFORE_RESET,
+  /* From that look, until RSET is answered. The client is not read. */
   SMTPSTATE_PHASE_RESETTING,
   /* From the answer to RSET: the caller looks at the server. Nobody is read. */
   SMTPSTATE_PHASE_LOOKING_AT_SERVER,
@@ -457,21 +480,21 @@ bool smtpstate_session_equal(const struct smtpstate_session *one, const struct s
 
 /* Events. Each says that something has happened, and returns the first thing to do. */
 
-/* `count` octets of a side have come, those not consumed before; they are read, not kept. */
+/* `count` octets of a party have come, those not consumed before; they are read, not kept. */
 struct smtpstate_step smtpstate_session_receive(
-    struct smtpstate_session *session, enum smtpstate_side side, const void *octets, size_t count);
+    struct smtpstate_session *session, enum smtpstate_party party, const void *octets, size_t count);
 
 /* Nothing has happened: the rest of what the last event led to. While the interest is AGAIN; else KEEP. */
 struct smtpstate_command smtpstate_session_next(struct smtpstate_session *session);
 
-/* That side's input is over: reading it returned 0, so that no octet of it is left. */
-struct smtpstate_command smtpstate_session_ended(struct smtpstate_session *session, enum smtpstate_side side);
+/* That party's input is over: reading it returned 0, so that no octet of it is left. */
+struct smtpstate_command smtpstate_session_ended(struct smtpstate_session *session, enum smtpstate_party party);
 
 /* Every octet of all earlier commands is accepted by the kernel. While the interest is DRAIN; else KEEP. */
 struct smtpstate_command smtpstate_session_drained(struct smtpstate_session *session);
 
-/* Answers LOOK. `first`: the side's next octet, 0 to 255, or SMTPSTATE_NO_OCTET if none waits (also where one cannot look);
- * any other number is misuse. `ended`: the side has ended. */
+/* Answers LOOK. `first`: the party's next octet, 0 to 255, or SMTPSTATE_NO_OCTET if none waits (also where one cannot look);
+ * any other number is misuse. `ended`: the party has ended. */
 struct smtpstate_command smtpstate_session_looked(struct smtpstate_session *session, int first, bool ended);
 #define SMTPSTATE_NO_OCTET (-1)
 

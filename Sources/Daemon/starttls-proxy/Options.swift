@@ -67,7 +67,7 @@ struct Options {
     case "policy": policy.security = try choice(value, of: name, ["opportunistic": .opportunistic, "required": .required])
     case "protocol": policy.mailProtocol = try choice(value, of: name, ["smtp": .smtp, "lmtp": .lmtp])
     case "allow-cleartext-auth": policy.allowsCleartextAuthentication = true
-    case "reject-bare-lf": policy.bareLineFeed = .reject
+    case "tolerate-bare-lf": policy.bareLineFeed = .tolerate
     default: return false
     }
     return true

@@ -12,7 +12,8 @@ extension Options {
       -p, --policy POLICY            opportunistic, or required: 530 to all that needs TLS (default opportunistic)
       -P, --protocol PROTOCOL        smtp or lmtp (default smtp)
       -a, --allow-cleartext-auth     offer and forward AUTH in clear, where the policy is opportunistic
-      -b, --reject-bare-lf           refuse lines that end with a bare LF instead of forwarding them with CRLF
+      -T, --tolerate-bare-lf         accept lines that end with LF alone; only if prog accepts them too, in message text
+                                     as well (default: 500)
       -H, --helper KIND              what the end of the control socket means: s6, no TLS; ucspi-ssl, the end of prog, so
                                      that prog keeps the socket; auto, ucspi-ssl where SSLREMOTEIP is set (default auto)
       -v, --verbosity N              0 quiet, 1 a line a session, and failures, 2 also decisions (default 1)
@@ -22,7 +23,7 @@ extension Options {
       -L, --max-reply-line N         octets of a line of prog's (default 2048)
       -n, --max-reply-lines N        lines of a reply (default 128)
       -o, --max-outstanding N        commands whose replies are owed (default 64)
-      -j, --max-junk N               lines that are no commands (default 10)
+      -j, --max-junk N               lines that are no commands; inside TLS all that are refused here (default 10)
       -m, --max-commands N           commands before TLS or MAIL (default 100)
       -x, --max-chunk N              octets of an unasked BDAT (default 65536)
 
@@ -49,7 +50,7 @@ extension Options {
     CommandLineOption("p", "policy", takesValue: true),
     CommandLineOption("P", "protocol", takesValue: true),
     CommandLineOption("a", "allow-cleartext-auth"),
-    CommandLineOption("b", "reject-bare-lf"),
+    CommandLineOption("T", "tolerate-bare-lf"),
     CommandLineOption("H", "helper", takesValue: true),
     CommandLineOption("v", "verbosity", takesValue: true),
     CommandLineOption("l", "max-line", takesValue: true),

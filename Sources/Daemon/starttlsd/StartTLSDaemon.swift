@@ -46,8 +46,9 @@ struct StartTLSDaemon: ParsableCommand {
   @Flag(help: "Offer and forward AUTH in clear, where the policy is opportunistic.")
   var allowCleartextAuth = false
 
-  @Flag(help: "Refuse lines that end with a bare LF instead of forwarding them with CRLF.")
-  var rejectBareLf = false
+  @Flag(
+    help: "Accept lines that end with LF alone. Only if the backend accepts them too, in message text as well.")
+  var tolerateBareLf = false
 
   @Option(help: ArgumentHelp("How many sessions at a time.", valueName: "number"))
   var maxConnections = 1000
@@ -106,7 +107,7 @@ struct StartTLSDaemon: ParsableCommand {
     var policy = Policy()
     policy.security = self.policy == .required ? .required : .opportunistic
     policy.mailProtocol = mailProtocol == .lmtp ? .lmtp : .smtp
-    policy.bareLineFeed = rejectBareLf ? .reject : .normalise
+    policy.bareLineFeed = tolerateBareLf ? .tolerate : .reject
     policy.allowsCleartextAuthentication = allowCleartextAuth
     if allowCleartextAuth && self.policy == .required {
       throw .usage("--allow-cleartext-auth makes no sense with --policy required: choose one")

@@ -132,7 +132,7 @@ final class AbortTests: ProxyTestCase {
       let middle = secured ? "STARTTLS\r\n\u{16}TLS?\r\nEHLO y\r\n" : ""
       toServer.writing.write(Array("EHLO x\r\n\(middle)MAIL FROM:<a@b>\r\nRSET\r\nQUIT\r\n".utf8))
       let text = String(decoding: try toClient.reading.remainder(), as: UTF8.self)
-      let start = "220 backend ESMTP\r\n250-backend\r\n250-SIZE 1000\r\n250 STARTTLS\r\n"
+      let start = "220 backend ESMTP\r\n250-backend\r\n250-STARTTLS\r\n250 SIZE 1000\r\n"
       let switching = "220 2.0.0 Ready to start TLS\r\nTLS!\r\n250-backend\r\n250 SIZE 1000\r\n"
       XCTAssertEqual(text, start + (secured ? switching : "") + "250 done\r\n250 done\r\n221 bye\r\n", process.errors)
       toServer.writing.close()

@@ -111,8 +111,10 @@ final class HandoffTests: ProxyTestCase {
     assertNothingIsLeft()
   }
 
+  /// It is refused before RSET is sent.
   func testPlainTextBehindSTARTTLSNeverReachesTheHelper() throws {
-    let connection = try proxied("strict")
+    let script = ShellBackend.script(answers: [("RSET*", ": >\"$FOLDER/reset\"; say '250 reset'")])
+    let connection = try proxied("strict", script: script)
     try connection.greet()
     try connection.client.send("STARTTLS\r\nNOOP\r\n")
     XCTAssertEqual(try connection.client.remainder().text, "554 5.5.0 Octets behind STARTTLS not accepted, closing connection\r\n")
@@ -120,6 +122,7 @@ final class HandoffTests: ProxyTestCase {
     connection.assertSeen(["declined"])
     connection.assertLine("decision=abort proof=\"injected plaintext\"", "end=\"injected plaintext\"")
     assertNothingIsLeft()
+    XCTAssertNotEqual(access(folder.path + "/reset", F_OK), 0, "the server was sent RSET")
   }
 
   /// The answer to RSET decides when the client is looked at: what comes while it is awaited is seen.

@@ -30,11 +30,11 @@ enum ControlToken {
       var taken = 0
       while true {
         let from = session
-        let step = session.receive(octets.span.extracting(droppingFirst: taken), from: side)
+        let step = session.receive(octets.span.extracting(droppingFirst: taken), from: side.party(in: session))
         if step.consumed == 0 { return step.command }
         taken += step.consumed
         check(from, .octet(side, octets[taken - 1]), step.command, session)
-        if taken == octets.count || !(step.command == .keep || step.command == .drop(side)) { return step.command }
+        if taken == octets.count || !step.command.isSilent { return step.command }
       }
     }
   }
@@ -132,7 +132,7 @@ struct ControlAlphabet {
     for event in Self.always { tokens.append(.event(event)) }
     if state.deadline != .none { tokens.append(.event(.expired(state.deadline))) }
     switch state.phase {
-    case .lookingAtServer, .lookingAtClient: for event in Self.looks { tokens.append(.event(event)) }
+    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient: for event in Self.looks { tokens.append(.event(event)) }
     case .handshaking: tokens.append(.event(.secured(.established)))
     case .restarting: for outcome in RestartOutcome.allCases { tokens.append(.event(.restarted(outcome))) }
     case .greeting, .negotiating, .resetting, .promised, .regreeting, .secured, .quitting, .refusing, .relaying, .closed:
@@ -141,9 +141,12 @@ struct ControlAlphabet {
   }
 
   private static let whileAgain: [SessionEvent] =
-    [.next, .unavailable, .ended(.client), .secured(.failed), .drained, .expired(.clearPhase)]
+    [.next, .unavailable, .ended(.client), .secured(.failed), .drained, .expired(.clearPhase), .otherEnded]
   private static let always: [SessionEvent] =
-    [.ended(.client), .ended(.server), .unavailable, .drained, .secured(.failed), .expired(.clearPhase)]
+    [
+      .ended(.client), .ended(.server), .unavailable, .drained, .secured(.failed), .expired(.clearPhase),
+      .octetOfOther(0x41), .otherEnded,
+    ]
   private static let looks: [SessionEvent] =
     [.looked(nil, ended: false), .looked(nil, ended: true), .looked(0x16, ended: false), .looked(0x41, ended: false)]
 

@@ -73,7 +73,7 @@ struct ControlGraph {
       if line.hasPrefix("BDAT 2") { octets += Array("ab".utf8) }
       while !octets.isEmpty, session.interest != .again {
         let rest = Array(octets)
-        let step = session.receive(rest.span, from: side)
+        let step = session.receive(rest.span, from: side.party(in: session))
         note(step.command)
         if step.consumed == 0 { break }
         octets = octets.dropFirst(step.consumed)
@@ -103,14 +103,15 @@ struct ControlGraph {
     var events: [SessionEvent] = [.ended(.client), .ended(.server), .unavailable, .expired(session.deadline)]
     if !session.isClearPhaseOver { events.append(.expired(.clearPhase)) }
     switch session.phase {
-    case .lookingAtServer, .lookingAtClient:
+    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient:
       events += [.looked(nil, ended: false), .looked(nil, ended: true), .looked(0x16, ended: false), .looked(0x41, ended: false)]
     case .promised: events.append(.drained)
     case .handshaking: events += [.secured(.established), .secured(.failed)]
     case .restarting: events += [.restarted(.greeting), .restarted(.ready), .restarted(.failed)]
     default: break
     }
-    // Once, to show it: an answer that nobody asked for.
+    // Once each, to show it: a server that was replaced, and an answer that nobody asked for.
+    if session.phase == .regreeting { events.append(.otherEnded) }
     if session.phase == .greeting { events.append(.secured(.failed)) }
     return all + events.map { .event($0) }
   }

@@ -63,29 +63,22 @@ final class CutLemmaTests: XCTestCase {
     session.interest == .both || session.interest == .server && side == .server
   }
 
-  private static func isSilent(_ command: Command) -> Bool {
-    switch command {
-    case .keep, .drop: true
-    default: false
-    }
-  }
-
   /// Shows a block at once, and then as many octets of it as that consumed one by one; what differs, if anything.
   private static func difference<let count: Int>(
     _ state: Session, _ block: InlineArray<count, UInt8>, _ side: Side
   ) -> String? {
     var whole = state
-    let step = whole.receive(block.span, from: side)
+    let step = whole.receive(block.span, from: side.party(in: whole))
     if step.consumed < 1 { return "nothing of a wanted side was consumed" }
     var cut = state
     var last = Command.keep
     for index in 0..<step.consumed {
-      if !isSilent(last) || !wants(cut, side) { return "octets were consumed behind \(last)" }
+      if !last.isSilent || !wants(cut, side) { return "octets were consumed behind \(last)" }
       let octet: InlineArray<1, UInt8> = [block[index]]
-      last = cut.receive(octet.span, from: side).command
+      last = cut.receive(octet.span, from: side.party(in: cut)).command
     }
     if whole != cut { return "two states" }
-    if step.command != last && !(isSilent(step.command) && isSilent(last)) { return "\(step.command) and \(last)" }
+    if step.command != last && !(step.command.isSilent && last.isSilent) { return "\(step.command) and \(last)" }
     return nil
   }
 }

@@ -49,12 +49,12 @@ extension EdgeChecks {
 
   /// An answer of ours is one, and STARTTLS gets its own.
   private static func answered(_ from: Session, _ command: Command, _ to: Session) -> String? {
-    if case .reply = command, to.phase != .closed, to.agenda != Agenda(), to.agenda != Agenda(.settle) {
+    if case .reply(let reply) = command, reply != .starttlsKeyword, to.phase != .closed, to.agenda != Agenda(), to.agenda != Agenda(.settle) {
       return "P5: more behind \(command)"
     }
     switch (from.phase, to.phase) {
-    case (.resetting, .negotiating), (.lookingAtServer, .negotiating), (.lookingAtClient, .negotiating),
-      (.lookingAtClient, .promised):
+    case (.lookingBeforeReset, .negotiating), (.resetting, .negotiating), (.lookingAtServer, .negotiating),
+      (.lookingAtClient, .negotiating), (.lookingAtClient, .promised):
       if case .reply = command { return nil }
       return to.interest == .again ? nil : "P5: STARTTLS without an answer"
     default: return nil
@@ -79,8 +79,8 @@ extension EdgeChecks {
   private static func inOrder(_ from: Session, _ command: Command, _ to: Session) -> String? {
     switch command {
     case .reply(let reply):
-      if from.isMidReply && reply != .starttlsKeyword { return "P5: \(reply) within a reply" }
-      if to.phase != .closed && to.outstanding != 0 { return "P5: \(reply) overtakes a reply" }
+      if from.isMidReply && reply != .starttlsKeyword && reply != .lastStarttlsKeyword { return "P5: \(reply) within a reply" }
+      if to.phase != .closed && to.outstanding != 0 && reply != .starttlsKeyword { return "P5: \(reply) overtakes a reply" }
     case .forward(let verb):
       if to.waiting != nil { return "P5: \(verb) overtakes a waiting line" }
     case .keep, .drop, .pass, .stash, .passEarlier, .resetServer, .look, .endServer, .restart, .handoff, .abort, .relay,

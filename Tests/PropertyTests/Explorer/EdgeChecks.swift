@@ -7,7 +7,7 @@ enum EdgeChecks {
   /// Everything that must hold on an edge.
   static func broken(_ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session) -> String? {
     oneDecision(from, command, to) ?? nothingCrosses(from, command) ?? promiseKept(from, command, to)
-      ?? oneReplyEach(from, event, command, to) ?? neverStuck(to) ?? finalStays(from, command, to) ?? small(to)
+      ?? oneReplyEach(from, event, command, to) ?? oneServer(from, event, command, to) ?? neverStuck(to) ?? finalStays(from, command, to) ?? small(to)
   }
 
   /// P1. One decision, and none without its end: by induction over the edges.
@@ -43,6 +43,23 @@ enum EdgeChecks {
     }
   }
 
+  /// P2. A server that was replaced changes nothing; to name a new one before there is one is misuse. There is a new one
+  /// only after a restart, and the session does not go on in clear with a server that has ended.
+  private static func oneServer(_ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session) -> String? {
+    switch event {
+    case .octetOfOther, .otherEnded:
+      if from.hasNewServer {
+        return command == .keep && from == to ? nil : "P2: \(command) because of a server that was replaced"
+      }
+      return to.phase == .closed && (to.reason == .misuse || from.phase == .closed) || from == to && from.isFinal
+        ? nil : "P9: a server that is not there yet"
+    case .next, .octet, .ended, .drained, .looked, .unavailable, .secured, .restarted, .expired: break
+    }
+    if to.hasNewServer && !from.hasNewServer && from.phase != .restarting { return "P2: a new server without a restart" }
+    if to.serverEnded && to.phase != .lookingAtClient { return "P7: on with a server that has ended" }
+    return nil
+  }
+
   /// P7. Something other than a timer can move every state that is not final, and a timer runs.
   private static func neverStuck(_ state: Session) -> String? {
     if state.isFinal || state.interest == .again { return nil }
@@ -56,7 +73,7 @@ enum EdgeChecks {
     case .drain: return state.phase == .promised ? nil : "P7: drain in \(state.phase)"
     case .none:
       switch state.phase {
-      case .lookingAtServer, .lookingAtClient, .handshaking, .restarting: return nil
+      case .lookingBeforeReset, .lookingAtServer, .lookingAtClient, .handshaking, .restarting: return nil
       default: return "P7: no interest in \(state.phase)"
       }
     }

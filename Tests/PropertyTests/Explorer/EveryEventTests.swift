@@ -16,10 +16,11 @@ final class EveryEventTests: XCTestCase {
   }
 
   private static let events: [SessionEvent] =
-    [.next, .drained, .unavailable, .ended(.client), .ended(.server), .secured(.established), .secured(.failed)]
+    [.next, .drained, .unavailable, .ended(.client), .ended(.server), .otherEnded, .secured(.established),
+      .secured(.failed)]
     + RestartOutcome.allCases.map { .restarted($0) } + Deadline.allCases.map { .expired($0) }
     + [nil, 0x16, 0x41].flatMap { [.looked($0, ended: false), .looked($0, ended: true)] }
-    + [0x00, 0x0A, 0x0D, 0x16, 0x20, 0x2D, 0x32, 0x41].flatMap { [.octet(.client, $0), .octet(.server, $0)] }
+    + [0x00, 0x0A, 0x0D, 0x16, 0x20, 0x2D, 0x32, 0x41].flatMap { [.octet(.client, $0), .octet(.server, $0), .octetOfOther($0)] }
 
   /// Lets it happen, and fetches all that it leads to; a final state says nothing more.
   private static func letHappen(_ event: SessionEvent, to visited: Session) throws {

@@ -49,7 +49,7 @@ struct Explorer {
     var events: [SessionEvent] = []
     switch state.interest {
     case .again:
-      return [.next, .unavailable, .ended(.client), .secured(.failed), .drained, .expired(.clearPhase)]
+      return [.next, .unavailable, .ended(.client), .secured(.failed), .drained, .expired(.clearPhase), .otherEnded]
     case .both:
       events += clientOctets.map { .octet(.client, $0) }
       events += serverOctets.map { .octet(.server, $0) }
@@ -59,7 +59,7 @@ struct Explorer {
     case .drain, .none:
       events += [.octet(.client, 0x41), .octet(.server, 0x41)]
     }
-    events += [.next, .ended(.client), .ended(.server), .drained, .unavailable]
+    events += [.next, .ended(.client), .ended(.server), .drained, .unavailable, .octetOfOther(0x41), .otherEnded]
     events += [.looked(nil, ended: false), .looked(nil, ended: true), .looked(0x16, ended: false), .looked(0x41, ended: false)]
     events += [.secured(.established), .secured(.failed)]
     events += [.restarted(.greeting), .restarted(.ready), .restarted(.failed)]

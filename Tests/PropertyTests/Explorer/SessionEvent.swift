@@ -1,11 +1,15 @@
 // SessionEvent: everything that can happen to a session, as a value: the edges of the graph that the explorer walks.
 
-import SMTPState
+@testable import SMTPState
 
 enum SessionEvent: Hashable {
   case next
+  /// Of the server that counts.
   case octet(Side, UInt8)
   case ended(Side)
+  /// Of the server that does not: of one that was replaced, or of a new one before there is one.
+  case octetOfOther(UInt8)
+  case otherEnded
   case drained
   case looked(UInt8?, ended: Bool)
   case unavailable
@@ -20,6 +24,8 @@ extension SessionEvent: CustomStringConvertible {
     case .next: "next"
     case .octet(let side, let octet): "\(side) \(SessionEvent.spelled(octet))"
     case .ended(let side): "\(side) ended"
+    case .octetOfOther(let octet): "other server \(SessionEvent.spelled(octet))"
+    case .otherEnded: "other server ended"
     case .drained: "drained"
     case .looked(nil, let ended): ended ? "looked: ended" : "looked: nothing"
     case .looked(let octet?, _): "looked: \(SessionEvent.spelled(octet))"
@@ -41,17 +47,19 @@ extension SessionEvent: CustomStringConvertible {
     }
   }
 
-  private static func receive(_ octet: UInt8, _ side: Side, _ session: inout Session) -> Command {
+  private static func receive(_ octet: UInt8, _ party: Party, _ session: inout Session) -> Command {
     let octets: InlineArray<1, UInt8> = [octet]
-    return session.receive(octets.span, from: side).command
+    return session.receive(octets.span, from: party).command
   }
 
   /// Lets it happen.
   func apply(to session: inout Session) -> Command {
     switch self {
     case .next: session.next()
-    case .octet(let side, let octet): SessionEvent.receive(octet, side, &session)
-    case .ended(let side): session.ended(side)
+    case .octet(let side, let octet): SessionEvent.receive(octet, side.party(in: session), &session)
+    case .ended(let side): session.ended(side.party(in: session))
+    case .octetOfOther(let octet): SessionEvent.receive(octet, session.otherServer, &session)
+    case .otherEnded: session.ended(session.otherServer)
     case .drained: session.drained()
     case .looked(let octet, let ended): session.looked(octet, ended: ended)
     case .unavailable: session.unavailable()
@@ -60,4 +68,29 @@ extension SessionEvent: CustomStringConvertible {
     case .expired(let kind): session.expired(kind)
     }
   }
+}
+
+extension Command {
+  /// Whether it shows nothing and changes nothing but holds.
+  var isSilent: Bool {
+    switch self {
+    case .keep, .drop: true
+    default: false
+    }
+  }
+}
+
+extension Side {
+  /// What this side is called now.
+  func party(in session: Session) -> Party {
+    switch self {
+    case .client: .client
+    case .server: session.hasNewServer ? .newServer : .server
+    }
+  }
+}
+
+extension Session {
+  /// The server that does not count.
+  var otherServer: Party { hasNewServer ? .server : .newServer }
 }

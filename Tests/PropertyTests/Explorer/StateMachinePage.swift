@@ -157,14 +157,14 @@ enum StateMachinePage {
   private static func spelled(_ command: Command) -> String {
     switch command {
     case .keep: "keep"
-    case .drop(let side): "drop \(side)"
+    case .drop(let hold): "drop \(hold)"
     case .forward(let verb): "forward \(verb)"
     case .pass(let fourth): fourth == .kept ? "pass" : "pass with \(fourth)"
     case .stash: "stash"
     case .passEarlier(let fourth): fourth == .kept ? "pass earlier" : "pass earlier with \(fourth)"
     case .reply(let reply): "reply \(text(of: reply).split(separator: " ").prefix(2).joined(separator: " "))"
     case .resetServer: "reset server"
-    case .look(let side): "look at \(side)"
+    case .look(let party): "look at \(party)"
     case .endServer: "end server"
     case .restart: "restart"
     case .handoff: "handoff"

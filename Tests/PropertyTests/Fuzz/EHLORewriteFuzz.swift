@@ -77,16 +77,18 @@ private struct Rules {
     }
     if lines.contains(where: { !$0.hasPrefix("250") }) { throw Falsified("another code than the server's") }
     let kept = given.enumerated().filter { $0.offset == 0 || !isTakenOut($0.element) }.map { $0.element.dropFirst(4) }
+    // STARTTLS is the second line. The last of `kept` is what comes after the last LF: not a line.
+    let listed = isInsideTLS ? kept : kept.prefix(1) + ["STARTTLS"] + kept.dropFirst()
     let texts = lines.map { $0.dropFirst(4) }
     guard isAnswered else {
       if lines.contains(where: { $0.dropFirst(3).first != "-" }) { throw Falsified("an end before the server's") }
-      if !kept.starts(with: texts) { throw Falsified("lines that the server did not say, or not in this order") }
+      if !listed.starts(with: texts) { throw Falsified("lines that the server did not say, or not in this order") }
       return
     }
     let marks = lines.map { $0.dropFirst(3).first }
     if marks.last != " " || marks.dropLast().contains(where: { $0 != "-" }) { throw Falsified("no reply of one end") }
-    let wanted = kept.dropLast() + (isInsideTLS ? [] : ["STARTTLS"])
-    if texts != Array(wanted) { throw Falsified("the keywords \(texts), not \(wanted)") }
+    let wanted = Array(listed.dropLast())
+    if texts != wanted { throw Falsified("the keywords \(texts), not \(wanted)") }
   }
 
   private func linesWithCRLF(_ octets: [UInt8]) throws -> [String] {

@@ -2,7 +2,7 @@
 //
 // The first two octets are options; a bit that means nothing must be zero, so that no two inputs differ in nothing.
 //
-//     octet 0   1 STARTTLS required   2 LMTP   4 reset by RSET   8 bare LF refused   16 cleartext AUTH allowed
+//     octet 0   1 STARTTLS required   2 LMTP   4 reset by RSET   8 bare LF rejected, else tolerated   16 cleartext AUTH allowed
 //     octet 1   0-3 the limits: as shipped, or one of three small sets   4 looks by hand   8 drains by hand
 //
 // Octets below 0x80, and above 0x9F, are what the speaker says; the server begins. Those between are marks:
@@ -10,7 +10,7 @@
 //     80 81        the client, the server speaks from here; what was said before has arrived by then
 //     82           the other one speaks from here, and both arrive together
 //     83 84        the client, the server ends behind what arrives
-//     85 - 97      an event of another kind, behind what was said
+//     85 - 99      an event of another kind, behind what was said
 //     9F           the next octet is said, whatever it is
 //
 // So the text of a dialogue stands in the input as it is, and the words of a dictionary can be put anywhere.
@@ -42,6 +42,7 @@ extension Script {
       .looked(0x4D, ended: false), .drained, .unavailable, .secured(.established), .secured(.failed),
       .restarted(.greeting), .restarted(.ready), .restarted(.failed),
     ] + Deadline.allCases.map { .expired($0) }
+    + [.late(Array("250 late\r\n".utf8), ended: false), .late([], ended: true)]
 
   /// The sets of limits. Those as shipped are met by the longest inputs only.
   private static func limits(_ number: UInt8, _ policy: inout Policy) {
@@ -67,7 +68,7 @@ extension Script {
     if octets[0] & 1 != 0 { policy.security = .required }
     if octets[0] & 2 != 0 { policy.mailProtocol = .lmtp }
     if octets[0] & 4 != 0 { policy.serverReset = .rset }
-    if octets[0] & 8 != 0 { policy.bareLineFeed = .reject }
+    policy.bareLineFeed = octets[0] & 8 != 0 ? .reject : .tolerate
     if octets[0] & 16 != 0 { policy.allowsCleartextAuthentication = true }
     Script.limits(octets[1] & 3, &policy)
     byHand = ByHand(looks: octets[1] & 4 != 0, drains: octets[1] & 8 != 0)

@@ -48,12 +48,14 @@ public enum SessionFuzz {
 
   private static func playCarelessly(_ script: Script) throws {
     var session = Session(script.policy)
+    var server = Party.server
     for event in script.events {
       if case .expired(let deadline) = event, (script.policy.milliseconds(of: deadline) == nil) != (deadline == .none) {
         throw Falsified("the timer \(deadline) has no length, or `none` has one")
       }
       let before = session
-      let commands = happen(event, &session)
+      let commands = happen(event, server, &session)
+      if case .restarted(let outcome) = event, before.phase == .restarting, outcome != .failed { server = .newServer }
       if before.isFinal, session != before || commands.contains(where: { $0 != .keep }) {
         throw Falsified("P9: \(event) changes what is final: \(commands)")
       }
@@ -64,17 +66,21 @@ public enum SessionFuzz {
   }
 
   /// Lets something happen, wanted or not.
-  private static func happen(_ event: Event, _ session: inout Session) -> [Command] {
+  private static func happen(_ event: Event, _ server: Party, _ session: inout Session) -> [Command] {
     switch event {
     case .arrives(let arrival):
       var commands: [Command] = []
-      for (side, octets, ends) in [
-        (Side.server, arrival.server, arrival.serverEnds), (.client, arrival.client, arrival.clientEnds),
+      for (party, octets, ends) in [
+        (server, arrival.server, arrival.serverEnds), (.client, arrival.client, arrival.clientEnds),
       ] {
-        commands.append(session.receive(octets.span, from: side).command)
-        if ends { commands.append(session.ended(side)) }
+        commands.append(session.receive(octets.span, from: party).command)
+        if ends { commands.append(session.ended(party)) }
       }
       return commands
+    case .late(let octets, let ended):
+      // The server of the wrong name.
+      let other = server == .server ? Party.newServer : .server
+      return [session.receive(octets.span, from: other).command] + (ended ? [session.ended(other)] : [])
     case .lookedAsItIs: return [session.next()]
     case .looked(let octet, let ended): return [session.looked(octet, ended: ended)]
     case .drained: return [session.drained()]

@@ -11,25 +11,26 @@ extension STARTTLSHandler {
       switch command {
       case .keep: break
       case .drop(.client): clientHold.clear()
-      case .drop(.server): replyHold.clear()
+      case .drop(.reply): replyHold.clear()
       case .forward: tellServer(clientHold.takeLine(), context)
       case .pass(let fourth): tellClient(replyHold.takeLine(fourth), context)
       case .passEarlier(let fourth): tellClient(earlierHold.takeLine(fourth), context)
       case .stash: swap(&earlierHold, &replyHold)
       case .reply(let reply):
-        if reply != .starttlsKeyword { clientHold.clear() }
+        clientHold.clear()
         tellClient(ByteBuffer(staticString: reply.text), context)
       case .resetServer: tellServer(ByteBuffer(staticString: "RSET\r\n"), context)
       case .endServer: endServer(context)
       case .abort(let reason): report(.abandoned(reason))
       case .handoff(let proof): beginTLS(proof, context)
-      case .look(let side):
+      case .look(let party):
         arm()
-        command = look(at: side, context)
+        command = look(at: party, context)
         continue
       case .restart:
         arm()
         startServer(isSecured: true)
+        serverParty = .newServer
         command = session.restarted(.greeting)
         continue
       case .relay: return relay(context)

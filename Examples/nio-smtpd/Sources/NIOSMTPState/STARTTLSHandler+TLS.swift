@@ -14,9 +14,9 @@ import SMTPState
 
 extension STARTTLSHandler {
   /// Answers `look`.
-  func look(at side: Side, _ context: ChannelHandlerContext) -> Command {
-    switch side {
-    case .server:
+  func look(at party: Party, _ context: ChannelHandlerContext) -> Command {
+    switch party {
+    case .server, .newServer:
       return session.looked(fromServer.firstOctet, ended: serverEnd != .none)
     case .client:
       if let octet = fromClient.firstOctet { return session.looked(octet, ended: false) }

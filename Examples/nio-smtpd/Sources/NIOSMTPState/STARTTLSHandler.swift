@@ -69,6 +69,8 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
   var state = State.watching
   var context: ChannelHandlerContext?
   var server: (any RemovableChannelHandler)?
+  /// What the session calls the server that is there: a restart brings another one.
+  var serverParty = Party.server
 
   // The holds of Command.swift, and before them what the session has not consumed.
   var fromClient = ByteBuffer()
@@ -255,11 +257,11 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
     if fromServer.readableBytes == 0 {
       if serverEnd == .noted {
         serverEnd = .told
-        return session.ended(.server)
+        return session.ended(serverParty)
       }
     } else if interest == .both || interest == .server {
-      let step = session.receive(fromServer.readableBytesUInt8Span, from: .server)
-      fromServer.give(step.consumed, to: &replyHold, unlessDropped: step.command == .drop(.server))
+      let step = session.receive(fromServer.readableBytesUInt8Span, from: serverParty)
+      fromServer.give(step.consumed, to: &replyHold, unlessDropped: step.command == .drop(.reply))
       return step.command
     }
     if fromClient.readableBytes == 0 {

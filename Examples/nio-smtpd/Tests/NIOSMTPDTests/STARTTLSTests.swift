@@ -13,7 +13,7 @@ final class STARTTLSTests: XCTestCase {
     let talk = try Conversation()
     XCTAssertEqual(talk.codes(), [220])
     try talk.send("EHLO c\r\n")
-    XCTAssertTrue(talk.heard.hasSuffix("250-8BITMIME\r\n250 STARTTLS\r\n"), talk.heard)
+    XCTAssertTrue(talk.heard.contains("\r\n250-STARTTLS\r\n"), talk.heard)
     try talk.send("STARTTLS\r\n")
     XCTAssertEqual(talk.codes(), [250, 220])
     try talk.startTLS(sending: talk.makeHello())

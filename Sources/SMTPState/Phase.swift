@@ -14,7 +14,7 @@ public enum Phase: UInt8, Equatable, Sendable {
   /// From the answer to RSET: the caller looks whether the server has sent anything unasked. Nobody is read.
   case lookingAtServer
   /// From there, or from an accepted STARTTLS where the server is restarted: the caller looks whether the client has
-  /// sent anything after STARTTLS. Nobody is read. The next octet to the client is that of a reply to STARTTLS, or none.
+  /// sent anything after STARTTLS. Nobody is read.
   case lookingAtClient
   /// From the 220, until it is with the kernel. Nobody is read. Nothing is said in clear any more.
   case promised

@@ -152,11 +152,8 @@ struct CommandScanner: Equatable, Sendable {
   /// How many octets the line may have, as far as it is known. AUTH may carry an initial response, as long as a line of
   /// the exchange (RFC 4954, 4).
   private func limit(_ limits: Limits) -> UInt16 {
-    switch mode {
-    case .response: limits.responseLine
-    case .command: part != .verb && verb == .auth ? max(limits.commandLine, limits.responseLine) : limits.commandLine
-    case .chunk: limits.commandLine
-    }
+    if mode == .response { return limits.responseLine }
+    return verb == .auth ? max(limits.commandLine, limits.responseLine) : limits.commandLine
   }
 
   /// The line's token; its LF has come.

@@ -15,8 +15,8 @@ static void names(void) {
   static const char *const deadlines[] = {
       "none", "greeting", "command", "reply", "reset", "handshake", "clear phase", "none"};
   static const char *const phases[] = {
-      "none", "greeting", "negotiating", "looking before reset", "resetting", "looking at server", "looking at client", "promised", "handshaking",
-      "restarting", "regreeting", "secured", "quitting", "refusing", "relaying", "closed", "none"};
+      "none", "greeting", "negotiating", "looking before reset", "resetting", "looking at server", "looking at client",
+      "promised", "handshaking", "restarting", "regreeting", "secured", "quitting", "refusing", "relaying", "closed", "none"};
   size_t i;
   for (i = 0; i < sizeof reasons / sizeof *reasons; i++)
     CHECK_TEXT(smtpstate_reason_name((enum smtpstate_reason)i), reasons[i]);

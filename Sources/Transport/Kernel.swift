@@ -3,8 +3,8 @@
 // Contract: a call is made, repeated while it answers EINTR, and answered with its result or with a SystemError that
 // names it. Nothing else happens here: what a result means is said by the files that call.
 //
-// Tests replace the kernel's answers through `fault`: it is asked before each call and may let it fail with an errno or
-// limit the octets that it moves. In production it is nil, which costs one comparison a call.
+// Tests replace the kernel's answers through `fault`: it is asked before each call of its thread and may let it fail with
+// an errno or limit the octets that it moves. In production there is none, which costs one comparison a call.
 
 package import CKernel
 package import Glibc
@@ -27,8 +27,26 @@ package enum Kernel {
     case short(Int)
   }
 
-  /// Asked before each call. Set only by tests, and only while one thread uses this layer; nil in production.
-  nonisolated(unsafe) package static var fault: ((Call) -> Fault?)?
+  /// Asked before each call of this thread; each thread has its own. Set only by tests; nil in production.
+  package static var fault: ((Call) -> Fault?)? {
+    @inline(__always) get { kernel_fault().map { FaultSource.at($0).answer } }
+    set {
+      let old = kernel_fault()
+      kernel_set_fault(newValue.map { Unmanaged.passRetained(FaultSource($0)).toOpaque() })
+      if let old { Unmanaged<FaultSource>.fromOpaque(old).release() }
+    }
+  }
+
+  /// What is behind the thread's pointer.
+  private final class FaultSource {
+    let answer: (Call) -> Fault?
+
+    init(_ answer: @escaping (Call) -> Fault?) { self.answer = answer }
+
+    static func at(_ pointer: UnsafeMutableRawPointer) -> FaultSource {
+      Unmanaged<FaultSource>.fromOpaque(pointer).takeUnretainedValue()
+    }
+  }
 
   /// Makes one call for `count` octets. The only place that repeats after EINTR.
   @inline(__always)

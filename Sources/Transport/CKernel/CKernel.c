@@ -154,3 +154,7 @@ const char *kernel_optarg(void) { return optarg; }
 int kernel_optopt(void) { return optopt; }
 int kernel_opterr(void) { return opterr; }
 void kernel_set_opterr(int on) { opterr = on; }
+
+/* What tests want. */
+
+_Thread_local void *kernel_fault_object;

@@ -151,6 +151,15 @@ int kernel_optopt(void);
 int kernel_opterr(void);
 void kernel_set_opterr(int on);
 
+/* -- What tests want. --------------------------------------------------------------------------------------- */
+
+/* An object of the test's that answers this thread's calls in the kernel's place, see Kernel.swift; NULL in production.
+ * Each thread has its own, so none is shared. Use the functions: Swift knows no variable of a thread. */
+extern _Thread_local void *_Nullable kernel_fault_object __attribute__((tls_model("initial-exec")));
+
+static inline void *_Nullable kernel_fault(void) { return kernel_fault_object; }
+static inline void kernel_set_fault(void *_Nullable object) { kernel_fault_object = object; }
+
 #pragma clang assume_nonnull end
 
 #endif

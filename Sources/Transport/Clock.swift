@@ -10,4 +10,11 @@ public enum Clock {
     _ = clock_gettime(CLOCK_MONOTONIC, &time)
     return Int(time.tv_sec) * 1000 + Int(time.tv_nsec) / 1_000_000
   }
+
+  /// The point in time that is so many milliseconds after another one. The largest timeouts lead to the end of time.
+  package static func time(_ milliseconds: Int, after start: Int) -> Int {
+    let (sum, hasOverflowed) = start.addingReportingOverflow(milliseconds)
+    guard hasOverflowed else { return sum }
+    return milliseconds > 0 ? Int.max : Int.min
+  }
 }

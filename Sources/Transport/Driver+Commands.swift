@@ -54,7 +54,7 @@ extension Driver {
   }
 
   private func say(_ reply: Reply) {
-    if !toClient.append(reply.text) { clientBroken = true }
+    if !toClient.append(reply.text) { loseClient() }
     clientHold.removeAll()
   }
 
@@ -75,7 +75,7 @@ extension Driver {
     fits = hold.move(hold.count, to: &queue) && queue.append("\r\n") && fits
     hold.removeAll()
     // There is always room, since octets are shown only while there is. If not, better an end than a line cut short.
-    if !fits { clientBroken = true }
+    if !fits { loseClient() }
   }
 
   private func endServer() {

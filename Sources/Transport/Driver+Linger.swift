@@ -11,7 +11,7 @@ extension Driver {
   func linger(_ end: SessionRecord.End) {
     record.end = end
     state = .lingering
-    ownUntil = now + timeouts.outputStalledMilliseconds
+    ownUntil = Clock.time(timeouts.outputStalledMilliseconds, after: now)
     discarded = 0
     // The server hears of the end at once; all that was read from the client for it is written or cannot be.
     server = nil
@@ -24,8 +24,8 @@ extension Driver {
     if clientBroken { return finish(.clientLost) }
     guard toClient.isEmpty else { return false }
     if !clientOutputEnded {
-      endClientOutput()
-      ownUntil = now + timeouts.lingerMilliseconds
+      guard endClientOutput() else { return false }
+      ownUntil = Clock.time(timeouts.lingerMilliseconds, after: now)
     }
     if clientEnded { return finish(.relayed) }
     switch discardInput() {
@@ -38,14 +38,18 @@ extension Driver {
   }
 
   /// Ends our half: close_notify inside TLS, then the connection's sending half.
-  func endClientOutput() {
-    guard !clientOutputEnded else { return }
-    clientOutputEnded = true
+  ///
+  /// - Returns: whether it has ended. If not, the kernel does not take the close_notify yet: try again once it does. The
+  ///   timer of output that is not taken runs meanwhile.
+  func endClientOutput() -> Bool {
+    guard !clientOutputEnded else { return true }
     if let stream {
-      stream.endSending()
+      endWaitsToWrite = !stream.endSending()
     } else {
       clear?.shutdownSending()
     }
+    clientOutputEnded = !endWaitsToWrite
+    return clientOutputEnded
   }
 
   private func discardInput() -> Transfer {

@@ -7,12 +7,9 @@ import Glibc
 import SMTPState
 
 extension Driver {
-  /// Where octets are shown to the session. Nothing stays in it between two calls, so all drivers share one.
-  nonisolated(unsafe) private static let window = UnsafeMutableRawBufferPointer.allocate(byteCount: 16_384, alignment: 16)
-
   /// Pulls the server; false when nothing moved.
   func pullServer() -> Bool {
-    let window = Driver.window
+    let window = window.open()
     switch server?.peek(into: window) {
     case .moved(let count):
       judge(window, count, from: serverParty) { driver, octets throws(SystemError) in
@@ -37,7 +34,7 @@ extension Driver {
   func pullClient() -> Bool {
     clientHasUnread = false
     if stream != nil { return pullDecrypted() }
-    let window = Driver.window
+    let window = window.open()
     switch clear?.show(in: window) {
     case .moved(let count):
       record.received += judge(window, count, from: .client) { driver, octets throws(SystemError) in
@@ -59,8 +56,9 @@ extension Driver {
       case .wouldBlock: return false
       }
     }
-    let count = decrypted.copyFirst(into: Driver.window)
-    let consumed = judge(Driver.window, count, from: .client) { driver, octets throws(SystemError) in
+    let window = window.open()
+    let count = decrypted.copyFirst(into: window)
+    let consumed = judge(window, count, from: .client) { driver, octets throws(SystemError) in
       driver.decrypted.removeFirst(octets.count)
     }
     record.received += consumed
@@ -71,8 +69,14 @@ extension Driver {
   func readDecrypted() -> Transfer {
     guard let stream else { return .failed(SystemError("read", EBADF)) }
     let answer = decrypted.fill { stream.read(into: $0) }
-    readWaitsToWrite = answer == .wouldBlock && stream.direction == .write
+    noteRead(answer, stream)
     return answer
+  }
+
+  /// A read inside TLS deciphers many small records, or a large one: it counts as many steps.
+  func noteRead(_ answer: Transfer, _ stream: any TLSStream) {
+    readWaitsToWrite = answer == .wouldBlock && stream.direction == .write
+    if case .moved = answer { stepsLeft = max(0, stepsLeft - Driver.stepsOfRead) }
   }
 
   /// Shows octets to the session, line by line, as long as it wants that side and there is room for what they lead to.
@@ -108,7 +112,12 @@ extension Driver {
       let step = session.receive(octets.bindMemory(to: UInt8.self).span, from: party)
       judged += step.consumed
       let isKept = hold(UnsafeRawBufferPointer(rebasing: octets.prefix(step.consumed)), of: party, step.command)
-      if !isKept || session.interest == .again || !step.command.isLight || session.phase != phase {
+      if !isKept {
+        // There is always room for what the session wants held. If not, better an end than a line cut short.
+        loseClient()
+        break
+      }
+      if session.interest == .again || !step.command.isLight || session.phase != phase {
         guard takeJudged() else { return judged }
       }
       act(step.command)
@@ -180,7 +189,8 @@ extension Driver {
       return decrypted.isEmpty ? readDecrypted() : .moved(1)
     }
     guard clear?.canPeek == true else { return clear?.lookForEnd() ?? .wouldBlock }
-    return clear?.show(in: UnsafeMutableRawBufferPointer(rebasing: Driver.window.prefix(1))) ?? .wouldBlock
+    var octet: UInt8 = 0
+    return withUnsafeMutableBytes(of: &octet) { clear?.show(in: $0) ?? .wouldBlock }
   }
 
   /// Answers `look`.

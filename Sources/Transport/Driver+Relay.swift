@@ -2,6 +2,10 @@
 //
 // An end of one side is passed on once all that was read from it is written. A side that takes nothing more (reset) is
 // no reason to drop what came from it. The relay ends when both directions have, or when the server has closed both.
+//
+// A client whose connection broke ends the relay as soon as the server has taken what was read from it, and after
+// `Timeouts.clientLostMilliseconds` in any case. What the server writes meanwhile is read and discarded: a server that
+// blocks in writing reads nothing.
 
 import Glibc
 import SMTPState
@@ -9,28 +13,18 @@ import SMTPState
 extension Driver {
   func beginRelay() {
     state = .relaying
-    ownUntil = now + timeouts.relayIdleMilliseconds
+    idle.start(now: now)
     if !clientHold.move(clientHold.count, to: &toServer) { breakServer() }
-    if !replyHold.move(replyHold.count, to: &toClient) { clientBroken = true }
+    if !replyHold.move(replyHold.count, to: &toClient) { loseClient() }
   }
 
   func relayStep() -> Bool {
-    let before = record.sent &+ record.received
     flush()
-    if clientBroken {
-      // Nothing can be said to it any more, but all that was read from it is still delivered.
-      let count = serverBroken ? 0 : min(decrypted.count, toServer.room)
-      if count > 0 {
-        record.received += count
-        return decrypted.move(count, to: &toServer)
-      }
-      if toServer.isEmpty || serverBroken { return finish(.clientLost) }
-      return false
-    }
+    if clientBroken { return leaveRelay() }
     // Both, whatever the first one came to: neither direction may starve the other.
     let (isServerMoved, isClientMoved) = (relayServer(), relayClient())
+    if clientBroken { return true }
     let isMoved = isServerMoved || isClientMoved
-    if isMoved || record.sent &+ record.received != before { ownUntil = now + timeouts.relayIdleMilliseconds }
     if passEndsOn() { return true }
     return isMoved
   }
@@ -53,28 +47,57 @@ extension Driver {
     guard !clientEnded, !serverBroken, toServer.room > 0 else { return false }
     if !decrypted.isEmpty {
       let count = min(decrypted.count, toServer.room)
-      record.received += count
+      noteReceived(count)
       return decrypted.move(count, to: &toServer)
     }
     let answer: Transfer
     if let stream {
       answer = toServer.fill { stream.read(into: $0) }
-      readWaitsToWrite = answer == .wouldBlock && stream.direction == .write
+      noteRead(answer, stream)
     } else {
       answer = toServer.fill { clear?.read(into: $0) ?? .ended }
     }
     switch answer {
     case .moved(let count):
-      record.received += count
+      noteReceived(count)
       return true
     case .wouldBlock: return false
     case .ended:
       clientEnded = true
       return true
     case .failed:
-      clientBroken = true
+      clientEnded = true
+      loseClient()
       return true
     }
+  }
+
+  private func noteReceived(_ count: Int) {
+    record.received += count
+    idle.moved(count, now: now)
+  }
+
+  // MARK: The client is gone
+
+  /// A step after the client's connection broke.
+  private func leaveRelay() -> Bool {
+    if !isLeavingRelay {
+      isLeavingRelay = true
+      ownUntil = Clock.time(timeouts.clientLostMilliseconds, after: now)
+    }
+    // Two descriptors break one by one: what the client has written into the other one is still delivered.
+    let isRead = (!decrypted.isEmpty || hasSeparateOutput) && relayClient()
+    let isDone = decrypted.isEmpty && toServer.isEmpty && (clientEnded || !hasSeparateOutput)
+    if isDone || serverBroken { return finish(.clientLost) }
+    return discardServer() || isRead
+  }
+
+  /// Reads from the server for nobody, so that it can go on.
+  private func discardServer() -> Bool {
+    guard !serverEnded else { return false }
+    toClient.removeAll()
+    defer { toClient.removeAll() }
+    return relayServer()
   }
 
   /// Passes an end on behind the last octet that came before it.
@@ -88,7 +111,7 @@ extension Driver {
       linger(.relayed)
       return true
     }
-    endClientOutput()
+    _ = endClientOutput()
     return false
   }
 }

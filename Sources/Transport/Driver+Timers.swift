@@ -46,10 +46,10 @@ extension Driver {
     if let number = stream?.descriptor ?? clear?.inputNumber {
       let other = stream?.outputDescriptor ?? clear?.outputNumber ?? number
       watches.client = Watch(descriptor: number, events: other == number ? input | output : input)
-      // A pipe without a reader says so for as long as it is polled; the next write hears of it.
-      if other != number, output != 0 { watches.clientOutput = Watch(descriptor: other, events: output) }
+      if other != number { watches.clientOutput = Watch(descriptor: other, events: output) }
     }
     if watches.client?.events == 0 && clientHasHungUp { watches.client = nil }
+    if watches.clientOutput?.events == 0 && clientOutputHasHungUp { watches.clientOutput = nil }
     if let number = server?.number, serverEvents != 0 {
       watches.server = Watch(descriptor: number, events: serverEvents)
     }
@@ -68,17 +68,18 @@ extension Driver {
       }
       return canPullClient ? Driver.readable : clientHasUnread ? 0 : Driver.hangUp
     case .relaying:
-      if clientEnded || clientBroken || serverBroken || toServer.room == 0 { return 0 }
+      if clientEnded || serverBroken || toServer.room == 0 || clientBroken && !hasSeparateOutput { return 0 }
       return readWaitsToWrite ? Driver.writable : Driver.readable
     case .lingering:
-      return toClient.isEmpty ? Driver.readable : 0
+      return toClient.isEmpty && !endWaitsToWrite ? Driver.readable : 0
     case .finished:
       return 0
     }
   }
 
   private var clientOutputEvents: CShort {
-    if toClient.isEmpty || clientBroken { return 0 }
+    if clientBroken { return 0 }
+    if toClient.isEmpty { return endWaitsToWrite ? Driver.writable : 0 }
     return writeWaitsToRead ? Driver.readable : Driver.writable
   }
 
@@ -90,43 +91,67 @@ extension Driver {
       if wantsServer && hasRoomForReplies { events |= Driver.readable }
       if session.phase == .handshaking && !serverHasUnread { events |= Driver.hangUp }
     case .relaying:
-      if !serverEnded && !clientBroken && toClient.room > 0 { events |= Driver.readable }
+      if !serverEnded && (clientBroken || toClient.room > 0) { events |= Driver.readable }
     case .lingering, .finished:
       return 0
     }
     return events
   }
 
-  /// Behind a turn: a hang-up that nobody waits for is noticed, so that it is not polled for again and again.
+  /// After a turn that moved nothing: a hang-up that nobody waits for is noticed, so that it is not polled for again and again.
   func noticeHangUp() {
-    guard state != .finished, !clientHasHungUp, let watch = watches.client, watch.events == 0 else { return }
-    guard let events = try? Kernel.pollNow(watch.descriptor, 0), events != 0 else { return }
-    if events & CInt(POLLERR) != 0 {
-      // A reset: the client is gone in every phase, whatever it had sent before. What a relay read is still delivered.
-      clientBroken = true
-      while step() {}
-    }
-    clientHasHungUp = true
+    let watches = watches
+    let input = Driver.hangUpEvents(watches.client)
+    let output = Driver.hangUpEvents(watches.clientOutput)
+    if input != 0 { clientHasHungUp = true }
+    if output != 0 { clientOutputHasHungUp = true }
+    // A reset, or a pipe without a reader: the client is gone in every phase, whatever it had sent before. What a relay
+    // read is still delivered.
+    guard (input | output) & CInt(POLLERR) != 0, !clientBroken else { return }
+    loseClient()
+    useSteps()
+  }
+
+  /// What poll reports unasked of a descriptor that is watched for nothing.
+  private static func hangUpEvents(_ watch: Watch?) -> CInt {
+    guard let watch, watch.events == 0 else { return 0 }
+    return (try? Kernel.pollNow(watch.descriptor, 0)) ?? 0
   }
 
   // MARK: Timers
 
-  /// When to call `turn` at the latest, in `Clock` milliseconds; nil only when finished.
+  /// When to call `turn` at the latest, in `Clock` milliseconds; nil when finished, and when no timer runs.
   public var deadline: Int? {
     guard state != .finished else { return nil }
     // The last turn ended with more to do, which poll may not see: deciphered octets inside the TLS layer.
     if stepsLeft == 0 { return now }
     var earliest = Int.max
-    if let armedUntil { earliest = min(earliest, armedUntil) }
-    if let ownUntil { earliest = min(earliest, ownUntil) }
-    if state == .session && !session.isClearPhaseOver { earliest = min(earliest, clearPhaseUntil) }
+    func take(_ time: Int?) {
+      if let time { earliest = min(earliest, time) }
+    }
+    switch state {
+    case .session:
+      take(armedUntil)
+      if !session.isClearPhaseOver { take(clearPhaseUntil) }
+      take(stalled.until)
+      take(sessionUntil)
+    case .relaying:
+      take(ownUntil)
+      if ownUntil == nil {
+        take(idle.until)
+        take(stalled.until)
+      }
+      take(sessionUntil)
+    case .lingering: take(ownUntil)
+    case .finished: break
+    }
     return earliest == Int.max ? nil : earliest
   }
 
   /// Starts the session's timer anew.
   func arm() {
     armed = session.deadline
-    armedUntil = policy.milliseconds(of: armed).map { now + $0 }
+    armedUntil = policy.milliseconds(of: armed).map { Clock.time($0, after: now) }
   }
 
   /// Starts it anew if another kind runs now.
@@ -142,27 +167,24 @@ extension Driver {
   /// Acts on the timers that have passed; true if one did, so that there may be more to do.
   func expire() -> Bool {
     switch state {
-    case .session: return expireSession()
-    case .relaying:
-      if let ownUntil, now >= ownUntil { return finish(.relayIdle) }
-    case .lingering:
-      if let ownUntil, now >= ownUntil { return finish(.outputStalled) }
-    case .finished: break
+    case .session: expireSession()
+    case .relaying: expireRelay()
+    case .lingering: hasPassed(ownUntil) && finish(.outputStalled)
+    case .finished: false
     }
-    return false
   }
 
+  private func hasPassed(_ time: Int?) -> Bool { time.map { now >= $0 } ?? false }
+
   private func expireSession() -> Bool {
+    if hasPassed(sessionUntil) { return endSession() }
+    if stalled.hasPassed(now: now) { return finish(.outputStalled) }
     if isStalled {
-      let until = ownUntil ?? now + timeouts.outputStalledMilliseconds
-      ownUntil = until
       armedUntil = nil
-      if now >= until { return finish(.outputStalled) }
-    } else {
-      ownUntil = nil
-      if armedUntil == nil { arm() }
+    } else if armedUntil == nil {
+      arm()
     }
-    if let armedUntil, now >= armedUntil {
+    if hasPassed(armedUntil) {
       act(session.expired(armed))
       return true
     }
@@ -171,5 +193,22 @@ extension Driver {
       return true
     }
     return false
+  }
+
+  private func expireRelay() -> Bool {
+    if hasPassed(ownUntil) { return finish(.clientLost) }
+    if hasPassed(sessionUntil) { return finish(.sessionTimeout) }
+    guard ownUntil == nil else { return false }
+    if stalled.hasPassed(now: now) { return finish(.outputStalled) }
+    if idle.hasPassed(now: now) { return finish(.relayIdle) }
+    return false
+  }
+
+  /// The session has lasted too long: the client gets the reply that the running timer would lead to.
+  private func endSession() -> Bool {
+    act(session.expired(session.deadline))
+    guard state == .lingering else { return finish(.sessionTimeout) }
+    record.end = .sessionTimeout
+    return true
   }
 }

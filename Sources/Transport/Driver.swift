@@ -7,8 +7,8 @@
 // Promises kept here: no status flag is ever set (each call asks not to wait, see Sockets.swift); in clear not one octet
 // is read that the session did not consume; all that was read from one side is written before the other is closed.
 //
-// The rest of it: Driver+Commands (what each command does), Driver+Pull (how octets get to the session), Driver+Relay,
-// Driver+Linger (the end).
+// The rest of it: Driver+Commands (what each command does), Driver+Pull (how octets get to the session), Driver+Output
+// (writing), Driver+Relay, Driver+Linger (the end), Driver+Timers (what it waits for).
 
 import CKernel
 import Glibc
@@ -26,12 +26,17 @@ public import SMTPState
 public final class Driver {
   /// The timers that are not the session's, in milliseconds.
   public struct Timeouts: Hashable, Sendable {
-    /// While the client does not take its output.
+    /// While the client does not take its output. It starts again when the client has taken everything, or 4,096 octets.
     public var outputStalledMilliseconds = 300_000
-    /// While nothing moves in a relay. Longer than the 10 minutes that a client waits behind its final dot.
+    /// While too little moves in a relay: it starts again when 64 octets have moved. Longer than the 10 minutes that a
+    /// client waits after its final dot.
     public var relayIdleMilliseconds = 660_000
-    /// For the client's end behind the last that it was told, so that a reset does not take that back.
+    /// For the session as a whole, the relay included; 0: no limit.
+    public var sessionMilliseconds = 86_400_000
+    /// For the client's end after the last octet sent to it, so that a reset does not take that octet back.
     public var lingerMilliseconds = 2_000
+    /// For the server to take what was read from a client whose connection broke in a relay.
+    public var clientLostMilliseconds = 10_000
 
     /// The defaults.
     public init() {}
@@ -65,10 +70,11 @@ public final class Driver {
   var clientHold: ByteQueue
   var replyHold: ByteQueue
   var earlierHold: ByteQueue
-  var toClient = ByteQueue(capacity: Driver.queueCapacity)
-  var toServer = ByteQueue(capacity: Driver.queueCapacity)
+  var toClient: ByteQueue
+  var toServer: ByteQueue
   /// Decrypted octets that the session has not consumed.
   var decrypted = ByteQueue(capacity: Driver.queueCapacity)
+  var window = Window()
 
   /// The client's and the server's input is over.
   var clientEnded = false
@@ -80,14 +86,19 @@ public final class Driver {
   var clientHasUnread = false
   /// The server has said something during the handshake that nobody asked for: likewise.
   var serverHasUnread = false
-  /// The same for a hang-up of the client, which poll reports unasked.
+  /// The same for a hang-up of the client, which poll reports unasked, and of its second descriptor.
   var clientHasHungUp = false
+  var clientOutputHasHungUp = false
   /// The client's or the server's connection takes nothing more.
   var clientBroken = false
   var serverBroken = false
   /// A write of the TLS layer waits to read, or a read to write.
   var writeWaitsToRead = false
   var readWaitsToWrite = false
+  /// The end of our half waits until the kernel takes the TLS layer's close_notify.
+  var endWaitsToWrite = false
+  /// The client's connection broke in the relay, and the server is given a last moment.
+  var isLeavingRelay = false
   /// The verb that was forwarded last.
   var lastVerb = Verb.other
   /// Octets thrown away while lingering.
@@ -97,17 +108,29 @@ public final class Driver {
   var armed = Deadline.none
   var armedUntil: Int?
   let clearPhaseUntil: Int
-  /// The driver's own timer: output stalled, relay idle or lingering.
+  /// The driver's own timers: output that the client does not take, and a relay in which too little moves.
+  var stalled: ProgressTimer
+  var idle: ProgressTimer
+  /// The end of the state: lingering, or a relay whose client is gone.
   var ownUntil: Int?
+  /// The end of the session; nil if it has none.
+  let sessionUntil: Int?
   var now: Int
   /// Steps that this turn may still make: others wait for their turns.
   var stepsLeft = Driver.stepsLimit
   private static var stepsLimit: Int { 64 }
+  /// What a read inside TLS costs in addition.
+  static var stepsOfRead: Int { 15 }
 
   /// What happened so far.
   public internal(set) var record: SessionRecord
 
+  /// How many octets wait for one side at most, if no line may be so long that it needs more.
   static var queueCapacity: Int { 65_536 }
+  /// Room for whatever one more line can lead to: two reply lines and a reply of ours.
+  private let replyRoom: Int
+  /// Room for a client's line, or for a command of ours.
+  private let commandRoom: Int
 
   /// Starts a session over a connection whose server has been started.
   ///
@@ -128,10 +151,17 @@ public final class Driver {
     session = Session(policy)
     clear = consume client
     self.server = ServerConnection(server)
+    replyRoom = 2 * (policy.replyHoldCapacity + 2) + 128
+    commandRoom = max(policy.clientHoldCapacity + 2, 128)
+    toClient = ByteQueue(capacity: max(Driver.queueCapacity, replyRoom))
+    toServer = ByteQueue(capacity: max(Driver.queueCapacity, commandRoom))
     clientHold = ByteQueue(capacity: policy.clientHoldCapacity)
     replyHold = ByteQueue(capacity: policy.replyHoldCapacity)
     earlierHold = ByteQueue(capacity: policy.replyHoldCapacity)
-    clearPhaseUntil = now + policy.clearPhaseTimeoutMilliseconds
+    clearPhaseUntil = Clock.time(policy.clearPhaseTimeoutMilliseconds, after: now)
+    stalled = ProgressTimer(milliseconds: timeouts.outputStalledMilliseconds, leastOctets: 4_096)
+    idle = ProgressTimer(milliseconds: timeouts.relayIdleMilliseconds, leastOctets: 64)
+    sessionUntil = timeouts.sessionMilliseconds > 0 ? Clock.time(timeouts.sessionMilliseconds, after: now) : nil
     record = SessionRecord(startedAt: now)
     self.now = now
     arm()
@@ -152,11 +182,19 @@ public final class Driver {
   public func turn(now: Int) {
     self.now = now
     stepsLeft = Driver.stepsLimit
-    repeat {
-      while stepsLeft > 0 && step() { stepsLeft -= 1 }
-    } while expire() && stepsLeft > 0
-    noticeHangUp()
+    useSteps()
+    while expire() && stepsLeft > 0 {
+      stepsLeft -= 1
+      useSteps()
+    }
+    // A hang-up beside something else that happened is reported again.
+    if stepsLeft == Driver.stepsLimit { noticeHangUp() }
     releaseStorage()
+  }
+
+  /// Makes steps as long as something moves and this turn has any left.
+  func useSteps() {
+    while stepsLeft > 0 && step() { stepsLeft -= 1 }
   }
 
   /// One step of whatever the driver is doing; false when nothing moved.
@@ -195,6 +233,7 @@ public final class Driver {
       clientEnded = false
       clientHasUnread = false
       clientHasHungUp = false
+      clientOutputHasHungUp = false
       act(session.secured(.established))
     case .failed(let why):
       record.failure = why
@@ -205,57 +244,13 @@ public final class Driver {
     return true
   }
 
-  /// Whether the client's output has room for whatever one more line can lead to: two reply lines and a reply of ours.
-  var hasRoomForReplies: Bool { toClient.room >= 2 * (policy.replyHoldCapacity + 2) + 128 }
+  /// Whether the client's output has room for whatever one more line can lead to.
+  var hasRoomForReplies: Bool { toClient.room >= replyRoom }
 
   var wantsClient: Bool { session.interest == .both }
   /// Whether a client's line can be shown to the session: it wants one, and there is room to forward it.
-  var canPullClient: Bool { wantsClient && hasRoomForReplies && toServer.room >= policy.clientHoldCapacity + 2 }
+  var canPullClient: Bool { wantsClient && hasRoomForReplies && toServer.room >= commandRoom }
   var wantsServer: Bool { session.interest == .both || session.interest == .server }
-
-  /// Writes what waits; what cannot be written marks its side broken.
-  func flush() {
-    while !toServer.isEmpty, !serverBroken, server != nil {
-      guard case .moved = writeToServer() else { break }
-    }
-    while !toClient.isEmpty, !clientBroken {
-      guard case .moved = writeToClient() else { break }
-    }
-  }
-
-  private func writeToServer() -> Transfer {
-    let answer = toServer.drain { server?.send($0) ?? .failed(SystemError("send", EPIPE)) }
-    if case .failed = answer { breakServer() }
-    return answer
-  }
-
-  /// The server takes nothing more: what waits for it would wait for ever, and a drain with it.
-  func breakServer() {
-    serverBroken = true
-    toServer.removeAll()
-  }
-
-  private func writeToClient() -> Transfer {
-    let answer: Transfer
-    if let stream {
-      answer = toClient.drain { stream.write($0) }
-      writeWaitsToRead = answer == .wouldBlock && stream.direction == .read
-    } else {
-      answer = toClient.drain { clear?.write($0) ?? .failed(SystemError("send", EPIPE)) }
-    }
-    switch answer {
-    case .moved(let count):
-      record.sent += count
-      // Taking output is progress: the timer of a stalled one starts anew.
-      if state == .session { ownUntil = nil }
-    case .failed:
-      clientBroken = true
-      toClient.removeAll()
-    case .wouldBlock, .ended:
-      break
-    }
-    return answer
-  }
 
   /// Gives the storage of empty queues back: an idle connection costs no buffer.
   private func releaseStorage() {
@@ -265,6 +260,7 @@ public final class Driver {
     clientHold.releaseIfEmpty()
     replyHold.releaseIfEmpty()
     earlierHold.releaseIfEmpty()
+    window.close()
   }
 
   /// The program stops: everything is closed at once.

@@ -14,6 +14,6 @@ package final class NoStream: TLSStream {
   package func handshake() -> TLSHandshake { .failed("there is no TLS layer") }
   package func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer { .ended }
   package func write(_ octets: UnsafeRawBufferPointer) -> Transfer { .failed(SystemError("write", EPIPE)) }
-  package func endSending() {}
+  package func endSending() -> Bool { true }
   package func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> Transfer { .ended }
 }

@@ -50,6 +50,7 @@ public enum SessionLine {
     case .closed(let reason): "\(reason.name)"
     case .relayed: "relayed"
     case .relayIdle: "relay idle"
+    case .sessionTimeout: "session timeout"
     case .clientLost: "client lost"
     case .outputStalled: "output stalled"
     case .stopped: "stopped"

@@ -20,8 +20,10 @@ public struct SessionRecord {
     case closed(Reason)
     /// It relayed, and both sides ended.
     case relayed
-    /// It relayed, and nothing moved for too long.
+    /// It relayed, and too little moved for too long.
     case relayIdle
+    /// It lasted longer than a session may.
+    case sessionTimeout
     /// The client's connection broke.
     case clientLost
     /// The client did not take its output.

@@ -26,6 +26,10 @@ public struct TLSHelperOptions: Hashable, Sendable {
   public var serverNameLevel = 0
   /// The limit of a handshake; 0: none; nil: not said, the helper's own default.
   public var handshakeTimeoutMilliseconds: Int?
+  /// The limit of a session; 0: none; nil: not given, the helper's own default.
+  public var sessionTimeoutMilliseconds: Int?
+  /// That default: a day.
+  public static let defaultSessionMilliseconds = 86_400_000
   /// 0 quiet, 1 failures, 2 also what goes well.
   public var verbosity = 1
 
@@ -33,7 +37,7 @@ public struct TLSHelperOptions: Hashable, Sendable {
   public init() {}
 
   /// The options, for `CommandLineOption.parse`.
-  public static let list: InlineArray<11, CommandLineOption> = [
+  public static let list: InlineArray<12, CommandLineOption> = [
     CommandLineOption("S", "close-notify"),
     CommandLineOption("s", "no-close-notify"),
     CommandLineOption("J", "enforce-close-notify"),
@@ -44,6 +48,7 @@ public struct TLSHelperOptions: Hashable, Sendable {
     CommandLineOption(nil, "mandatory-sni"),
     CommandLineOption("k", "sni-level", takesValue: true),
     CommandLineOption("K", "handshake-timeout", takesValue: true),
+    CommandLineOption("T", "session-timeout", takesValue: true),
     CommandLineOption("v", "verbosity", takesValue: true),
   ]
 
@@ -62,6 +67,7 @@ public struct TLSHelperOptions: Hashable, Sendable {
     case "mandatory-sni": serverNameLevel = 2
     case "sni-level": serverNameLevel = try CommandLineOption.number(value, of: name)
     case "handshake-timeout": handshakeTimeoutMilliseconds = try CommandLineOption.number(value, of: name)
+    case "session-timeout": sessionTimeoutMilliseconds = try CommandLineOption.number(value, of: name)
     case "verbosity": verbosity = try CommandLineOption.number(value, of: name)
     default: return false
     }
@@ -80,6 +86,7 @@ public struct TLSHelperOptions: Hashable, Sendable {
     }
     if serverNameLevel > 0 { words += ["-k", "\(serverNameLevel)"] }
     if let handshakeTimeoutMilliseconds { words += ["-K", "\(handshakeTimeoutMilliseconds)"] }
+    if let sessionTimeoutMilliseconds { words += ["-T", "\(sessionTimeoutMilliseconds)"] }
     if verbosity != 1 { words += ["-v", "\(verbosity)"] }
     return words
   }

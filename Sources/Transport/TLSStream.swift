@@ -29,8 +29,11 @@ public protocol TLSStream: AnyObject {
   /// Whether decrypted octets wait inside the engine, where poll cannot see them.
   var hasPending: Bool { get }
 
-  /// Ends the sending half: close_notify, where TLS stands, as far as the kernel takes it at once; then the socket's.
-  func endSending()
+  /// Ends the sending half: close_notify, where TLS stands, then the socket's.
+  ///
+  /// - Returns: whether it has ended. If not, the kernel does not take the close_notify yet: call again once
+  ///   `outputDescriptor` is writable, and until a deadline of your own.
+  func endSending() -> Bool
 
   /// Reads and throws away what the socket has, deciphered or not: only behind `endSending`.
   func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> Transfer

@@ -167,10 +167,11 @@ public final class UCSPIStream: TLSStream {
   }
 
   /// Ends the data's output: the helper reads its end and ends its half of TLS.
-  public func endSending() {
+  public func endSending() -> Bool {
     isEnded = true
     output?.endSending()
     output = nil
+    return true
   }
 
   /// Reads and throws away what the helper has deciphered.

@@ -145,7 +145,7 @@ final class TLSStreamTests: XCTestCase {
     try meeting(["-quiet"]) { meeting in
       XCTAssertEqual(meeting.outcome, .established)
       meeting.write("221 bye\r\n")
-      meeting.stream.endSending()
+      XCTAssertTrue(meeting.stream.endSending())
       XCTAssertTrue(meeting.printed(until: "221 bye").contains("221 bye"))
       XCTAssertTrue(waitFor(meeting.process.descriptor.number, POLLIN), "the client ends")
     }

@@ -28,7 +28,7 @@ enum ExitCode: CInt {
     switch end {
     case .closed(let reason): self = ExitCode(reason)
     case .relayed: self = .done
-    case .relayIdle, .outputStalled: self = .timeout
+    case .relayIdle, .outputStalled, .sessionTimeout: self = .timeout
     case .clientLost: self = .client
     case .stopped, nil: self = .system
     }

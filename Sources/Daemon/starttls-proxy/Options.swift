@@ -90,8 +90,8 @@ struct Options {
   }
 
   private mutating func acceptTimeout(_ name: String, _ value: String) throws(CommandLineError) {
-    // No timer can be switched off: every phase ends by itself.
-    let milliseconds = try number(value, of: name, 1...1_000_000_000)
+    // No timer but the session's can be switched off: every phase ends by itself.
+    let milliseconds = try number(value, of: name, (name == "session-timeout" ? 0 : 1)...1_000_000_000)
     switch name {
     case "greeting-timeout": policy.greetingTimeoutMilliseconds = milliseconds
     case "command-timeout": policy.commandTimeoutMilliseconds = milliseconds
@@ -99,6 +99,7 @@ struct Options {
     case "reset-timeout": policy.resetTimeoutMilliseconds = milliseconds
     case "handshake-timeout": policy.handshakeTimeoutMilliseconds = milliseconds
     case "clear-phase-timeout": policy.clearPhaseTimeoutMilliseconds = milliseconds
+    case "session-timeout": timeouts.sessionMilliseconds = milliseconds
     case "idle-timeout": timeouts.relayIdleMilliseconds = milliseconds
     case "output-timeout": timeouts.outputStalledMilliseconds = milliseconds
     default: throw CommandLineError("--\(name) is not an option; see --help")

@@ -34,8 +34,9 @@ extension Options {
       -R, --reset-timeout MS         for prog's answer to RSET before TLS (default 30000)
       -K, --handshake-timeout MS     for the handshake; the helper's report may come 5000 later (default 30000)
       -C, --clear-phase-timeout MS   for everything before MAIL or STARTTLS (default 600000)
-      -t, --idle-timeout MS          while nothing moves between client and prog (default 660000)
-      -O, --output-timeout MS        while the client takes nothing (default 300000)
+      -t, --idle-timeout MS          while fewer than 64 octets move between client and prog (default 660000)
+      -O, --output-timeout MS        while the client takes fewer than 4096 octets of its output (default 300000)
+      -T, --session-timeout MS       for the whole session; 0: no limit (default 86400000, a day)
 
           --help, --version          print this text or the version
 
@@ -46,7 +47,7 @@ extension Options {
 
   static let text = ProgramText(name: "starttls-proxy", help: help)
 
-  static let list: InlineArray<23, CommandLineOption> = [
+  static let list: InlineArray<24, CommandLineOption> = [
     CommandLineOption("p", "policy", takesValue: true),
     CommandLineOption("P", "protocol", takesValue: true),
     CommandLineOption("a", "allow-cleartext-auth"),
@@ -68,6 +69,7 @@ extension Options {
     CommandLineOption("C", "clear-phase-timeout", takesValue: true),
     CommandLineOption("t", "idle-timeout", takesValue: true),
     CommandLineOption("O", "output-timeout", takesValue: true),
+    CommandLineOption("T", "session-timeout", takesValue: true),
     CommandLineOption(nil, "help"),
     CommandLineOption(nil, "version"),
   ]

@@ -74,8 +74,11 @@ struct StartTLSDaemon: ParsableCommand {
   @Option(help: ArgumentHelp("For everything before MAIL or STARTTLS.", valueName: "seconds"))
   var clearPhaseTimeout: Int?
 
-  @Option(help: ArgumentHelp("While nothing moves in a relay.", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Idle timeout while relaying: fewer than 64 octets moved.", valueName: "seconds"))
   var idleTimeout: Int?
+
+  @Option(help: ArgumentHelp("Limit of a whole session, 0 for none [86400].", valueName: "seconds"))
+  var sessionTimeout: Int?
 
   @Argument(parsing: .postTerminator, help: ArgumentHelp("The server program and its arguments.", valueName: "program"))
   var program: [String] = []
@@ -125,6 +128,9 @@ struct StartTLSDaemon: ParsableCommand {
   private func checkedTimeouts() throws(ConfigurationError) -> Driver.Timeouts {
     var timeouts = Driver.Timeouts()
     if let idleTimeout { timeouts.relayIdleMilliseconds = try seconds(idleTimeout, "--idle-timeout") }
+    if let sessionTimeout {
+      timeouts.sessionMilliseconds = try seconds(sessionTimeout, "--session-timeout", orZero: true)
+    }
     return timeouts
   }
 

@@ -26,7 +26,8 @@ enum Handshake {
       case .wouldBlock: break
       }
       guard try wait(stream, &departure, until: deadline) else {
-        stream.endSending()
+        // Nothing is established yet, so that no close_notify has to be taken.
+        _ = stream.endSending()
         let why = departure.isOver ? "the server program is gone" : "timed out after \(milliseconds) ms"
         throw Failure(.tls, "TLS handshake: \(why)")
       }

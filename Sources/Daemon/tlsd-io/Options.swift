@@ -31,6 +31,7 @@ struct Options {
       -k, --sni-level N             1: also CERTFILE:name and KEYFILE:name, 2: only these (default 0)
           --sni, --mandatory-sni    -k 1, -k 2
       -K, --handshake-timeout MS    limit of the handshake in milliseconds; 0: none (default 30000)
+      -T, --session-timeout MS      limit of the whole session in milliseconds; 0: none (default 86400000, a day)
       -d, --notification-fd N       report the session there behind the handshake: NAME=value strings, then an empty one
       -v, --verbosity N             0 quiet, 1 failures, 2 also successes (default 1)
           --help, --version         print this text or the version

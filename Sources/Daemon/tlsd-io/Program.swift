@@ -81,6 +81,8 @@ enum Program {
     _ stream: GnuTLSStream, _ program: consuming ProgramSide, _ options: TLSHelperOptions
   ) throws(Failure) {
     var program = program
+    let session = options.sessionTimeoutMilliseconds ?? TLSHelperOptions.defaultSessionMilliseconds
+    let deadline = session == 0 ? nil : Clock.now() + session
     do throws(Failure) {
       let limit = options.handshakeTimeoutMilliseconds ?? Handshake.defaultMilliseconds
       try Handshake.perform(stream, for: program, within: limit)
@@ -91,7 +93,7 @@ enum Program {
       Linger.run(stream)
       throw error
     }
-    let relay = Relay(stream, program, requiresCloseNotify: options.requiresCloseNotify)
+    let relay = Relay(stream, program, requiresCloseNotify: options.requiresCloseNotify, until: deadline)
     try relay.run()
   }
 

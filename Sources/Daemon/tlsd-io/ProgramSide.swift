@@ -60,6 +60,8 @@ struct ProgramSide: ~Copyable {
 
   /// Nothing more is taken from the program: its next write fails.
   mutating func endInput() {
+    // The same socket may be open as the output: closing one of the two numbers would not stop the program's writes.
+    if let number = input?.socketNumber() { try? Kernel.shutdown(number, CInt(SHUT_RD)) }
     input = nil
     inputNumber = -1
   }
@@ -96,4 +98,9 @@ struct ProgramSide: ~Copyable {
       }
     }
   }
+}
+
+extension OctetStream {
+  // Mutating in form only: an Optional of a noncopyable value lends its payload to nothing else.
+  fileprivate mutating func socketNumber() -> CInt? { kind == .socket ? descriptor.number : nil }
 }

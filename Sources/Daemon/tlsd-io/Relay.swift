@@ -7,7 +7,9 @@
 //   the program is deaf   (it closed what it reads) what the client sends is discarded, what the program writes still
 //                         goes out; once that has ended too, we linger and are done
 //   the client ends       what it sent goes to the program, then that channel is closed; the program may answer on
-//   the client is gone    the program's next write fails; what the client sent is still delivered
+//   the client is gone    (reset) the program's next write fails; what the client sent is still delivered, for 10 s at
+//                         most, since a program that does not read would keep this process for ever
+//   all of it lasts       longer than a session may: both sides are closed at once
 //
 // What is ready is remembered: an operation is tried again only after poll has said so, or as long as it moved all that
 // there was room for. Decrypted octets inside the engine, which poll cannot see, count as ready.
@@ -17,39 +19,56 @@ import Glibc
 import Transport
 import TransportTLS
 
-/// One TLS session behind its handshake.
+/// One TLS session after its handshake.
 final class Relay {
-  /// How long a client may take nothing of what waits for it. RFC 5321, 4.5.3.2 knows no longer wait than 10 minutes.
-  private static let stallMilliseconds = 600_000
+  /// How long a client may take less than `stallOctets` of what waits for it. RFC 5321, 4.5.3.2 knows no longer wait than
+  /// 10 minutes.
+  static let stallMilliseconds = 600_000
+  private static let stallOctets = 4096
+  /// For the program to take what was read from a client whose connection broke.
+  static let clientLostMilliseconds = 10_000
   /// The buffer of one direction.
   private static let capacity = 65_536
 
   /// Octets.
   private static let smallRecord = 4096
 
-  private let stream: GnuTLSStream
+  let stream: GnuTLSStream
   private let requiresCloseNotify: Bool
-  private var program: ProgramSide
+  var program: ProgramSide
 
-  private var toClient = ByteQueue(capacity: capacity)
-  private var toProgram = ByteQueue(capacity: capacity)
+  var toClient = ByteQueue(capacity: capacity)
+  var toProgram = ByteQueue(capacity: capacity)
 
-  private var isProgramReadable = true
-  private var isProgramWritable = true
-  private var isClientReadable = true
-  private var isClientWritable = true
+  var isProgramReadable = true
+  var isProgramWritable = true
+  var isClientReadable = true
+  var isClientWritable = true
   /// Reading from the client waits until the engine could write.
-  private var readWaitsToWrite = false
+  var readWaitsToWrite = false
 
-  private var clientEnded = false
+  var clientEnded = false
   /// Our sending half has ended, or nothing can be sent any more.
-  private var sendingEnded = false
-  /// When the client must have taken something; nil while nothing waits for it.
-  private var stallDeadline: Int?
+  var sendingEnded = false
+  /// The end of our sending half waits until the kernel takes the close_notify.
+  var endWaitsToWrite = false
+  /// Runs while something waits for the client.
+  var stall = ProgressTimer(milliseconds: stallMilliseconds, leastOctets: stallOctets)
+  /// When the program must have taken what a client sent before its connection broke; nil while it has not broken.
+  var lostDeadline: Int?
+  /// When the session must be over; nil: at no time.
+  let sessionDeadline: Int?
+  /// The session's deadline has passed.
+  var isOver = false
+  /// The client's hang-up is known and not polled for.
+  var hasHungUp = false
   private var failure: Failure?
 
-  init(_ stream: GnuTLSStream, _ program: consuming ProgramSide, requiresCloseNotify: Bool) {
+  init(
+    _ stream: GnuTLSStream, _ program: consuming ProgramSide, requiresCloseNotify: Bool, until sessionDeadline: Int?
+  ) {
     self.stream = stream
+    self.sessionDeadline = sessionDeadline
     self.program = program
     self.requiresCloseNotify = requiresCloseNotify
   }
@@ -58,7 +77,7 @@ final class Relay {
   ///
   /// - Throws: what went wrong, once everything that could be delivered was.
   func run() throws(Failure) {
-    while true {
+    while !isOver {
       let isMoving = move()
       if sendingEnded, program.hasEnded, program.isDeaf {
         if !clientEnded { Linger.run(stream) }
@@ -120,29 +139,18 @@ extension Relay {
   private func writeClient() -> Bool {
     guard isClientWritable, !sendingEnded, !toClient.isEmpty else { return false }
     switch toClient.drain({ stream.write($0) }) {
-    case .moved:
-      stallDeadline = nil
+    case .moved(let count):
+      stall.moved(count, now: Clock.now())
+      if toClient.isEmpty { stall.stop() }
       return true
     case .wouldBlock:
       isClientWritable = false
-      if stallDeadline == nil { stallDeadline = Clock.now() + Relay.stallMilliseconds }
+      stall.start(now: Clock.now())
       return false
     case .failed, .ended:
       loseClient(stream.failure ?? "the client is gone")
       return true
     }
-  }
-
-  /// Nothing can be sent any more.
-  private func loseClient(_ reason: String?) {
-    if let reason { fail(Failure(.tls, reason)) }
-    // The server program may hold the socket as well: without a word the client would wait for it.
-    stream.sendsCloseNotify = false
-    stream.endSending()
-    toClient.removeAll()
-    program.endInput()
-    sendingEnded = true
-    stallDeadline = nil
   }
 }
 
@@ -194,69 +202,18 @@ extension Relay {
   }
 
   /// The program reads no more.
-  private func loseProgram() {
+  func loseProgram() {
     toProgram.removeAll()
     program.endOutput()
   }
 
-  private func fail(_ failure: Failure) {
+  func fail(_ failure: Failure) {
     if self.failure == nil { self.failure = failure }
   }
 
   /// Passes an end on behind the last octet that came before it.
   private func passEndsOn() {
-    if program.hasEnded, toClient.isEmpty, !sendingEnded {
-      stream.endSending()
-      sendingEnded = true
-    }
+    if program.hasEnded, toClient.isEmpty, !sendingEnded, isClientWritable { endSending() }
     if clientEnded, toProgram.isEmpty, !program.isDeaf { program.endOutput() }
-  }
-}
-
-// MARK: - Waiting
-
-extension Relay {
-  /// Waits until something can be moved, or a channel is closed by its other side.
-  private func wait(_ isMoving: Bool) throws(SystemError) {
-    var entries = [
-      pollfd(fd: programInput, events: CShort(POLLIN), revents: 0),
-      // Without events poll still tells that the program is deaf.
-      pollfd(fd: program.outputNumber, events: programOutputEvents, revents: 0),
-      pollfd(fd: clientInput, events: CShort(POLLIN), revents: 0),
-      // Without events poll still tells that the client is gone.
-      pollfd(fd: sendingEnded ? -1 : stream.outputDescriptor, events: clientOutputEvents, revents: 0),
-    ]
-    guard try Waiting.wait(&entries, until: isMoving ? 0 : stallDeadline) else {
-      if !isMoving { loseClient("the client took nothing for \(Relay.stallMilliseconds / 1000) s") }
-      return
-    }
-    if entries[0].revents != 0 { isProgramReadable = true }
-    if entries[1].revents & CShort(POLLERR | POLLHUP) != 0 {
-      loseProgram()
-    } else if entries[1].revents != 0 {
-      isProgramWritable = true
-    }
-    if entries[2].revents != 0 { isClientReadable = true }
-    if entries[3].revents & CShort(POLLERR | POLLHUP) != 0 {
-      // A client that was owed nothing has a right to go; reading says whether it ended or broke.
-      loseClient(toClient.isEmpty ? nil : "the client went before it had taken everything")
-    } else if entries[3].revents != 0 {
-      isClientWritable = true
-      if readWaitsToWrite { isClientReadable = true }
-    }
-  }
-
-  private var programInput: CInt {
-    toClient.room > 0 ? program.inputNumber : -1
-  }
-
-  private var programOutputEvents: CShort { toProgram.isEmpty ? 0 : CShort(POLLOUT) }
-
-  private var clientInput: CInt {
-    clientEnded || readWaitsToWrite || toProgram.room == 0 ? -1 : stream.descriptor
-  }
-
-  private var clientOutputEvents: CShort {
-    readWaitsToWrite || !isClientWritable && !toClient.isEmpty ? CShort(POLLOUT) : 0
   }
 }

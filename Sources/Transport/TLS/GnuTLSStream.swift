@@ -51,13 +51,21 @@ public final class GnuTLSStream: TLSStream {
   /// In place of `socket`, when two descriptors were attached.
   var separate: SeparateDescriptors?
   private var holdsRecord = false
+  private var hasEndedOutput = false
   private var warnings = 0
+  /// How often the library may still ask the kernel for octets in this call of ours, see `pullsLimit`.
+  var pullsLeft = 0
 
   /// How many warning alerts a client may send during the handshake.
   private static let warningLimit = 4
 
   /// The longest handshake message that is accepted, in octets. A ClientHello with post-quantum keys has about 2,000.
   private static let handshakeMessageLimit = 65_536
+
+  /// How often the library may ask for octets in one handshake step or read: twice a record. A client that sends very many
+  /// small records, empty ones among them, would otherwise keep everybody else waiting. What is left stays in the
+  /// kernel, where poll sees it.
+  private static let pullsLimit = 64
 
   /// Prepares a session; no socket is needed yet. Whatever can fail before a handshake fails here.
   public init(_ credentials: TLSCredentials) throws(TLSCredentialsError) {
@@ -101,6 +109,7 @@ public final class GnuTLSStream: TLSStream {
   /// Goes on with the handshake. Without a socket it fails.
   public func handshake() -> TLSHandshake {
     guard descriptor >= 0 else { return .failed("no socket is attached") }
+    pullsLeft = GnuTLSStream.pullsLimit
     while failure == nil {
       let code = gnutls_handshake(session)
       switch code {
@@ -129,12 +138,26 @@ public final class GnuTLSStream: TLSStream {
     try? Kernel.setOption(descriptor, CInt(IPPROTO_TCP), TCP_QUICKACK, 1)
   }
 
-  /// Reads decrypted octets. After a fatal error it answers the socket's error, or EPROTO with the words in
+  /// Reads decrypted octets, of several records if they are small. After a fatal error it answers the socket's error, or EPROTO with the words in
   /// `failure`.
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
     guard buffer.count > 0 else { return .failed(SystemError("gnutls_record_recv", EINVAL)) }
     guard descriptor >= 0, failure == nil else { return failed("gnutls_record_recv") }
-    while true {
+    pullsLeft = GnuTLSStream.pullsLimit
+    var moved = 0
+    while moved < buffer.count {
+      switch receive(into: UnsafeMutableRawBufferPointer(rebasing: buffer[moved...])) {
+      case .moved(let count): moved += count
+      // An end or a failure is final: it comes again.
+      case let answer: return moved > 0 ? .moved(moved) : answer
+      }
+    }
+    return .moved(moved)
+  }
+
+  /// Reads octets of one record.
+  private func receive(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
+    while failure == nil {
       let code = gnutls_record_recv(session, buffer.baseAddress, buffer.count)
       if code > 0 { return .moved(code) }
       switch CInt(code) {
@@ -151,9 +174,9 @@ public final class GnuTLSStream: TLSStream {
         warnings += 1
       case let code:
         fail(code, "reading")
-        return failed("gnutls_record_recv")
       }
     }
+    return failed("gnutls_record_recv")
   }
 
   /// Encrypts and sends octets. After `.wouldBlock` a record is held and goes out first: begin the next call with the
@@ -184,16 +207,23 @@ public final class GnuTLSStream: TLSStream {
     }
   }
 
-  /// Says close_notify where TLS stands, unless `sendsCloseNotify` is false, and ends the sending half of the socket.
-  public func endSending() {
-    guard descriptor >= 0 else { return }
-    // One attempt: a client that does not even take an alert has no use for it.
-    if failure == nil, !facts.version.isEmpty, sendsCloseNotify { _ = gnutls_bye(session, GNUTLS_SHUT_WR) }
+  /// Sends close_notify where TLS stands, unless `sendsCloseNotify` is false, and ends the sending half of the socket.
+  ///
+  /// - Returns: false while the kernel does not take the close_notify.
+  public func endSending() -> Bool {
+    guard descriptor >= 0, !hasEndedOutput else { return true }
+    if failure == nil, !facts.version.isEmpty, sendsCloseNotify {
+      var code: CInt
+      repeat { code = gnutls_bye(session, GNUTLS_SHUT_WR) } while code == GNUTLS_E_INTERRUPTED
+      if code == GNUTLS_E_AGAIN { return false }
+    }
     endOutput()
+    return true
   }
 
   /// Ends the sending half of whatever is attached.
   private func endOutput() {
+    hasEndedOutput = true
     if separate != nil {
       separate?.endOutput()
     } else {

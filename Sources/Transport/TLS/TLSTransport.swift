@@ -30,6 +30,8 @@ extension GnuTLSStream {
 
   /// The end of file is kept from the library, see `inputHasEnded`.
   private func pull(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
+    guard pullsLeft > 0 else { return answer(SystemError("recv", EAGAIN)) }
+    pullsLeft -= 1
     do {
       let count =
         separate?.readsSocket == false

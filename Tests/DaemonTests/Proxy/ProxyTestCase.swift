@@ -107,19 +107,20 @@ class ProxyTestCase: UCSPITestCase {
   /// Starts our own chain: ucspi-tlsd, the proxy and a shell script.
   func chained(
     _ options: [String] = [], helper: [String] = [], script: String = ShellBackend.script(),
-    environment: [String: String]? = nil, kept: ((TestDescriptor) -> Void)? = nil
+    environment: [String: String]? = nil, receiveBuffer: CInt? = nil, kept: ((TestDescriptor) -> Void)? = nil
   ) throws -> ProxiedConnection {
     try connected(
       [try Programs.path("ucspi-tlsd")] + helper + [try Programs.path("starttls-proxy")] + options + ["/bin/sh", "-c", script],
-      environment: try environment ?? credentials(), notes: "", nonBlocking: false, kept: kept)
+      environment: try environment ?? credentials(), notes: "", nonBlocking: false, receiveBuffer: receiveBuffer,
+      kept: kept)
   }
 
   private func connected(
-    _ arguments: [String], environment: [String: String], notes: String, nonBlocking: Bool,
+    _ arguments: [String], environment: [String: String], notes: String, nonBlocking: Bool, receiveBuffer: CInt? = nil,
     kept: ((TestDescriptor) -> Void)?
   ) throws -> ProxiedConnection {
     let listener = try TestListener()
-    let client = try SMTPClient(port: listener.port) { try self.engine }
+    let client = try SMTPClient(port: listener.port, receiveBuffer: receiveBuffer) { try self.engine }
     let server = try listener.accept()
     if nonBlocking { _ = fcntl(server.number, F_SETFL, server.flags | O_NONBLOCK) }
     var variables = environment

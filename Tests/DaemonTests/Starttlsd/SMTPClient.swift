@@ -84,8 +84,8 @@ final class SMTPClient {
   }
 
   /// Sends until nothing more is taken for a while.
-  func fill() throws {
-    let octets = Array(repeating: UInt8(ascii: "x"), count: 16_000)
+  func fill(with text: String = "x") throws {
+    let octets = Array(String(repeating: text, count: 16_000 / text.utf8.count).utf8)
     while isWritable(within: 100) {
       let cipher = try tls.map { try engine().encipher($0, octets).cipher } ?? octets
       // What the kernel does not take of the last record is lost: nothing may be sent behind it.

@@ -102,6 +102,24 @@ final class TestDescriptor {
     return true
   }
 
+  /// Writes until nothing more is taken for a while; false when the other side takes no more at all.
+  @discardableResult
+  func fill(with octets: [UInt8]) -> Bool {
+    while true {
+      var entry = pollfd(fd: number, events: CShort(POLLOUT), revents: 0)
+      guard poll(&entry, 1, 100) == 1 else { return true }
+      let count = octets.withUnsafeBytes { Glibc.write(number, $0.baseAddress, min($0.count, 4096)) }
+      guard count > 0 else { return false }
+    }
+  }
+
+  /// Closes a TCP connection with a reset.
+  func reset() {
+    var option = linger(l_onoff: 1, l_linger: 0)
+    _ = setsockopt(number, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+    close()
+  }
+
   /// What there is, once there is something; empty at the end.
   func read(_ limit: Int = 65_536) throws -> [UInt8] {
     var entry = pollfd(fd: number, events: CShort(POLLIN), revents: 0)

@@ -51,6 +51,12 @@ final class TLSPeer {
   @discardableResult
   func send(_ octets: [UInt8]) throws -> Bool { output.write(try engine.encipher(number, octets).cipher) }
 
+  /// Sends as much of a record as the kernel takes at once.
+  func offer(_ octets: [UInt8]) throws {
+    let cipher = try engine.encipher(number, octets).cipher
+    _ = cipher.withUnsafeBytes { Glibc.send(output.number, $0.baseAddress, $0.count, CInt(MSG_DONTWAIT | MSG_NOSIGNAL)) }
+  }
+
   func send(_ text: String) throws { try send(Array(text.utf8)) }
 
   /// The next octets; empty at the end.

@@ -31,9 +31,11 @@ final class Tunnel {
   let inherited: [TestDescriptor]
 
   /// Starts `tlsd-io options... 5 6`, with `-d 7` unless told otherwise.
+  ///
+  /// - Parameter isOneChannel: whether 5 and 6 are the same socket, instead of two pipes.
   init(
     _ test: UCSPITestCase, _ options: [String] = [], network: Network = .oneSocket, environment: [String: String]? = nil,
-    isReporting: Bool = true, nonBlocking: Bool = false
+    isReporting: Bool = true, nonBlocking: Bool = false, isOneChannel: Bool = false
   ) throws {
     let (input, output, theirInput, theirOutput) = try Tunnel.connection(network)
     let deciphered = TestDescriptor.pipe()
@@ -42,14 +44,16 @@ final class Tunnel {
     if nonBlocking {
       for one in [theirInput, theirOutput] { _ = fcntl(one.number, F_SETFL, one.flags | O_NONBLOCK) }
     }
-    var descriptors = [0: theirInput, 1: theirOutput, 5: clear.reading, 6: deciphered.writing] as [CInt: TestDescriptor]
+    let channel = TestDescriptor.sockets()
+    let (fdr, fdw) = isOneChannel ? (channel.1, channel.1) : (clear.reading, deciphered.writing)
+    var descriptors = [0: theirInput, 1: theirOutput, 5: fdr, 6: fdw] as [CInt: TestDescriptor]
     if isReporting { descriptors[7] = report.1 }
     process = try test.start(
       [try Programs.path("tlsd-io")] + options + (isReporting ? ["-d", "7"] : []) + ["5", "6"], descriptors,
       environment ?? test.credentials())
     peer = TLSPeer(input, output, try test.engine)
-    reading = deciphered.reading
-    writing = clear.writing
+    reading = isOneChannel ? channel.0 : deciphered.reading
+    writing = isOneChannel ? channel.0 : clear.writing
     control = isReporting ? report.0 : nil
     inherited = [theirInput, theirOutput]
   }

@@ -100,7 +100,13 @@ final class TLSTunnel: ClientTunnel {
   }
 
   func say(_ octets: [UInt8]) {
-    if !octets.isEmpty { _ = gnutls_record_send(session, octets, octets.count) }
+    // One record a call.
+    var rest = octets[...]
+    while !rest.isEmpty {
+      let count = rest.withUnsafeBytes { gnutls_record_send(session, $0.baseAddress, $0.count) }
+      guard count > 0 else { return }
+      rest = rest.dropFirst(count)
+    }
   }
 
   func endSending() {

@@ -14,6 +14,16 @@ enum Connections {
     return ends
   }
 
+  /// Makes the buffers of sockets small, so that they are soon full.
+  static func limitBuffers(of numbers: [CInt], to octets: CInt) {
+    var size = octets
+    for number in numbers {
+      for option in [SO_SNDBUF, SO_RCVBUF] {
+        _ = setsockopt(number, SOL_SOCKET, option, &size, socklen_t(MemoryLayout<CInt>.size))
+      }
+    }
+  }
+
   /// A pipe: its reading and its writing end.
   static func pipe() -> (CInt, CInt) {
     var ends: (CInt, CInt) = (-1, -1)

@@ -16,6 +16,8 @@ final class FarEnd {
   private(set) var isBroken = false
   /// How many octets a step writes at most.
   var cut = Int.max
+  /// It reads nothing.
+  var isDeaf = false
 
   private let isSocket: Bool
   private var input: CInt
@@ -99,7 +101,7 @@ final class FarEnd {
   }
 
   private func read() -> Bool {
-    guard input >= 0, !hasEnded else { return false }
+    guard input >= 0, !hasEnded, !isDeaf else { return false }
     return withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { buffer in
       let count =
         isSocket
@@ -123,6 +125,11 @@ final class FarEnd {
     (input, output) = (-1, -1)
     outbox = []
     hasEnded = true
+  }
+
+  /// Shuts one half of a socket down, or both, and keeps it open.
+  func shutDown(_ how: some BinaryInteger) {
+    if isSocket, input >= 0 { _ = shutdown(input, CInt(how)) }
   }
 
   /// Closes a TCP connection with a reset.

@@ -36,6 +36,7 @@ final class RigHost: SessionHost {
   /// A socket to a server that has just been started.
   func startServer() throws(SystemError) -> Descriptor {
     let (driverEnd, serverEnd) = try Kernel.socketPair()
+    if let size = scenario.bufferOctets { Connections.limitBuffers(of: [driverEnd, serverEnd], to: size) }
     let manners = scenario.servers[min(servers.count, scenario.servers.count - 1)]
     let server = ScriptedServer(FarEnd(socket: serverEnd), index: servers.count, manners)
     server.end.cut = scenario.serverCut

@@ -19,6 +19,10 @@ struct Scenario {
   /// How many octets the client and the servers write at a time.
   var clientCut = Int.max
   var serverCut = Int.max
+  /// The size that the sockets' buffers are brought to; nil: as the kernel makes them.
+  var bufferOctets: CInt?
+  /// What happens once nothing moves any more.
+  var departure: Departure?
 
   /// What the session comes to when no call fails.
   var decision: SessionRecord.Decision? = nil
@@ -65,6 +69,8 @@ enum ClientStep: Equatable {
   case starttlsThen(String)
   /// Ends the sending half; inside the engine's TLS with a close_notify.
   case end
+  /// Reads nothing from here on.
+  case deafen
   /// Closes the connection without reading.
   case close
   /// Closes the connection at once, without waiting for replies or for TLS.
@@ -73,11 +79,24 @@ enum ClientStep: Equatable {
   case reset
 }
 
+/// Who leaves a session that stands still.
+enum Departure: Hashable, CaseIterable {
+  case clientResets, clientCloses
+  /// The client ends its half and stays, without reading.
+  case clientEnds
+  case serverCloses, serverEnds, serverStopsReading
+  case helperDies
+}
+
 /// How a server speaks.
 struct ServerManners: Equatable {
   var greeting: String? = "220"
   /// What it does at a command, counted from 0, in place of answering it.
   var deviation: (command: Int, Deviation)?
+  /// Whether it reads nothing while a reply of its own is not written, as most servers do.
+  var isBlocking = false
+  /// Octets that every reply has in addition.
+  var padding = 0
 
   enum Deviation: Equatable {
     /// Closes the connection.
@@ -94,6 +113,8 @@ struct ServerManners: Equatable {
     case say(String)
     /// Never says anything any more.
     case silence
+    /// Reads nothing any more.
+    case deafness
     /// Answers, and then says a reply that nobody asked for.
     case chatter
     /// Answers and closes.

@@ -95,7 +95,7 @@ final class ScriptedClient {
     switch step {
     case .vanish: return true
     case .hurry: return isHandshakeOver
-    case .say, .starttls, .starttlsAnd, .starttlsThen, .end, .close, .reset: return owed == 0 && isHandshakeOver
+    case .say, .starttls, .starttlsAnd, .starttlsThen, .end, .deafen, .close, .reset: return owed == 0 && isHandshakeOver
     }
   }
 
@@ -118,6 +118,7 @@ final class ScriptedClient {
       insteadOfHandshake = text
     case .end:
       if let tunnel { tunnel.endSending() } else { end.endSending() }
+    case .deafen: end.isDeaf = true
     case .close: end.close()
     case .vanish:
       // What was said is written first.

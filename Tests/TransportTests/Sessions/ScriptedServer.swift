@@ -18,6 +18,7 @@ final class ScriptedServer {
   private var replies = 0
   private var isInMessage = false
   private var isSilent = false
+  private var isDeaf = false
   private var isLeaving = false
 
   init(_ end: FarEnd, index: Int, _ manners: ServerManners) {
@@ -29,6 +30,7 @@ final class ScriptedServer {
 
   /// Reads, answers, writes; whether anything moved.
   func step() -> Bool {
+    if manners.isBlocking { end.isDeaf = isDeaf || end.hasToSend }
     var isMoved = end.step()
     let came = end.take()
     received += came
@@ -41,6 +43,12 @@ final class ScriptedServer {
       isMoved = true
     }
     return isMoved
+  }
+
+  /// Reads again, to see the end.
+  func hearAgain() {
+    isDeaf = false
+    end.isDeaf = false
   }
 
   private func take(_ text: String) {
@@ -84,6 +92,10 @@ final class ScriptedServer {
     case .answer(let code): reply(code, "so be it")
     case .say(let text): say(text)
     case .silence: isSilent = true
+    case .deafness:
+      isSilent = true
+      isDeaf = true
+      end.isDeaf = true
     case .chatter:
       answer(text)
       reply("250", "nobody asked")
@@ -95,11 +107,12 @@ final class ScriptedServer {
 
   private func reply(_ code: String, _ lines: String...) {
     let mark = mark()
+    let padding = String(repeating: "x", count: manners.padding)
     for (position, line) in lines.enumerated() {
       let isLast = position + 1 == lines.count
       // Keywords must stay what they are; every other line carries the mark.
       let isMarked = code != "250" || lines.count == 1 || position == 0
-      say("\(code)\(isLast ? " " : "-")\(line)\(isMarked ? " \(mark).\(position)" : "")\r\n")
+      say("\(code)\(isLast ? " " : "-")\(line)\(isMarked ? " \(padding)\(mark).\(position)" : "")\r\n")
     }
   }
 

@@ -27,6 +27,8 @@ struct SessionOutcome {
   var calls = 0
   var faults = 0
   var turns = 0
+  /// How long the session lasted once the scenario's departure had happened, in milliseconds of the rig's clock.
+  var lastedAfterDeparture: Int?
 
   /// Whether the same was seen: by the client, the servers, the helper and the operator. Only a TLS alert may be cut
   /// short: it is sent as far as the kernel takes it at once.

@@ -11,7 +11,7 @@ extension SessionRig {
     while !driver.isFinished {
       let isMoved = stepScripts()
       guard try isReady(driver) else {
-        if !isMoved, !(try becomesReady(driver)) { try expire(driver) }
+        if !isMoved, !(try becomesReady(driver)), !departs() { try expire(driver) }
         idle = 0
         continue
       }
@@ -30,6 +30,23 @@ extension SessionRig {
       try expire(driver)
       idle = 0
     }
+  }
+
+  /// Nothing moves: whoever is to leave then leaves. False if nobody is, or has already.
+  private func departs() -> Bool {
+    guard let departure = scenario.departure, departedAt == nil else { return false }
+    departedAt = now
+    let server = host.servers.last?.end
+    switch departure {
+    case .clientResets: client.end.reset()
+    case .clientCloses: client.end.close()
+    case .clientEnds: client.end.shutDown(SHUT_WR)
+    case .serverCloses: server?.close()
+    case .serverEnds: server?.shutDown(SHUT_WR)
+    case .serverStopsReading: server?.shutDown(SHUT_RD)
+    case .helperDies: helper?.close()
+    }
+    return true
   }
 
   func stepScripts() -> Bool {

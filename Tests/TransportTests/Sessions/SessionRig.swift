@@ -41,6 +41,8 @@ final class SessionRig {
   var calls = 0
   var faultsGiven = 0
   var turns = 0
+  /// When the scenario's departure happened.
+  var departedAt: Int?
 
   /// Notes what each call moved; asked whether the session is in charge, so that what it reads it has peeked at.
   let isInSession: ((Driver) -> Bool)?
@@ -63,6 +65,7 @@ final class SessionRig {
     switch scenario.medium {
     case .socketPair, .tcp:
       let (near, far) = scenario.medium == .tcp ? Connections.tcp() : Connections.socketPair()
+      if let size = scenario.bufferOctets { Connections.limitBuffers(of: [near, far], to: size) }
       (clientNumber, clientOutput) = (near, nil)
       end = FarEnd(socket: far)
     case .pipes:
@@ -172,6 +175,8 @@ final class SessionRig {
 
   /// The scripts read what is still to be read; then all must have seen the end.
   private func conclude(_ record: SessionRecord?) throws -> SessionOutcome {
+    client.end.isDeaf = false
+    for server in host.servers { server.hearAgain() }
     for _ in 0..<3 {
       var steps = 0
       while stepScripts() {
@@ -208,6 +213,7 @@ final class SessionRig {
     outcome.calls = calls
     outcome.faults = faultsGiven
     outcome.turns = turns
+    outcome.lastedAfterDeparture = departedAt.map { now - $0 }
     return outcome
   }
 

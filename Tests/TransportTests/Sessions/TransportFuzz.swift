@@ -52,6 +52,7 @@ private func label(_ trial: Trial, _ outcome: SessionOutcome, isFaulted: Bool) {
   case .closed(let reason)?: trial.label("closed: \(reason.name)")
   case .relayed?: trial.label("relayed")
   case .relayIdle?: trial.label("relay idle")
+  case .sessionTimeout?: trial.label("session timeout")
   case .clientLost?: trial.label("client lost")
   case .outputStalled?: trial.label("output stalled")
   case .stopped?: trial.label("stopped")

@@ -1,0 +1,25 @@
+// The same through the chain: a client that reads nothing and resets while the server program blocks in writing.
+
+import XCTest
+
+final class ProxyResetTests: ProxyTestCase {
+  func testAClientThatResetsWhileTheServerBlocksEndsTheChain() throws {
+    let padding = String(repeating: "x", count: 400)
+    let script = ShellBackend.script(answers: [("NOOP*", "say '250 \(padding)'")])
+    for isSecured in [false, true] {
+      let connection = try chained(script: script, receiveBuffer: 4096)
+      try connection.greet()
+      if isSecured {
+        try connection.client.startTLS()
+        try connection.client.ask("EHLO client.example")
+      }
+      try connection.client.ask("MAIL FROM:<a@client.example>")
+      try connection.client.fill(with: "NOOP aaa\r\n")
+      XCTAssertFalse(proxies.isEmpty, "the proxy waits")
+      connection.client.reset()
+      connection.assertLine(isSecured ? "decision=handoff" : "proof=\"mail\"", "end=\"client lost\"")
+      _ = connection.process.wait()
+      assertNothingIsLeft()
+    }
+  }
+}

@@ -22,4 +22,18 @@ final class ProxyResetTests: ProxyTestCase {
       assertNothingIsLeft()
     }
   }
+
+  func testASessionEndsAfterItsTime() throws {
+    for isRelay in [false, true] {
+      let connection = try chained(["-T", "1000"])
+      try connection.greet()
+      if isRelay { try connection.client.ask("MAIL FROM:<a@client.example>") }
+      let timedOut = "421 4.4.2 Timed out, closing connection\r\n"
+      XCTAssertEqual(try connection.client.remainder().text, isRelay ? "" : timedOut)
+      connection.client.close()
+      connection.assertLine("end=\"session timeout\"")
+      _ = connection.process.wait()
+    }
+    assertNothingIsLeft()
+  }
 }

@@ -178,6 +178,23 @@ final class StallTests: StarttlsdTestCase {
     daemon.assertNothingIsDelivered()
   }
 
+  /// Whatever it does: a client that is watched is sent 421, a relay is closed.
+  func testASessionEndsAfterItsTime() throws {
+    let daemon = try daemon(["--session-timeout", "1"])
+    let phases: [SessionPhase] = [.negotiating, .negotiatingInsideTLS, .dataInClear, .dataInsideTLS]
+    let clients = try phases.map { phase in
+      let client = try client(daemon)
+      try phase.enter(client)
+      return client
+    }
+    for (phase, client) in zip(phases, clients) {
+      let isRelay = phase == .dataInClear || phase == .dataInsideTLS
+      XCTAssertEqual(try client.remainder().text, isRelay ? "" : timedOut, "\(phase)")
+      client.close()
+    }
+    for session in try daemon.sessions(phases.count) { XCTAssertEqual(session["end"], "session timeout") }
+  }
+
   /// One that does not read holds nobody else up, costs little memory, and is forgotten when it goes.
   func testAClientThatDoesNotRead() throws {
     let line = String(repeating: "x", count: 500)

@@ -1,9 +1,11 @@
 // ChildProcess: a program started with one descriptor as its standard input and output.
 //
 // Contract: the child gets descriptors 0 and 1 (the given one), 2 (inherited) and no other; no signal blocked or
-// ignored; exactly the environment that it was given. A program that cannot be executed is an error of `init`, not
-// a child that dies. The value owns the process: when it ends before the process was reaped, the process is killed and
-// reaped, so that neither a process nor a zombie is left behind. The program must not ignore SIGCHLD.
+// ignored; exactly the environment that it was given; and a session, so a process group, of its own: signals of a
+// terminal do not reach it, and it can be ended together with what it has started. A program that cannot be executed is
+// an error of `init`, not a child that dies. The value owns the process: when it ends before the process was reaped, the
+// process group is killed and the process reaped, so that neither a process nor a zombie is left behind. The program must
+// not ignore SIGCHLD.
 
 import CKernel
 import Glibc
@@ -25,14 +27,22 @@ public struct ChildProcess: ~Copyable, Sendable {
   ///   - environment: the whole environment, `NAME=value` each.
   ///   - standardStreams: becomes the child's descriptors 0 and 1; close it here afterwards, or the child never sees
   ///     its end.
+  ///   - limit: the child's limit of descriptors, where it is not to be this process's own.
   /// - Throws: ENOENT, EACCES, ENOEXEC and others from posix_spawnp; EINVAL without arguments or for a string with NUL.
   public init(
-    _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor
+    _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor,
+    limit: OpenFilesLimit? = nil
   ) throws(SystemError) {
     guard let program = arguments.first, !program.isEmpty,
       !(arguments + environment).contains(where: { $0.utf8.contains(0) })
     else { throw SystemError("posix_spawnp", EINVAL) }
-    let process = try SpawnSetting(standardStreams.number).spawn(program, arguments, environment)
+    let setting = try SpawnSetting(standardStreams.number)
+    let process: pid_t
+    if let limit {
+      process = try limit.during { () throws(SystemError) in try setting.spawn(program, arguments, environment) }
+    } else {
+      process = try setting.spawn(program, arguments, environment)
+    }
     do {
       self.descriptor = Descriptor(adopting: try Kernel.processDescriptor(process))
     } catch {
@@ -43,7 +53,14 @@ public struct ChildProcess: ~Copyable, Sendable {
   }
 
   deinit {
-    if end == nil { Kernel.destroy(process) }
+    guard end == nil else { return }
+    try? Kernel.signalGroup(process, SIGKILL)
+    Kernel.destroy(process)
+  }
+
+  /// Whether the process has ended. It is not reaped by this: its number stays its own.
+  public borrowing func hasEnded() -> Bool {
+    end != nil || (try? Kernel.pollNow(descriptor.number, CInt(POLLIN))) ?? 0 != 0
   }
 
   /// How the process ended, or nil while it runs. Reaps it, once; never waits.
@@ -60,6 +77,19 @@ public struct ChildProcess: ~Copyable, Sendable {
     guard end == nil else { return }
     do {
       try Kernel.signal(descriptor.number, signal)
+    } catch {
+      if error.code != ESRCH { throw error }
+    }
+  }
+}
+
+extension ChildProcess {
+  /// Sends a signal to the process and to all that it has started and that are still in its process group. Also after the
+  /// process has ended, as long as it was not reaped; after that nothing is sent, since the number may be another's.
+  public borrowing func signalGroup(_ signal: CInt) throws(SystemError) {
+    guard end == nil else { return }
+    do {
+      try Kernel.signalGroup(process, signal)
     } catch {
       if error.code != ESRCH { throw error }
     }
@@ -96,7 +126,8 @@ private struct SpawnSetting: ~Copyable {
     sigfillset(&all)
     posix_spawnattr_setsigmask(attributes, &none)
     posix_spawnattr_setsigdefault(attributes, &all)
-    posix_spawnattr_setflags(attributes, CShort(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+    let flags = CShort(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF) | KERNEL_POSIX_SPAWN_SETSID
+    posix_spawnattr_setflags(attributes, flags)
     if error != 0 { throw SystemError("posix_spawn_file_actions", error) }
   }
 

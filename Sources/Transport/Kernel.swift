@@ -16,7 +16,7 @@ package enum Kernel {
     case socket, bind, listen, accept4, connect, shutdown, setsockopt, getsockopt, getsockname, getpeername
     case socketpair, pipe2, fcntl, fstat
     case open, fsync, fchmod, rename, unlink, mkdir
-    case posix_spawnp, pidfd_open, pidfd_send_signal, waitid
+    case posix_spawnp, pidfd_open, pidfd_send_signal, kill, waitid, getrlimit, setrlimit
   }
 
   /// What a test wants a call to come to.
@@ -313,6 +313,18 @@ extension Kernel {
     return process
   }
 
+  /// The limits of descriptors (RLIMIT_NOFILE).
+  package static func openFilesLimit() throws(SystemError) -> rlimit {
+    var limit = rlimit()
+    try perform(.getrlimit) { getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) }
+    return limit
+  }
+
+  package static func setOpenFilesLimit(_ limit: rlimit) throws(SystemError) {
+    var limit = limit
+    try perform(.setrlimit) { setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) }
+  }
+
   /// A descriptor for a process that is our child and not yet reaped.
   package static func processDescriptor(_ process: pid_t) throws(SystemError) -> CInt {
     try perform(.pidfd_open) { kernel_pidfd_open(process) }
@@ -320,6 +332,11 @@ extension Kernel {
 
   package static func signal(_ pidfd: CInt, _ signal: CInt) throws(SystemError) {
     try perform(.pidfd_send_signal) { kernel_pidfd_send_signal(pidfd, signal) }
+  }
+
+  /// kill(2) of a process group, named by its leader: a child of ours that is not yet reaped.
+  package static func signalGroup(_ leader: pid_t, _ signal: CInt) throws(SystemError) {
+    try perform(.kill) { Glibc.kill(-leader, signal) }
   }
 
   /// Reaps without waiting: nil while the process runs, else whether a signal ended it, and the signal or exit code.

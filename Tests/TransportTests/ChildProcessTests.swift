@@ -90,6 +90,55 @@ final class ChildProcessTests: XCTestCase {
     XCTAssertEqual(try child.reap(), .signalled(SIGTERM))
   }
 
+  /// A session of its own: neither a terminal's signals reach it, nor ours to our own group.
+  func testTheChildLeadsASessionOfItsOwn() throws {
+    XCTAssertEqual(try output("set -- $(cut -d' ' -f1,5,6 /proc/$$/stat); [ $1 = $2 ] && [ $1 = $3 ] && echo yes"), "yes\n")
+  }
+
+  func testTheChildsLimitOfDescriptors() throws {
+    let own = try OpenFilesLimit.current()
+    var limit = own
+    limit.soft = own.soft - 7
+    let pair = try DescriptorPair.sockets()
+    var child = try ChildProcess(
+      ["sh", "-c", "ulimit -Sn; ulimit -Hn"], environment: ["PATH=/usr/bin:/bin"], standardStreams: pair.second, limit: limit)
+    XCTAssertTrue(waitFor(child.descriptor.number, POLLIN))
+    XCTAssertEqual(try child.reap(), .exited(0))
+    XCTAssertEqual(pair.first.get(), "\(own.soft - 7)\n\(own.hard)\n")
+    XCTAssertEqual(try OpenFilesLimit.current(), own)
+    // Also when nothing was started.
+    XCTAssertThrowsError(
+      try { _ = try ChildProcess(["/nowhere/program"], environment: [], standardStreams: pair.first, limit: limit) }())
+    XCTAssertEqual(try OpenFilesLimit.current(), own)
+  }
+
+  /// What the child has started is reached, by signals and by the end of its owner.
+  func testTheGroup() throws {
+    let script = "(trap '' TERM; echo ready; exec sleep 60) & wait"
+    for isOwnerGone in [false, true] {
+      let pair = try DescriptorPair.sockets()
+      do {
+        var child = try ChildProcess(["sh", "-c", script], environment: ["PATH=/usr/bin:/bin"], standardStreams: pair.second)
+        waitFor(pair.first.number, POLLIN)
+        XCTAssertEqual(pair.first.get(), "ready\n")
+        XCTAssertFalse(child.hasEnded())
+        if !isOwnerGone {
+          try child.signalGroup(SIGTERM)
+          XCTAssertTrue(waitFor(child.descriptor.number, POLLIN))
+          XCTAssertTrue(child.hasEnded())
+          try child.signalGroup(SIGKILL)
+          XCTAssertEqual(try child.reap(), .signalled(SIGTERM))
+          try child.signalGroup(SIGKILL)
+        }
+      }
+      // The last one that holds the other end is gone.
+      let peer = pair.takeFirst()
+      XCTAssertTrue(waitFor(peer.number, POLLIN))
+      var octet: UInt8 = 0
+      XCTAssertEqual(withUnsafeMutableBytes(of: &octet) { peer.receive(into: $0) }, .ended)
+    }
+  }
+
   func testNoProcessAndNoDescriptorIsLeftBehind() throws {
     let before = openDescriptors()
     var process: CInt = 0

@@ -22,6 +22,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
@@ -52,6 +53,9 @@ static const short KERNEL_POLLRDHUP = 0x2000;
 
 /* POSIX_SPAWN_SETSID: the child leads a session of its own. */
 static const short KERNEL_POSIX_SPAWN_SETSID = 0x80;
+
+/* The limit of the processes of a user, see getrlimit(2). */
+static const unsigned KERNEL_RLIMIT_NPROC = RLIMIT_NPROC;
 
 /* The flags of splice(2). */
 static const unsigned KERNEL_SPLICE_F_MOVE = 1;

@@ -32,6 +32,35 @@ final class OctetStreamTests: XCTestCase {
     XCTAssertEqual(try pipe.second.statusFlags(), flags.1)
   }
 
+  /// A log on an inherited pipe or terminal never waits, and the description that others share stays as it is.
+  func testWritingToWhatWasInherited() throws {
+    let pipe = try DescriptorPair.pipe()
+    let master = Descriptor(adopting: open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC))
+    // TIOCSPTLCK and TIOCGPTN, see ioctl_tty(2).
+    var (unlock, index): (CInt, CInt) = (0, 0)
+    XCTAssertEqual(ioctl(master.number, 0x4004_5431, &unlock), 0)
+    XCTAssertEqual(ioctl(master.number, 0x8004_5430, &index), 0)
+    let terminal = Descriptor(adopting: open("/dev/pts/\(index)", O_RDWR | O_NOCTTY | O_CLOEXEC))
+    let sockets = try DescriptorPair.sockets()
+    for (number, reader) in [
+      (pipe.second.number, pipe.first.number), (terminal.number, master.number), (sockets.second.number, sockets.first.number),
+    ] {
+      let flags = fcntl(number, F_GETFL)
+      var stream = try OctetStream.writing(to: number)
+      let line = [UInt8](repeating: 65, count: 1000)
+      var written = 0
+      // A write that waited would hang here.
+      while case .moved(let moved) = line.withUnsafeBytes({ stream.write($0) }) { written += moved }
+      let more = line.withUnsafeBytes { stream.write($0) }
+      XCTAssertEqual(more, .wouldBlock)
+      XCTAssertGreaterThan(written, 4000)
+      XCTAssertEqual(fcntl(number, F_GETFL), flags)
+      var buffer = [UInt8](repeating: 0, count: 100)
+      XCTAssertEqual(read(reader, &buffer, 100), 100)
+      XCTAssertEqual(buffer, Array(line[..<100]))
+    }
+  }
+
   func testPipe() throws { try exercisePipe(fallback: false) }
 
   func testPipeOnAKernelWithoutNoWait() throws { try exercisePipe(fallback: true) }

@@ -31,8 +31,12 @@ extension Driver {
       if verb == .ehlo || verb == .helo || verb == .lhlo { record.noteHelo(clientHold) }
       lastVerb = verb
       write(&clientHold, .kept, to: &toServer)
-    case .pass(let fourth): write(&replyHold, fourth, to: &toClient)
-    case .passEarlier(let fourth): write(&earlierHold, fourth, to: &toClient)
+    case .pass(let fourth):
+      isMidReply = Driver.isContinued(replyHold, fourth)
+      write(&replyHold, fourth, to: &toClient)
+    case .passEarlier(let fourth):
+      isMidReply = Driver.isContinued(earlierHold, fourth)
+      write(&earlierHold, fourth, to: &toClient)
     case .stash: swap(&earlierHold, &replyHold)
     case .reply(let reply): say(reply)
     case .resetServer:
@@ -53,7 +57,18 @@ extension Driver {
     record.decidedAt = now
   }
 
+  /// Whether a reply's line says that another one follows (RFC 5321, 4.2.1).
+  private static func isContinued(_ line: borrowing ByteQueue, _ fourth: Fourth) -> Bool {
+    switch fourth {
+    case .kept: line[3] == 0x2D
+    case .hyphen: true
+    case .space: false
+    }
+  }
+
   private func say(_ reply: Reply) {
+    // `250-STARTTLS` is followed by another line of the server's reply.
+    isMidReply = reply == .starttlsKeyword
     if !toClient.append(reply.text) { loseClient() }
     clientHold.removeAll()
   }

@@ -8,7 +8,7 @@
 // is read that the session did not consume; all that was read from one side is written before the other is closed.
 //
 // The rest of it: Driver+Commands (what each command does), Driver+Pull (how octets get to the session), Driver+Output
-// (writing), Driver+Relay, Driver+Linger (the end), Driver+Timers (what it waits for).
+// (writing), Driver+Relay, Driver+Linger (the end), Driver+ShutDown (the program stops), Driver+Timers (what it waits for).
 
 import CKernel
 import Glibc
@@ -99,6 +99,8 @@ public final class Driver {
   var endWaitsToWrite = false
   /// The client's connection broke in the relay, and the server is given a last moment.
   var isLeavingRelay = false
+  /// The last line to the client announced another one of the same reply: no text of ours may come between.
+  var isMidReply = false
   /// The verb that was forwarded last.
   var lastVerb = Verb.other
   /// Octets thrown away while lingering.

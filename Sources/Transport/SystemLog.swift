@@ -9,13 +9,13 @@ import CKernel
 import Glibc
 
 /// The system's log at the place of standard error.
-enum SystemLog {
+package enum SystemLog {
   private static var path: String { "/dev/log" }
   /// Facility mail (2), severity informational (6).
   private static var priority: Int { 2 << 3 | 6 }
 
   /// Whether standard error is such a socket.
-  static var isStandardError: Bool {
+  package static var isStandardError: Bool {
     (try? Kernel.option(STDERR_FILENO, SOL_SOCKET, SO_TYPE)) == CInt(SOCK_DGRAM.rawValue)
       && (try? Kernel.option(STDERR_FILENO, SOL_SOCKET, SO_DOMAIN)) == AF_UNIX
   }

@@ -11,7 +11,11 @@ struct Configuration {
   var listeners: [SocketAddress]
   var backend: Backend
   var credentials: TLSCredentials
+  /// Where the credentials came from, to load them anew.
+  var certificates: CertificateFiles
   var connectionsLimit: Int
+  /// nil: reckoned from the system's limits.
+  var backendsLimit: Int?
   var graceMilliseconds: Int
   var backendGraceMilliseconds: Int
 }

@@ -1,35 +1,68 @@
 // Daemon: one process, many sessions: accepts, turns, stops gracefully.
 //
-// SIGTERM or SIGINT: nothing more is accepted, sessions may end within the grace time, then they are cut off and what is
-// left of the backends is ended. A second signal ends the grace time.
+// SIGTERM or SIGINT: nothing more is accepted, and sessions may end within the grace time. Then, or with a second signal,
+// clients that wait between two commands get 421 4.3.2, the others are cut off, and what is left of the backends is ended.
+// Clients get the 421 at the end of the grace time and not at its start: one that has just connected can still deliver its
+// mail within it.
+//
+// The rest of it: Admission (who is served), ListenerOwner, Refusal, Signals, Reload, LogQueue, ResourceLimits.
 
-import CKernel
 import Glibc
 import Logging
 import SMTPState
 import Transport
+import TransportTLS
 
 final class Daemon {
   let configuration: Configuration
   let loop: EventLoop
-  let timers = Timers()
+  let timers: Timers
   let log: Logger
+  /// What sessions that come to STARTTLS from now on use.
+  var credentials: TLSCredentials
+  /// For the client that comes when there is no descriptor left.
+  var spare = SpareDescriptor()
+  let acceptWarning: RepeatedWarning
+  let tlsWarning: RepeatedWarning
 
+  private(set) var admission: Admission
+  private(set) var isListening = false
+
+  private let queue: LogQueue
   private var listeners: [ListenerOwner] = []
   private var sessions: [ObjectIdentifier: DaemonSession] = [:]
   private var processes: [ObjectIdentifier: BackendProcess] = [:]
-  private var signals: SignalOwner?
-  private var stopDeadline: Int?
-  private let sessionsLimit: Int
-  fileprivate var isListening = false
+  private var refusals: [ObjectIdentifier: Refusal] = [:]
+  private var signals: Signals?
+  private let refusalWarning: RepeatedWarning
   private var hasWarnedOfKeywords = false
 
+  /// How far the end has come.
+  private enum Stopping {
+    case no
+    /// Sessions may end by themselves.
+    case grace(until: Int)
+    /// Clients that got a 421 may read it.
+    case closing(until: Int)
+    case cutOff
+  }
+  private var stopping = Stopping.no
+  /// A client has so long to read its 421 and to close.
+  private static let closingMilliseconds = 3_000
+
   /// Binds all addresses; nothing is accepted yet.
-  init(_ configuration: Configuration, log: Logger) throws {
+  init(_ configuration: Configuration, log: Logger, queue: LogQueue) throws {
     self.configuration = configuration
     self.log = log
-    sessionsLimit = try DescriptorLimit.raise(forSessions: configuration.connectionsLimit)
+    self.queue = queue
+    credentials = configuration.credentials
     loop = try EventLoop()
+    timers = Timers()
+    acceptWarning = RepeatedWarning(log, timers)
+    tlsWarning = RepeatedWarning(log, timers)
+    refusalWarning = RepeatedWarning(log, timers)
+    // Until everything is open that stays open.
+    admission = Admission(.none)
     for address in configuration.listeners {
       do {
         listeners.append(ListenerOwner(self, try Listener(address)))
@@ -37,23 +70,36 @@ final class Daemon {
         throw ConfigurationError.system("cannot listen on \(address): \(error); choose another with --listen")
       }
     }
-    signals = try SignalOwner(self)
+    signals = try Signals(self)
+    queue.attach(loop, timers)
+    admission = Admission(try ResourceLimits(configuration))
   }
 
   /// Runs until it is told to stop.
   func run() throws {
-    if sessionsLimit < configuration.connectionsLimit {
-      log.warning("the limit of descriptors allows \(sessionsLimit) sessions at a time: raise it (ulimit -Hn), or lower --max-connections")
-    }
+    warnOfLimits()
+    warnOfKeys()
     for listener in listeners { log.info("listening on \(listener.address)") }
     listen(true)
-    while !(stopDeadline != nil && sessions.isEmpty && processes.isEmpty) {
+    while !isStopped {
       try loop.wait(until: [timers.earliest, stopDeadline].compactMap { $0 }.min())
       let now = Clock.now()
       timers.expire(now: now)
-      if let due = stopDeadline, due <= now { cutOff(now: now) }
+      if let due = stopDeadline, due <= now { goOnStopping(now: now) }
     }
+    for warning in [acceptWarning, tlsWarning, refusalWarning] { warning.flush() }
     log.info("stopped")
+  }
+
+  private func warnOfLimits() {
+    let limits = admission.limits
+    if limits.sessions < configuration.connectionsLimit {
+      log.warning(
+        "the limit of descriptors allows \(limits.sessions) sessions at a time: raise it (ulimit -Hn), or lower --max-connections")
+    } else if let wanted = configuration.backendsLimit, limits.backends < wanted {
+      log.warning(
+        "the limit of descriptors allows \(limits.backends) backends at a time: raise it (ulimit -Hn), or lower --max-backends")
+    }
   }
 
   // MARK: Accepting
@@ -65,27 +111,69 @@ final class Daemon {
   }
 
   /// A connection has come.
-  ///
-  /// - Returns: false if no session could be started for it, for want of descriptors or memory: the next ones had better wait.
-  func accept(_ connection: consuming Connection, now: Int) -> Bool {
-    let peer = connection.peer
-    do {
-      let session = try DaemonSession(self, connection, now: now)
-      sessions[ObjectIdentifier(session)] = session
-      if sessions.count >= sessionsLimit {
-        log.warning("\(sessions.count) sessions: accepting no more until one ends (--max-connections)")
-        listen(false)
-      }
-      session.ready(now: now)
-      return true
-    } catch {
-      log.error("\(peer): the session cannot be started: \(error)")
-      return false
+  func accept(_ connection: consuming Connection, now: Int) {
+    switch admission.answer {
+    case .serve:
+      serve(connection, now: now)
+    case .refuse(let reason):
+      refusalWarning.note("\(SessionLine.peer(connection.peer.unmapped)) gets 421 4.3.2: \(reason)", now: now)
+      refuse(connection, usingSpare: false, now: now)
+    case .wait:
+      // Only if a limit was reached within this batch of connections; one more does no harm.
+      refuse(connection, usingSpare: false, now: now)
     }
+    reconsider()
+  }
+
+  private func serve(_ connection: consuming Connection, now: Int) {
+    let session = DaemonSession(self, connection)
+    let server: Descriptor
+    do {
+      server = try session.openServer()
+    } catch {
+      acceptWarning.note("\(session.peer) gets 421 4.3.2: no session can be started: \(error)", now: now)
+      return refuse(connection, usingSpare: false, now: now)
+    }
+    do {
+      try session.begin(connection, server: server, now: now)
+    } catch {
+      return acceptWarning.note("\(session.peer): no session can be started: \(error)", now: now)
+    }
+    sessions[ObjectIdentifier(session)] = session
+    admission.sessions = sessions.count
+    session.ready(now: now)
+  }
+
+  /// Sends a client away.
+  func refuse(_ connection: consuming Connection, usingSpare: Bool, now: Int) {
+    let refusal = Refusal(self, connection, usesSpare: usingSpare)
+    refusals[ObjectIdentifier(refusal)] = refusal
+    admission.refusals = refusals.count
+    refusal.begin(now: now)
+  }
+
+  func finished(_ refusal: Refusal) {
+    guard refusals.removeValue(forKey: ObjectIdentifier(refusal)) != nil else { return }
+    admission.refusals = refusals.count
+    if refusal.usesSpare { spare.take() }
+    reconsider()
+  }
+
+  /// Goes on accepting, or pauses, as the limits allow.
+  private func reconsider() {
+    guard case .no = stopping else { return }
+    listen(admission.answer != .wait)
+  }
+
+  /// A session has one more process reserved, or one less.
+  func reserve(_ number: Int) {
+    admission.reserved += number
+    reconsider()
   }
 
   func finished(_ session: DaemonSession, _ record: SessionRecord, _ line: String) {
     guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
+    admission.sessions = sessions.count
     log.info("\(line)")
     if record.tookOutKeywords && !hasWarnedOfKeywords {
       hasWarnedOfKeywords = true
@@ -95,17 +183,20 @@ final class Daemon {
         not behind a client's first MAIL: it has to refuse them in clear by itself
         """)
     }
-    if stopDeadline == nil && sessions.count < sessionsLimit { listen(true) }
+    reconsider()
   }
 
   // MARK: Backends
 
   func started(_ process: BackendProcess) {
     processes[ObjectIdentifier(process)] = process
+    admission.backends = processes.count
   }
 
   func ended(_ process: BackendProcess) {
     processes[ObjectIdentifier(process)] = nil
+    admission.backends = processes.count
+    defer { reconsider() }
     if process.isEndedByUs { return }
     switch process.end {
     case .exited(0), nil: break
@@ -121,117 +212,40 @@ final class Daemon {
 
   // MARK: Stopping
 
+  private var isStopped: Bool {
+    if case .no = stopping { return false }
+    return sessions.isEmpty && processes.isEmpty && refusals.isEmpty
+  }
+
+  private var stopDeadline: Int? {
+    switch stopping {
+    case .no, .cutOff: nil
+    case .grace(let until), .closing(let until): until
+    }
+  }
+
   /// A signal came.
   func stop(now: Int) {
-    if stopDeadline == nil {
-      log.info("stopping: \(sessions.count) sessions have \(configuration.graceMilliseconds / 1000) s to end")
-      listen(false)
-      for listener in listeners { listener.close() }
-      listeners = []
-      stopDeadline = now + configuration.graceMilliseconds
-    } else {
-      stopDeadline = now
-    }
-  }
-
-  private func cutOff(now: Int) {
-    for session in sessions.values { session.stop(now: now) }
-    for process in processes.values { process.terminate(now: now) }
-    stopDeadline = Int.max
-  }
-}
-
-// MARK: - What else the loop waits for
-
-/// A listening socket in the loop.
-private final class ListenerOwner: EventOwner, TimerOwner {
-  private unowned let daemon: Daemon
-  private var listener: Listener?
-  private var watch: Watch?
-  let address: SocketAddress
-  /// While no connection can be accepted for want of descriptors or memory.
-  private(set) var deadline: Int?
-  var scheduled: Int?
-
-  init(_ daemon: Daemon, _ listener: consuming Listener) {
-    self.daemon = daemon
-    address = listener.address
-    self.listener = consume listener
-  }
-
-  func listen(_ on: Bool) {
-    let wanted = on && deadline == nil ? number.map { Watch(descriptor: $0, events: CShort(POLLIN)) } : nil
-    do {
-      try daemon.loop.update(watch, to: wanted, for: self)
-      watch = wanted
-    } catch {
-      daemon.log.critical("\(address): \(error)")
-    }
-  }
-
-  func close() {
-    listener = nil
-  }
-
-  private var number: CInt? { listener?.pollNumber() }
-
-  func ready(now: Int) {
-    if let due = deadline {
-      guard due <= now else { return }
-      deadline = nil
-      listen(daemon.isListening)
-    }
-    // Some at a time: sessions that are there come first.
-    for _ in 0..<32 where watch != nil {
-      switch listener?.take() ?? .wouldBlock {
-      case .connection(let connection):
-        if !daemon.accept(connection, now: now) { return pause(now: now) }
-      case .wouldBlock: return
-      case .vanished: continue
-      case .failed(let error):
-        daemon.log.error("\(address): \(error); trying again in a second")
-        return pause(now: now)
-      }
-    }
-  }
-
-  /// Whoever comes waits in the kernel's queue for a second.
-  private func pause(now: Int) {
-    deadline = now + 1000
+    guard case .no = stopping else { return goOnStopping(now: now) }
+    log.info("stopping: \(sessions.count) sessions have \(configuration.graceMilliseconds / 1000) s to end")
     listen(false)
-    daemon.timers.schedule(self)
-  }
-}
-
-extension Listener {
-  // Mutating in form only: an Optional of a noncopyable value lends its payload to nothing else.
-  fileprivate mutating func take() -> Accepted { accept() }
-  fileprivate mutating func pollNumber() -> CInt { descriptor.number }
-}
-
-/// SIGTERM and SIGINT in the loop.
-private final class SignalOwner: EventOwner {
-  private unowned let daemon: Daemon
-  private let descriptor: Descriptor
-
-  init(_ daemon: Daemon) throws(SystemError) {
-    self.daemon = daemon
-    var mask = sigset_t()
-    sigemptyset(&mask)
-    sigaddset(&mask, SIGTERM)
-    sigaddset(&mask, SIGINT)
-    sigprocmask(SIG_BLOCK, &mask, nil)
-    signal(SIGPIPE, SIG_IGN)
-    // An inherited SIG_IGN would let the kernel reap the backends: their ends could not be learnt.
-    signal(SIGCHLD, SIG_DFL)
-    let number = signalfd(-1, &mask, KERNEL_SFD_CLOEXEC | KERNEL_SFD_NONBLOCK)
-    guard number >= 0 else { throw SystemError.last("signalfd") }
-    descriptor = Descriptor(adopting: number)
-    try daemon.loop.update(nil, to: Watch(descriptor: number, events: CShort(POLLIN)), for: self)
+    for listener in listeners { listener.close() }
+    listeners = []
+    stopping = .grace(until: now + configuration.graceMilliseconds)
   }
 
-  func ready(now: Int) {
-    var information = signalfd_siginfo()
-    while read(descriptor.number, &information, MemoryLayout<signalfd_siginfo>.size) > 0 { daemon.stop(now: now) }
+  /// The next step to the end.
+  private func goOnStopping(now: Int) {
+    switch stopping {
+    case .no, .cutOff: break
+    case .grace:
+      stopping = .closing(until: now + Daemon.closingMilliseconds)
+      for session in sessions.values { session.shutDown(now: now) }
+      for process in processes.values { process.terminate(now: now) }
+    case .closing:
+      stopping = .cutOff
+      for session in sessions.values { session.stop(now: now) }
+      for refusal in refusals.values { refusal.finish() }
+    }
   }
 }

@@ -14,6 +14,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   /// Built before the 220, so that nothing can fail behind it.
   private var prepared: GnuTLSStream?
   private var failure: String?
+  /// A process is reserved for the time behind the handshake.
+  private var isReserving = false
   /// What is registered with the loop.
   private var registered = Watches()
 
@@ -21,23 +23,33 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   private let local: SocketAddress?
   var scheduled: Int?
 
-  /// Starts a session over an accepted connection. Without a backend the client hears 421 4.3.2.
-  init(_ daemon: Daemon, _ connection: consuming Connection, now: Int) throws(SystemError) {
+  /// A session for an accepted connection. Nothing is started.
+  init(_ daemon: Daemon, _ connection: borrowing Connection) {
     self.daemon = daemon
     peer = connection.peer.unmapped
     local = (try? connection.descriptor.localAddress())??.unmapped
-    let client = try ClearClient(socket: connection.takeDescriptor())
-    let server: Descriptor
+  }
+
+  /// Starts the first backend. Without one the client gets 421 4.3.2.
+  ///
+  /// - Throws: for want of descriptors; the connection is still the caller's.
+  func openServer() throws(SystemError) -> Descriptor {
     switch startBackend(tls: nil) {
-    case .started(let socket): server = socket
+    case .started(let socket): return socket
     case .failed(let why):
       failure = why
-      server = try Daemon.endedServer()
-    case .pending: server = try Daemon.endedServer()
+      return try Daemon.endedServer()
+    case .pending: return try Daemon.endedServer()
     }
+  }
+
+  /// Begins.
+  func begin(_ connection: consuming Connection, server: consuming Descriptor, now: Int) throws(SystemError) {
     driver = Driver(
-      policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, client: client, server: server,
-      host: self, now: now)
+      policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts,
+      client: try ClearClient(socket: connection.takeDescriptor()), server: server, host: self, now: now)
+    isReserving = true
+    daemon.reserve(1)
   }
 
   var deadline: Int? { driver?.deadline }
@@ -49,6 +61,13 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     guard !driver.isFinished else { return finish(now: now) }
     register()
     daemon.timers.schedule(self)
+  }
+
+  /// The program stops: 421 4.3.2 where it may be said, otherwise the end.
+  func shutDown(now: Int) {
+    guard let driver else { return }
+    driver.shutDown(now: now)
+    if driver.isClosing { ready(now: now) } else { stop(now: now) }
   }
 
   /// Cuts the session off.
@@ -71,7 +90,14 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     }
   }
 
+  /// No other backend will be started for this session, or it is being started.
+  private func endReservation() {
+    if isReserving { daemon.reserve(-1) }
+    isReserving = false
+  }
+
   private func finish(now: Int) {
+    endReservation()
     if let number = registered.client?.descriptor { daemon.loop.forget(number) }
     if let number = registered.server?.descriptor { daemon.loop.forget(number) }
     registered = Watches()
@@ -95,7 +121,9 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
       if let tls { environment += Environment.tls(tls) }
       do {
         let pair = try DescriptorPair.sockets()
-        let process = try BackendProcess(daemon, arguments, environment: environment, standardStreams: pair.second)
+        let process = try BackendProcess(
+          daemon, arguments, environment: environment, standardStreams: pair.second,
+          limit: daemon.admission.limits.inherited)
         backend = process
         daemon.started(process)
         return .started(pair.takeFirst())
@@ -110,10 +138,10 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   func isTLSAvailable() -> Bool {
     if prepared != nil { return true }
     do {
-      prepared = try GnuTLSStream(daemon.configuration.credentials)
+      prepared = try GnuTLSStream(daemon.credentials)
       return true
     } catch {
-      warn("TLS is not available: \(error)")
+      daemon.tlsWarning.note("\(SessionLine.peer(peer)): TLS is not available: \(error)", now: Clock.now())
       return false
     }
   }
@@ -127,6 +155,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
 
   func abort(_ proof: Reason) {
     prepared = nil
+    endReservation()
   }
 
   func endServer() {
@@ -138,7 +167,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   }
 
   func restart(_ facts: TLSFacts) -> ServerStart {
-    startBackend(tls: facts)
+    endReservation()
+    return startBackend(tls: facts)
   }
 
   func warn(_ text: String) {

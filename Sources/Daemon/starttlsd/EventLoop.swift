@@ -1,5 +1,8 @@
 // EventLoop: epoll, and who waits for what.
 //
+// Each owner gets the time at which its own turn begins: one that starts programs takes milliseconds, and the timers of
+// those after it would begin too early with a time that was read once for all.
+//
 // Level-triggered. Each descriptor has one owner, found by its number. An owner may be told of an event that is not its
 // own when a number was closed and used again within one batch; so `ready` means "make progress", never "it is readable".
 
@@ -61,10 +64,9 @@ final class EventLoop {
       if errno == EINTR { return }
       throw SystemError.last("epoll_wait")
     }
-    let now = Clock.now()
     for index in 0..<Int(count) {
       let number = Int(events[index].data.fd)
-      if number < owners.count { owners[number]?.ready(now: now) }
+      if number < owners.count { owners[number]?.ready(now: Clock.now()) }
     }
   }
 }

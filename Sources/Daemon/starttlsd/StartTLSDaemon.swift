@@ -53,6 +53,12 @@ struct StartTLSDaemon: ParsableCommand {
   @Option(help: ArgumentHelp("How many sessions at a time.", valueName: "number"))
   var maxConnections = 1000
 
+  @Option(
+    help: ArgumentHelp(
+      "How many server processes at a time, those included that outlive their session; reckoned from the system's limits.",
+      valueName: "number"))
+  var maxBackends: Int?
+
   @Option(help: ArgumentHelp("For sessions to end behind SIGTERM.", valueName: "seconds"))
   var grace = 30
 
@@ -85,23 +91,22 @@ struct StartTLSDaemon: ParsableCommand {
 
   /// Runs the daemon; the exit code is 0 once it was told to stop.
   func run() throws {
-    var log = Logger(label: "starttlsd") { StreamLogHandler.standardError(label: $0) }
-    log.logLevel = .info
-    let configuration = try checked()
-    for path in configuration.credentials.exposedKeys {
-      log.warning("\(path): others than its owner may read this key: chmod 600")
-    }
-    let daemon = try Daemon(configuration, log: log)
+    Signals.prepare()
+    let queue = try LogQueue()
+    defer { queue.finish() }
+    let daemon = try Daemon(
+      try checked(), log: Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }, queue: queue)
     try daemon.run()
   }
 
   /// Everything that was said, checked.
   private func checked() throws(ConfigurationError) -> Configuration {
     let isEmbedded = program.isEmpty && certificate.isEmpty && key.isEmpty
+    let certificates = try certificates(isEmbedded)
     return Configuration(
       policy: try checkedPolicy(), timeouts: try checkedTimeouts(), listeners: try addresses(),
-      backend: try backend(isEmbedded), credentials: try credentials(isEmbedded),
-      connectionsLimit: try positive(maxConnections, "--max-connections"),
+      backend: try backend(isEmbedded), credentials: try credentials(certificates), certificates: certificates,
+      connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true))
   }
@@ -162,7 +167,15 @@ struct StartTLSDaemon: ParsableCommand {
     return .program(arguments: program, environment: Environment.inherited())
   }
 
-  private func credentials(_ isEmbedded: Bool) throws(ConfigurationError) -> TLSCredentials {
+  private func checkedBackends() throws(ConfigurationError) -> Int? {
+    guard let maxBackends else { return nil }
+    guard maxBackends > 1, maxBackends <= 1_000_000 else {
+      throw .usage("--max-backends \(maxBackends): give a number, 2 to 1000000: a session may have two for a moment")
+    }
+    return maxBackends
+  }
+
+  private func certificates(_ isEmbedded: Bool) throws(ConfigurationError) -> CertificateFiles {
     var pairs: [TLSCredentials.Pair] = []
     if isEmbedded {
       pairs = [try EmbeddedDefault.certificate(in: try state())]
@@ -177,8 +190,12 @@ struct StartTLSDaemon: ParsableCommand {
         pairs.append(TLSCredentials.Pair(certificate: certificate, key: key))
       }
     }
+    return CertificateFiles(pairs: pairs)
+  }
+
+  private func credentials(_ files: CertificateFiles) throws(ConfigurationError) -> TLSCredentials {
     do {
-      return try TLSCredentials(pairs)
+      return try files.load()
     } catch {
       throw .usage("\(error)")
     }

@@ -4,6 +4,7 @@
 // deadline, and goes back. So a session that makes progress costs nothing.
 
 import HeapModule
+import Transport
 
 /// Whoever has a deadline.
 protocol TimerOwner: AnyObject {
@@ -49,7 +50,8 @@ final class Timers {
       heap.removeMin()
       guard let owner = first.owner, owner.scheduled == first.time else { continue }
       owner.scheduled = nil
-      if let deadline = owner.deadline, deadline <= now { owner.ready(now: now) }
+      // Read anew: those before it may have taken their time.
+      if let deadline = owner.deadline, deadline <= now { owner.ready(now: Clock.now()) }
       schedule(owner)
     }
   }

@@ -27,15 +27,15 @@ final class RunningDaemon {
   private(set) var idleDescriptors = 0
   private let mark: String
 
-  /// Starts it and waits until it listens.
+  /// Starts it and waits until it listens. A wrapper has to execute its last arguments.
   init(
     _ options: [String] = [], backend: Backend = .maildir, certificate: Certificate, listen: [String] = ["127.0.0.1:0"],
-    environment: [String: String] = [:]
+    environment: [String: String] = [:], under wrapper: [String] = []
   ) throws {
     folder = TestFolder()
     let id = folder.path
     mark = "STARTTLSD_TEST=\(id)"
-    let arguments = try RunningDaemon.arguments(options, backend, certificate, listen, folder.path)
+    let arguments = try wrapper + RunningDaemon.arguments(options, backend, certificate, listen, folder.path)
     let variables = environment.merging(["STARTTLSD_TEST": id, "FOLDER": id]) { given, _ in given }
     program = try SpawnedProgram(arguments, environment: variables, errors: .file(folder.path + "/log"))
     guard eventually({ ports(in: log).count == listen.count || !program.isRunning }), program.isRunning else {
@@ -111,12 +111,25 @@ final class RunningDaemon {
   /// Its backends.
   var backends: [pid_t] { ProcessTable.children(of: process) }
 
-  /// Asks it to stop and waits for its end. Nothing of it may be left.
-  func stop(file: StaticString = #filePath, line: UInt = #line) {
+  /// What runs of its backends and of what they have started.
+  var leftovers: [String] {
+    ProcessTable.processes(with: mark).filter { $0 != process }.map(ProcessTable.commandLine)
+  }
+
+  /// Its soft limit of descriptors.
+  var descriptorLimit: Int? {
+    let limits = try? String(contentsOfFile: "/proc/\(process)/limits", encoding: .utf8)
+    let line = limits?.split(separator: "\n").first { $0.hasPrefix("Max open files") }
+    return line.flatMap { Int($0.split(separator: " ")[3]) }
+  }
+
+  /// Asks it to stop and waits for its end. Nothing of it may be left but what the test expects.
+  func stop(leaving count: Int = 0, file: StaticString = #filePath, line: UInt = #line) {
     guard program.isRunning else { return }
     program.signal(SIGTERM)
     XCTAssertEqual(program.wait(), .exited(0), "the log: \(log)", file: file, line: line)
-    assertNothingIsLeft(file: file, line: line)
+    if count == 0 { return assertNothingIsLeft(file: file, line: line) }
+    XCTAssertEqual(leftovers.count, count, file: file, line: line)
   }
 
   func assertNothingIsLeft(file: StaticString = #filePath, line: UInt = #line) {

@@ -66,10 +66,11 @@ class StarttlsdTestCase: XCTestCase {
 
   func daemon(
     _ options: [String] = [], backend: RunningDaemon.Backend = .maildir, listen: [String] = ["127.0.0.1:0"],
-    environment: [String: String] = [:]
+    environment: [String: String] = [:], certificate own: Certificate? = nil, under wrapper: [String] = []
   ) throws -> RunningDaemon {
     let daemon = try RunningDaemon(
-      options, backend: backend, certificate: certificate(), listen: listen, environment: environment)
+      options, backend: backend, certificate: own ?? certificate(), listen: listen, environment: environment,
+      under: wrapper)
     daemons.append(daemon)
     return daemon
   }

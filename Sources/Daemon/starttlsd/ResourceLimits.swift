@@ -1,0 +1,76 @@
+// ResourceLimits: how many sessions, backends and refusals the process has room for.
+//
+// A session has two descriptors: its client's and its backend's. A backend process has one, from its start until it is
+// reaped, which may be after its session. A session may have two processes for a moment: after the handshake the new one
+// starts while the old one may still be ending. Room for a third one lets the next session begin while the processes of the
+// last one are still ending. So five descriptors a session are enough.
+
+import CKernel
+import Glibc
+import Transport
+
+struct ResourceLimits {
+  /// At most so many sessions at a time.
+  let sessions: Int
+  /// At most so many backend processes at a time, those included whose sessions have ended.
+  let backends: Int
+  /// At most so many clients at a time that are only sent away.
+  let refusals: Int
+  /// What backends get, whatever this process has raised its own limit to.
+  let inherited: OpenFilesLimit
+
+  /// Nobody is served.
+  static let none = ResourceLimits()
+
+  private init() {
+    (sessions, backends, refusals) = (0, 0, 0)
+    inherited = OpenFilesLimit(soft: 0, hard: 0)
+  }
+
+  /// What is open for a moment only: an accepted connection, the backend's end of its socket, a certificate's file.
+  private static let transient = 6
+
+  /// Raises this process's soft limit of descriptors as far as it takes and the hard one allows. Call it once everything is
+  /// open that stays open.
+  init(_ configuration: Configuration) throws(SystemError) {
+    let wanted = configuration.connectionsLimit
+    let processes = try ResourceLimits.processes()
+    let wantedBackends = configuration.backendsLimit ?? max(2, min(3 * wanted, processes / 2))
+    let wantedRefusals = min(64, max(4, wanted / 8))
+    let others = ResourceLimits.openDescriptors() + ResourceLimits.transient
+    var limit = try OpenFilesLimit.current()
+    inherited = limit
+    let needed = UInt(2 * wanted + wantedBackends + wantedRefusals + others)
+    if limit.soft < needed {
+      limit.soft = min(needed, limit.hard)
+      try limit.set()
+    }
+    guard limit.soft < needed else {
+      sessions = wanted
+      backends = wantedBackends
+      refusals = wantedRefusals
+      return
+    }
+    let available = max(0, Int(limit.soft) - others)
+    refusals = min(wantedRefusals, max(4, available / 16))
+    backends = max(2, min(wantedBackends, (available - refusals) * 3 / 5))
+    sessions = max(1, min(wanted, (available - refusals - backends) / 2))
+  }
+
+  /// The soft limit of processes of this user (RLIMIT_NPROC).
+  private static func processes() throws(SystemError) -> Int {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(KERNEL_RLIMIT_NPROC), &limit) == 0 else { throw SystemError.last("getrlimit") }
+    return Int(clamping: limit.rlim_cur)
+  }
+
+  private static func openDescriptors() -> Int {
+    // Where /proc is missing: standard streams, listeners, epoll, signals, log, spare.
+    guard let folder = opendir("/proc/self/fd") else { return 16 }
+    defer { closedir(folder) }
+    var count = 0
+    while readdir(folder) != nil { count += 1 }
+    // Without the entries "." and "..", and the folder itself.
+    return count - 3
+  }
+}

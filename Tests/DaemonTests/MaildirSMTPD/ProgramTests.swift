@@ -160,6 +160,23 @@ final class ProgramTests: XCTestCase {
     }
   }
 
+  /// The others, as the manual page says.
+  func testSignalsThatEndTheProgramAtOnceOrNot() throws {
+    for number in [SIGALRM, SIGUSR1, SIGUSR2] {
+      let server = try RunningServer()
+      _ = server.reply()
+      server.signal(number)
+      XCTAssertEqual(server.wait(), .killed(number))
+      XCTAssertEqual(server.delivered, [])
+    }
+    let server = try RunningServer()
+    _ = server.reply()
+    for number in [SIGPIPE, SIGXFSZ] { server.signal(number) }
+    server.send("QUIT\r\n")
+    XCTAssertEqual(server.reply(), "221 2.0.0 Bye")
+    XCTAssertEqual(server.wait(), .exited(0))
+  }
+
   /// Killed anywhere, the program leaves whole messages in `new` or none.
   func testKilledAtManyPoints() throws {
     let body = Array(String(repeating: "0123456789abcdef\r\n", count: 8000).utf8)

@@ -17,7 +17,8 @@ final class AdmissionTests: StarttlsdTestCase {
       let more = try client(daemon)
       // What it has sent already must not turn the answer into a reset.
       try more.send("EHLO client.example\r\n")
-      XCTAssertEqual(try more.remainder().text, busy)
+      let text = try more.remainder().text
+      XCTAssertEqual(text, busy)
       more.close()
     }
     XCTAssertEqual(daemon.backends.count, 2)

@@ -32,7 +32,7 @@ let tests: [Target] = [
     swiftSettings: settings),
   .testTarget(
     name: "DaemonTests",
-    dependencies: ["CKernel", "Transport", "MaildirSMTPD"],
+    dependencies: ["CKernel", "Transport", "MaildirSMTPD", "RelayProbe"],
     swiftSettings: settings),
 ]
 
@@ -131,6 +131,11 @@ let package = Package(
 
     // The programs.
     .target(
+      name: "RelayProbe",
+      dependencies: ["Transport", "CKernel"],
+      path: "Sources/Daemon/RelayProbe",
+      swiftSettings: settings),
+    .target(
       name: "MaildirSMTPD",
       dependencies: ["Transport", "CKernel"],
       path: "Sources/Daemon/maildir-smtpd/Server",
@@ -144,7 +149,7 @@ let package = Package(
     .executableTarget(
       name: "starttlsd",
       dependencies: [
-        "SMTPState", "Transport", "TransportTLS", "CKernel",
+        "SMTPState", "Transport", "TransportTLS", "CKernel", "RelayProbe",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "HeapModule", package: "swift-collections"),
         .product(name: "Logging", package: "swift-log"),
@@ -164,7 +169,7 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(
       name: "starttls-proxy",
-      dependencies: ["SMTPState", "Transport", "CKernel"],
+      dependencies: ["SMTPState", "Transport", "CKernel", "RelayProbe"],
       path: "Sources/Daemon/starttls-proxy",
       swiftSettings: settings),
   ] + (isFuzzing ? fuzzers : tests)

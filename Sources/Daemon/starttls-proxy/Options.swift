@@ -1,6 +1,7 @@
 // Options: the command line.
 //
 //     starttls-proxy [options] [--] prog...
+//     starttls-proxy --check [options] [--] prog...
 //
 // Failure: a CommandLineError, whose text is one line.
 
@@ -23,6 +24,10 @@ struct Options {
   var policy = Policy()
   var timeouts = Driver.Timeouts()
   var helper = Helper.found
+  /// Do not serve: ask the server program whether it is an open relay.
+  var checks = false
+  /// Execute a program that is known to trust its descriptor.
+  var trustsProgram = false
   /// 0 quiet, 1 the session's line and failures, 2 also the decision when it falls.
   var verbosity = 1
   /// The index of the server program in the arguments.
@@ -40,6 +45,8 @@ struct Options {
       switch name {
       case "help": options.purpose = .help
       case "version": options.purpose = .version
+      case "check": options.checks = true
+      case "trusting-backend": options.trustsProgram = true
       case "verbosity": options.verbosity = try CommandLineOption.number(value, of: name)
       case "helper":
         options.helper = try choice(value, of: name, ["auto": .found, "s6": .ordinary, "ucspi-ssl": .ucspiSSL])
@@ -54,6 +61,9 @@ struct Options {
     }
     guard !options.policy.allowsCleartextAuthentication || options.policy.security == .opportunistic else {
       throw CommandLineError("--allow-cleartext-auth makes no sense with --policy required: choose one")
+    }
+    guard !options.checks || !options.trustsProgram else {
+      throw CommandLineError("--check makes no sense with --trusting-backend: choose one")
     }
     options.policy.handshakeTimeoutMilliseconds += Options.reportMilliseconds
     self = options

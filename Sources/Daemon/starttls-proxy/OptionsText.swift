@@ -5,10 +5,18 @@ import Transport
 extension Options {
   private static let help = """
     usage: starttls-proxy [options] prog...
+           starttls-proxy --check [options] prog...
     Executes prog, an SMTP server on standard input and output, and stands between it and the client as a process of its
     own. On STARTTLS the client goes to the UCSPI-TLS helper, and prog speaks to it inside TLS; on MAIL in clear the helper
     is sent away. Runs under ucspi-tlsd, s6-ucspitlsd or sslserver -n; stands in for smtpd-starttls-proxy-io.
 
+    Run --check once, as the user and with the environment that prog will have, before you serve: prog gets a socket pair
+    in place of the client's connection, and a program that takes whoever is there for a local user is an open relay.
+
+          --check                    start prog once, ask it for mail to another domain from a stranger, and say what it
+                                     answered: exit code 0 refused, 100 an open relay, or not known; 111 does not work
+          --trusting-backend         execute exim, sendmail and Postfix's programs, which trust their descriptor, although
+                                     exim is not told the client's address with -oMa
       -p, --policy POLICY            opportunistic, or required: 530 to all that needs TLS (default opportunistic)
       -P, --protocol PROTOCOL        smtp or lmtp (default smtp)
       -a, --allow-cleartext-auth     offer and forward AUTH in clear, where the policy is opportunistic
@@ -41,13 +49,13 @@ extension Options {
           --help, --version          print this text or the version
 
     environment: SSLCTLFD, SSLREADFD and SSLWRITEFD, the channels to the helper; TCPREMOTEIP and the like, for the log
-    exit codes: 100 usage, 111 system failure, 126 or 127 prog cannot be executed or is not there, else prog's
+    exit codes: 100 usage, or prog would be an open relay, 111 system failure, 126 or 127 prog cannot be executed or is not there, else prog's
 
     """
 
   static let text = ProgramText(name: "starttls-proxy", help: help)
 
-  static let list: InlineArray<24, CommandLineOption> = [
+  static let list: InlineArray<26, CommandLineOption> = [
     CommandLineOption("p", "policy", takesValue: true),
     CommandLineOption("P", "protocol", takesValue: true),
     CommandLineOption("a", "allow-cleartext-auth"),
@@ -70,6 +78,8 @@ extension Options {
     CommandLineOption("t", "idle-timeout", takesValue: true),
     CommandLineOption("O", "output-timeout", takesValue: true),
     CommandLineOption("T", "session-timeout", takesValue: true),
+    CommandLineOption(nil, "check"),
+    CommandLineOption(nil, "trusting-backend"),
     CommandLineOption(nil, "help"),
     CommandLineOption(nil, "version"),
   ]

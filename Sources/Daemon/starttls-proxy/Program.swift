@@ -28,6 +28,8 @@ enum Program {
     if let answer { return ExitCode(rawValue: answer) ?? .system }
     do throws(SystemError) {
       try StandardStreams.check()
+      if !options.trustsProgram, let refusal = OpenRelay.refuse(arguments + options.program) { return refusal }
+      if options.checks { return try OpenRelay.check(options, arguments + options.program) }
       return try serve(options, arguments + options.program)
     } catch {
       StandardStreams.complain(name, "cannot start: \(error)")

@@ -16,6 +16,13 @@ enum ProgramEnvironment {
     }
   }
 
+  /// Removes what speaks of a connection, in place of which a probe has its own.
+  static func cleanConnection() {
+    ProcessEnvironment.remove { variable in
+      variable.isNamed("PROTO") || variable.hasPrefix("TCPREMOTE") || variable.hasPrefix("TCPLOCAL")
+    }
+  }
+
   /// Whether ucspi-ssl's sslserver has started us. It tells the addresses by names of its own.
   static var isOfUCSPISSL: Bool {
     ProcessEnvironment.characters("SSLREMOTEIP") != nil && ProcessEnvironment.characters("SSLLOCALIP") != nil

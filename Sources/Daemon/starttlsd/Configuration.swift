@@ -22,7 +22,7 @@ struct Configuration {
 
 /// Who serves.
 enum Backend {
-  /// A program, started once per session (and once more behind the handshake), with the UCSPI environment added to this one.
+  /// A program, started once per session (and once more behind the handshake), with the session's variables added to this environment.
   case program(arguments: [String], environment: [String])
 }
 

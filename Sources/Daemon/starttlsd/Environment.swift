@@ -1,25 +1,37 @@
 // Environment: what a backend program finds there, in the words of UCSPI.
 //
-// A backend must never believe a word about TLS that is not true: all such variables of ours are removed, and set anew
-// only behind a handshake.
+// It is built from nothing. The daemon's own environment may hold secrets, and switches such as RELAYCLIENT that make an
+// open relay of a server; so only what every program needs is taken from it, and what the operator names. A backend must
+// never believe a word about TLS or the connection that is not true: those variables cannot be named.
 
 import Glibc
 import Transport
 
 enum Environment {
-  /// This process's environment as a backend may see it.
-  static func inherited() -> [String] {
-    var strings: [String] = []
-    var entry = environ
-    while let string = entry.pointee {
-      strings.append(String(cString: string))
-      entry += 1
+  /// What every program gets, where the daemon has it.
+  private static let usual = ["PATH", "LANG", "TZ"]
+
+  /// The part of a backend's environment that is the same for every session.
+  ///
+  /// - Parameter names: variables that the operator wants passed on. One that is not set is passed over.
+  static func backend(_ names: [String]) throws(ConfigurationError) -> [String] {
+    for name in names {
+      guard !name.isEmpty, !name.contains("="), !name.utf8.contains(0) else {
+        throw .usage("--backend-environment \(name): give the name of a variable, without a value")
+      }
+      guard !isOfSession(name[...]) else {
+        throw .usage("--backend-environment \(name): only a session may set it, since it speaks of TLS or the connection")
+      }
     }
-    return strings.filter { !isOurs($0.prefix { $0 != "=" }) }
+    var strings: [String] = []
+    for name in usual + names where !strings.contains(where: { $0.hasPrefix(name + "=") }) {
+      if let value = ProcessEnvironment.value(name) { strings.append("\(name)=\(value)") }
+    }
+    return strings
   }
 
   /// Names that say something about TLS, its keys, or the connection.
-  private static func isOurs(_ name: Substring) -> Bool {
+  private static func isOfSession(_ name: Substring) -> Bool {
     switch name {
     case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "PROTO": return true
     default: break

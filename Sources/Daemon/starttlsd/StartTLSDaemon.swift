@@ -14,8 +14,9 @@ struct StartTLSDaemon: ParsableCommand {
     abstract: "Puts STARTTLS in front of an SMTP server that has no TLS.",
     discussion: """
       Each connection gets a process of the program, which speaks SMTP on its standard input and output. Behind STARTTLS it \
-      gets a new one, with SSL_PROTOCOL and SSL_CIPHER in its environment. Without a program, and without a certificate, a \
-      self-signed one and maildir-smtpd serve on the loopback addresses.
+      gets a new one, with SSL_PROTOCOL and SSL_CIPHER in its environment. A program that accepts mail for any domain from \
+      anybody, such as exim -bs, which takes every client for a local user, is found out and refused. Without a program, and \
+      without a certificate, a self-signed one and maildir-smtpd serve on the loopback addresses.
       """,
     version: "starttlsd \(Version.text)")
 
@@ -42,6 +43,14 @@ struct StartTLSDaemon: ParsableCommand {
 
   @Option(help: ArgumentHelp("Where the embedded default delivers to [state folder/Maildir].", valueName: "folder"))
   var maildir: String?
+
+  @Flag(help: "Serve a program that accepts mail for any domain from anybody, without asking it.")
+  var trustingBackend = false
+
+  @Option(
+    name: .customLong("backend-environment"),
+    help: ArgumentHelp("A variable that programs get beside PATH, LANG and TZ; may be said again.", valueName: "name"))
+  var backendVariables: [String] = []
 
   @Flag(help: "Offer and forward AUTH in clear, where the policy is opportunistic.")
   var allowCleartextAuth = false
@@ -94,8 +103,10 @@ struct StartTLSDaemon: ParsableCommand {
     Signals.prepare()
     let queue = try LogQueue()
     defer { queue.finish() }
-    let daemon = try Daemon(
-      try checked(), log: Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }, queue: queue)
+    let log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
+    let configuration = try checked()
+    if !trustingBackend { try configuration.refuseOpenRelay(log) }
+    let daemon = try Daemon(configuration, log: log, queue: queue)
     try daemon.run()
   }
 
@@ -152,10 +163,11 @@ struct StartTLSDaemon: ParsableCommand {
   }
 
   private func backend(_ isEmbedded: Bool) throws(ConfigurationError) -> Backend {
+    let environment = try Environment.backend(backendVariables)
     if isEmbedded {
       let folder = try state()
       let arguments = try EmbeddedDefault.backend(maildir: maildir ?? folder + "/Maildir")
-      return .program(arguments: arguments, environment: Environment.inherited())
+      return .program(arguments: arguments, environment: environment)
     }
     guard let name = program.first else {
       throw .usage("there is a certificate but no server: name a program that speaks SMTP behind --")
@@ -164,7 +176,7 @@ struct StartTLSDaemon: ParsableCommand {
       throw .usage("--state-folder and --maildir belong to the embedded default, which has neither program nor certificate")
     }
     guard isExecutable(name) else { throw .usage("\(name) cannot be executed: name a server program behind --") }
-    return .program(arguments: program, environment: Environment.inherited())
+    return .program(arguments: program, environment: environment)
   }
 
   private func checkedBackends() throws(ConfigurationError) -> Int? {

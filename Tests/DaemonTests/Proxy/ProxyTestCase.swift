@@ -104,13 +104,14 @@ class ProxyTestCase: UCSPITestCase {
       nonBlocking: nonBlocking, kept: kept)
   }
 
-  /// Starts our own chain: ucspi-tlsd, the proxy and a shell script.
+  /// Starts our own chain: ucspi-tlsd, the proxy and a shell script, or another program.
   func chained(
-    _ options: [String] = [], helper: [String] = [], script: String = ShellBackend.script(),
+    _ options: [String] = [], helper: [String] = [], script: String = ShellBackend.script(), program: [String]? = nil,
     environment: [String: String]? = nil, receiveBuffer: CInt? = nil, kept: ((TestDescriptor) -> Void)? = nil
   ) throws -> ProxiedConnection {
     try connected(
-      [try Programs.path("ucspi-tlsd")] + helper + [try Programs.path("starttls-proxy")] + options + ["/bin/sh", "-c", script],
+      [try Programs.path("ucspi-tlsd")] + helper + [try Programs.path("starttls-proxy")] + options
+        + (program ?? ["/bin/sh", "-c", script]),
       environment: try environment ?? credentials(), notes: "", nonBlocking: false, receiveBuffer: receiveBuffer,
       kept: kept)
   }

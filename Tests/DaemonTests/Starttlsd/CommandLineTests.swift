@@ -7,7 +7,7 @@ import XCTest
 
 final class CommandLineTests: StarttlsdTestCase {
   /// What a backend would be; it is never started here.
-  private let program = ["--", "/bin/cat"]
+  private let program = ["--trusting-backend", "--", "/bin/cat"]
 
   func testBadOptionsAreAUsageError() throws {
     let good = try certificate()
@@ -21,6 +21,7 @@ final class CommandLineTests: StarttlsdTestCase {
       (["--listen", "127.0.0.1"], "--listen 127.0.0.1"), (["--listen", "[::1:25"], "--listen [::1:25"),
       (["--listen", ""], "--listen"), (["--policy", "required", "--allow-cleartext-auth"], "--allow-cleartext-auth"),
       (["--state-folder", "/nowhere"], "--state-folder"), (["stray"], "stray"),
+      (["--backend-environment", ""], "--backend-environment"), (["--backend-environment", "A=b"], "--backend-environment A=b"),
     ] {
       try assertRefused(options + pair + program, 100, text)
     }
@@ -95,7 +96,9 @@ final class CommandLineTests: StarttlsdTestCase {
     let help = try run([Programs.path("starttlsd"), "--help"])
     XCTAssertTrue(help.output.contains("USAGE: starttlsd "), help.output)
     XCTAssertEqual(help.errors, "")
-    for option in ["--certificate", "--key", "--listen", "--policy", "--handshake-timeout", "--grace"] {
+    for option in ["--certificate", "--key", "--listen", "--policy", "--handshake-timeout", "--grace", "--trusting-backend",
+      "--backend-environment",
+    ] {
       XCTAssertTrue(help.output.contains(option), "\(option) is not in the help text")
     }
     let version = try run([Programs.path("starttlsd"), "--version"])

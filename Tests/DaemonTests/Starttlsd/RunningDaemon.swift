@@ -1,7 +1,7 @@
 // RunningDaemon: the built starttlsd as a child of the test.
 //
 // It listens on a port that the kernel chooses and that its log names. Its environment carries a mark that backends
-// inherit, so that whatever is left of it can be found, and nothing else is ever touched.
+// get too, so that whatever is left of it can be found, and nothing else is ever touched.
 
 import Foundation
 import Glibc
@@ -28,14 +28,17 @@ final class RunningDaemon {
   private let mark: String
 
   /// Starts it and waits until it listens. A wrapper has to execute its last arguments.
+  ///
+  /// - Parameter trusting: whether the backend may be an open relay. Those of most tests take every recipient.
   init(
     _ options: [String] = [], backend: Backend = .maildir, certificate: Certificate, listen: [String] = ["127.0.0.1:0"],
-    environment: [String: String] = [:], under wrapper: [String] = []
+    environment: [String: String] = [:], trusting: Bool = true, under wrapper: [String] = []
   ) throws {
     folder = TestFolder()
     let id = folder.path
     mark = "STARTTLSD_TEST=\(id)"
-    let arguments = try wrapper + RunningDaemon.arguments(options, backend, certificate, listen, folder.path)
+    let trust = trusting ? ["--trusting-backend"] : []
+    let arguments = try wrapper + RunningDaemon.arguments(trust + options, backend, certificate, listen, folder.path)
     let variables = environment.merging(["STARTTLSD_TEST": id, "FOLDER": id]) { given, _ in given }
     program = try SpawnedProgram(arguments, environment: variables, errors: .file(folder.path + "/log"))
     guard eventually({ ports(in: log).count == listen.count || !program.isRunning }), program.isRunning else {
@@ -50,7 +53,8 @@ final class RunningDaemon {
   ) throws -> [String] {
     let words =
       [try Programs.path("starttlsd")] + listen.flatMap { ["--listen", $0] }
-      + ["--certificate", certificate.certificate, "--key", certificate.key, "--grace", "5"] + options + ["--"]
+      + ["--certificate", certificate.certificate, "--key", certificate.key, "--grace", "5"]
+      + ["STARTTLSD_TEST", "FOLDER"].flatMap { ["--backend-environment", $0] } + options + ["--"]
     switch backend {
     case .maildir:
       return words + [try Programs.path("maildir-smtpd"), "--hostname", "mx.example", folder + "/Maildir"]

@@ -29,7 +29,12 @@ final class SMTPClient {
   private var end: End?
 
   /// Connects to a numeric address.
-  init(host: String = "127.0.0.1", port: UInt16, receiveBuffer: CInt? = nil, engine: @escaping () throws -> TLSEngine) throws {
+  ///
+  /// - Parameter source: the IPv4 address to come from; nil for what the kernel chooses.
+  init(
+    host: String = "127.0.0.1", port: UInt16, from source: String? = nil, receiveBuffer: CInt? = nil,
+    engine: @escaping () throws -> TLSEngine
+  ) throws {
     self.engine = engine
     var hints = addrinfo()
     hints.ai_flags = AI_NUMERICHOST
@@ -43,6 +48,14 @@ final class SMTPClient {
     }
     var on: CInt = 1
     setsockopt(socket, CInt(IPPROTO_TCP), TCP_NODELAY, &on, socklen_t(MemoryLayout<CInt>.size))
+    if let source {
+      var chosen = sockaddr_in()
+      chosen.sin_family = sa_family_t(AF_INET)
+      inet_pton(AF_INET, source, &chosen.sin_addr)
+      _ = withUnsafePointer(to: &chosen) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(socket, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+      }
+    }
     guard connect(socket, address.ai_addr, address.ai_addrlen) == 0 else {
       let why = String(cString: strerror(errno))
       Glibc.close(socket)

@@ -66,17 +66,18 @@ class StarttlsdTestCase: XCTestCase {
 
   func daemon(
     _ options: [String] = [], backend: RunningDaemon.Backend = .maildir, listen: [String] = ["127.0.0.1:0"],
-    environment: [String: String] = [:], certificate own: Certificate? = nil, under wrapper: [String] = []
+    environment: [String: String] = [:], certificate own: Certificate? = nil, trusting: Bool = true,
+    under wrapper: [String] = []
   ) throws -> RunningDaemon {
     let daemon = try RunningDaemon(
       options, backend: backend, certificate: own ?? certificate(), listen: listen, environment: environment,
-      under: wrapper)
+      trusting: trusting, under: wrapper)
     daemons.append(daemon)
     return daemon
   }
 
-  func client(_ daemon: RunningDaemon, receiveBuffer: CInt? = nil) throws -> SMTPClient {
-    let client = try SMTPClient(port: daemon.port, receiveBuffer: receiveBuffer) { [unowned self] in try self.engine() }
+  func client(_ daemon: RunningDaemon, from source: String? = nil, receiveBuffer: CInt? = nil) throws -> SMTPClient {
+    let client = try SMTPClient(port: daemon.port, from: source, receiveBuffer: receiveBuffer) { [unowned self] in try self.engine() }
     clients.append(client)
     return client
   }

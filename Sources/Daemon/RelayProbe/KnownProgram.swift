@@ -1,0 +1,88 @@
+// KnownProgram: server programs that are known to take a client for a local user.
+//
+// They ask who is at the other end of descriptor 0. Where that is no TCP socket they trust it. They are recognised by the
+// words of the command line, so that a program started through env, nice or `sh -c` is recognised as well. A word that
+// only looks like one of them is taken for it: the operator is told, and can say that the program is trusted.
+
+import Glibc
+
+/// A program that trusts its descriptor.
+package enum KnownProgram: Hashable, Sendable {
+  /// Exim, which can be told the client's address with `-oMa`.
+  case exim
+  /// Any program called sendmail (Sendmail's, Postfix's, another's), and Postfix's smtpd run by hand.
+  case sendmail
+
+  /// The known program that a command line starts without telling it the client's address; nil if there is none.
+  package static func trusting(
+    _ arguments: UnsafePointer<UnsafeMutablePointer<CChar>?>
+  ) -> KnownProgram? {
+    var found: KnownProgram?
+    var isToldTheAddress = false
+    var argument = arguments
+    while let text = argument.pointee {
+      forEachWord(of: text) { word in
+        // Postfix's and other sendmails ignore -oMa.
+        if word.elementsEqual("-oMa".utf8) { isToldTheAddress = true }
+        guard found != .sendmail, let known = KnownProgram(word: word) else { return }
+        found = known
+      }
+      argument += 1
+    }
+    return found == .exim && isToldTheAddress ? nil : found
+  }
+
+  /// The same for a command line in an array.
+  package static func trusting(_ arguments: [String]) -> KnownProgram? {
+    var list = arguments.map { strdup($0) } + [nil]
+    defer { for text in list { free(text) } }
+    return list.withUnsafeMutableBufferPointer { $0.baseAddress.flatMap { trusting(UnsafePointer($0)) } }
+  }
+
+  /// A word of a command line: a path or a name, `sendmail.postfix` among them. `NAME=value` is no program.
+  private init?(word: UnsafeBufferPointer<UInt8>) {
+    guard !word.contains(UInt8(ascii: "=")) else { return nil }
+    var name = word[...]
+    if let slash = name.lastIndex(of: UInt8(ascii: "/")) { name = name[(slash + 1)...] }
+    if name.elementsEqual("exim".utf8) || name.elementsEqual("exim4".utf8) {
+      self = .exim
+    } else if name.elementsEqual("sendmail".utf8) || name.starts(with: "sendmail.".utf8) {
+      self = .sendmail
+    } else if name.elementsEqual("smtpd".utf8), word.dropLast(name.count).contains("postfix") {
+      self = .sendmail
+    } else {
+      return nil
+    }
+  }
+
+  /// The words of an argument, which may be a script for a shell.
+  private static func forEachWord(of text: UnsafePointer<CChar>, _ body: (UnsafeBufferPointer<UInt8>) -> Void) {
+    let octets = UnsafeBufferPointer(
+      start: UnsafeRawPointer(text).assumingMemoryBound(to: UInt8.self), count: strlen(text))
+    var start = 0
+    for index in 0...octets.count where index == octets.count || separates(octets[index]) {
+      if index > start { body(UnsafeBufferPointer(rebasing: octets[start..<index])) }
+      start = index + 1
+    }
+  }
+
+  /// White space, and what ends or begins a word for a shell.
+  private static func separates(_ octet: UInt8) -> Bool {
+    switch octet {
+    case UInt8(ascii: "\t"), UInt8(ascii: "\n"), UInt8(ascii: "\r"), UInt8(ascii: " "), UInt8(ascii: ";"), UInt8(ascii: "&"),
+      UInt8(ascii: "|"), UInt8(ascii: "("), UInt8(ascii: ")"), UInt8(ascii: "<"), UInt8(ascii: ">"), UInt8(ascii: "`"),
+      UInt8(ascii: "'"), UInt8(ascii: "\""), UInt8(ascii: "{"), UInt8(ascii: "}"):
+      true
+    default: false
+    }
+  }
+}
+
+extension Slice<UnsafeBufferPointer<UInt8>> {
+  /// Whether these octets occur in it.
+  fileprivate func contains(_ text: StaticString) -> Bool {
+    let count = text.utf8CodeUnitCount
+    guard self.count >= count else { return false }
+    return indices.dropLast(count - 1).contains { self[$0...].starts(with: UnsafeBufferPointer(start: text.utf8Start, count: count)) }
+  }
+}

@@ -1,0 +1,44 @@
+// OpenRelay: asks the backend, before anything listens, whether it would relay mail for strangers.
+//
+// The program is started as for a session in clear and as for one inside TLS: one that relays only inside TLS, where it
+// takes the client for authenticated, is an open relay as well.
+
+import Logging
+import RelayProbe
+import SMTPState
+import Transport
+
+extension Configuration {
+  /// Throws if the backend is an open relay or does not work, or if it cannot be known.
+  func refuseOpenRelay(_ log: Logger) throws {
+    switch backend {
+    case .program(let arguments, let inherited):
+      let connection = inherited + RelayProbe.connection(localPort: listeners.first?.port ?? 0)
+      let facts = TLSFacts(version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", serverName: nil)
+      let sessions = [connection, connection + Environment.tls(facts)]
+      let findings = try RelayProbe.run(
+        sessions.map { RelayProbe.Program(arguments: arguments, environment: $0) }, isLMTP: policy.mailProtocol == .lmtp)
+      for finding in findings { try judge(finding, arguments) }
+      for finding in Set(findings) {
+        switch finding {
+        case .defers: log.warning("\(arguments[0]) \(finding)")
+        case .refuses, .accepts, .untried, .broken: log.info("\(arguments[0]) \(finding)")
+        }
+      }
+    }
+  }
+
+  private func judge(_ finding: RelayFinding, _ arguments: [String]) throws(ConfigurationError) {
+    let program = arguments[0]
+    switch finding {
+    case .refuses, .defers: return
+    case .accepts:
+      let remedy = RelayFinding.remedy(for: KnownProgram.trusting(arguments))
+      throw .usage("\(program) \(finding); \(remedy), or say --trusting-backend if that is wanted")
+    case .untried:
+      throw .usage("\(program) \(finding); say --trusting-backend if you know that it is none")
+    case .broken:
+      throw .system("\(program) \(finding)")
+    }
+  }
+}

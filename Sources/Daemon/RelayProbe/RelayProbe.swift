@@ -25,9 +25,18 @@ package enum RelayProbe {
     }
   }
 
-  /// For the replies; then for a program to end by itself, after SIGTERM, and after SIGKILL.
-  package static let repliesMilliseconds = 24_000
-  private static let endMilliseconds = 2_000
+  /// How long a probe may take.
+  package struct Limits: Sendable {
+    /// For all replies.
+    package var repliesMilliseconds: Int
+    /// For a program to end by itself, again after SIGTERM, and after SIGKILL.
+    package var endMilliseconds: Int
+
+    package init(repliesMilliseconds: Int = 24_000, endMilliseconds: Int = 2_000) {
+      self.repliesMilliseconds = repliesMilliseconds
+      self.endMilliseconds = endMilliseconds
+    }
+  }
 
   /// The variables that a session with the probe's client has.
   ///
@@ -43,22 +52,22 @@ package enum RelayProbe {
   ///
   /// - Parameters:
   ///   - isLMTP: whether they speak LMTP.
-  ///   - milliseconds: how long to wait for all replies.
+  ///   - limits: 30 seconds in all by default.
   /// - Returns: what was found, in the order of the programs.
   package static func run(
-    _ programs: [Program], isLMTP: Bool, milliseconds: Int = repliesMilliseconds
+    _ programs: [Program], isLMTP: Bool, limits: Limits = Limits()
   ) throws(SystemError) -> [RelayFinding] {
     // An inherited SIG_IGN would let the kernel reap the programs: their ends could not be learnt.
     signal(SIGCHLD, SIG_DFL)
     let probed = programs.map { ProbedProgram($0, isLMTP: isLMTP) }
-    try wait(for: probed, milliseconds) { $0.isTalking }
+    try wait(for: probed, limits.repliesMilliseconds) { $0.isTalking }
     for program in probed { program.expire() }
     // Its socket is closed: one that serves ends now.
     for _ in 0..<2 {
-      try wait(for: probed, endMilliseconds) { $0.watch != nil }
+      try wait(for: probed, limits.endMilliseconds) { $0.watch != nil }
       for program in probed where program.watch != nil { program.terminate() }
     }
-    try wait(for: probed, endMilliseconds) { $0.watch != nil }
+    try wait(for: probed, limits.endMilliseconds) { $0.watch != nil }
     return probed.map(\.finding)
   }
 

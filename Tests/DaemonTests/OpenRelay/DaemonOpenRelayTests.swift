@@ -46,7 +46,6 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
       "--trusting-backend")
     try assertRefused([exim.disguised, "-bs"], 100, "is an open relay", "TCPREMOTEIP", "--trusting-backend")
     // It was asked, and nothing was sent.
-    XCTAssertTrue(folder.text("spool/mainlog").contains("incomplete transaction"), folder.text("spool/mainlog"))
     XCTAssertEqual(folder.names(in: "spool/input"), [])
   }
 

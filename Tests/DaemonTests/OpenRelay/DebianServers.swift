@@ -19,9 +19,12 @@ struct Exim {
     let root = try DebianServers.unpacked()
     let spool = folder.path + "/spool"
     // The superuser's exim gives its rights up for its own user.
-    let user = getuid() == 0 ? 65_534 : getuid()
+    let isSuperuser = getuid() == 0
+    let (user, ownGroup) = isSuperuser ? (65_534, 65_534) : (getuid(), getgid())
     try FileManager.default.createDirectory(atPath: spool, withIntermediateDirectories: true)
-    guard chmod(folder.path, 0o755) == 0, chown(spool, user, user) == 0 else { throw Failure("\(folder.path): chmod, chown") }
+    guard chmod(folder.path, 0o755) == 0, !isSuperuser || chown(spool, user, ownGroup) == 0 else {
+      throw Failure("\(folder.path): chmod, chown")
+    }
     // What update-exim4.conf writes for an `internet site`.
     let settings = """
       SPOOLDIR = \(spool)
@@ -37,8 +40,8 @@ struct Exim {
       """
     let configuration = try folder.write(
       Array(settings.utf8) + Exim.file(root + "/etc/exim4/exim4.conf.template"), to: "exim.conf")
-    let passwd = try folder.write(Exim.file("/etc/passwd") + Array("Debian-exim:x:\(user):\(user)::/:/bin/false\n".utf8), to: "passwd")
-    let group = try folder.write(Exim.file("/etc/group") + Array("Debian-exim:x:\(user):\n".utf8), to: "group")
+    let passwd = try folder.write(Exim.file("/etc/passwd") + Array("Debian-exim:x:\(user):\(ownGroup)::/:/bin/false\n".utf8), to: "passwd")
+    let group = try folder.write(Exim.file("/etc/group") + Array("Debian-exim:x:\(ownGroup):\n".utf8), to: "group")
     let script = """
       #!/bin/sh
       export NSS_WRAPPER_PASSWD=\(passwd) NSS_WRAPPER_GROUP=\(group) LD_PRELOAD=libnss_wrapper.so

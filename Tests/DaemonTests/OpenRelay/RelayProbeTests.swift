@@ -11,12 +11,12 @@ final class RelayProbeTests: XCTestCase {
     ShellBackend.script(opening, answers: [("RCPT*", "say '550 no'")])
   }
 
-  private func probe(_ scripts: [String], _ environment: [String] = [], milliseconds: Int = 15_000) throws -> [RelayFinding] {
+  private func probe(_ scripts: [String], _ environment: [String] = [], limits: RelayProbe.Limits = .init()) throws -> [RelayFinding] {
     let programs = scripts.map {
       RelayProbe.Program(arguments: ["/bin/sh", "-c", $0], environment: ["PATH=\(SpawnedProgram.path)"] + environment)
     }
     let before = (ProcessTable.children(of: getpid()), ProcessTable.descriptors(of: getpid()).count)
-    let findings = try RelayProbe.run(programs, isLMTP: false, milliseconds: milliseconds)
+    let findings = try RelayProbe.run(programs, isLMTP: false, limits: limits)
     XCTAssertEqual(ProcessTable.children(of: getpid()), before.0)
     XCTAssertEqual(ProcessTable.descriptors(of: getpid()).count, before.1)
     return findings
@@ -52,15 +52,17 @@ final class RelayProbeTests: XCTestCase {
 
   /// A greeting of two replies would shift all replies by one, and the refusal of RCPT onto another command.
   func testAReplyTooMany() throws {
+    // cat says both in one write.
     XCTAssertEqual(
-      try probe(["printf '220 a\\r\\n250 b\\r\\n'; cat >/dev/null", "printf '220-%05000d' 0; cat >/dev/null"]),
+      try probe(["cat <<END\n220 a\n250 b\nEND\ncat >/dev/null", "printf '220-%05000d' 0; cat >/dev/null"]),
       [.broken("sends more than a greeting"), .broken("sends more than a greeting")])
   }
 
   /// One that says nothing and heeds neither the end of its input nor SIGTERM.
   func testAProgramThatDoesNotEnd() throws {
     XCTAssertEqual(
-      try probe(["trap '' TERM; while :; do sleep 0.05; done"], milliseconds: 100), [.broken("sends no greeting in time")])
+      try probe(["trap '' TERM; while :; do sleep 0.05; done"], limits: .init(repliesMilliseconds: 100, endMilliseconds: 100)),
+      [.broken("sends no greeting in time")])
   }
 
   /// What it answers is shown as a log can bear it, and no longer than a line.

@@ -89,7 +89,7 @@ package struct ProbeDialogue {
 
   /// Octets came that answer nothing, or too many without the end of a line.
   package mutating func misbehaved() {
-    _ = fail("sends more than \(command.isEmpty ? "a greeting" : "the reply to \(command)")")
+    _ = fail("sends more than it was asked for")
   }
 
   /// What all of it comes to. To be read after the end.

@@ -97,7 +97,7 @@ final class ProbeDialogueTests: XCTestCase {
   func testWhatDoesNotWork() {
     assert("", .ended, .broken("ends without a greeting"))
     assert("", .expired, .broken("sends no greeting in time"))
-    assert("< 220-mx.example\n", .misbehaved, .broken("sends more than a greeting"))
+    assert("< 220-mx.example\n", .misbehaved, .broken("sends more than it was asked for"))
     assert("< 554 not for you\n", .finished, .broken("greets with \"554 not for you\""))
     assert("< SSH-2.0-x\n", .finished, .broken("greets with \"SSH-2.0-x\""))
     assert("< 22\n", .finished, .broken("greets with \"22\""))

@@ -55,7 +55,7 @@ final class RelayProbeTests: XCTestCase {
     // cat says both in one write.
     XCTAssertEqual(
       try probe(["cat <<END\n220 a\n250 b\nEND\ncat >/dev/null", "printf '220-%05000d' 0; cat >/dev/null"]),
-      [.broken("sends more than a greeting"), .broken("sends more than a greeting")])
+      [.broken("sends more than it was asked for"), .broken("sends more than it was asked for")])
   }
 
   /// One that says nothing and heeds neither the end of its input nor SIGTERM.

@@ -31,6 +31,12 @@ final class RelayProbeTests: XCTestCase {
       ])
   }
 
+  /// Ignored by whoever started this process: the kernel would reap the programs.
+  func testSIGCHLDIgnored() throws {
+    signal(SIGCHLD, SIG_IGN)
+    XCTAssertEqual(try probe(["exit 3", strict()]), [.broken("ends without a greeting (exit code 3)"), .refuses(reply: "550 no")])
+  }
+
   func testAProgramThatIsNotThere() throws {
     let program = RelayProbe.Program(arguments: ["/nonexistent/smtpd"], environment: [])
     XCTAssertEqual(

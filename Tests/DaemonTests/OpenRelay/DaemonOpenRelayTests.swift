@@ -81,10 +81,17 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
       environment: environment)
   }
 
-  /// The embedded default is no open relay: what it takes stays here.
-  func testAServerThatTakesEveryRecipientNeedsTheOption() throws {
+  /// It never relays; but nobody can see that from outside.
+  func testAServerThatTakesEveryRecipientNeedsItsDomains() throws {
     let folder = TestFolder()
-    try assertRefused([try Programs.path("maildir-smtpd"), folder.path + "/Maildir"], 100, "is an open relay", "--trusting-backend")
+    let program = try Programs.path("maildir-smtpd")
+    try assertRefused([program, folder.path + "/Maildir"], 100, "is an open relay", "--trusting-backend")
+    let daemon = try daemon(
+      backend: .program([program, "--domain", "mx.example", folder.path + "/Maildir"]), trusting: false)
+    for replies in try replies(daemon, ["a@foreign.example", "a@mx.example"]) {
+      XCTAssertEqual(replies.map { String($0.prefix(10)) }, ["550 5.7.1 ", "250 2.1.5 "])
+    }
+    XCTAssertEqual(folder.names(in: "Maildir/new"), [])
   }
 
   /// One that takes whoever is inside TLS for authenticated.

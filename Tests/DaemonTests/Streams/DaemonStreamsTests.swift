@@ -47,7 +47,8 @@ final class DaemonStreamsTests: StarttlsdTestCase {
     let port = try TestListener().port
     let program = try SpawnedProgram(
       ["/bin/sh", "-c", "exec \"$@\" \(redirections)", "sh", try Programs.path("starttlsd"), "--listen", "127.0.0.1:\(port)",
-        "--certificate", certificate.certificate, "--key", certificate.key, "--grace", "2", "--", "/bin/sh", "-c", script],
+        "--certificate", certificate.certificate, "--key", certificate.key, "--grace", "2",
+        "--trusting-backend", "--", "/bin/sh", "-c", script],
       input: input, output: output, errors: errors)
     defer { program.kill() }
     var connected: SMTPClient?

@@ -533,6 +533,87 @@ bool smtpstate_session_is_final(const struct smtpstate_session *session);
 /* Whether HANDOFF or ABORT was returned: SMTPSTATE_DEADLINE_CLEAR_PHASE runs until then. True for what is no session. */
 bool smtpstate_session_is_clear_phase_over(const struct smtpstate_session *session);
 
+/* -- Conversation -------------------------------------------------------------------------------------------- */
+
+/*
+ * A conversation is a session with its holds: for those who do not want to keep any. It takes octets of both sides, has octets
+ * for both sides, and leaves a few decisions to the caller. It still has no descriptor and no clock, and allocates nothing.
+ *
+ *   1. Give it what has arrived:   used = smtpstate_conversation_receive(&c, SMTPSTATE_SIDE_CLIENT, octets, count);
+ *                                  take exactly `used` octets from the input; leave the others where they are.
+ *   2. Carry its decisions out:    while ((d = smtpstate_conversation_next_decision(&c)).kind != 0) ...
+ *                                  PEEK, HANDOFF and RESTART are answered; RELAY and CLOSE are the last one.
+ *   3. Send what it has:           octets = smtpstate_conversation_output(&c, SMTPSTATE_SIDE_CLIENT, &count); then
+ *                                  smtpstate_conversation_sent(&c, SMTPSTATE_SIDE_CLIENT, accepted);
+ *                                  and the same for SMTPSTATE_SIDE_SERVER. After it decisions may be there again.
+ *   4. Wait:                       for octets of a side while smtpstate_conversation_wants it, for room while there is output,
+ *                                  and for the timer of smtpstate_conversation_deadline, which starts again whenever
+ *                                  smtpstate_conversation_timer_starts has changed.
+ *
+ * In a mail server that links this library "the server" is its own command loop: read command lines from the output to
+ * SMTPSTATE_SIDE_SERVER, and give replies to smtpstate_conversation_receive.
+ */
+struct smtpstate_conversation {
+  uint64_t opaque[64];
+};
+
+/* How much memory a conversation of this policy needs for its holds and outputs, in octets. NULL is the default policy; 0 for
+ * one that is refused. */
+size_t smtpstate_conversation_memory_size(const struct smtpstate_policy *policy);
+
+/* Makes a conversation that waits for the server's greeting. `memory` stays the caller's, and must stay at its address as long
+ * as the conversation is used. False if the policy is refused, or `memory` is NULL or smaller than the size above. */
+bool smtpstate_conversation_init(struct smtpstate_conversation *conversation, const struct smtpstate_policy *policy,
+                                 void *memory, size_t size);
+
+/* Whether octets of that side are accepted now. If not, leave them unread. */
+bool smtpstate_conversation_wants(const struct smtpstate_conversation *conversation, enum smtpstate_side side);
+
+/* Octets have arrived. Returns how many are consumed: 0 if the side is not wanted. */
+size_t smtpstate_conversation_receive(
+    struct smtpstate_conversation *conversation, enum smtpstate_side side, const void *octets, size_t count);
+
+/* The input of that side has ended, and none of its octets is left. */
+void smtpstate_conversation_input_ended(struct smtpstate_conversation *conversation, enum smtpstate_side side);
+
+/* The octets that wait to be sent to that side, valid until the next event; NULL and 0 if there are none. */
+const void *smtpstate_conversation_output(
+    const struct smtpstate_conversation *conversation, enum smtpstate_side side, size_t *count);
+
+/* So many of them were accepted by the kernel. Give all of them where the side's connection takes nothing more. */
+void smtpstate_conversation_sent(struct smtpstate_conversation *conversation, enum smtpstate_side side, size_t count);
+
+/* TLS cannot be had. After the 220 this changes nothing. */
+void smtpstate_conversation_tls_unavailable(struct smtpstate_conversation *conversation);
+
+/* Answers LOOK, like smtpstate_session_looked. */
+void smtpstate_conversation_peeked(struct smtpstate_conversation *conversation, int first, bool ended);
+
+/* Answers HANDOFF. */
+void smtpstate_conversation_handshake_finished(
+    struct smtpstate_conversation *conversation, enum smtpstate_secured outcome);
+
+/* Answers RESTART. */
+void smtpstate_conversation_server_restarted(
+    struct smtpstate_conversation *conversation, enum smtpstate_restarted outcome);
+
+/* That timer passed. */
+void smtpstate_conversation_timer_expired(
+    struct smtpstate_conversation *conversation, enum smtpstate_deadline kind);
+
+/* The next thing to do: LOOK, HANDOFF, ABORT, END_SERVER, RESTART, RELAY or CLOSE, as for a session. `kind` is 0 when nothing
+ * is left to do. Carry it out before the next call. */
+struct smtpstate_command smtpstate_conversation_next_decision(struct smtpstate_conversation *conversation);
+
+/* The timer that runs, and how often timers were started: a change means that it starts now. */
+enum smtpstate_deadline smtpstate_conversation_deadline(const struct smtpstate_conversation *conversation);
+uint32_t smtpstate_conversation_timer_starts(const struct smtpstate_conversation *conversation);
+
+/* As for a session. */
+enum smtpstate_phase smtpstate_conversation_phase(const struct smtpstate_conversation *conversation);
+bool smtpstate_conversation_is_final(const struct smtpstate_conversation *conversation);
+bool smtpstate_conversation_is_clear_phase_over(const struct smtpstate_conversation *conversation);
+
 /* -- The held line ---------------------------------------------------------------------------------------------- */
 
 /* How many octets of room smtpstate_finish_line needs behind a held line. */

@@ -1,0 +1,160 @@
+// ConversationCore: a session, its three holds and its two outputs. What SMTPConversation and the C functions share.
+//
+// Purpose: carries out every command that only moves octets, and leaves the few decisions to the caller.
+// Contract: one event at a time; after each, decisions are taken with `nextDecision` until it answers nil. Octets are
+// accepted only while both outputs have room for all that one line can lead to, so an append cannot fail.
+// Failure: as the session's. An append that fails all the same is a fault of this file: it closes with the reason misuse.
+
+/// One thing that the caller of a conversation has to do.
+public enum Decision: Equatable, Sendable {
+  /// See whether an octet of that side waits, without taking it; answer with `peeked`. First in a buffer of your own.
+  case peek(Side)
+  /// Give the client's connection to the TLS layer, which reads the first octet that was not consumed; answer with
+  /// `handshakeFinished`.
+  case handoff(Handoff)
+  /// STARTTLS cannot come any more: a TLS helper is to be sent away. The conversation goes on.
+  case abort(Reason)
+  /// Close the connection to the server that served in clear.
+  case endServer
+  /// Start a new server; answer with `serverRestarted`.
+  case restart
+  /// Send what is left of both outputs, then copy octets both ways until both sides have ended. Final.
+  case relay
+  /// Send what is left of the client's output, then close. Final.
+  case close(Reason)
+}
+
+extension Decision {
+  /// The command that it is.
+  package var command: Command {
+    switch self {
+    case .peek(let side): .look(side)
+    case .handoff(let proof): .handoff(proof)
+    case .abort(let reason): .abort(reason)
+    case .endServer: .endServer
+    case .restart: .restart
+    case .relay: .relay
+    case .close(let reason): .close(reason)
+    }
+  }
+}
+
+package struct ConversationCore {
+  package var session: Session
+  var buffers: ConversationBuffers
+  /// The block that `buffers` describes. While it is nil nothing happens.
+  package var memory: UnsafeMutableRawPointer?
+
+  /// How often the session's timer was started: a change means that it runs from now on.
+  package var timerStarts: UInt32 = 1
+  /// The verb that was forwarded last.
+  var lastVerb = Verb.other
+  /// Whether a keyword was taken out of a reply to EHLO in clear.
+  var hasTakenOutKeywords = false
+
+  /// What the caller has not taken yet.
+  var decision: Decision?
+  /// The kind of timer that was started last.
+  var timer: Deadline
+  // Ends that arrived while commands were still to be fetched.
+  private var clientEnd = false
+  private var serverEnd = false
+
+  /// The size of the block of memory that a conversation of this policy needs, in octets.
+  package static func memorySize(_ policy: Policy) -> Int { ConversationBuffers(Limits(policy)).size }
+
+  package init(_ policy: Policy) {
+    session = Session(policy)
+    buffers = ConversationBuffers(session.limits)
+    timer = session.deadline
+  }
+
+  // MARK: What to wait for
+
+  /// Whether octets of that side are accepted now.
+  package func wants(_ side: Side) -> Bool {
+    guard decision == nil, buffers.toClient.room >= buffers.clientRoom else { return false }
+    switch side {
+    case .client: return session.interest == .both && buffers.toServer.room >= buffers.serverRoom
+    case .server: return session.interest == .both || session.interest == .server
+    }
+  }
+
+  // MARK: Events
+
+  package mutating func receive(_ octets: Span<UInt8>, from side: Side) -> Int {
+    var consumed = 0
+    while consumed < octets.count, wants(side) {
+      let rest = octets.extracting(droppingFirst: consumed)
+      let step = session.receive(rest, from: side)
+      guard step.consumed > 0 else { break }
+      consumed += step.consumed
+      take(rest.extracting(first: step.consumed), from: side, step.command)
+    }
+    settle()
+    return consumed
+  }
+
+  package mutating func inputEnded(from side: Side) {
+    if side == .client { clientEnd = true } else { serverEnd = true }
+    settle()
+  }
+
+  package mutating func sent(_ count: Int, to side: Side) {
+    if side == .client { buffers.toClient.removeFirst(count) } else { buffers.toServer.removeFirst(count) }
+    settle()
+  }
+
+  package mutating func tlsUnavailable() { tell { $0.unavailable() } }
+  package mutating func peeked(_ first: UInt8?, ended: Bool) { tell { $0.looked(first, ended: ended) } }
+  package mutating func handshakeFinished(_ outcome: SecuredOutcome) { tell { $0.secured(outcome) } }
+  package mutating func serverRestarted(_ outcome: RestartOutcome) { tell { $0.restarted(outcome) } }
+  package mutating func timerExpired(_ kind: Deadline) { tell { $0.expired(kind) } }
+
+  /// The caller broke the contract in a way that no event of the session can say.
+  package mutating func misused() { tell { $0.misuse() } }
+
+  private mutating func tell(_ event: (inout Session) -> Command) {
+    carryOut(event(&session))
+    settle()
+  }
+
+  /// The next thing to do; nil when all is done.
+  package mutating func nextDecision() -> Decision? {
+    settle()
+    defer { decision = nil }
+    return decision
+  }
+
+  /// Fetches what is left of a chain of commands, and tells what waited for its end.
+  private mutating func settle() {
+    while decision == nil {
+      switch session.interest {
+      case .again: carryOut(session.next())
+      case .drain where buffers.toClient.isEmpty && buffers.toServer.isEmpty: carryOut(session.drained())
+      case .server, .both, .drain, .none:
+        if serverEnd {
+          serverEnd = false
+          carryOut(session.ended(.server))
+        } else if clientEnd {
+          clientEnd = false
+          carryOut(session.ended(.client))
+        } else {
+          return
+        }
+      }
+    }
+  }
+}
+
+extension ConversationCore {
+  /// What waits to be sent to a side.
+  func output(to side: Side) -> OctetBuffer { side == .client ? buffers.toClient : buffers.toServer }
+
+  /// The same as octets, valid until the next event.
+  package func outputOctets(to side: Side) -> UnsafeBufferPointer<UInt8> {
+    let output = output(to: side)
+    guard let memory, !output.isEmpty else { return UnsafeBufferPointer(start: nil, count: 0) }
+    return UnsafeBufferPointer(start: output.octets(memory), count: output.count)
+  }
+}

@@ -1,0 +1,143 @@
+// SMTPConversation: a session for those who do not want to keep holds.
+//
+// Purpose: octets of both sides go in; octets for both sides, and a few decisions, come out. Still no IO and no clock.
+// Contract: four things are left to the caller: to send the outputs, to wait for what is wanted, to run one timer, and to
+// carry out decisions. See `nextDecision`.
+// Failure: as the session's. A peer's fault becomes a reply or a close with a reason; nothing traps.
+
+#if !hasFeature(Embedded)
+  /// One SMTP session with its buffers.
+  ///
+  /// ```swift
+  /// var conversation = SMTPConversation(Policy())
+  /// // Octets have arrived from the client: take as many as were consumed, leave the others where they are.
+  /// if conversation.wants(.client) { input.removeFirst(conversation.receive(input.span, from: .client)) }
+  /// while let decision = conversation.nextDecision() { carryOut(decision) }
+  /// conversation.withOutput(to: .client) { socket.send($0) }
+  /// ```
+  ///
+  /// After every event take all decisions, then send. An octet after STARTTLS is never consumed, so that it can only reach
+  /// the TLS layer: peek (`recv` with `MSG_PEEK`), or give the rest of a buffer of your own to the TLS layer.
+  ///
+  /// The buffers are allocated when they are needed; `releaseMemory` gives them back while nothing is in them.
+  public struct SMTPConversation: ~Copyable {
+    private var core: ConversationCore
+
+    /// A conversation that waits for the server's greeting.
+    public init(_ policy: Policy) {
+      core = ConversationCore(policy)
+    }
+
+    deinit {
+      core.memory?.deallocate()
+    }
+
+    // MARK: What to wait for
+
+    /// Whether octets of that side are accepted now. If not, leave them unread: that is the back-pressure.
+    public func wants(_ side: Side) -> Bool { core.wants(side) }
+
+    /// How many octets wait to be sent to that side.
+    public func outputCount(to side: Side) -> Int { core.output(to: side).count }
+
+    /// The kind of timer that runs; its length is the policy's.
+    public var deadline: Deadline { core.session.deadline }
+
+    /// Changes whenever that timer is to be started again.
+    public var timerStarts: UInt32 { core.timerStarts }
+
+    // MARK: Events
+
+    /// Octets have arrived from a side: those that were not consumed before.
+    ///
+    /// - Returns: how many are consumed. 0 if the side is not wanted.
+    public mutating func receive(_ octets: Span<UInt8>, from side: Side) -> Int {
+      allocate()
+      return core.receive(octets, from: side)
+    }
+
+    /// That side's input has ended, and none of its octets is left.
+    public mutating func inputEnded(from side: Side) {
+      allocate()
+      core.inputEnded(from: side)
+    }
+
+    /// Shows the octets that wait for a side, and forgets as many as the closure says were sent.
+    public mutating func withOutput(to side: Side, _ send: (Span<UInt8>) -> Int) {
+      guard let memory = core.memory else { return }
+      let output = core.output(to: side)
+      guard !output.isEmpty else { return }
+      core.sent(send(Span(_unsafeStart: output.octets(memory), count: output.count)), to: side)
+    }
+
+    /// That side's connection takes nothing more: what waits for it is dropped.
+    public mutating func dropOutput(to side: Side) {
+      core.sent(Int.max, to: side)
+    }
+
+    /// TLS cannot be had: the helper is gone, there is no certificate. After the 220 this changes nothing.
+    public mutating func tlsUnavailable() {
+      allocate()
+      core.tlsUnavailable()
+    }
+
+    /// Answers `Decision.peek`: the side's next octet, nil if none waits; and whether the side has ended.
+    public mutating func peeked(_ first: UInt8?, ended: Bool) {
+      allocate()
+      core.peeked(first, ended: ended)
+    }
+
+    /// Answers `Decision.handoff`.
+    public mutating func handshakeFinished(_ outcome: SecuredOutcome) {
+      allocate()
+      core.handshakeFinished(outcome)
+    }
+
+    /// Answers `Decision.restart`.
+    public mutating func serverRestarted(_ outcome: RestartOutcome) {
+      allocate()
+      core.serverRestarted(outcome)
+    }
+
+    /// That timer passed. Changes nothing unless it runs.
+    public mutating func timerExpired(_ kind: Deadline) {
+      allocate()
+      core.timerExpired(kind)
+    }
+
+    // MARK: Decisions
+
+    /// The next thing to do; nil when nothing is left. Carry it out before the next call. `peek`, `handoff` and
+    /// `restart` want an answer, at once or later; everything else that happens meanwhile is an event as always.
+    public mutating func nextDecision() -> Decision? {
+      allocate()
+      return core.nextDecision()
+    }
+
+    // MARK: What can be asked at any time
+
+    /// Where the session is.
+    public var phase: Phase { core.session.phase }
+    /// Whether `relay` or `close` was decided.
+    public var isFinal: Bool { core.session.isFinal }
+    /// Whether TLS was started or dismissed: the timer `.clearPhase` runs until then.
+    public var isClearPhaseOver: Bool { core.session.isClearPhaseOver }
+    /// The verb of the line that was forwarded last.
+    public var lastVerb: Verb { core.lastVerb }
+    /// Whether a keyword was taken out of a reply to EHLO in clear: after MAIL the server's own replies pass unchanged.
+    public var hasTakenOutKeywords: Bool { core.hasTakenOutKeywords }
+
+    // MARK: Memory
+
+    /// Gives the buffers back if nothing is in them. An idle conversation costs no buffer then.
+    public mutating func releaseMemory() {
+      guard core.buffers.areEmpty else { return }
+      core.memory?.deallocate()
+      core.memory = nil
+    }
+
+    private mutating func allocate() {
+      if core.memory == nil { core.memory = .allocate(byteCount: core.buffers.size, alignment: 1) }
+    }
+  }
+#endif

@@ -43,9 +43,9 @@ class Machine {
   }
 
   command(at) {
-    const [kind, side, verb, separator, reply, reason] = this.bytes.slice(at, at + 6);
+    const [kind, party, hold, verb, separator, reply, reason] = this.bytes.slice(at, at + 7);
     this.library.smtpstate_command_describe(at, this.wordsAt, 64);
-    return { kind, side, verb, separator, reply, reason, words: this.text(this.wordsAt) };
+    return { kind, party, verb, separator, reply, reason, hold, words: this.text(this.wordsAt) };
   }
 
   text(at) {
@@ -61,10 +61,10 @@ class Machine {
     return this.command(this.answerAt);
   }
 
-  receive(side, octets) {
+  receive(party, octets) {
     const count = Math.min(octets.length, this.octetsLimit);
     this.bytes.set(octets.slice(0, count), this.octetsAt);
-    this.library.smtpstate_session_receive(this.answerAt, this.sessionAt, side, this.octetsAt, count);
+    this.library.smtpstate_session_receive(this.answerAt, this.sessionAt, party, this.octetsAt, count);
     return { consumed: this.view.getUint32(this.answerAt, true), command: this.command(this.answerAt + 4) };
   }
 
@@ -101,7 +101,7 @@ class Caller {
     machine.start(choices);
     this.client = new Stream();
     this.server = new Stream();
-    this.serverSide = NUMBERS.SIDE_SERVER;
+    this.serverSide = NUMBERS.PARTY_SERVER;
     this.clientHold = [];
     this.replyHold = [];
     this.earlierHold = [];
@@ -136,7 +136,7 @@ class Caller {
   }
 
   restarted(number) {
-    if (number !== NUMBERS.RESTARTED_FAILED) this.serverSide = NUMBERS.SIDE_NEW_SERVER;
+    if (number !== NUMBERS.RESTARTED_FAILED) this.serverSide = NUMBERS.PARTY_NEW_SERVER;
     this.carryOut(this.machine.tell("server_restarted", number));
   }
 
@@ -153,15 +153,15 @@ class Caller {
 
   pull(name, isWanted) {
     const stream = this[name];
-    const side = name === "client" ? NUMBERS.SIDE_CLIENT : this.serverSide;
+    const party = name === "client" ? NUMBERS.PARTY_CLIENT : this.serverSide;
     if (stream.octets.length === 0) {
       if (!stream.hasEnded || stream.isReported) return false;
       stream.isReported = true;
-      this.carryOut(this.machine.tell("input_ended", side));
+      this.carryOut(this.machine.tell("input_ended", party));
       return true;
     }
     if (!isWanted) return false;
-    const { consumed, command } = this.machine.receive(side, stream.octets);
+    const { consumed, command } = this.machine.receive(party, stream.octets);
     const taken = stream.octets.splice(0, consumed);
     (name === "client" ? this.clientHold : this.replyHold).push(...taken);
     this.carryOut(command);
@@ -198,7 +198,7 @@ class Caller {
     if (command.kind !== NUMBERS.KIND_KEEP) this.done.push({ words: command.words });
     switch (command.kind) {
       case NUMBERS.KIND_DROP:
-        if (command.side === NUMBERS.SIDE_CLIENT) this.clientHold = []; else this.replyHold = [];
+        if (command.hold === NUMBERS.HOLD_CLIENT) this.clientHold = []; else this.replyHold = [];
         return null;
       case NUMBERS.KIND_FORWARD:
         this.write("server", machine.finishLine(this.clientHold, 0));
@@ -218,13 +218,13 @@ class Caller {
         return null;
       case NUMBERS.KIND_REPLY:
         this.write("client", machine.replyText(command.reply));
-        if (!KEYWORD_REPLIES.includes(command.reply)) this.clientHold = [];
+        this.clientHold = [];
         return null;
       case NUMBERS.KIND_RESET_SERVER:
         this.write("server", octetsOf("RSET\r\n"));
         return null;
       case NUMBERS.KIND_PEEK: {
-        const stream = command.side === NUMBERS.SIDE_CLIENT ? this.client : this.server;
+        const stream = command.party === NUMBERS.PARTY_CLIENT ? this.client : this.server;
         const first = stream.octets.length > 0 ? stream.octets[0] : -1;
         return machine.tell("peeked", first, stream.octets.length === 0 && stream.hasEnded ? 1 : 0);
       }

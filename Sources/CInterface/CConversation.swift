@@ -53,19 +53,19 @@ public func smtpstate_conversation_init(
 
 @c(smtpstate_conversation_wants) @implementation
 public func smtpstate_conversation_wants(
-  _ conversation: UnsafePointer<smtpstate_conversation>?, _ side: smtpstate_side
+  _ conversation: UnsafePointer<smtpstate_conversation>?, _ party: smtpstate_party
 ) -> Bool {
-  guard let side = Side(number: side.rawValue) else { return false }
-  return place(conversation)?.pointee.wants(side) ?? false
+  guard let party = Party(number: party.rawValue) else { return false }
+  return place(conversation)?.pointee.wants(party) ?? false
 }
 
 @c(smtpstate_conversation_output) @implementation
 public func smtpstate_conversation_output(
-  _ conversation: UnsafePointer<smtpstate_conversation>?, _ side: smtpstate_side, _ count: UnsafeMutablePointer<Int>?
+  _ conversation: UnsafePointer<smtpstate_conversation>?, _ party: smtpstate_party, _ count: UnsafeMutablePointer<Int>?
 ) -> UnsafeRawPointer? {
   count?.pointee = 0
-  guard let side = Side(number: side.rawValue), let core = place(conversation) else { return nil }
-  let output = core.pointee.outputOctets(to: side)
+  guard let party = Party(number: party.rawValue), let core = place(conversation) else { return nil }
+  let output = core.pointee.outputOctets(to: party)
   count?.pointee = output.count
   return UnsafeRawPointer(output.baseAddress)
 }
@@ -104,35 +104,35 @@ public func smtpstate_conversation_is_clear_phase_over(
 
 @c(smtpstate_conversation_receive) @implementation
 public func smtpstate_conversation_receive(
-  _ conversation: UnsafeMutablePointer<smtpstate_conversation>?, _ side: smtpstate_side, _ octets: UnsafeRawPointer?,
+  _ conversation: UnsafeMutablePointer<smtpstate_conversation>?, _ party: smtpstate_party, _ octets: UnsafeRawPointer?,
   _ count: Int
 ) -> Int {
   guard let core = place(conversation) else { return 0 }
-  guard let side = Side(number: side.rawValue), count >= 0, octets != nil || count == 0 else {
+  guard let party = Party(number: party.rawValue), count >= 0, octets != nil || count == 0 else {
     core.pointee.misused()
     return 0
   }
   guard let octets else { return 0 }
   let span = Span<UInt8>(_unsafeStart: octets.assumingMemoryBound(to: UInt8.self), count: count)
-  return core.pointee.receive(span, from: side)
+  return core.pointee.receive(span, from: party)
 }
 
 @c(smtpstate_conversation_input_ended) @implementation
 public func smtpstate_conversation_input_ended(
-  _ conversation: UnsafeMutablePointer<smtpstate_conversation>?, _ side: smtpstate_side
+  _ conversation: UnsafeMutablePointer<smtpstate_conversation>?, _ party: smtpstate_party
 ) {
   guard let core = place(conversation) else { return }
-  guard let side = Side(number: side.rawValue) else { return core.pointee.misused() }
-  core.pointee.inputEnded(from: side)
+  guard let party = Party(number: party.rawValue) else { return core.pointee.misused() }
+  core.pointee.inputEnded(from: party)
 }
 
 @c(smtpstate_conversation_sent) @implementation
 public func smtpstate_conversation_sent(
-  _ conversation: UnsafeMutablePointer<smtpstate_conversation>?, _ side: smtpstate_side, _ count: Int
+  _ conversation: UnsafeMutablePointer<smtpstate_conversation>?, _ party: smtpstate_party, _ count: Int
 ) {
   guard let core = place(conversation) else { return }
-  guard let side = Side(number: side.rawValue), count >= 0 else { return core.pointee.misused() }
-  core.pointee.sent(count, to: side)
+  guard let party = Party(number: party.rawValue), count >= 0 else { return core.pointee.misused() }
+  core.pointee.sent(count, to: party)
 }
 
 @c(smtpstate_conversation_tls_unavailable) @implementation

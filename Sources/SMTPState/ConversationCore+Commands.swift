@@ -3,24 +3,24 @@
 extension ConversationCore {
   /// A step's octets join their hold, then its command is carried out. A line that is forwarded or passed at once goes
   /// to the output directly; octets that are dropped go nowhere.
-  mutating func take(_ octets: Span<UInt8>, from side: Side, _ command: Command) {
+  mutating func take(_ octets: Span<UInt8>, from party: Party, _ command: Command) {
     guard let memory else { return }
     var isKept = true
     switch command {
     case .drop:
       break
-    case .forward where side == .client:
+    case .forward where party == .client:
       isKept = buffers.toServer.append(buffers.client, octets, .kept, memory)
       buffers.client.removeAll()
       noteForward(command)
       return finish(command, isKept)
-    case .pass(let fourth) where side == .server:
+    case .pass(let fourth) where party != .client:
       isKept = buffers.toClient.append(buffers.reply, octets, fourth, memory)
       buffers.reply.removeAll()
       return finish(command, isKept)
     case .keep, .forward, .pass, .stash, .passEarlier, .reply, .resetServer, .look, .endServer, .restart, .handoff, .abort,
       .relay, .close:
-      isKept = side == .client ? buffers.client.append(octets, memory) : buffers.reply.append(octets, memory)
+      isKept = party == .client ? buffers.client.append(octets, memory) : buffers.reply.append(octets, memory)
     }
     if isKept { carryOut(command) } else { fail() }
   }
@@ -32,7 +32,7 @@ extension ConversationCore {
     switch command {
     case .keep: break
     case .drop(.client): buffers.client.removeAll()
-    case .drop(.server):
+    case .drop(.reply):
       if session.phase == .negotiating && (lastVerb == .ehlo || lastVerb == .lhlo) { hasTakenOutKeywords = true }
       buffers.reply.removeAll()
     case .forward:
@@ -50,11 +50,11 @@ extension ConversationCore {
       buffers.reply.removeAll()
     case .reply(let reply):
       fits = buffers.toClient.append(reply.text, memory)
-      if reply != .starttlsKeyword { buffers.client.removeAll() }
+      buffers.client.removeAll()
     case .resetServer:
       lastVerb = .rset
       fits = buffers.toServer.append("RSET\r\n", memory)
-    case .look(let side): decision = .peek(side)
+    case .look(let party): decision = .peek(party)
     case .endServer:
       buffers.toServer.removeAll()
       buffers.reply.removeAll()

@@ -7,8 +7,8 @@
 
 /// One thing that the caller of a conversation has to do.
 public enum Decision: Equatable, Sendable {
-  /// See whether an octet of that side waits, without taking it; answer with `peeked`. First in a buffer of your own.
-  case peek(Side)
+  /// See whether an octet of that party waits, without taking it; answer with `peeked`. First in a buffer of your own.
+  case peek(Party)
   /// Give the client's connection to the TLS layer, which reads the first octet that was not consumed; answer with
   /// `handshakeFinished`.
   case handoff(Handoff)
@@ -28,7 +28,7 @@ extension Decision {
   /// The command that it is.
   package var command: Command {
     switch self {
-    case .peek(let side): .look(side)
+    case .peek(let party): .look(party)
     case .handoff(let proof): .handoff(proof)
     case .abort(let reason): .abort(reason)
     case .endServer: .endServer
@@ -57,8 +57,8 @@ package struct ConversationCore {
   /// The kind of timer that was started last.
   var timer: Deadline
   // Ends that arrived while commands were still to be fetched.
-  private var clientEnd = false
-  private var serverEnd = false
+  private var hasClientEnded = false
+  private var endedServer: Party?
 
   /// The size of the block of memory that a conversation of this policy needs, in octets.
   package static func memorySize(_ policy: Policy) -> Int { ConversationBuffers(Limits(policy)).size }
@@ -71,37 +71,43 @@ package struct ConversationCore {
 
   // MARK: What to wait for
 
-  /// Whether octets of that side are accepted now.
-  package func wants(_ side: Side) -> Bool {
+  /// Whether octets of that party are accepted now.
+  package func wants(_ party: Party) -> Bool {
     guard decision == nil, buffers.toClient.room >= buffers.clientRoom else { return false }
-    switch side {
+    switch party {
     case .client: return session.interest == .both && buffers.toServer.room >= buffers.serverRoom
-    case .server: return session.interest == .both || session.interest == .server
+    case .server: return !session.hasNewServer && isServerWanted
+    case .newServer: return session.hasNewServer && isServerWanted
     }
   }
 
+  private var isServerWanted: Bool { session.interest == .both || session.interest == .server }
+
   // MARK: Events
 
-  package mutating func receive(_ octets: Span<UInt8>, from side: Side) -> Int {
+  package mutating func receive(_ octets: Span<UInt8>, from party: Party) -> Int {
     var consumed = 0
-    while consumed < octets.count, wants(side) {
+    while consumed < octets.count, wants(party) {
       let rest = octets.extracting(droppingFirst: consumed)
-      let step = session.receive(rest, from: side)
+      let step = session.receive(rest, from: party)
       guard step.consumed > 0 else { break }
       consumed += step.consumed
-      take(rest.extracting(first: step.consumed), from: side, step.command)
+      take(rest.extracting(first: step.consumed), from: party, step.command)
     }
     settle()
     return consumed
   }
 
-  package mutating func inputEnded(from side: Side) {
-    if side == .client { clientEnd = true } else { serverEnd = true }
+  package mutating func inputEnded(from party: Party) {
+    switch party {
+    case .client: hasClientEnded = true
+    case .server, .newServer: endedServer = party
+    }
     settle()
   }
 
-  package mutating func sent(_ count: Int, to side: Side) {
-    if side == .client { buffers.toClient.removeFirst(count) } else { buffers.toServer.removeFirst(count) }
+  package mutating func sent(_ count: Int, to party: Party) {
+    if party == .client { buffers.toClient.removeFirst(count) } else { buffers.toServer.removeFirst(count) }
     settle()
   }
 
@@ -133,11 +139,11 @@ package struct ConversationCore {
       case .again: carryOut(session.next())
       case .drain where buffers.toClient.isEmpty && buffers.toServer.isEmpty: carryOut(session.drained())
       case .server, .both, .drain, .none:
-        if serverEnd {
-          serverEnd = false
-          carryOut(session.ended(.server))
-        } else if clientEnd {
-          clientEnd = false
+        if let party = endedServer {
+          endedServer = nil
+          carryOut(session.ended(party))
+        } else if hasClientEnded {
+          hasClientEnded = false
           carryOut(session.ended(.client))
         } else {
           return
@@ -148,12 +154,12 @@ package struct ConversationCore {
 }
 
 extension ConversationCore {
-  /// What waits to be sent to a side.
-  func output(to side: Side) -> OctetBuffer { side == .client ? buffers.toClient : buffers.toServer }
+  /// What waits to be sent to the client, or to whichever server there is.
+  func output(to party: Party) -> OctetBuffer { party == .client ? buffers.toClient : buffers.toServer }
 
   /// The same as octets, valid until the next event.
-  package func outputOctets(to side: Side) -> UnsafeBufferPointer<UInt8> {
-    let output = output(to: side)
+  package func outputOctets(to party: Party) -> UnsafeBufferPointer<UInt8> {
+    let output = output(to: party)
     guard let memory, !output.isEmpty else { return UnsafeBufferPointer(start: nil, count: 0) }
     return UnsafeBufferPointer(start: output.octets(memory), count: output.count)
   }

@@ -34,11 +34,11 @@
 
     // MARK: What to wait for
 
-    /// Whether octets of that side are accepted now. If not, leave them unread: that is the back-pressure.
-    public func wants(_ side: Side) -> Bool { core.wants(side) }
+    /// Whether octets of that party are accepted now. If not, leave them unread: that is the back-pressure.
+    public func wants(_ party: Party) -> Bool { core.wants(party) }
 
-    /// How many octets wait to be sent to that side.
-    public func outputCount(to side: Side) -> Int { core.output(to: side).count }
+    /// How many octets wait to be sent to that party.
+    public func outputCount(to party: Party) -> Int { core.output(to: party).count }
 
     /// The kind of timer that runs; its length is the policy's.
     public var deadline: Deadline { core.session.deadline }
@@ -48,31 +48,31 @@
 
     // MARK: Events
 
-    /// Octets have arrived from a side: those that were not consumed before.
+    /// Octets have arrived from a party: those that were not consumed before.
     ///
-    /// - Returns: how many are consumed. 0 if the side is not wanted.
-    public mutating func receive(_ octets: Span<UInt8>, from side: Side) -> Int {
+    /// - Returns: how many are consumed. 0 if the party is not wanted.
+    public mutating func receive(_ octets: Span<UInt8>, from party: Party) -> Int {
       allocate()
-      return core.receive(octets, from: side)
+      return core.receive(octets, from: party)
     }
 
-    /// That side's input has ended, and none of its octets is left.
-    public mutating func inputEnded(from side: Side) {
+    /// That party's input has ended, and none of its octets is left.
+    public mutating func inputEnded(from party: Party) {
       allocate()
-      core.inputEnded(from: side)
+      core.inputEnded(from: party)
     }
 
-    /// Shows the octets that wait for a side, and forgets as many as the closure says were sent.
-    public mutating func withOutput(to side: Side, _ send: (Span<UInt8>) -> Int) {
+    /// Shows the octets that wait for a party, and forgets as many as the closure says were sent.
+    public mutating func withOutput(to party: Party, _ send: (Span<UInt8>) -> Int) {
       guard let memory = core.memory else { return }
-      let output = core.output(to: side)
+      let output = core.output(to: party)
       guard !output.isEmpty else { return }
-      core.sent(send(Span(_unsafeStart: output.octets(memory), count: output.count)), to: side)
+      core.sent(send(Span(_unsafeStart: output.octets(memory), count: output.count)), to: party)
     }
 
-    /// That side's connection takes nothing more: what waits for it is dropped.
-    public mutating func dropOutput(to side: Side) {
-      core.sent(Int.max, to: side)
+    /// That party's connection takes nothing more: what waits for it is dropped.
+    public mutating func dropOutput(to party: Party) {
+      core.sent(Int.max, to: party)
     }
 
     /// TLS cannot be had: the helper is gone, there is no certificate. After the 220 this changes nothing.
@@ -81,7 +81,7 @@
       core.tlsUnavailable()
     }
 
-    /// Answers `Decision.peek`: the side's next octet, nil if none waits; and whether the side has ended.
+    /// Answers `Decision.peek`: the party's next octet, nil if none waits; and whether it has ended.
     public mutating func peeked(_ first: UInt8?, ended: Bool) {
       allocate()
       core.peeked(first, ended: ended)

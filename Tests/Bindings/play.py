@@ -97,7 +97,7 @@ class Player:
             # What was written before a decision is sent before it.
             kind = decision.kind
             if kind == smtpstate.PEEK:
-                side = CLIENT if decision.side == CLIENT else SERVER
+                side = CLIENT if decision.party == CLIENT else SERVER
                 self.conversation.peeked(self.unread[side][0] if self.unread[side] else smtpstate.NO_OCTET, False)
                 continue
             if kind == smtpstate.END_SERVER:

@@ -30,12 +30,13 @@ struct Policy {
 #[repr(C)]
 struct Command {
     kind: u8,
-    side: u8,
+    party: u8,
+    hold: u8,
     verb: u8,
     separator: u8,
     reply: u8,
     reason: u8,
-    reserved: [u8; 2],
+    reserved: u8,
 }
 
 /// struct smtpstate_conversation.
@@ -181,7 +182,7 @@ impl Player {
             let reason = unsafe { CStr::from_ptr(smtpstate_reason_name(decision.reason as c_int)) }.to_string_lossy();
             match decision.kind {
                 PEEK => {
-                    let unread = if decision.side as c_int == CLIENT { &self.client } else { &self.server };
+                    let unread = if decision.party as c_int == CLIENT { &self.client } else { &self.server };
                     let first = unread.first().map_or(-1, |octet| *octet as c_int);
                     unsafe { smtpstate_conversation_peeked(&mut *self.state, first, false) };
                     continue;

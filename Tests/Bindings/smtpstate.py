@@ -21,8 +21,8 @@ class Policy(ctypes.Structure):
 
 class Command(ctypes.Structure):
     """struct smtpstate_command."""
-    _fields_ = [("kind", c_uint8), ("side", c_uint8), ("verb", c_uint8), ("separator", c_uint8), ("reply", c_uint8),
-                ("reason", c_uint8), ("reserved", c_uint8 * 2)]
+    _fields_ = [("kind", c_uint8), ("party", c_uint8), ("hold", c_uint8), ("verb", c_uint8), ("separator", c_uint8),
+                ("reply", c_uint8), ("reason", c_uint8), ("reserved", c_uint8)]
 
 
 class State(ctypes.Structure):

@@ -27,27 +27,27 @@ struct SMTPConversation: ~Copyable {
 
   // MARK: - Events
 
-  mutating func receive(_ octets: Span<UInt8>, from side: Side) -> Int {
-    let expected = swift.receive(octets, from: side)
-    let got = octets.withUnsafeBufferPointer { smtpstate_conversation_receive(c, side.c, $0.baseAddress, $0.count) }
+  mutating func receive(_ octets: Span<UInt8>, from party: Party) -> Int {
+    let expected = swift.receive(octets, from: party)
+    let got = octets.withUnsafeBufferPointer { smtpstate_conversation_receive(c, party.c, $0.baseAddress, $0.count) }
     check(got, expected, "consumed")
     compareState()
     return expected
   }
 
-  mutating func inputEnded(from side: Side) {
-    swift.inputEnded(from: side)
-    smtpstate_conversation_input_ended(c, side.c)
+  mutating func inputEnded(from party: Party) {
+    swift.inputEnded(from: party)
+    smtpstate_conversation_input_ended(c, party.c)
     compareState()
   }
 
-  mutating func withOutput(to side: Side, _ send: (Span<UInt8>) -> Int) {
+  mutating func withOutput(to party: Party, _ send: (Span<UInt8>) -> Int) {
     var sent = 0
-    swift.withOutput(to: side) {
+    swift.withOutput(to: party) {
       sent = send($0)
       return sent
     }
-    smtpstate_conversation_sent(c, side.c, sent)
+    smtpstate_conversation_sent(c, party.c, sent)
     compareState()
   }
 
@@ -97,8 +97,8 @@ struct SMTPConversation: ~Copyable {
 
   // MARK: - Questions
 
-  func wants(_ side: Side) -> Bool { swift.wants(side) }
-  func outputCount(to side: Side) -> Int { swift.outputCount(to: side) }
+  func wants(_ party: Party) -> Bool { swift.wants(party) }
+  func outputCount(to party: Party) -> Int { swift.outputCount(to: party) }
   var deadline: Deadline { swift.deadline }
   var phase: Phase { swift.phase }
   var isFinal: Bool { swift.isFinal }
@@ -106,17 +106,17 @@ struct SMTPConversation: ~Copyable {
   // MARK: - In step
 
   private mutating func compareState() {
-    for side in Side.allCases {
-      check(smtpstate_conversation_wants(c, side.c), swift.wants(side), "wants \(side)")
+    for party in Party.allCases {
+      check(smtpstate_conversation_wants(c, party.c), swift.wants(party), "wants \(party)")
       var count = 0
-      let octets = smtpstate_conversation_output(c, side.c, &count)
+      let octets = smtpstate_conversation_output(c, party.c, &count)
       let got = Array(UnsafeRawBufferPointer(start: octets, count: count))
       var expected: [UInt8] = []
-      swift.withOutput(to: side) { span in
+      swift.withOutput(to: party) { span in
         for index in span.indices { expected.append(span[index]) }
         return 0
       }
-      check(got, expected, "output to \(side)")
+      check(got, expected, "output to \(party)")
     }
     check(smtpstate_conversation_deadline(c), swift.deadline.c, "deadline")
     check(smtpstate_conversation_timer_starts(c), swift.timerStarts, "timer starts")

@@ -34,6 +34,9 @@ final class ConversationCaller {
   private(set) var decided: [Decided] = []
   private var isTLSAtWork = false
   private var isRelaying = false
+  /// What the server that is there is called. From `endServer` until the new one is there, neither has octets or an end.
+  private var serverParty = Party.server
+  private var isBetweenServers = false
 
   init(_ policy: Policy, byHand: ByHand, spanLimit: Int) {
     conversation = SMTPConversation(policy)
@@ -43,7 +46,6 @@ final class ConversationCaller {
 
   var phase: Phase { conversation.phase }
   var deadline: Deadline { conversation.deadline }
-  func wants(_ side: Side) -> Bool { conversation.wants(side) }
 
   func happen(_ event: Event) {
     switch event {
@@ -54,6 +56,10 @@ final class ConversationCaller {
       server.octets += arrival.server
       client.hasEnded = client.hasEnded || arrival.clientEnds
       server.hasEnded = server.hasEnded || arrival.serverEnds
+    case .late(let octets, let ended):
+      guard isBetweenServers || serverParty == .newServer else { break }
+      if !octets.isEmpty { _ = conversation.receive(octets.span, from: .server) }
+      if ended { conversation.inputEnded(from: .server) }
     case .lookedAsItIs: answerPeek(at: conversation.phase == .lookingAtServer ? .server : .client)
     case .looked(let octet, let ended): conversation.peeked(octet, ended: ended)
     case .drained: send(isAllowed: true)
@@ -64,7 +70,12 @@ final class ConversationCaller {
         client = Stream()
       }
       conversation.handshakeFinished(outcome)
-    case .restarted(let outcome): conversation.serverRestarted(outcome)
+    case .restarted(let outcome):
+      if isBetweenServers, conversation.phase == .restarting, outcome != .failed {
+        isBetweenServers = false
+        serverParty = .newServer
+      }
+      conversation.serverRestarted(outcome)
     case .expired(let kind): conversation.timerExpired(kind)
     }
     repeat { decide() } while move()
@@ -86,22 +97,24 @@ final class ConversationCaller {
 
   private func pull(_ side: Side) -> Bool {
     let stream = side == .client ? client : server
+    let party = side == .client ? .client : serverParty
     if stream.unread.isEmpty {
       guard stream.hasEnded, !stream.isTold, !conversation.isFinal else { return false }
+      if side == .server, isBetweenServers { return false }
       if side == .client { client.isTold = true } else { server.isTold = true }
-      conversation.inputEnded(from: side)
+      conversation.inputEnded(from: party)
       return true
     }
-    guard conversation.wants(side) else { return false }
+    guard conversation.wants(party) else { return false }
     let octets = Array(stream.unread.prefix(spanLimit))
-    let consumed = conversation.receive(octets.span, from: side)
+    let consumed = conversation.receive(octets.span, from: party)
     if side == .client { client.taken += consumed } else { server.taken += consumed }
     return consumed > 0
   }
 
   /// Sends everything, some octets at a time.
   private func send(isAllowed: Bool) {
-    for side in [Side.server, .client] {
+    for side in [Party.server, .client] {
       while conversation.outputCount(to: side) > 0 {
         var sent = 0
         conversation.withOutput(to: side) { octets in
@@ -123,7 +136,9 @@ final class ConversationCaller {
       switch decision {
       case .peek(let side): if !byHand.looks { answerPeek(at: side) }
       case .handoff: isTLSAtWork = true
-      case .endServer: server = Stream()
+      case .endServer:
+        server = Stream()
+        isBetweenServers = true
       case .relay:
         send(isAllowed: true)
         isRelaying = true
@@ -132,7 +147,7 @@ final class ConversationCaller {
     }
   }
 
-  private func answerPeek(at side: Side) {
+  private func answerPeek(at side: Party) {
     let stream = side == .client ? client : server
     conversation.peeked(stream.unread.first, ended: stream.unread.isEmpty && stream.hasEnded)
   }

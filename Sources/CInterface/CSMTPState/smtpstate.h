@@ -536,22 +536,22 @@ bool smtpstate_session_is_clear_phase_over(const struct smtpstate_session *sessi
 /* -- Conversation -------------------------------------------------------------------------------------------- */
 
 /*
- * A conversation is a session with its holds: for those who do not want to keep any. It takes octets of both sides, has octets
- * for both sides, and leaves a few decisions to the caller. It still has no descriptor and no clock, and allocates nothing.
+ * A conversation is a session with its holds: for those who do not want to keep any. It takes octets of all parties, has octets
+ * for the client and the server, and leaves a few decisions to the caller. It still has no descriptor and no clock, and allocates nothing.
  *
- *   1. Give it what has arrived:   used = smtpstate_conversation_receive(&c, SMTPSTATE_SIDE_CLIENT, octets, count);
+ *   1. Give it what has arrived:   used = smtpstate_conversation_receive(&c, SMTPSTATE_PARTY_CLIENT, octets, count);
  *                                  take exactly `used` octets from the input; leave the others where they are.
  *   2. Carry its decisions out:    while ((d = smtpstate_conversation_next_decision(&c)).kind != 0) ...
  *                                  PEEK, HANDOFF and RESTART are answered; RELAY and CLOSE are the last one.
- *   3. Send what it has:           octets = smtpstate_conversation_output(&c, SMTPSTATE_SIDE_CLIENT, &count); then
- *                                  smtpstate_conversation_sent(&c, SMTPSTATE_SIDE_CLIENT, accepted);
- *                                  and the same for SMTPSTATE_SIDE_SERVER. After it decisions may be there again.
- *   4. Wait:                       for octets of a side while smtpstate_conversation_wants it, for room while there is output,
+ *   3. Send what it has:           octets = smtpstate_conversation_output(&c, SMTPSTATE_PARTY_CLIENT, &count); then
+ *                                  smtpstate_conversation_sent(&c, SMTPSTATE_PARTY_CLIENT, accepted);
+ *                                  and the same for SMTPSTATE_PARTY_SERVER. After it decisions may be there again.
+ *   4. Wait:                       for octets of a party while smtpstate_conversation_wants it, for room while there is output,
  *                                  and for the timer of smtpstate_conversation_deadline, which starts again whenever
  *                                  smtpstate_conversation_timer_starts has changed.
  *
  * In a mail server that links this library "the server" is its own command loop: read command lines from the output to
- * SMTPSTATE_SIDE_SERVER, and give replies to smtpstate_conversation_receive.
+ * SMTPSTATE_PARTY_SERVER, and give replies to smtpstate_conversation_receive.
  */
 struct smtpstate_conversation {
   uint64_t opaque[64];
@@ -566,22 +566,22 @@ size_t smtpstate_conversation_memory_size(const struct smtpstate_policy *policy)
 bool smtpstate_conversation_init(struct smtpstate_conversation *conversation, const struct smtpstate_policy *policy,
                                  void *memory, size_t size);
 
-/* Whether octets of that side are accepted now. If not, leave them unread. */
-bool smtpstate_conversation_wants(const struct smtpstate_conversation *conversation, enum smtpstate_side side);
+/* Whether octets of that party are accepted now. If not, leave them unread. */
+bool smtpstate_conversation_wants(const struct smtpstate_conversation *conversation, enum smtpstate_party party);
 
-/* Octets have arrived. Returns how many are consumed: 0 if the side is not wanted. */
+/* Octets have arrived. Returns how many are consumed: 0 if the party is not wanted. */
 size_t smtpstate_conversation_receive(
-    struct smtpstate_conversation *conversation, enum smtpstate_side side, const void *octets, size_t count);
+    struct smtpstate_conversation *conversation, enum smtpstate_party party, const void *octets, size_t count);
 
-/* The input of that side has ended, and none of its octets is left. */
-void smtpstate_conversation_input_ended(struct smtpstate_conversation *conversation, enum smtpstate_side side);
+/* The input of that party has ended, and none of its octets is left. */
+void smtpstate_conversation_input_ended(struct smtpstate_conversation *conversation, enum smtpstate_party party);
 
-/* The octets that wait to be sent to that side, valid until the next event; NULL and 0 if there are none. */
+/* The octets that wait to be sent to that party, valid until the next event; NULL and 0 if there are none. */
 const void *smtpstate_conversation_output(
-    const struct smtpstate_conversation *conversation, enum smtpstate_side side, size_t *count);
+    const struct smtpstate_conversation *conversation, enum smtpstate_party party, size_t *count);
 
 /* So many of them were accepted by the kernel. Give all of them where the side's connection takes nothing more. */
-void smtpstate_conversation_sent(struct smtpstate_conversation *conversation, enum smtpstate_side side, size_t count);
+void smtpstate_conversation_sent(struct smtpstate_conversation *conversation, enum smtpstate_party party, size_t count);
 
 /* TLS cannot be had. After the 220 this changes nothing. */
 void smtpstate_conversation_tls_unavailable(struct smtpstate_conversation *conversation);

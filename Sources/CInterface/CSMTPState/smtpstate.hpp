@@ -41,21 +41,21 @@ public:
   }
 
   /* What to wait for. */
-  bool wants(smtpstate_side side) const noexcept { return smtpstate_conversation_wants(state_.get(), side); }
-  Octets output(smtpstate_side side) const noexcept {
+  bool wants(smtpstate_party party) const noexcept { return smtpstate_conversation_wants(state_.get(), party); }
+  Octets output(smtpstate_party party) const noexcept {
     Octets octets = {nullptr, 0};
-    octets.data = static_cast<const char *>(smtpstate_conversation_output(state_.get(), side, &octets.size));
+    octets.data = static_cast<const char *>(smtpstate_conversation_output(state_.get(), party, &octets.size));
     return octets;
   }
   smtpstate_deadline deadline() const noexcept { return smtpstate_conversation_deadline(state_.get()); }
   std::uint32_t timer_starts() const noexcept { return smtpstate_conversation_timer_starts(state_.get()); }
 
   /* Events. */
-  std::size_t receive(smtpstate_side side, const void *octets, std::size_t count) noexcept {
-    return smtpstate_conversation_receive(state_.get(), side, octets, count);
+  std::size_t receive(smtpstate_party party, const void *octets, std::size_t count) noexcept {
+    return smtpstate_conversation_receive(state_.get(), party, octets, count);
   }
-  void input_ended(smtpstate_side side) noexcept { smtpstate_conversation_input_ended(state_.get(), side); }
-  void sent(smtpstate_side side, std::size_t count) noexcept { smtpstate_conversation_sent(state_.get(), side, count); }
+  void input_ended(smtpstate_party party) noexcept { smtpstate_conversation_input_ended(state_.get(), party); }
+  void sent(smtpstate_party party, std::size_t count) noexcept { smtpstate_conversation_sent(state_.get(), party, count); }
   void tls_unavailable() noexcept { smtpstate_conversation_tls_unavailable(state_.get()); }
   void peeked(int first, bool ended) noexcept { smtpstate_conversation_peeked(state_.get(), first, ended); }
   void handshake_finished(bool is_established) noexcept {

@@ -47,7 +47,8 @@ extension SessionOutcome {
     guard let first = tail.first else { return }
     let isAsExpected: Bool
     switch first.prefix(4) {
-    case "454 ": isAsExpected = tail.count == 1 || tail.count == 2 && ["221 ", "421 "].contains(tail[1].prefix(4))
+    // 451 is what one of the servers answers to its second command: RSET, or QUIT if RSET was never sent.
+    case "454 ": isAsExpected = tail.count == 1 || tail.count == 2 && ["221 ", "421 ", "451 "].contains(tail[1].prefix(4))
     // Own ones only, alone: the server's own 421 is in the reference.
     case "421 ", "221 ": isAsExpected = tail.count == 1 && SessionOutcome.isOwn(beginning: first)
     default: isAsExpected = false

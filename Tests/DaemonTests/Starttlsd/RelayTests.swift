@@ -40,7 +40,7 @@ final class RelayTests: StarttlsdTestCase {
 
   /// The backend ends its half and still reads.
   func testTheBackendsEndComesBehindAllThatItHasSaid() throws {
-    let line = String(repeating: "x", count: 70)
+    let line = String(repeating: "x", count: 998)
     let script = ShellBackend.script(answers: [
       ("MAIL*", "i=0; while [ $i -lt 5000 ]; do say '250-\(line)'; i=$((i+1)); done; say '250 end'; exit")
     ])
@@ -49,7 +49,7 @@ final class RelayTests: StarttlsdTestCase {
       let client = try client(daemon)
       try (isSecured ? SessionPhase.negotiatingInsideTLS : .negotiating).enter(client)
       try client.send("MAIL FROM:<a@b>\r\n")
-      XCTAssertTrue(eventually { daemon.backends.isEmpty }, "the backend has ended before anything is read")
+      XCTAssertTrue(client.isStalling(), "more than the kernel's buffers hold")
       let rest = try client.remainder()
       XCTAssertEqual(rest.text.split(separator: "\r\n").count, 5001)
       XCTAssertTrue(rest.text.hasSuffix("250 end\r\n"))

@@ -2,34 +2,34 @@
 //
 // They ask who is at the other end of descriptor 0. Where that is no TCP socket they trust it. They are recognised by the
 // words of the command line, so that a program started through env, nice or `sh -c` is recognised as well. A word that
-// only looks like one of them is taken for it: the operator is told, and can say that the program is trusted.
+// only looks like one of them is taken for it: the error message names the option that overrides it.
 
 import Glibc
 
 /// A program that trusts its descriptor.
 package enum KnownProgram: Hashable, Sendable {
-  /// Exim, which can be told the client's address with `-oMa`.
+  /// Exim, which takes the client's address with `-oMa`.
   case exim
   /// Any program called sendmail (Sendmail's, Postfix's, another's), and Postfix's smtpd run by hand.
   case sendmail
 
-  /// The known program that a command line starts without telling it the client's address; nil if there is none.
+  /// The known program that a command line starts without the client's address; nil if there is none.
   package static func trusting(
     _ arguments: UnsafePointer<UnsafeMutablePointer<CChar>?>
   ) -> KnownProgram? {
     var found: KnownProgram?
-    var isToldTheAddress = false
+    var hasAddress = false
     var argument = arguments
     while let text = argument.pointee {
       forEachWord(of: text) { word in
         // Postfix's and other sendmails ignore -oMa.
-        if word.elementsEqual("-oMa".utf8) { isToldTheAddress = true }
+        if word.elementsEqual("-oMa".utf8) { hasAddress = true }
         guard found != .sendmail, let known = KnownProgram(word: word) else { return }
         found = known
       }
       argument += 1
     }
-    return found == .exim && isToldTheAddress ? nil : found
+    return found == .exim && hasAddress ? nil : found
   }
 
   /// The same for a command line in an array.

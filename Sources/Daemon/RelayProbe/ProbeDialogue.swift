@@ -1,7 +1,7 @@
-// ProbeDialogue: what a probe says to a server program, and what it concludes.
+// ProbeDialogue: what a probe sends to a server program, and what it concludes from the replies.
 //
 // A stranger to the server wants to send mail to a stranger, which only an open relay accepts: a bounce first, which no
-// server may refuse, then a mail with a sender. No message is ever sent: DATA is never said. Names under `.invalid`
+// server may refuse, then a mail with a sender. No message is ever sent, and no DATA. Names under `.invalid`
 // are nobody's (RFC 2606), and so are addresses of 192.0.2.0/24 (RFC 5737). The address as a recipient's domain is for
 // servers that look every domain up and would refuse a name under `.invalid` for that reason alone.
 //
@@ -10,7 +10,7 @@
 
 /// The dialogue of one probe.
 package struct ProbeDialogue {
-  /// The client that the server is told of: an address of nobody's network.
+  /// The client's address in the program's environment: an address of nobody's network.
   package static let client = "192.0.2.1"
 
   /// What to do after a line.

@@ -3,7 +3,7 @@
 import Glibc
 import Transport
 
-/// A child process, the socket to it, and what was said so far.
+/// A child process, the socket to it, and the dialogue so far.
 final class ProbedProgram {
   private var child: ChildProcess?
   /// nil once the dialogue is over.
@@ -61,7 +61,7 @@ final class ProbedProgram {
     guard case .broken(let what) = dialogue.finding else { return dialogue.finding }
     switch end {
     case .exited(let code) where code != 0: return .broken("\(what) (exit code \(code))")
-    // A signal of ours says nothing about it.
+    // A signal of ours is no finding.
     case .signalled(let signal) where signalsSent == 0: return .broken("\(what) (signal \(signal))")
     case .exited, .signalled, nil: return .broken(what)
     }

@@ -4,7 +4,7 @@
 
 /// What a server program does with mail from a stranger to a stranger.
 package enum RelayFinding: Hashable, Sendable {
-  /// It refuses such a recipient; the reply that says so.
+  /// It refuses such a recipient, with this reply.
   case refuses(reply: String)
   /// It accepts such a recipient: whoever reaches it can send mail to anybody.
   case accepts(command: String, reply: String)
@@ -19,9 +19,9 @@ package enum RelayFinding: Hashable, Sendable {
   package static func remedy(for program: KnownProgram?) -> String {
     switch program {
     case .exim:
-      "exim trusts whoever is not a TCP socket; tell it the client's address: sh -c 'exec exim4 -oMa \"$TCPREMOTEIP\" -bs'"
+      "exim trusts whoever is not a TCP socket; pass it the client's address: sh -c 'exec exim4 -oMa \"$TCPREMOTEIP\" -bs'"
     case .sendmail:
-      "it is for local users and cannot be told the client's address; run another program"
+      "it is for local users and cannot be given the client's address; run another program"
     case nil:
       "have it judge the client by TCPREMOTEIP in its environment, or restrict the domains that it accepts mail for"
     }

@@ -10,18 +10,18 @@ import SMTPState
 import Transport
 
 enum OpenRelay {
-  /// Refuses a program that is known to trust its descriptor and is not told the client's address.
+  /// Refuses a program that is known to trust its descriptor and is not given the client's address.
   ///
   /// - Returns: the exit code, after the line about it was written; nil for any other program.
   static func refuse(_ program: CommandLineOption.Arguments) -> ExitCode? {
     guard let known = KnownProgram.trusting(UnsafePointer(program)) else { return nil }
     StandardStreams.complain(
       Program.name,
-      "\(name(program)) would be an open relay: \(RelayFinding.remedy(for: known)), or say --trusting-backend if that is wanted")
+      "\(name(program)) would be an open relay: \(RelayFinding.remedy(for: known)), or give --trusting-backend if that is intended")
     return .usage
   }
 
-  /// Starts the program once, as for a session, and says whether it accepts mail for strangers from strangers.
+  /// Starts the program once, as for a session, and prints whether it accepts mail for strangers from strangers.
   static func check(_ options: Options, _ program: CommandLineOption.Arguments) throws(SystemError) -> ExitCode {
     ProgramEnvironment.clean()
     ProgramEnvironment.cleanConnection()

@@ -13,10 +13,10 @@ extension Options {
     Run --check once, as the user and with the environment that prog will have, before you serve: prog gets a socket pair
     in place of the client's connection, and a program that takes whoever is there for a local user is an open relay.
 
-          --check                    start prog once, ask it for mail to another domain from a stranger, and say what it
-                                     answered: exit code 0 refused, 100 an open relay, or not known; 111 does not work
+          --check                    start prog once, offer it mail to another domain from a stranger, and print its
+                                     reply: exit code 0 refused, 100 an open relay, or not known; 111 does not work
           --trusting-backend         execute exim, sendmail and Postfix's programs, which trust their descriptor, although
-                                     exim is not told the client's address with -oMa
+                                     exim is not given the client's address with -oMa
       -p, --policy POLICY            opportunistic, or required: 530 to all that needs TLS (default opportunistic)
       -P, --protocol PROTOCOL        smtp or lmtp (default smtp)
       -a, --allow-cleartext-auth     offer and forward AUTH in clear, where the policy is opportunistic

@@ -34,9 +34,9 @@ extension Configuration {
     case .refuses, .defers: return
     case .accepts:
       let remedy = RelayFinding.remedy(for: KnownProgram.trusting(arguments))
-      throw .usage("\(program) \(finding); \(remedy), or say --trusting-backend if that is wanted")
+      throw .usage("\(program) \(finding); \(remedy), or give --trusting-backend if that is intended")
     case .untried:
-      throw .usage("\(program) \(finding); say --trusting-backend if you know that it is none")
+      throw .usage("\(program) \(finding); give --trusting-backend if you know that it is none")
     case .broken:
       throw .system("\(program) \(finding)")
     }

@@ -49,7 +49,7 @@ struct StartTLSDaemon: ParsableCommand {
 
   @Option(
     name: .customLong("backend-environment"),
-    help: ArgumentHelp("A variable that programs get beside PATH, LANG and TZ; may be said again.", valueName: "name"))
+    help: ArgumentHelp("A variable that programs get beside PATH, LANG and TZ; may be repeated.", valueName: "name"))
   var backendVariables: [String] = []
 
   @Flag(help: "Offer and forward AUTH in clear, where the policy is opportunistic.")

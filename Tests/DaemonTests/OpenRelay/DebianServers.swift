@@ -1,7 +1,7 @@
 // DebianServers: server programs as Debian ships them.
 //
 // mailfront is installed. Exim's packages are unpacked (Scripts/unpack), since installing one mail server would remove
-// another; so it is told where its files are, and that there is a user Debian-exim (nss_wrapper).
+// another; so the command line names its files, and nss_wrapper makes up the user Debian-exim.
 
 import Foundation
 import Glibc
@@ -10,7 +10,7 @@ import Glibc
 struct Exim {
   /// A program called `exim4`.
   let program: String
-  /// The same program under a name that says nothing.
+  /// The same program under a name that nobody knows.
   let disguised: String
   /// Kept as long as its programs may be executed.
   private let folder: TestFolder

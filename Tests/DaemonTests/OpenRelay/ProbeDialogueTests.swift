@@ -1,4 +1,4 @@
-// ProbeDialogueTests: what a probe says to a server program, and what it concludes, as transcripts.
+// ProbeDialogueTests: what a probe sends to a server program, and what it concludes, as transcripts.
 
 import RelayProbe
 import XCTest

@@ -58,13 +58,13 @@ final class RelayProbeTests: XCTestCase {
 
   /// A greeting of two replies would shift all replies by one, and the refusal of RCPT onto another command.
   func testAReplyTooMany() throws {
-    // cat says both in one write.
+    // cat sends both in one write.
     XCTAssertEqual(
       try probe(["cat <<END\n220 a\n250 b\nEND\ncat >/dev/null", "printf '220-%05000d' 0; cat >/dev/null"]),
       [.broken("sends more than it was asked for"), .broken("sends more than it was asked for")])
   }
 
-  /// One that says nothing and heeds neither the end of its input nor SIGTERM.
+  /// One that sends nothing and ignores the end of its input and SIGTERM.
   func testAProgramThatDoesNotEnd() throws {
     XCTAssertEqual(
       try probe(["trap '' TERM; while :; do sleep 0.05; done"], limits: .init(repliesMilliseconds: 100, endMilliseconds: 100)),

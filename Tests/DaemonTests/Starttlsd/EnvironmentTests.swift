@@ -69,7 +69,7 @@ final class EnvironmentTests: StarttlsdTestCase {
     client.close()
   }
 
-  /// Each name would say something about TLS or the connection that no session has said.
+  /// Each of these names would be a claim about TLS or the connection.
   func testNamesOfASessionAreNotPassedOn() throws {
     let good = try certificate()
     for name in lies.keys.sorted() {

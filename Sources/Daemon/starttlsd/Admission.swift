@@ -2,15 +2,15 @@
 //
 // Two limits have to allow a new session: that of sessions, and that of backend processes. A backend counts from its start
 // until it is reaped, also when its session has ended long ago. A session that may still come to STARTTLS has a second
-// process reserved: nobody who was promised TLS finds the machine full behind the handshake.
+// process reserved: a client that was promised TLS must not find the machine full after the handshake.
 //
-// Whoever comes over a limit hears 421 4.3.2 and is closed. So many of these at a time are allowed; beyond that accepting
-// pauses, and whoever comes waits in the kernel's queue.
+// A client over a limit gets 421 4.3.2 and is closed. The number of these at a time is limited too; beyond that accepting
+// pauses, and clients wait in the kernel's queue.
 
 import Transport
 
 struct Admission {
-  /// What becomes of the next client.
+  /// How the next client is treated.
   enum Answer: Equatable {
     case serve
     /// The text says which limit was reached.

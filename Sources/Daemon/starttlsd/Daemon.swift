@@ -165,7 +165,7 @@ final class Daemon {
     listen(admission.answer != .wait)
   }
 
-  /// A session has one more process reserved, or one less.
+  /// A session has one more process reserved (1), or one less (-1).
   func reserve(_ number: Int) {
     admission.reserved += number
     reconsider()

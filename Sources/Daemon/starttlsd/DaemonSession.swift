@@ -14,7 +14,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   /// Built before the 220, so that nothing can fail behind it.
   private var prepared: GnuTLSStream?
   private var failure: String?
-  /// A process is reserved for the time behind the handshake.
+  /// A process is reserved for the time after the handshake.
   private var isReserving = false
   /// What is registered with the loop.
   private var registered = Watches()

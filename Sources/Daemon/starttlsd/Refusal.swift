@@ -27,12 +27,12 @@ final class Refusal: EventOwner, TimerOwner {
     socket = connection.takeDescriptor()
   }
 
-  /// Says it.
+  /// Sends the reply and ends our half.
   func begin(now: Int) {
     deadline = now + Refusal.lingerMilliseconds
     let text = ServiceReply.tooManyConnections
     let octets = UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
-    guard case .moved = socket?.tell(octets) else { return finish() }
+    guard case .moved = socket?.sendLast(octets) else { return finish() }
     guard let number = socket?.pollNumber() else { return }
     let wanted = Watch(descriptor: number, events: CShort(POLLIN))
     do {
@@ -79,7 +79,7 @@ extension Descriptor {
 
   fileprivate mutating func pollNumber() -> CInt { number }
 
-  fileprivate mutating func tell(_ octets: UnsafeRawBufferPointer) -> Transfer {
+  fileprivate mutating func sendLast(_ octets: UnsafeRawBufferPointer) -> Transfer {
     let answer = send(octets)
     try? shutdownSending()
     return answer

@@ -1,4 +1,4 @@
-// AdmissionTests: clients for whom there is no room are told so, and only then have to wait.
+// AdmissionTests: clients for whom there is no room get a 421, and wait only beyond that.
 
 import Foundation
 import Glibc

@@ -27,7 +27,8 @@ final class BackendEndTests: StarttlsdTestCase {
   /// One that ignores the end of its input and has to be told: no line either.
   func testAReplacedBackendThatHasToBeTold() throws {
     let script = ShellBackend.script("say '220 backend'") + "[ -n \"$SSL_PROTOCOL\" ] || exec sleep 60\n"
-    let daemon = try daemon(["--backend-grace", "0"], backend: .script(script))
+    // A second, so that the other one has the time to end by itself after its 221.
+    let daemon = try daemon(["--backend-grace", "1"], backend: .script(script))
     let client = try client(daemon)
     try SessionPhase.negotiatingInsideTLS.enter(client)
     XCTAssertEqual(try client.ask("QUIT"), "221 bye")

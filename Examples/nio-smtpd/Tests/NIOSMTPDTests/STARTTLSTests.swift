@@ -82,11 +82,19 @@ final class STARTTLSTests: XCTestCase {
     }
   }
 
-  func testLineEndsAreNormalised() throws {
-    let talk = try Conversation()
-    try talk.send("EHLO c\nNOOP\n")
-    XCTAssertEqual(talk.codes(), [220, 250, 250])
-    XCTAssertEqual(talk.given, ["EHLO c\r\nNOOP\r\n"])
+  /// The server would wait for a CR that never comes; where the policy tolerates a bare LF, commands get one.
+  func testBareLineFeed() throws {
+    let refused = try Conversation()
+    try refused.send("EHLO c\nNOOP\n")
+    XCTAssertEqual(refused.codes(), [220, 500, 500])
+    XCTAssertEqual(refused.given, [""])
+
+    var policy = Policy()
+    policy.bareLineFeed = .tolerate
+    let tolerated = try Conversation(policy: policy)
+    try tolerated.send("EHLO c\nNOOP\n")
+    XCTAssertEqual(tolerated.codes(), [220, 250, 250])
+    XCTAssertEqual(tolerated.given, ["EHLO c\r\nNOOP\r\n"])
   }
 
   func testWhereTLSIsRequired() throws {

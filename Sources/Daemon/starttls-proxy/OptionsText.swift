@@ -20,7 +20,7 @@ extension Options {
       -p, --policy POLICY            opportunistic, or required: 530 to all that needs TLS (default opportunistic)
       -P, --protocol PROTOCOL        smtp or lmtp (default smtp)
       -a, --allow-cleartext-auth     offer and forward AUTH in clear, where the policy is opportunistic
-      -T, --tolerate-bare-lf         accept lines that end with LF alone; only if prog accepts them too, in message text
+      -b, --tolerate-bare-lf         accept lines that end with LF alone; only if prog accepts them too, in message text
                                      as well (default: 500)
       -H, --helper KIND              what the end of the control socket means: s6, no TLS; ucspi-ssl, the end of prog, so
                                      that prog keeps the socket; auto, ucspi-ssl where SSLREMOTEIP is set (default auto)
@@ -59,7 +59,7 @@ extension Options {
     CommandLineOption("p", "policy", takesValue: true),
     CommandLineOption("P", "protocol", takesValue: true),
     CommandLineOption("a", "allow-cleartext-auth"),
-    CommandLineOption("T", "tolerate-bare-lf"),
+    CommandLineOption("b", "tolerate-bare-lf"),
     CommandLineOption("H", "helper", takesValue: true),
     CommandLineOption("v", "verbosity", takesValue: true),
     CommandLineOption("l", "max-line", takesValue: true),

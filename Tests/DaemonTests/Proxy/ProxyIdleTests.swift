@@ -150,7 +150,7 @@ final class ProxyIdleTests: ProxyTestCase {
     let script = ShellBackend.script(answers: [("MAIL*", "say '250 done'; exec cat <\"$FOLDER/hold\"")])
     try folder.write(Array(StandInServer.script.utf8), to: "standin.py")
     for (what, octets, last) in [
-      ("clear", "EHLO x\r\n", "250 STARTTLS\r\n"), ("relay", "EHLO x\r\nMAIL FROM:<a@b>\r\n", "250 done\r\n"),
+      ("clear", "EHLO x\r\n", "250 SIZE 1000\r\n"), ("relay", "EHLO x\r\nMAIL FROM:<a@b>\r\n", "250 done\r\n"),
     ] {
       let toServer = TestDescriptor.pipe()
       let toClient = TestDescriptor.pipe()

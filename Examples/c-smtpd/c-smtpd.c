@@ -183,8 +183,8 @@ static void arm(struct connection *c) {
 }
 
 /* Writes a held reply line to the client. */
-static void pass(struct connection *c, struct octets *hold, uint8_t fourth) {
-  write_out(c, hold->at, smtpstate_finish_line(hold->at, hold->count, fourth));
+static void pass(struct connection *c, struct octets *hold, uint8_t separator) {
+  write_out(c, hold->at, smtpstate_finish_line(hold->at, hold->count, separator));
   hold->count = 0;
 }
 
@@ -203,10 +203,10 @@ static void carry_out(struct connection *c, struct smtpstate_command command) {
       c->client.count = 0;
       break;
     case SMTPSTATE_KIND_PASS:
-      pass(c, &c->reply, command.fourth);
+      pass(c, &c->reply, command.separator);
       break;
     case SMTPSTATE_KIND_PASS_EARLIER:
-      pass(c, &c->earlier, command.fourth);
+      pass(c, &c->earlier, command.separator);
       break;
     case SMTPSTATE_KIND_STASH:
       c->earlier = c->reply;
@@ -217,12 +217,12 @@ static void carry_out(struct connection *c, struct smtpstate_command command) {
       write_out(c, text, strlen(text));
       c->client.count = 0;
       break;
-    case SMTPSTATE_KIND_LOOK: /* always at the client: a server that is restarted is not looked at */
+    case SMTPSTATE_KIND_PEEK: /* always at the client: a server that is restarted is not looked at */
       arm(c);
       if (read_in(c) == 0)
-        command = smtpstate_session_looked(&c->session, SMTPSTATE_NO_OCTET, true);
+        command = smtpstate_session_peeked(&c->session, SMTPSTATE_NO_OCTET, true);
       else
-        command = smtpstate_session_looked(
+        command = smtpstate_session_peeked(
             &c->session, c->in.count > 0 ? (unsigned char)c->in.at[0] : SMTPSTATE_NO_OCTET, false);
       continue;
     case SMTPSTATE_KIND_END_SERVER: /* nothing of the clear phase may survive */
@@ -235,7 +235,7 @@ static void carry_out(struct connection *c, struct smtpstate_command command) {
     case SMTPSTATE_KIND_RESTART: /* the server is this program: it is there, and does not greet again */
       arm(c);
       c->server = SMTPSTATE_PARTY_NEW_SERVER;
-      command = smtpstate_session_restarted(&c->session, SMTPSTATE_RESTARTED_READY);
+      command = smtpstate_session_server_restarted(&c->session, SMTPSTATE_RESTARTED_READY);
       continue;
     case SMTPSTATE_KIND_ABORT:
       fprintf(stderr, "%s: no STARTTLS: %s\n", c->peer, smtpstate_reason_name((enum smtpstate_reason)command.reason));
@@ -259,7 +259,7 @@ static void carry_out(struct connection *c, struct smtpstate_command command) {
         smtpstate_session_deadline(&c->session) != c->armed)
       arm(c);
     if (smtpstate_session_interest(&c->session) != SMTPSTATE_INTEREST_AGAIN) return;
-    command = smtpstate_session_next(&c->session);
+    command = smtpstate_session_next_command(&c->session);
   }
 }
 
@@ -269,7 +269,7 @@ static bool pull(struct connection *c, enum smtpstate_party party) {
   struct smtpstate_step step;
   if (party == SMTPSTATE_PARTY_CLIENT && c->in.count == 0 && read_in(c) == 0 && !c->is_client_told) {
     c->is_client_told = true;
-    carry_out(c, smtpstate_session_ended(&c->session, party));
+    carry_out(c, smtpstate_session_input_ended(&c->session, party));
     return true;
   }
   if (from->count == 0 || c->state == DEAD) return false;
@@ -289,7 +289,7 @@ static bool watch(struct connection *c) {
   unsigned interest = smtpstate_session_interest(&c->session);
   if (interest == SMTPSTATE_INTEREST_DRAIN) {
     if (c->out.count > 0) return false;
-    carry_out(c, smtpstate_session_drained(&c->session));
+    carry_out(c, smtpstate_session_output_drained(&c->session));
     return true;
   }
   if ((interest & SMTPSTATE_INTEREST_SERVER) != 0 && pull(c, c->server)) return true;
@@ -305,8 +305,8 @@ static void shake_hands(struct connection *c) {
   c->is_secured = result == 0;
   c->state = OPEN;
   if (result != 0) fprintf(stderr, "%s: no TLS: %s\n", c->peer, gnutls_strerror(result));
-  carry_out(c, smtpstate_session_secured(
-                   &c->session, result == 0 ? SMTPSTATE_SECURED_ESTABLISHED : SMTPSTATE_SECURED_FAILED));
+  carry_out(c, smtpstate_session_handshake_finished(
+                   &c->session, result == 0 ? SMTPSTATE_HANDSHAKE_ESTABLISHED : SMTPSTATE_HANDSHAKE_FAILED));
 }
 
 /* Which timer has passed, if any. */
@@ -314,9 +314,9 @@ static void check_timers(struct connection *c) {
   int64_t time = now();
   if (c->is_watched && (c->state == OPEN || c->state == HANDSHAKING)) {
     if (!smtpstate_session_is_clear_phase_over(&c->session) && time >= c->clear_deadline)
-      carry_out(c, smtpstate_session_expired(&c->session, SMTPSTATE_DEADLINE_CLEAR_PHASE));
+      carry_out(c, smtpstate_session_timer_expired(&c->session, SMTPSTATE_DEADLINE_CLEAR_PHASE));
     else if (c->deadline >= 0 && time >= c->deadline)
-      carry_out(c, smtpstate_session_expired(&c->session, smtpstate_session_deadline(&c->session)));
+      carry_out(c, smtpstate_session_timer_expired(&c->session, smtpstate_session_deadline(&c->session)));
   } else if (time >= c->deadline) {
     c->state = DEAD;
   }
@@ -559,7 +559,7 @@ static struct connection *begin(int fd, const struct sockaddr *address, socklen_
   smtpstate_session_init(&c->session, &policy);
   c->clear_deadline = now() + smtpstate_policy_milliseconds(&policy, SMTPSTATE_DEADLINE_CLEAR_PHASE);
   arm(c);
-  if (credentials == NULL) carry_out(c, smtpstate_session_unavailable(&c->session));
+  if (credentials == NULL) carry_out(c, smtpstate_session_tls_unavailable(&c->session));
   answer(c, "220 %s ESMTP\r\n", server_name);
   return c;
 }

@@ -21,19 +21,19 @@ extension smtpstate_command {
       verb = word.number
     case .pass(let octet):
       kind = SMTPSTATE_KIND_PASS.octet
-      fourth = octet.octet
+      separator = octet.octet
     case .stash:
       kind = SMTPSTATE_KIND_STASH.octet
     case .passEarlier(let octet):
       kind = SMTPSTATE_KIND_PASS_EARLIER.octet
-      fourth = octet.octet
+      separator = octet.octet
     case .reply(let text):
       kind = SMTPSTATE_KIND_REPLY.octet
       reply = text.number
     case .resetServer:
       kind = SMTPSTATE_KIND_RESET_SERVER.octet
-    case .look(let which):
-      kind = SMTPSTATE_KIND_LOOK.octet
+    case .peek(let which):
+      kind = SMTPSTATE_KIND_PEEK.octet
       party = which.number
     case .endServer:
       kind = SMTPSTATE_KIND_END_SERVER.octet

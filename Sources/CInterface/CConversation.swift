@@ -74,7 +74,7 @@ public func smtpstate_conversation_output(
 public func smtpstate_conversation_deadline(
   _ conversation: UnsafePointer<smtpstate_conversation>?
 ) -> smtpstate_deadline {
-  smtpstate_deadline(UInt32((place(conversation)?.pointee.session.deadline ?? .none).number))
+  smtpstate_deadline(UInt32(place(conversation)?.pointee.session.deadline?.number ?? 0))
 }
 
 @c(smtpstate_conversation_timer_starts) @implementation
@@ -152,10 +152,10 @@ public func smtpstate_conversation_peeked(
 
 @c(smtpstate_conversation_handshake_finished) @implementation
 public func smtpstate_conversation_handshake_finished(
-  _ conversation: UnsafeMutablePointer<smtpstate_conversation>?, _ outcome: smtpstate_secured
+  _ conversation: UnsafeMutablePointer<smtpstate_conversation>?, _ outcome: smtpstate_handshake
 ) {
   guard let core = place(conversation) else { return }
-  guard let outcome = SecuredOutcome(number: outcome.rawValue) else { return core.pointee.misused() }
+  guard let outcome = HandshakeOutcome(number: outcome.rawValue) else { return core.pointee.misused() }
   core.pointee.handshakeFinished(outcome)
 }
 

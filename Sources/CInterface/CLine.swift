@@ -3,18 +3,18 @@
 import CSMTPState
 
 @c(smtpstate_finish_line) @implementation
-public func smtpstate_finish_line(_ line: UnsafeMutableRawPointer?, _ length: Int, _ fourth: UInt8) -> Int {
+public func smtpstate_finish_line(_ line: UnsafeMutableRawPointer?, _ length: Int, _ separator: UInt8) -> Int {
   guard let line = line?.assumingMemoryBound(to: UInt8.self), length > 0 else { return 0 }
   var end = length
   if line[end - 1] == 0x0A {
     end -= 1
     if end > 0 && line[end - 1] == 0x0D { end -= 1 }
   }
-  if fourth != 0 {
+  if separator != 0 {
     if end > 3 {
-      line[3] = fourth
+      line[3] = separator
     } else {
-      line[end] = fourth
+      line[end] = separator
       end += 1
     }
   }

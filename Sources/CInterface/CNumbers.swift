@@ -85,11 +85,11 @@ extension Hold: Numbered {
   }
 }
 
-extension SecuredOutcome: Numbered {
+extension HandshakeOutcome: Numbered {
   var number: UInt8 {
     switch self {
-    case .established: SMTPSTATE_SECURED_ESTABLISHED.octet
-    case .failed: SMTPSTATE_SECURED_FAILED.octet
+    case .established: SMTPSTATE_HANDSHAKE_ESTABLISHED.octet
+    case .failed: SMTPSTATE_HANDSHAKE_FAILED.octet
     }
   }
 }
@@ -107,7 +107,6 @@ extension RestartOutcome: Numbered {
 extension Deadline: Numbered {
   var number: UInt8 {
     switch self {
-    case .none: SMTPSTATE_DEADLINE_NONE.octet
     case .greeting: SMTPSTATE_DEADLINE_GREETING.octet
     case .command: SMTPSTATE_DEADLINE_COMMAND.octet
     case .reply: SMTPSTATE_DEADLINE_REPLY.octet
@@ -122,7 +121,7 @@ extension Interest {
   /// A set of bits, made for poll.
   var bits: UInt32 {
     switch self {
-    case .none: SMTPSTATE_INTEREST_NONE.rawValue
+    case .nothing: SMTPSTATE_INTEREST_NONE.rawValue
     case .server: SMTPSTATE_INTEREST_SERVER.rawValue
     case .both: SMTPSTATE_INTEREST_CLIENT.rawValue | SMTPSTATE_INTEREST_SERVER.rawValue
     case .again: SMTPSTATE_INTEREST_AGAIN.rawValue
@@ -131,7 +130,7 @@ extension Interest {
   }
 }
 
-extension Fourth {
+extension ReplySeparator {
   /// The octet itself, 0 if it stays as it is.
   var octet: UInt8 {
     switch self {
@@ -147,10 +146,10 @@ extension Phase: Numbered {
     switch self {
     case .greeting: SMTPSTATE_PHASE_GREETING.octet
     case .negotiating: SMTPSTATE_PHASE_NEGOTIATING.octet
-    case .lookingBeforeReset: SMTPSTATE_PHASE_LOOKING_BEFORE_RESET.octet
+    case .peekingBeforeReset: SMTPSTATE_PHASE_PEEKING_BEFORE_RESET.octet
     case .resetting: SMTPSTATE_PHASE_RESETTING.octet
-    case .lookingAtServer: SMTPSTATE_PHASE_LOOKING_AT_SERVER.octet
-    case .lookingAtClient: SMTPSTATE_PHASE_LOOKING_AT_CLIENT.octet
+    case .peekingAtServer: SMTPSTATE_PHASE_PEEKING_AT_SERVER.octet
+    case .peekingAtClient: SMTPSTATE_PHASE_PEEKING_AT_CLIENT.octet
     case .promised: SMTPSTATE_PHASE_PROMISED.octet
     case .handshaking: SMTPSTATE_PHASE_HANDSHAKING.octet
     case .restarting: SMTPSTATE_PHASE_RESTARTING.octet
@@ -279,5 +278,5 @@ extension smtpstate_reply: Enumerator {}
 extension smtpstate_reason: Enumerator {}
 extension smtpstate_deadline: Enumerator {}
 extension smtpstate_phase: Enumerator {}
-extension smtpstate_secured: Enumerator {}
+extension smtpstate_handshake: Enumerator {}
 extension smtpstate_restarted: Enumerator {}

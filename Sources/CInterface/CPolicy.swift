@@ -28,10 +28,8 @@ public func smtpstate_policy_reply_hold_capacity(_ policy: UnsafePointer<smtpsta
 public func smtpstate_policy_milliseconds(
   _ policy: UnsafePointer<smtpstate_policy>?, _ kind: smtpstate_deadline
 ) -> Int64 {
-  guard let kind = Deadline(number: kind.rawValue), let policy = Policy(from: policy),
-    let milliseconds = policy.milliseconds(of: kind)
-  else { return -1 }
-  return Int64(milliseconds)
+  guard let kind = Deadline(number: kind.rawValue), let policy = Policy(from: policy) else { return -1 }
+  return Int64(policy.milliseconds(of: kind))
 }
 
 extension Policy {

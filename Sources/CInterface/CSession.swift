@@ -20,30 +20,30 @@ private var offset: Int { MemoryLayout<UInt64>.size }
 /// Whether the header's structure is large enough and aligned for what is put there. A constant, so that the check costs
 /// nothing; a test asserts it.
 private var fits: Bool {
-  offset + MemoryLayout<Session>.size <= MemoryLayout<smtpstate_session>.size
-    && MemoryLayout<Session>.alignment <= MemoryLayout<smtpstate_session>.alignment
+  offset + MemoryLayout<SMTPSession>.size <= MemoryLayout<smtpstate_session>.size
+    && MemoryLayout<SMTPSession>.alignment <= MemoryLayout<smtpstate_session>.alignment
 }
 
 /// The session there; nil if there is none.
-private func session(at pointer: UnsafePointer<smtpstate_session>?) -> Session? {
+private func session(at pointer: UnsafePointer<smtpstate_session>?) -> SMTPSession? {
   guard fits, let place = UnsafeRawPointer(pointer), place.load(as: UInt64.self) == seal else { return nil }
-  return place.load(fromByteOffset: offset, as: Session.self)
+  return place.load(fromByteOffset: offset, as: SMTPSession.self)
 }
 
 /// Lets something happen to the session there.
 private func happen(
-  _ pointer: UnsafeMutablePointer<smtpstate_session>?, _ event: (inout Session) -> Command
+  _ pointer: UnsafeMutablePointer<smtpstate_session>?, _ event: (inout SMTPSession) -> Command
 ) -> smtpstate_command {
   guard var session = session(at: pointer), let place = UnsafeMutableRawPointer(pointer) else { return .misuse }
   let command = event(&session)
-  place.storeBytes(of: session, toByteOffset: offset, as: Session.self)
+  place.storeBytes(of: session, toByteOffset: offset, as: SMTPSession.self)
   return smtpstate_command(command)
 }
 
-extension Session {
+extension SMTPSession {
   /// The caller said something that means nothing. An answer that no command asked for is that for certain.
   fileprivate mutating func saidNonsense() -> Command {
-    phase == .handshaking ? restarted(.failed) : secured(.failed)
+    phase == .handshaking ? serverRestarted(.failed) : handshakeFinished(.failed)
   }
 }
 
@@ -57,7 +57,7 @@ public func smtpstate_session_init(
   session.initialize(to: smtpstate_session())
   guard fits, let policy else { return false }
   let place = UnsafeMutableRawPointer(session)
-  place.storeBytes(of: Session(policy), toByteOffset: offset, as: Session.self)
+  place.storeBytes(of: SMTPSession(policy), toByteOffset: offset, as: SMTPSession.self)
   place.storeBytes(of: seal, as: UInt64.self)
   return true
 }
@@ -91,69 +91,69 @@ public func smtpstate_session_receive(
   return smtpstate_step(consumed: consumed, command: command)
 }
 
-@c(smtpstate_session_next) @implementation
-public func smtpstate_session_next(_ session: UnsafeMutablePointer<smtpstate_session>?) -> smtpstate_command {
-  happen(session) { $0.next() }
+@c(smtpstate_session_next_command) @implementation
+public func smtpstate_session_next_command(_ session: UnsafeMutablePointer<smtpstate_session>?) -> smtpstate_command {
+  happen(session) { $0.nextCommand() }
 }
 
-@c(smtpstate_session_ended) @implementation
-public func smtpstate_session_ended(
+@c(smtpstate_session_input_ended) @implementation
+public func smtpstate_session_input_ended(
   _ session: UnsafeMutablePointer<smtpstate_session>?, _ party: smtpstate_party
 ) -> smtpstate_command {
   happen(session) { session in
     guard let party = Party(number: party.rawValue) else { return session.saidNonsense() }
-    return session.ended(party)
+    return session.inputEnded(from: party)
   }
 }
 
-@c(smtpstate_session_drained) @implementation
-public func smtpstate_session_drained(_ session: UnsafeMutablePointer<smtpstate_session>?) -> smtpstate_command {
-  happen(session) { $0.drained() }
+@c(smtpstate_session_output_drained) @implementation
+public func smtpstate_session_output_drained(_ session: UnsafeMutablePointer<smtpstate_session>?) -> smtpstate_command {
+  happen(session) { $0.outputDrained() }
 }
 
-@c(smtpstate_session_looked) @implementation
-public func smtpstate_session_looked(
+@c(smtpstate_session_peeked) @implementation
+public func smtpstate_session_peeked(
   _ session: UnsafeMutablePointer<smtpstate_session>?, _ first: Int32, _ ended: Bool
 ) -> smtpstate_command {
   happen(session) { session in
-    if first == SMTPSTATE_NO_OCTET { return session.looked(nil, ended: ended) }
+    if first == SMTPSTATE_NO_OCTET { return session.peeked(nil, ended: ended) }
     guard let octet = UInt8(exactly: first) else { return session.saidNonsense() }
-    return session.looked(octet, ended: ended)
+    return session.peeked(octet, ended: ended)
   }
 }
 
-@c(smtpstate_session_unavailable) @implementation
-public func smtpstate_session_unavailable(_ session: UnsafeMutablePointer<smtpstate_session>?) -> smtpstate_command {
-  happen(session) { $0.unavailable() }
+@c(smtpstate_session_tls_unavailable) @implementation
+public func smtpstate_session_tls_unavailable(_ session: UnsafeMutablePointer<smtpstate_session>?) -> smtpstate_command {
+  happen(session) { $0.tlsUnavailable() }
 }
 
-@c(smtpstate_session_secured) @implementation
-public func smtpstate_session_secured(
-  _ session: UnsafeMutablePointer<smtpstate_session>?, _ outcome: smtpstate_secured
+@c(smtpstate_session_handshake_finished) @implementation
+public func smtpstate_session_handshake_finished(
+  _ session: UnsafeMutablePointer<smtpstate_session>?, _ outcome: smtpstate_handshake
 ) -> smtpstate_command {
   happen(session) { session in
-    guard let outcome = SecuredOutcome(number: outcome.rawValue) else { return session.saidNonsense() }
-    return session.secured(outcome)
+    guard let outcome = HandshakeOutcome(number: outcome.rawValue) else { return session.saidNonsense() }
+    return session.handshakeFinished(outcome)
   }
 }
 
-@c(smtpstate_session_restarted) @implementation
-public func smtpstate_session_restarted(
+@c(smtpstate_session_server_restarted) @implementation
+public func smtpstate_session_server_restarted(
   _ session: UnsafeMutablePointer<smtpstate_session>?, _ outcome: smtpstate_restarted
 ) -> smtpstate_command {
   happen(session) { session in
     guard let outcome = RestartOutcome(number: outcome.rawValue) else { return session.saidNonsense() }
-    return session.restarted(outcome)
+    return session.serverRestarted(outcome)
   }
 }
 
-@c(smtpstate_session_expired) @implementation
-public func smtpstate_session_expired(
+@c(smtpstate_session_timer_expired) @implementation
+public func smtpstate_session_timer_expired(
   _ session: UnsafeMutablePointer<smtpstate_session>?, _ kind: smtpstate_deadline
 ) -> smtpstate_command {
   happen(session) { session in
     guard let kind = Deadline(number: kind.rawValue) else { return session.saidNonsense() }
-    return session.expired(kind)
+    return session.timerExpired(kind)
   }
 }
 
@@ -161,12 +161,12 @@ public func smtpstate_session_expired(
 
 @c(smtpstate_session_interest) @implementation
 public func smtpstate_session_interest(_ pointer: UnsafePointer<smtpstate_session>?) -> UInt32 {
-  (session(at: pointer)?.interest ?? .none).bits
+  (session(at: pointer)?.interest ?? .nothing).bits
 }
 
 @c(smtpstate_session_deadline) @implementation
 public func smtpstate_session_deadline(_ pointer: UnsafePointer<smtpstate_session>?) -> smtpstate_deadline {
-  smtpstate_deadline(UInt32((session(at: pointer)?.deadline ?? .none).number))
+  smtpstate_deadline(UInt32(session(at: pointer)?.deadline?.number ?? 0))
 }
 
 @c(smtpstate_session_phase) @implementation

@@ -40,14 +40,14 @@ public func smtpstate_command_describe(
   case SMTPSTATE_KIND_KEEP: line.append("keep")
   case SMTPSTATE_KIND_DROP: line.append("drop ", command.holdWords)
   case SMTPSTATE_KIND_FORWARD: line.append("forward ", Verb(number: UInt32(command.verb))?.words ?? nothing)
-  case SMTPSTATE_KIND_PASS: line.append("pass", command.fourthWords)
+  case SMTPSTATE_KIND_PASS: line.append("pass", command.separatorWords)
   case SMTPSTATE_KIND_STASH: line.append("stash")
-  case SMTPSTATE_KIND_PASS_EARLIER: line.append("pass earlier", command.fourthWords)
+  case SMTPSTATE_KIND_PASS_EARLIER: line.append("pass earlier", command.separatorWords)
   case SMTPSTATE_KIND_REPLY:
     line.append("reply ")
     line.appendCodes(of: Reply(number: UInt32(command.reply))?.text ?? nothing)
   case SMTPSTATE_KIND_RESET_SERVER: line.append("reset server")
-  case SMTPSTATE_KIND_LOOK: line.append("look ", command.partyWords)
+  case SMTPSTATE_KIND_PEEK: line.append("peek ", command.partyWords)
   case SMTPSTATE_KIND_END_SERVER: line.append("end server")
   case SMTPSTATE_KIND_RESTART: line.append("restart")
   case SMTPSTATE_KIND_HANDOFF: line.append("handoff")
@@ -89,10 +89,10 @@ extension smtpstate_command {
     }
   }
 
-  fileprivate var fourthWords: StaticString {
-    switch fourth {
-    case Fourth.hyphen.octet: " with hyphen"
-    case Fourth.space.octet: " with space"
+  fileprivate var separatorWords: StaticString {
+    switch separator {
+    case ReplySeparator.hyphen.octet: " with hyphen"
+    case ReplySeparator.space.octet: " with space"
     default: ""
     }
   }
@@ -101,7 +101,6 @@ extension smtpstate_command {
 extension Deadline {
   fileprivate var words: StaticString {
     switch self {
-    case .none: nothing
     case .greeting: "greeting"
     case .command: "command"
     case .reply: "reply"
@@ -117,10 +116,10 @@ extension Phase {
     switch self {
     case .greeting: "greeting"
     case .negotiating: "negotiating"
-    case .lookingBeforeReset: "looking before reset"
+    case .peekingBeforeReset: "peeking before reset"
     case .resetting: "resetting"
-    case .lookingAtServer: "looking at server"
-    case .lookingAtClient: "looking at client"
+    case .peekingAtServer: "peeking at server"
+    case .peekingAtClient: "peeking at client"
     case .promised: "promised"
     case .handshaking: "handshaking"
     case .restarting: "restarting"

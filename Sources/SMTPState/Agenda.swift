@@ -18,7 +18,7 @@ enum Effect: UInt8 {
   case forward
   case reply
   case resetServer
-  case look
+  case peek
   case restart
   /// Not an effect but a duty: the turn of the waiting command, or of the client's end, has come.
   case settle

@@ -21,7 +21,7 @@ struct Candidates<Words: Vocabulary>: Equatable, Sendable {
   /// Every word: nothing was read yet.
   static var all: Self { Self(mask: ~0 >> (Words.Mask.bitWidth - Words.count)) }
   /// No word: the octets read are none of the vocabulary, or it does not matter any more.
-  static var none: Self { Self(mask: 0) }
+  static var nothing: Self { Self(mask: 0) }
 
   var isEmpty: Bool { mask == 0 }
 

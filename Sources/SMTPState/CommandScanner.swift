@@ -5,7 +5,8 @@
 
 /// What is wrong with a line, if anything. Each has its own answer.
 enum Flaw: UInt8, Equatable, Sendable {
-  case none
+  /// Nothing.
+  case sound
   /// It holds NUL or a bare CR, is too long, or ends with a bare LF where that is refused.
   case malformed
   /// BDAT whose size cannot be read: where its chunk ends is unknown.
@@ -22,7 +23,7 @@ enum Flaw: UInt8, Equatable, Sendable {
 struct ClientLine: Equatable, Sendable {
   var verb: Verb
   var hasParameter = false
-  var flaw = Flaw.none
+  var flaw = Flaw.sound
 }
 
 /// What one octet came to.
@@ -88,14 +89,14 @@ struct CommandScanner: Equatable, Sendable {
   mutating func expectResponse() {
     self = CommandScanner()
     mode = .response
-    candidates = .none
+    candidates = .nothing
   }
 
   /// Behind a complete BDAT line with a size above 0: its octets come next.
   mutating func skipChunk(of size: UInt32) {
     self = CommandScanner()
     mode = .chunk
-    candidates = .none
+    candidates = .nothing
     chunk = size
   }
 
@@ -130,14 +131,14 @@ struct CommandScanner: Equatable, Sendable {
 
     if octet == .lineFeed {
       let line = ended(limits)
-      let size = line.flaw == .none ? chunk : 0
+      let size = line.flaw == .sound ? chunk : 0
       self = CommandScanner()
       return .line(line, chunk: size)
     }
     if condition == .tooLong { return .more }
     if endsWithCR || octet == 0 { spoil() }
     // The CR before this octet was one of the word's, after all.
-    if endsWithCR && part == .verb { candidates = .none }
+    if endsWithCR && part == .verb { candidates = .nothing }
     endsWithCR = octet == .carriageReturn
     if mode == .command && !endsWithCR { parse(octet, limits) }
     position += 1
@@ -166,7 +167,7 @@ struct CommandScanner: Equatable, Sendable {
     }
     let isRefusedBare = !endsWithCR && limits.rejectsBareLineFeed
     if condition != .good || isRefusedBare { line.flaw = .malformed }
-    guard line.verb == .bdat && line.flaw == .none else { return line }
+    guard line.verb == .bdat && line.flaw == .sound else { return line }
     switch part {
     case .size, .sizeEnded, .last:
       if chunk > limits.chunk { line.flaw = .largeChunk }
@@ -183,7 +184,7 @@ struct CommandScanner: Equatable, Sendable {
     case .verb:
       if isBlank {
         verb = word(length: Int(position))
-        candidates = .none
+        candidates = .nothing
         part = .gap
       } else {
         candidates.narrow(octet, at: Int(position))

@@ -59,13 +59,13 @@ struct OctetBuffer {
     return true
   }
 
-  /// Ends the line that begins `length` octets before the end: its LF and a CR before it become CR LF, and its fourth
+  /// Ends the line that begins `length` octets before the end: its LF and a CR before it become CR LF, and its separator
   /// octet is set as told. Takes at most three octets more.
-  mutating func finishLine(length: Int, _ fourth: Fourth, _ memory: UnsafeMutableRawPointer) -> Bool {
+  mutating func finishLine(length: Int, _ separator: ReplySeparator, _ memory: UnsafeMutableRawPointer) -> Bool {
     guard length <= count, room >= LineEnd.room else { return false }
     moveToFront(memory, for: LineEnd.room)
     let line = octets(memory) + (count - length)
-    count += LineEnd.finish(line, length, fourth) - length
+    count += LineEnd.finish(line, length, separator) - length
     return true
   }
 
@@ -86,11 +86,11 @@ enum LineEnd {
   /// Takes the line's LF and a CR before it away, sets or inserts the fourth octet as told, appends CR LF.
   ///
   /// - Returns: the new length.
-  static func finish(_ line: UnsafeMutablePointer<UInt8>, _ length: Int, _ fourth: Fourth) -> Int {
+  static func finish(_ line: UnsafeMutablePointer<UInt8>, _ length: Int, _ separator: ReplySeparator) -> Int {
     var end = length
     if end > 0 && line[end - 1] == .lineFeed { end -= 1 }
     if end > 0 && line[end - 1] == .carriageReturn { end -= 1 }
-    if let octet = fourth.replacement {
+    if let octet = separator.replacement {
       if end > 3 {
         line[3] = octet
       } else {
@@ -104,7 +104,7 @@ enum LineEnd {
   }
 }
 
-extension Fourth {
+extension ReplySeparator {
   /// The octet that is set; nil where the server's own one stays.
   var replacement: UInt8? {
     switch self {

@@ -14,11 +14,11 @@ extension ConversationCore {
       buffers.client.removeAll()
       noteForward(command)
       return finish(command, isKept)
-    case .pass(let fourth) where party != .client:
-      isKept = buffers.toClient.append(buffers.reply, octets, fourth, memory)
+    case .pass(let separator) where party != .client:
+      isKept = buffers.toClient.append(buffers.reply, octets, separator, memory)
       buffers.reply.removeAll()
       return finish(command, isKept)
-    case .keep, .forward, .pass, .stash, .passEarlier, .reply, .resetServer, .look, .endServer, .restart, .handoff, .abort,
+    case .keep, .forward, .pass, .stash, .passEarlier, .reply, .resetServer, .peek, .endServer, .restart, .handoff, .abort,
       .relay, .close:
       isKept = party == .client ? buffers.client.append(octets, memory) : buffers.reply.append(octets, memory)
     }
@@ -39,11 +39,11 @@ extension ConversationCore {
       fits = buffers.toServer.append(buffers.client, Span(), .kept, memory)
       buffers.client.removeAll()
       noteForward(command)
-    case .pass(let fourth):
-      fits = buffers.toClient.append(buffers.reply, Span(), fourth, memory)
+    case .pass(let separator):
+      fits = buffers.toClient.append(buffers.reply, Span(), separator, memory)
       buffers.reply.removeAll()
-    case .passEarlier(let fourth):
-      fits = buffers.toClient.append(buffers.earlier, Span(), fourth, memory)
+    case .passEarlier(let separator):
+      fits = buffers.toClient.append(buffers.earlier, Span(), separator, memory)
       buffers.earlier.removeAll()
     case .stash:
       fits = buffers.earlier.append(buffers.reply, memory)
@@ -54,7 +54,7 @@ extension ConversationCore {
     case .resetServer:
       lastVerb = .rset
       fits = buffers.toServer.append("RSET\r\n", memory)
-    case .look(let party): decision = .peek(party)
+    case .peek(let party): decision = .peek(party)
     case .endServer:
       buffers.toServer.removeAll()
       buffers.reply.removeAll()
@@ -104,11 +104,11 @@ extension OctetBuffer {
 
   /// Appends one line, the held octets and then the others, and ends it.
   fileprivate mutating func append(
-    _ held: OctetBuffer, _ octets: Span<UInt8>, _ fourth: Fourth, _ memory: UnsafeMutableRawPointer
+    _ held: OctetBuffer, _ octets: Span<UInt8>, _ separator: ReplySeparator, _ memory: UnsafeMutableRawPointer
   ) -> Bool {
     let length = held.count + octets.count
     guard length + LineEnd.room <= room else { return false }
-    return append(held, memory) && append(octets, memory) && finishLine(length: length, fourth, memory)
+    return append(held, memory) && append(octets, memory) && finishLine(length: length, separator, memory)
   }
 
   /// Appends a text.

@@ -8,12 +8,12 @@
 /// One thing that the caller of a conversation has to do.
 public enum Decision: Equatable, Sendable {
   /// See whether an octet of that party waits, without taking it; answer with `peeked`. First in a buffer of your own.
-  case peek(Party)
+  case peek(SMTPSession.Party)
   /// Give the client's connection to the TLS layer, which reads the first octet that was not consumed; answer with
   /// `handshakeFinished`.
-  case handoff(Handoff)
+  case handoff(SMTPSession.Handoff)
   /// STARTTLS cannot come any more: a TLS helper is to be sent away. The conversation goes on.
-  case abort(Reason)
+  case abort(SMTPSession.Reason)
   /// Close the connection to the server that served in clear.
   case endServer
   /// Start a new server; answer with `serverRestarted`.
@@ -21,14 +21,14 @@ public enum Decision: Equatable, Sendable {
   /// Send what is left of both outputs, then copy octets both ways until both sides have ended. Final.
   case relay
   /// Send what is left of the client's output, then close. Final.
-  case close(Reason)
+  case close(SMTPSession.Reason)
 }
 
 extension Decision {
   /// The command that it is.
   package var command: Command {
     switch self {
-    case .peek(let party): .look(party)
+    case .peek(let party): .peek(party)
     case .handoff(let proof): .handoff(proof)
     case .abort(let reason): .abort(reason)
     case .endServer: .endServer
@@ -40,7 +40,7 @@ extension Decision {
 }
 
 package struct ConversationCore {
-  package var session: Session
+  package var session: SMTPSession
   var buffers: ConversationBuffers
   /// The block that `buffers` describes. While it is nil nothing happens.
   package var memory: UnsafeMutableRawPointer?
@@ -55,7 +55,7 @@ package struct ConversationCore {
   /// What the caller has not taken yet.
   var decision: Decision?
   /// The kind of timer that was started last.
-  var timer: Deadline
+  var timer: Deadline?
   // Ends that arrived while commands were still to be fetched.
   private var hasClientEnded = false
   private var endedServer: Party?
@@ -64,7 +64,7 @@ package struct ConversationCore {
   package static func memorySize(_ policy: Policy) -> Int { ConversationBuffers(Limits(policy)).size }
 
   package init(_ policy: Policy) {
-    session = Session(policy)
+    session = SMTPSession(policy)
     buffers = ConversationBuffers(session.limits)
     timer = session.deadline
   }
@@ -111,16 +111,16 @@ package struct ConversationCore {
     settle()
   }
 
-  package mutating func tlsUnavailable() { tell { $0.unavailable() } }
-  package mutating func peeked(_ first: UInt8?, ended: Bool) { tell { $0.looked(first, ended: ended) } }
-  package mutating func handshakeFinished(_ outcome: SecuredOutcome) { tell { $0.secured(outcome) } }
-  package mutating func serverRestarted(_ outcome: RestartOutcome) { tell { $0.restarted(outcome) } }
-  package mutating func timerExpired(_ kind: Deadline) { tell { $0.expired(kind) } }
+  package mutating func tlsUnavailable() { tell { $0.tlsUnavailable() } }
+  package mutating func peeked(_ first: UInt8?, ended: Bool) { tell { $0.peeked(first, ended: ended) } }
+  package mutating func handshakeFinished(_ outcome: HandshakeOutcome) { tell { $0.handshakeFinished(outcome) } }
+  package mutating func serverRestarted(_ outcome: RestartOutcome) { tell { $0.serverRestarted(outcome) } }
+  package mutating func timerExpired(_ kind: Deadline) { tell { $0.timerExpired(kind) } }
 
   /// The caller broke the contract in a way that no event of the session can say.
   package mutating func misused() { tell { $0.misuse() } }
 
-  private mutating func tell(_ event: (inout Session) -> Command) {
+  private mutating func tell(_ event: (inout SMTPSession) -> Command) {
     carryOut(event(&session))
     settle()
   }
@@ -136,15 +136,15 @@ package struct ConversationCore {
   private mutating func settle() {
     while decision == nil {
       switch session.interest {
-      case .again: carryOut(session.next())
-      case .drain where buffers.toClient.isEmpty && buffers.toServer.isEmpty: carryOut(session.drained())
-      case .server, .both, .drain, .none:
+      case .again: carryOut(session.nextCommand())
+      case .drain where buffers.toClient.isEmpty && buffers.toServer.isEmpty: carryOut(session.outputDrained())
+      case .server, .both, .drain, .nothing:
         if let party = endedServer {
           endedServer = nil
-          carryOut(session.ended(party))
+          carryOut(session.inputEnded(from: party))
         } else if hasClientEnded {
           hasClientEnded = false
-          carryOut(session.ended(.client))
+          carryOut(session.inputEnded(from: .client))
         } else {
           return
         }

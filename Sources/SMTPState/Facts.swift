@@ -17,7 +17,7 @@ struct Facts: Equatable, Sendable {
   }
 }
 
-extension Session {
+extension SMTPSession {
   /// EHLO was accepted (inside TLS also HELO), in this phase.
   var isGreeted: Bool {
     get { facts[.isGreeted] }

@@ -55,7 +55,7 @@ struct ReplyScanner: Equatable, Sendable {
   private var code: Code?
   private var isLast = false
   private var endsWithCR = false
-  private var keywords = Candidates<Keyword>.none
+  private var keywords = Candidates<Keyword>.nothing
   private var keyword: Keyword?
 
   init() {}
@@ -83,7 +83,7 @@ struct ReplyScanner: Equatable, Sendable {
       if let code, code != this { return .garbage }
       code = this
       digit = 0
-      codes = .none
+      codes = .nothing
     case 3:
       guard octet == .space || octet == .hyphen || octet == .carriageReturn else { return .garbage }
       isLast = octet != .hyphen
@@ -102,10 +102,10 @@ struct ReplyScanner: Equatable, Sendable {
     let length = Int(position) - 4
     if octet == .space || octet == .tab {
       keyword = word(length: length)
-      keywords = .none
+      keywords = .nothing
     } else if octet == .equals && word(length: length) == .auth {
       keyword = .auth
-      keywords = .none
+      keywords = .nothing
     } else {
       keywords.narrow(octet, at: length)
     }

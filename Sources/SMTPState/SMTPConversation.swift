@@ -24,7 +24,7 @@
     private var core: ConversationCore
 
     /// A conversation that waits for the server's greeting.
-    public init(_ policy: Policy) {
+    public init(_ policy: SMTPSession.Policy) {
       core = ConversationCore(policy)
     }
 
@@ -35,13 +35,13 @@
     // MARK: What to wait for
 
     /// Whether octets of that party are accepted now. If not, leave them unread: that is the back-pressure.
-    public func wants(_ party: Party) -> Bool { core.wants(party) }
+    public func wants(_ party: SMTPSession.Party) -> Bool { core.wants(party) }
 
     /// How many octets wait to be sent to that party.
-    public func outputCount(to party: Party) -> Int { core.output(to: party).count }
+    public func outputCount(to party: SMTPSession.Party) -> Int { core.output(to: party).count }
 
-    /// The kind of timer that runs; its length is the policy's.
-    public var deadline: Deadline { core.session.deadline }
+    /// The kind of timer that runs, nil for none; its length is the policy's.
+    public var deadline: SMTPSession.Deadline? { core.session.deadline }
 
     /// Changes whenever that timer is to be started again.
     public var timerStarts: UInt32 { core.timerStarts }
@@ -51,19 +51,19 @@
     /// Octets have arrived from a party: those that were not consumed before.
     ///
     /// - Returns: how many are consumed. 0 if the party is not wanted.
-    public mutating func receive(_ octets: Span<UInt8>, from party: Party) -> Int {
+    public mutating func receive(_ octets: Span<UInt8>, from party: SMTPSession.Party) -> Int {
       allocate()
       return core.receive(octets, from: party)
     }
 
     /// That party's input has ended, and none of its octets is left.
-    public mutating func inputEnded(from party: Party) {
+    public mutating func inputEnded(from party: SMTPSession.Party) {
       allocate()
       core.inputEnded(from: party)
     }
 
     /// Shows the octets that wait for a party, and forgets as many as the closure says were sent.
-    public mutating func withOutput(to party: Party, _ send: (Span<UInt8>) -> Int) {
+    public mutating func withOutput(to party: SMTPSession.Party, _ send: (Span<UInt8>) -> Int) {
       guard let memory = core.memory else { return }
       let output = core.output(to: party)
       guard !output.isEmpty else { return }
@@ -71,7 +71,7 @@
     }
 
     /// That party's connection takes nothing more: what waits for it is dropped.
-    public mutating func dropOutput(to party: Party) {
+    public mutating func dropOutput(to party: SMTPSession.Party) {
       core.sent(Int.max, to: party)
     }
 
@@ -88,19 +88,19 @@
     }
 
     /// Answers `Decision.handoff`.
-    public mutating func handshakeFinished(_ outcome: SecuredOutcome) {
+    public mutating func handshakeFinished(_ outcome: SMTPSession.HandshakeOutcome) {
       allocate()
       core.handshakeFinished(outcome)
     }
 
     /// Answers `Decision.restart`.
-    public mutating func serverRestarted(_ outcome: RestartOutcome) {
+    public mutating func serverRestarted(_ outcome: SMTPSession.RestartOutcome) {
       allocate()
       core.serverRestarted(outcome)
     }
 
     /// That timer passed. Changes nothing unless it runs.
-    public mutating func timerExpired(_ kind: Deadline) {
+    public mutating func timerExpired(_ kind: SMTPSession.Deadline) {
       allocate()
       core.timerExpired(kind)
     }
@@ -117,13 +117,13 @@
     // MARK: What can be asked at any time
 
     /// Where the session is.
-    public var phase: Phase { core.session.phase }
+    public var phase: SMTPSession.Phase { core.session.phase }
     /// Whether `relay` or `close` was decided.
     public var isFinal: Bool { core.session.isFinal }
     /// Whether TLS was started or dismissed: the timer `.clearPhase` runs until then.
     public var isClearPhaseOver: Bool { core.session.isClearPhaseOver }
     /// The verb of the line that was forwarded last.
-    public var lastVerb: Verb { core.lastVerb }
+    public var lastVerb: SMTPSession.Verb { core.lastVerb }
     /// Whether a keyword was taken out of a reply to EHLO in clear: after MAIL the server's own replies pass unchanged.
     public var hasTakenOutKeywords: Bool { core.hasTakenOutKeywords }
 

@@ -21,7 +21,7 @@ private enum Verdict {
   case relay
 }
 
-extension Session {
+extension SMTPSession {
   mutating func receiveFromClient(_ octets: Span<UInt8>) -> Step {
     let discarded = client.discard(octets)
     if discarded > 0 { return Step(consumed: discarded, command: .drop(.client)) }
@@ -108,18 +108,18 @@ extension Session {
     if clientEnded {
       fail(.clientEnded, nil)
     } else if limits.restarts {
-      agenda = Agenda(.look)
-      phase = .lookingAtClient
+      agenda = Agenda(.peek)
+      phase = .peekingAtClient
     } else {
-      agenda = Agenda(.look)
-      phase = .lookingBeforeReset
+      agenda = Agenda(.peek)
+      phase = .peekingBeforeReset
     }
   }
 
   /// The client's input is over.
   mutating func clientDidEnd() {
     switch phase {
-    case .greeting, .lookingBeforeReset, .resetting, .lookingAtServer, .lookingAtClient, .promised, .restarting,
+    case .greeting, .peekingBeforeReset, .resetting, .peekingAtServer, .peekingAtClient, .promised, .restarting,
       .regreeting:
       fail(.clientEnded, nil)
     case .negotiating, .secured:
@@ -135,10 +135,10 @@ extension Session {
 
 // MARK: - The tables
 
-extension Session {
+extension SMTPSession {
   private func verdict(on line: ClientLine) -> Verdict {
     switch line.flaw {
-    case .none: break
+    case .sound: break
     case .malformed:
       // The server waits for a response: it would take the next command for one.
       if line.verb == .response { return .refuse(.badResponse, .badResponse) }

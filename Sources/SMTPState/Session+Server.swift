@@ -1,6 +1,6 @@
 // What a server's line leads to: its reply is passed on, rewritten, swallowed, or the end.
 
-extension Session {
+extension SMTPSession {
   mutating func receiveFromServer(_ octets: Span<UInt8>) -> Step {
     let findsKeywords = owed == .ehlo
     for index in octets.indices {
@@ -53,7 +53,7 @@ extension Session {
     case .refusing:
       pass(line)
       if line.isLast { close() }
-    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying,
+    case .peekingBeforeReset, .peekingAtServer, .peekingAtClient, .promised, .handshaking, .restarting, .relaying,
       .closed:
       break  // No octets are taken there.
     }
@@ -93,8 +93,8 @@ extension Session {
       say(.tlsUnavailable)
       phase = .negotiating
     } else {
-      agenda.insert(.look)
-      phase = .lookingAtServer
+      agenda.insert(.peek)
+      phase = .peekingAtServer
     }
   }
 
@@ -128,7 +128,7 @@ extension Session {
       fail(.restartFailed, .serverUnavailable)
     case .greeting, .negotiating, .resetting, .secured, .quitting, .refusing:
       fail(outstanding == 0 ? .serverUnasked : .serverGarbage, .serverFailed)
-    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying,
+    case .peekingBeforeReset, .peekingAtServer, .peekingAtClient, .promised, .handshaking, .restarting, .relaying,
       .closed:
       break  // No octets are taken there.
     }
@@ -139,9 +139,9 @@ extension Session {
     switch phase {
     case .greeting:
       fail(.serverEnded, .serverUnavailable)
-    case .negotiating, .lookingBeforeReset, .resetting, .lookingAtServer, .secured:
+    case .negotiating, .peekingBeforeReset, .resetting, .peekingAtServer, .secured:
       fail(.serverEnded, .serverFailed)
-    case .lookingAtClient:
+    case .peekingAtClient:
       // A server that is to be replaced matters only if the session has to go on with it after all: `unavailable`.
       if limits.restarts { serverEnded = true } else { fail(.serverEnded, .serverFailed) }
     case .promised, .handshaking:
@@ -163,7 +163,7 @@ extension Session {
 
 // MARK: - Rewriting
 
-extension Session {
+extension SMTPSession {
   /// One line of a 250 reply to EHLO. Each kept line is sent when the next one arrives: only then is it known whether it
   /// is the last. Until then `earlier` holds it. STARTTLS comes after the first line, which is the domain; clients that
   /// search for `250-STARTTLS` find it wherever the server lists anything else.
@@ -173,7 +173,7 @@ extension Session {
     let lists = !isMidReply && phase == .negotiating && offer == .possible
     agenda = Agenda(isKept ? (line.isLast ? .pass : .stash) : .dropReply)
     if isKept && !line.isFirst {
-      earlierFourth = .hyphen
+      earlierSeparator = .hyphen
       agenda.insert(.passEarlier)
       if lists { agenda.insert(.list) }
       isMidReply = true
@@ -182,11 +182,11 @@ extension Session {
     isMidReply = false
     let endsWithKeyword = lists && (line.isFirst || !isKept)
     if endsWithKeyword { say(.lastStarttlsKeyword) }
-    let end: Fourth = endsWithKeyword ? .hyphen : .space
+    let end: ReplySeparator = endsWithKeyword ? .hyphen : .space
     if isKept {
-      fourth = end
+      separator = end
     } else {
-      earlierFourth = end
+      earlierSeparator = end
       agenda.insert(.passEarlier)
     }
   }

@@ -1,7 +1,7 @@
 // Session: the decision. A small value that is told what happened and answers with one thing to do.
 //
 // It has no buffer, no clock and no descriptor. Octets go in through `receive`; a `Command` comes out; while
-// `interest` is `.again`, `next()` gives the rest of what the event led to, and every other event waits. What happens while
+// `interest` is `.again`, `nextCommand()` gives the rest of what the event led to, and every other event waits. What happens while
 // a command is carried out (a server may answer before `forward` returns) is noted, and told behind the last of them.
 //
 // Three kinds of failure, kept apart:
@@ -18,12 +18,12 @@
 /// A session is a value: a copy goes its own way. Two that are equal have equal futures.
 ///
 /// ```swift
-/// var session = Session(Policy())
+/// var session = SMTPSession(Policy())
 /// let step = session.receive(octets.span, from: .client)
 /// // append octets[..<step.consumed] to the client's hold, carry out step.command, then:
-/// while session.interest == .again { carryOut(session.next()) }
+/// while session.interest == .again { carryOut(session.nextCommand()) }
 /// ```
-public struct Session: Equatable, Sendable {
+public struct SMTPSession: Equatable, Sendable {
   // 64 octets, thanks to their order: what is not one octet stands where it needs no padding.
   let limits: Limits
   /// Replies owed by the server, its greeting and the answer to our RSET included. Counted, so that replies are in order
@@ -46,8 +46,8 @@ public struct Session: Equatable, Sendable {
   var agenda = Agenda()
   var verb = Verb.other
   var reply = Reply.goodbye
-  var fourth = Fourth.kept
-  var earlierFourth = Fourth.kept
+  var separator = ReplySeparator.kept
+  var earlierSeparator = ReplySeparator.kept
 
   /// A complete line, held, that waits until nothing is outstanding.
   var waiting: ClientLine?
@@ -86,7 +86,7 @@ enum Offer: UInt8, Equatable, Sendable {
 
 // MARK: - What a session waits for
 
-extension Session {
+extension SMTPSession {
   /// What the session waits for now.
   public var interest: Interest {
     if !agenda.isEmpty { return .again }
@@ -94,22 +94,22 @@ extension Session {
     case .greeting, .resetting, .regreeting, .quitting, .refusing: return .server
     case .negotiating, .secured: return wantsClient ? .both : .server
     case .promised: return .drain
-    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient, .handshaking, .restarting, .relaying, .closed:
-      return .none
+    case .peekingBeforeReset, .peekingAtServer, .peekingAtClient, .handshaking, .restarting, .relaying, .closed:
+      return .nothing
     }
   }
 
   /// The kind of timer that runs now, started anew at every command but `keep` and `drop`, and whenever it becomes another.
   /// Beside it `.clearPhase` runs from the start until a decision.
-  public var deadline: Deadline {
-    if !agenda.isEmpty { return .none }
+  public var deadline: Deadline? {
+    if !agenda.isEmpty { return nil }
     switch phase {
     case .greeting, .restarting, .regreeting: return .greeting
     case .negotiating, .secured: return outstanding > 0 || isUnasked ? .reply : .command
     case .quitting, .refusing: return .reply
-    case .lookingBeforeReset, .resetting, .lookingAtServer, .lookingAtClient: return .reset
+    case .peekingBeforeReset, .resetting, .peekingAtServer, .peekingAtClient: return .reset
     case .promised, .handshaking: return .handshake
-    case .relaying, .closed: return .none
+    case .relaying, .closed: return nil
     }
   }
 
@@ -134,7 +134,7 @@ extension Session {
   private var hasUnsettled: Bool {
     switch phase {
     case .negotiating, .secured: outstanding == 0 && !isUnasked && (waiting != nil || clientEnded)
-    case .greeting, .lookingBeforeReset, .resetting, .lookingAtServer, .lookingAtClient, .promised, .handshaking,
+    case .greeting, .peekingBeforeReset, .resetting, .peekingAtServer, .peekingAtClient, .promised, .handshaking,
       .restarting, .regreeting, .quitting, .refusing, .relaying, .closed:
       false
     }
@@ -143,7 +143,7 @@ extension Session {
 
 // MARK: - Events
 
-extension Session {
+extension SMTPSession {
   /// Octets of a party have come, those not consumed before.
   ///
   /// Consumes at most to the end of the first line (or of a chunk); at least one octet, if there is one and the party is
@@ -165,14 +165,14 @@ extension Session {
   }
 
   /// The rest of what the last event led to. Only while `interest` is `.again`; otherwise `.keep`.
-  public mutating func next() -> Command {
+  public mutating func nextCommand() -> Command {
     advance()
   }
 
   /// That party's input is over: a peek returned 0, so that no octet of it is left; where the caller buffers, none there
   /// either. The end of the client is not reported between the handoff and `secured`: it is the TLS layer's then. The end
   /// of a server that was replaced changes nothing.
-  public mutating func ended(_ party: Party) -> Command {
+  public mutating func inputEnded(from party: Party) -> Command {
     if party == .client && clientEnded || party == .server && hasNewServer { return .keep }
     guard agenda.isEmpty, party != .newServer || hasNewServer else { return misuse() }
     switch party {
@@ -183,33 +183,33 @@ extension Session {
   }
 
   /// Every octet of all earlier commands is accepted by the kernel. While `interest` is `.drain`; otherwise too late.
-  public mutating func drained() -> Command {
+  public mutating func outputDrained() -> Command {
     guard agenda.isEmpty, phase == .promised else { return .keep }
     agenda = limits.restarts ? Agenda(.endServer, .handoff) : Agenda(.handoff)
     phase = .handshaking
     return advance()
   }
 
-  /// Answers `look`: the party's next octet, nil if none waits; and whether the party has ended.
-  public mutating func looked(_ first: UInt8?, ended: Bool) -> Command {
+  /// Answers `peek`: the party's next octet, nil if none waits; and whether the party has ended.
+  public mutating func peeked(_ first: UInt8?, ended: Bool) -> Command {
     guard agenda.isEmpty else { return misuse() }
     switch phase {
-    case .lookingBeforeReset:
+    case .peekingBeforeReset:
       if !endsAtLook(first, ended: ended) {
         outstanding = 1
         agenda = Agenda(.resetServer)
         phase = .resetting
       }
-    case .lookingAtServer:
+    case .peekingAtServer:
       if first != nil {
         fail(.serverUnasked, .serverFailed)
       } else if ended {
         fail(.serverEnded, .serverFailed)
       } else {
-        agenda = Agenda(.look)
-        phase = .lookingAtClient
+        agenda = Agenda(.peek)
+        phase = .peekingAtClient
       }
-    case .lookingAtClient:
+    case .peekingAtClient:
       if !endsAtLook(first, ended: ended) {
         serverEnded = false
         say(.readyForTLS)
@@ -233,15 +233,15 @@ extension Session {
     return true
   }
 
-  /// TLS cannot be had: the helper is gone, there is no certificate. At any time before the 220, also in place of `looked`
+  /// TLS cannot be had: the helper is gone, there is no certificate. At any time before the 220, also in place of `peeked`
   /// and while `interest` is `.again`; later it changes nothing.
-  public mutating func unavailable() -> Command {
+  public mutating func tlsUnavailable() -> Command {
     guard offer == .possible else { return .keep }
     switch phase {
     case .greeting, .negotiating, .resetting:
       offer = .unavailable
       return .keep
-    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient:
+    case .peekingBeforeReset, .peekingAtServer, .peekingAtClient:
       if serverEnded {
         // The session would have to go on with a server that is gone.
         fail(.serverEnded, .serverFailed)
@@ -251,7 +251,7 @@ extension Session {
       phase = .negotiating
       // The look may still stand on the agenda, behind the last line of the answer to RSET.
       guard agenda.isEmpty else {
-        agenda.remove(.look)
+        agenda.remove(.peek)
         say(.tlsUnavailable)
         return .keep
       }
@@ -263,7 +263,7 @@ extension Session {
   }
 
   /// Answers `handoff`.
-  public mutating func secured(_ outcome: SecuredOutcome) -> Command {
+  public mutating func handshakeFinished(_ outcome: HandshakeOutcome) -> Command {
     guard agenda.isEmpty, phase == .handshaking else { return misuse() }
     switch outcome {
     case .established:
@@ -281,7 +281,7 @@ extension Session {
   }
 
   /// Answers `restart`.
-  public mutating func restarted(_ outcome: RestartOutcome) -> Command {
+  public mutating func serverRestarted(_ outcome: RestartOutcome) -> Command {
     guard agenda.isEmpty, phase == .restarting else { return misuse() }
     switch outcome {
     case .greeting:
@@ -298,10 +298,9 @@ extension Session {
   }
 
   /// That timer passed. Changes nothing unless it runs.
-  public mutating func expired(_ kind: Deadline) -> Command {
+  public mutating func timerExpired(_ kind: Deadline) -> Command {
     guard agenda.isEmpty, kind == deadline || kind == .clearPhase && !isDecided && !isFinal else { return .keep }
     switch kind {
-    case .none: return .keep
     case .greeting: fail(.greetingTimeout, .serverUnavailable)
     case .command: fail(.commandTimeout, .timedOut)
     case .reply: fail(.replyTimeout, .timedOut)
@@ -315,7 +314,7 @@ extension Session {
 
 // MARK: - How a session moves
 
-extension Session {
+extension SMTPSession {
   /// The next effect, as a command. Behind the last one it is judged whether something that waited has its turn.
   mutating func advance() -> Command {
     let command = takeNext()
@@ -334,12 +333,12 @@ extension Session {
       isDecided = true
       return .handoff(Handoff())
     case .passEarlier:
-      defer { earlierFourth = .kept }
-      return .passEarlier(earlierFourth)
+      defer { earlierSeparator = .kept }
+      return .passEarlier(earlierSeparator)
     case .stash: return .stash
     case .pass:
-      defer { fourth = .kept }
-      return .pass(fourth)
+      defer { separator = .kept }
+      return .pass(separator)
     case .dropReply: return .drop(.reply)
     case .forward:
       defer { verb = .other }
@@ -349,7 +348,7 @@ extension Session {
       return .reply(reply)
     case .resetServer: return .resetServer
     case .list: return .reply(.starttlsKeyword)
-    case .look: return .look(phase == .lookingAtServer ? .server : .client)
+    case .peek: return .peek(phase == .peekingAtServer ? .server : .client)
     case .restart: return .restart
     case .relay:
       hasNewServer = false
@@ -397,8 +396,8 @@ extension Session {
     agenda = Agenda()
     verb = .other
     reply = .goodbye
-    fourth = .kept
-    earlierFourth = .kept
+    separator = .kept
+    earlierSeparator = .kept
     outstanding = 0
     owed = .any
     waiting = nil
@@ -420,5 +419,5 @@ extension Session {
 }
 
 #if !hasFeature(Embedded)
-  extension Session: Hashable {}
+  extension SMTPSession: Hashable {}
 #endif

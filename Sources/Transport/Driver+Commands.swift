@@ -5,24 +5,24 @@ import SMTPState
 
 extension Driver {
   /// Carries a command out, and all that follow from it.
-  func act(_ first: Command) {
+  func act(_ first: SMTPSession.Command) {
     var command = first
     while true {
       carryOut(command)
       if command.restartsTimer { arm() }
       switch command {
-      case .look(let party): command = look(at: party)
+      case .peek(let party): command = peek(at: party)
       case .restart: command = restart()
       default:
         guard state != .finished, session.interest == .again else { return rearmIfChanged() }
-        command = session.next()
+        command = session.nextCommand()
       }
     }
   }
 
-  private func carryOut(_ command: Command) {
+  private func carryOut(_ command: SMTPSession.Command) {
     switch command {
-    case .keep, .look, .restart: break
+    case .keep, .peek, .restart: break
     case .drop(.client): clientHold.removeAll()
     case .drop(.reply):
       if session.phase == .negotiating && (lastVerb == .ehlo || lastVerb == .lhlo) { record.tookOutKeywords = true }
@@ -31,12 +31,12 @@ extension Driver {
       if verb == .ehlo || verb == .helo || verb == .lhlo { record.noteHelo(clientHold) }
       lastVerb = verb
       write(&clientHold, .kept, to: &toServer)
-    case .pass(let fourth):
-      isMidReply = Driver.isContinued(replyHold, fourth)
-      write(&replyHold, fourth, to: &toClient)
-    case .passEarlier(let fourth):
-      isMidReply = Driver.isContinued(earlierHold, fourth)
-      write(&earlierHold, fourth, to: &toClient)
+    case .pass(let separator):
+      isMidReply = Driver.isContinued(replyHold, separator)
+      write(&replyHold, separator, to: &toClient)
+    case .passEarlier(let separator):
+      isMidReply = Driver.isContinued(earlierHold, separator)
+      write(&earlierHold, separator, to: &toClient)
     case .stash: swap(&earlierHold, &replyHold)
     case .reply(let reply): say(reply)
     case .resetServer:
@@ -58,15 +58,15 @@ extension Driver {
   }
 
   /// Whether a reply's line says that another one follows (RFC 5321, 4.2.1).
-  private static func isContinued(_ line: borrowing ByteQueue, _ fourth: Fourth) -> Bool {
-    switch fourth {
+  private static func isContinued(_ line: borrowing ByteQueue, _ separator: SMTPSession.ReplySeparator) -> Bool {
+    switch separator {
     case .kept: line[3] == 0x2D
     case .hyphen: true
     case .space: false
     }
   }
 
-  private func say(_ reply: Reply) {
+  private func say(_ reply: SMTPSession.Reply) {
     // `250-STARTTLS` is followed by another line of the server's reply.
     isMidReply = reply == .starttlsKeyword
     if !toClient.append(reply.text) { loseClient() }
@@ -74,11 +74,11 @@ extension Driver {
   }
 
   /// Writes a held line without its line end and with CRLF, its fourth octet as told.
-  private func write(_ hold: inout ByteQueue, _ fourth: Fourth, to queue: inout ByteQueue) {
+  private func write(_ hold: inout ByteQueue, _ separator: SMTPSession.ReplySeparator, to queue: inout ByteQueue) {
     hold.removeLineEnd()
     var fits = true
     let octet: UInt8?
-    switch fourth {
+    switch separator {
     case .kept: octet = nil
     case .hyphen: octet = 0x2D
     case .space: octet = 0x20
@@ -103,40 +103,40 @@ extension Driver {
     host.endServer()
   }
 
-  private func handoff(_ proof: Handoff) {
+  private func handoff(_ proof: SMTPSession.Handoff) {
     guard let client = clear.take() else { return }
     decide(.handoff)
     stream = host.handoff(proof, client)
   }
 
-  private func restart() -> Command {
-    guard let facts = record.tls else { return session.restarted(.failed) }
+  private func restart() -> SMTPSession.Command {
+    guard let facts = record.tls else { return session.serverRestarted(.failed) }
     switch host.restart(facts) {
     case .started(let socket):
       server = ServerConnection(socket)
       serverParty = .newServer
-      return session.restarted(.greeting)
+      return session.serverRestarted(.greeting)
     case .pending:
       return .keep
     case .failed(let why):
       record.failure = why
-      return session.restarted(.failed)
+      return session.serverRestarted(.failed)
     }
   }
 
   /// Tells the outcome of a restart that was `.pending`. Call `turn` behind it.
-  public func restarted(_ start: consuming ServerStart) {
+  public func serverRestarted(_ start: consuming ServerStart) {
     guard state == .session, session.phase == .restarting else { return }
     switch consume start {
     case .started(let socket):
       server = ServerConnection(socket)
       serverParty = .newServer
-      act(session.restarted(.greeting))
+      act(session.serverRestarted(.greeting))
     case .pending:
       return
     case .failed(let why):
       record.failure = why
-      act(session.restarted(.failed))
+      act(session.serverRestarted(.failed))
     }
   }
 

@@ -1,7 +1,7 @@
 // How octets get to the session: peeked at, judged, and only then taken.
 //
 // Several lines may be judged from one peek. What they consumed is taken before any command that is more than moving
-// held octets about, and before the side is left: `look` must see the first octet that was not consumed.
+// held octets about, and before the side is left: `peek` must see the first octet that was not consumed.
 
 import Glibc
 import SMTPState
@@ -18,12 +18,12 @@ extension Driver {
     case .ended, nil:
       guard !serverEnded else { return false }
       serverEnded = true
-      act(session.ended(serverParty))
+      act(session.inputEnded(from: serverParty))
     case .failed:
       // A server whose connection broke has ended, whatever it had still to say.
       guard !serverEnded else { return false }
       serverEnded = true
-      act(session.ended(serverParty))
+      act(session.inputEnded(from: serverParty))
     case .wouldBlock:
       return false
     }
@@ -84,7 +84,7 @@ extension Driver {
   /// - Returns: how many were consumed; all of them are taken.
   @discardableResult
   private func judge(
-    _ window: UnsafeMutableRawBufferPointer, _ count: Int, from party: Party,
+    _ window: UnsafeMutableRawBufferPointer, _ count: Int, from party: SMTPSession.Party,
     take: (Driver, UnsafeMutableRawBufferPointer) throws(SystemError) -> Void
   ) -> Int {
     let phase = session.phase
@@ -132,11 +132,11 @@ extension Driver {
   private func loseServer() {
     serverEnded = true
     breakServer()
-    if state == .session { act(session.ended(serverParty)) }
+    if state == .session { act(session.inputEnded(from: serverParty)) }
   }
 
   /// Octets join their side's hold before their command is carried out; those that are dropped with it need not.
-  private func hold(_ octets: UnsafeRawBufferPointer, of party: Party, _ command: Command) -> Bool {
+  private func hold(_ octets: UnsafeRawBufferPointer, of party: SMTPSession.Party, _ command: SMTPSession.Command) -> Bool {
     if command == .drop(party == .client ? .client : .reply) { return true }
     return party == .client ? clientHold.append(octets) : replyHold.append(octets)
   }
@@ -145,7 +145,7 @@ extension Driver {
   private func endClient() -> Bool {
     guard !clientEnded else { return false }
     clientEnded = true
-    act(session.ended(.client))
+    act(session.inputEnded(from: .client))
     return true
   }
 
@@ -173,7 +173,7 @@ extension Driver {
     switch answer {
     case .ended, .failed:
       serverEnded = true
-      act(session.ended(serverParty))
+      act(session.inputEnded(from: serverParty))
       return true
     case .moved:
       serverHasUnread = true
@@ -193,9 +193,9 @@ extension Driver {
     return withUnsafeMutableBytes(of: &octet) { clear?.show(in: $0) ?? .wouldBlock }
   }
 
-  /// Answers `look`.
-  func look(at party: Party) -> Command {
-    guard host.isTLSAvailable() else { return session.unavailable() }
+  /// Answers `peek`.
+  func peek(at party: SMTPSession.Party) -> SMTPSession.Command {
+    guard host.isTLSAvailable() else { return session.tlsUnavailable() }
     var octet: UInt8 = 0
     let answer = withUnsafeMutableBytes(of: &octet) { octet in
       switch party {
@@ -204,19 +204,19 @@ extension Driver {
       }
     }
     switch answer {
-    case .moved: return session.looked(octet, ended: false)
-    case .wouldBlock: return session.looked(nil, ended: false)
-    case .ended, .failed: return session.looked(nil, ended: true)
+    case .moved: return session.peeked(octet, ended: false)
+    case .wouldBlock: return session.peeked(nil, ended: false)
+    case .ended, .failed: return session.peeked(nil, ended: true)
     }
   }
 }
 
-extension Command {
+extension SMTPSession.Command {
   /// Whether carrying it out only moves held octets about, so that the octets that led to it may be taken later.
   fileprivate var isLight: Bool {
     switch self {
     case .keep, .drop, .forward, .pass, .stash, .passEarlier: true
-    case .reply, .resetServer, .look, .endServer, .restart, .handoff, .abort, .relay, .close: false
+    case .reply, .resetServer, .peek, .endServer, .restart, .handoff, .abort, .relay, .close: false
     }
   }
 }

@@ -27,7 +27,7 @@ extension Driver {
   private var maySayReply: Bool {
     guard !isMidReply, !clientBroken, !clientOutputEnded, session.interest != .again else { return false }
     switch session.phase {
-    case .greeting, .negotiating, .lookingBeforeReset, .resetting, .lookingAtServer, .lookingAtClient, .restarting,
+    case .greeting, .negotiating, .peekingBeforeReset, .resetting, .peekingAtServer, .peekingAtClient, .restarting,
       .regreeting, .secured, .quitting:
       return true
     case .promised, .handshaking, .refusing, .relaying, .closed:

@@ -151,7 +151,7 @@ extension Driver {
   /// Starts the session's timer anew.
   func arm() {
     armed = session.deadline
-    armedUntil = policy.milliseconds(of: armed).map { Clock.time($0, after: now) }
+    armedUntil = armed.map { Clock.time(policy.milliseconds(of: $0), after: now) }
   }
 
   /// Starts it anew if another kind runs now.
@@ -184,12 +184,12 @@ extension Driver {
     } else if armedUntil == nil {
       arm()
     }
-    if hasPassed(armedUntil) {
-      act(session.expired(armed))
+    if let armed, hasPassed(armedUntil) {
+      act(session.timerExpired(armed))
       return true
     }
     if !session.isClearPhaseOver && now >= clearPhaseUntil {
-      act(session.expired(.clearPhase))
+      act(session.timerExpired(.clearPhase))
       return true
     }
     return false
@@ -206,7 +206,7 @@ extension Driver {
 
   /// The session has lasted too long: the client gets the reply that the running timer would lead to.
   private func endSession() -> Bool {
-    act(session.expired(session.deadline))
+    act(session.timerExpired(session.deadline))
     guard state == .lingering else { return finish(.sessionTimeout) }
     record.end = .sessionTimeout
     return true

@@ -53,18 +53,18 @@ public final class Driver {
     case finished
   }
 
-  let policy: Policy
+  let policy: SMTPSession.Policy
   let timeouts: Timeouts
   unowned let host: any SessionHost
 
-  var session: Session
+  var session: SMTPSession
   var state = State.session
 
   var clear: ClearClient?
   var stream: (any TLSStream)?
   var server: ServerConnection?
   /// What the session calls the server: a restart brings another one.
-  var serverParty = Party.server
+  var serverParty = SMTPSession.Party.server
 
   // The holds of Command.swift, and what the kernel has not taken yet.
   var clientHold: ByteQueue
@@ -102,12 +102,12 @@ public final class Driver {
   /// The last line to the client announced another one of the same reply: no text of ours may come between.
   var isMidReply = false
   /// The verb that was forwarded last.
-  var lastVerb = Verb.other
+  var lastVerb = SMTPSession.Verb.other
   /// Octets thrown away while lingering.
   var discarded = 0
 
   /// The session's running timer and when it passes.
-  var armed = Deadline.none
+  var armed: SMTPSession.Deadline?
   var armedUntil: Int?
   let clearPhaseUntil: Int
   /// The driver's own timers: output that the client does not take, and a relay in which too little moves.
@@ -144,13 +144,13 @@ public final class Driver {
   ///   - host: the program around the session; it has to outlive the driver, which does not keep it.
   ///   - now: `Clock.now()`.
   public init(
-    policy: Policy, timeouts: Timeouts, client: consuming ClearClient, server: consuming Descriptor,
+    policy: SMTPSession.Policy, timeouts: Timeouts, client: consuming ClearClient, server: consuming Descriptor,
     host: any SessionHost, now: Int
   ) {
     self.policy = policy
     self.timeouts = timeouts
     self.host = host
-    session = Session(policy)
+    session = SMTPSession(policy)
     clear = consume client
     self.server = ServerConnection(server)
     replyRoom = 2 * (policy.replyHoldCapacity + 2) + 128
@@ -175,7 +175,7 @@ public final class Driver {
   /// TLS cannot be had any more: STARTTLS is no longer listed. Behind the 220 it changes nothing. Not from within a turn.
   public func withdrawTLS() {
     guard state == .session, session.interest != .again else { return }
-    act(session.unavailable())
+    act(session.tlsUnavailable())
   }
 
   // MARK: Turns
@@ -216,7 +216,7 @@ public final class Driver {
     if session.phase == .handshaking { return handshake() }
     if session.interest == .drain {
       guard toClient.isEmpty && toServer.isEmpty else { return false }
-      act(session.drained())
+      act(session.outputDrained())
       return true
     }
     guard hasRoomForReplies else { return false }
@@ -236,10 +236,10 @@ public final class Driver {
       clientHasUnread = false
       clientHasHungUp = false
       clientOutputHasHungUp = false
-      act(session.secured(.established))
+      act(session.handshakeFinished(.established))
     case .failed(let why):
       record.failure = why
-      act(session.secured(.failed))
+      act(session.handshakeFinished(.failed))
     case .wouldBlock:
       return noticeServerEnd()
     }

@@ -11,10 +11,10 @@ public protocol SessionHost: AnyObject {
   func isTLSAvailable() -> Bool
 
   /// Takes the client's connection over into the TLS layer. The handshake is begun by the driver's next turn.
-  func handoff(_ proof: Handoff, _ client: consuming ClearClient) -> any TLSStream
+  func handoff(_ proof: SMTPSession.Handoff, _ client: consuming ClearClient) -> any TLSStream
 
   /// STARTTLS cannot come any more: a TLS helper is to be sent away.
-  func abort(_ proof: Reason)
+  func abort(_ proof: SMTPSession.Reason)
 
   /// The old server's connection is closed; it is to end.
   func endServer()

@@ -5,11 +5,11 @@ public import SMTPState
 /// What a session came to. Times are `Clock` milliseconds.
 public struct SessionRecord {
   /// The decision and, for abort, its proof.
-  public enum Decision: Hashable, Sendable {
+  public enum SMTPConversation.Decision: Hashable, Sendable {
     /// STARTTLS was accepted, and the client's connection went to the TLS layer.
     case handoff
     /// STARTTLS was abandoned, for this reason.
-    case abort(Reason)
+    case abort(SMTPSession.Reason)
     /// None: the program ended the session before the client had decided. Counts as an abort for a helper.
     case cutOff
   }
@@ -17,7 +17,7 @@ public struct SessionRecord {
   /// How the session ended.
   public enum End: Hashable, Sendable {
     /// The session closed it.
-    case closed(Reason)
+    case closed(SMTPSession.Reason)
     /// It relayed, and both sides ended.
     case relayed
     /// It relayed, and too little moved for too long.
@@ -35,7 +35,7 @@ public struct SessionRecord {
   /// The name said in the last EHLO, HELO or LHLO, as it came: to be escaped. At most 255 octets.
   public internal(set) var heloName: [UInt8] = []
   /// What was decided; nil before that.
-  public internal(set) var decision: Decision?
+  public internal(set) var decision: SMTPConversation.Decision?
   /// How it ended; nil before that.
   public internal(set) var end: End?
   /// What was negotiated, once TLS stands.

@@ -32,10 +32,10 @@ static void note(struct caller *caller, const char *text, size_t length) {
 }
 
 /* Writes a held line, and empties the hold. */
-static void write_line(struct caller *caller, const char *to, char *hold, size_t *held, uint8_t fourth) {
+static void write_line(struct caller *caller, const char *to, char *hold, size_t *held, uint8_t separator) {
   CHECK(*held > 0 && hold[*held - 1] == '\n');
   note(caller, to, 3);
-  note(caller, hold, smtpstate_finish_line(hold, *held, fourth) - 2);
+  note(caller, hold, smtpstate_finish_line(hold, *held, separator) - 2);
   note(caller, "\n", 1);
   *held = 0;
 }
@@ -55,10 +55,10 @@ static void carry_out(struct caller *caller, struct smtpstate_command command) {
       write_line(caller, "s: ", caller->client_hold, &caller->client_held, 0);
       break;
     case SMTPSTATE_KIND_PASS:
-      write_line(caller, "c: ", caller->reply_hold, &caller->reply_held, command.fourth);
+      write_line(caller, "c: ", caller->reply_hold, &caller->reply_held, command.separator);
       break;
     case SMTPSTATE_KIND_PASS_EARLIER:
-      write_line(caller, "c: ", caller->earlier_hold, &caller->earlier_held, command.fourth);
+      write_line(caller, "c: ", caller->earlier_hold, &caller->earlier_held, command.separator);
       break;
     case SMTPSTATE_KIND_STASH:
       CHECK(caller->earlier_held == 0);
@@ -77,11 +77,11 @@ static void carry_out(struct caller *caller, struct smtpstate_command command) {
     case SMTPSTATE_KIND_RESET_SERVER:
       note(caller, "s: RSET\n", 8);
       break;
-    case SMTPSTATE_KIND_LOOK: {
+    case SMTPSTATE_KIND_PEEK: {
       struct stream *stream = command.party == SMTPSTATE_PARTY_CLIENT ? &caller->client : &caller->server;
       int first = stream->taken < stream->count ? (unsigned char)stream->octets[stream->taken] : SMTPSTATE_NO_OCTET;
-      answer = caller->is_unavailable ? smtpstate_session_unavailable(&caller->session)
-                                      : smtpstate_session_looked(&caller->session, first, false);
+      answer = caller->is_unavailable ? smtpstate_session_tls_unavailable(&caller->session)
+                                      : smtpstate_session_peeked(&caller->session, first, false);
       is_answered = true;
       break;
     }
@@ -109,7 +109,7 @@ static void carry_out(struct caller *caller, struct smtpstate_command command) {
     if (is_answered)
       command = answer;
     else if (smtpstate_session_interest(&caller->session) == SMTPSTATE_INTEREST_AGAIN)
-      command = smtpstate_session_next(&caller->session);
+      command = smtpstate_session_next_command(&caller->session);
     else
       return;
   }
@@ -139,7 +139,7 @@ static void turn(struct caller *caller) {
     unsigned interest = smtpstate_session_interest(&caller->session);
     CHECK(interest != SMTPSTATE_INTEREST_AGAIN);
     if (interest == SMTPSTATE_INTEREST_DRAIN) {
-      carry_out(caller, smtpstate_session_drained(&caller->session));
+      carry_out(caller, smtpstate_session_output_drained(&caller->session));
       continue;
     }
     has_moved = (interest & SMTPSTATE_INTEREST_SERVER) != 0 && pull(caller, caller->server_party);
@@ -190,9 +190,9 @@ static void starttls_restart(size_t most) {
   CHECK(smtpstate_session_phase(&caller.session) == SMTPSTATE_PHASE_HANDSHAKING);
   CHECK(smtpstate_session_is_clear_phase_over(&caller.session));
   caller.client.count = caller.client.taken = 0;
-  EVENT(smtpstate_session_secured(&caller.session, SMTPSTATE_SECURED_ESTABLISHED));
+  EVENT(smtpstate_session_handshake_finished(&caller.session, SMTPSTATE_HANDSHAKE_ESTABLISHED));
   DOES("restart\n");
-  EVENT(smtpstate_session_restarted(&caller.session, SMTPSTATE_RESTARTED_READY));
+  EVENT(smtpstate_session_server_restarted(&caller.session, SMTPSTATE_RESTARTED_READY));
   caller.server_party = SMTPSTATE_PARTY_NEW_SERVER;
   DOES("");
   CHECK(smtpstate_session_phase(&caller.session) == SMTPSTATE_PHASE_SECURED);
@@ -203,7 +203,7 @@ static void starttls_restart(size_t most) {
   CLIENT("STARTTLS\r\n");
   DOES("c: 503 5.5.1 Bad sequence of commands\n");
   /* The old server has gone, and that is reported now. */
-  EVENT(smtpstate_session_ended(&caller.session, SMTPSTATE_PARTY_SERVER));
+  EVENT(smtpstate_session_input_ended(&caller.session, SMTPSTATE_PARTY_SERVER));
   DOES("");
   CLIENT("MAIL FROM:<a@c.example>\n");
   DOES("c: 500 5.5.2 Syntax error, line not accepted\n");
@@ -226,7 +226,7 @@ static void starttls_reset(size_t most) {
   CHECK(smtpstate_session_deadline(&caller.session) == SMTPSTATE_DEADLINE_RESET);
   SERVER("250 flushed\r\n");
   DOES("c: 220 2.0.0 Ready to start TLS\nhandoff\n");
-  EVENT(smtpstate_session_secured(&caller.session, SMTPSTATE_SECURED_ESTABLISHED));
+  EVENT(smtpstate_session_handshake_finished(&caller.session, SMTPSTATE_HANDSHAKE_ESTABLISHED));
   DOES("");
   CLIENT("MAIL FROM:<>\r\n");
   DOES("c: 503 5.5.1 Bad sequence of commands\n");
@@ -251,9 +251,9 @@ static void old_server_ends(size_t most) {
   CLIENT("EHLO c\r\n");
   SERVER("250 be\r\n");
   DOES("c: 250-be\nc: 250 STARTTLS\n");
-  CHECK_COMMAND(smtpstate_session_receive(&caller.session, SMTPSTATE_PARTY_CLIENT, "STARTTLS\r\n", 10).command, "look client");
-  CHECK_COMMAND(smtpstate_session_ended(&caller.session, SMTPSTATE_PARTY_SERVER), "keep");
-  EVENT(smtpstate_session_unavailable(&caller.session));
+  CHECK_COMMAND(smtpstate_session_receive(&caller.session, SMTPSTATE_PARTY_CLIENT, "STARTTLS\r\n", 10).command, "peek client");
+  CHECK_COMMAND(smtpstate_session_input_ended(&caller.session, SMTPSTATE_PARTY_SERVER), "keep");
+  EVENT(smtpstate_session_tls_unavailable(&caller.session));
   DOES("abort server ended\nc: 421 4.3.0 Mail server failed, closing connection\nclose server ended\n");
 }
 
@@ -308,11 +308,11 @@ static void required(size_t most) {
 
 static void timers(size_t most) {
   begin(NULL, most);
-  EVENT(smtpstate_session_expired(&caller.session, SMTPSTATE_DEADLINE_GREETING));
+  EVENT(smtpstate_session_timer_expired(&caller.session, SMTPSTATE_DEADLINE_GREETING));
   DOES("abort greeting timeout\nc: 421 4.3.2 Mail server not available, closing connection\nclose greeting timeout\n");
   begin(NULL, most);
   SERVER("220 be\r\n");
-  EVENT(smtpstate_session_expired(&caller.session, SMTPSTATE_DEADLINE_CLEAR_PHASE));
+  EVENT(smtpstate_session_timer_expired(&caller.session, SMTPSTATE_DEADLINE_CLEAR_PHASE));
   DOES("abort clear phase timeout\nc: 421 4.4.2 Timed out, closing connection\nclose clear phase timeout\n");
 }
 

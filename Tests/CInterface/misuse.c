@@ -13,26 +13,26 @@ static void check_every_event(struct smtpstate_session *session, const char *wor
   step = smtpstate_session_receive(session, SMTPSTATE_PARTY_SERVER, TEXT("250 ok\r\n"));
   CHECK(step.consumed == 0);
   CHECK_COMMAND(step.command, words);
-  CHECK_COMMAND(smtpstate_session_next(session), words);
-  CHECK_COMMAND(smtpstate_session_ended(session, SMTPSTATE_PARTY_CLIENT), words);
-  CHECK_COMMAND(smtpstate_session_ended(session, SMTPSTATE_PARTY_SERVER), words);
-  CHECK_COMMAND(smtpstate_session_drained(session), words);
-  CHECK_COMMAND(smtpstate_session_looked(session, SMTPSTATE_NO_OCTET, false), words);
-  CHECK_COMMAND(smtpstate_session_looked(session, 0x16, false), words);
-  CHECK_COMMAND(smtpstate_session_unavailable(session), words);
-  CHECK_COMMAND(smtpstate_session_secured(session, SMTPSTATE_SECURED_ESTABLISHED), words);
-  CHECK_COMMAND(smtpstate_session_restarted(session, SMTPSTATE_RESTARTED_READY), words);
-  CHECK_COMMAND(smtpstate_session_expired(session, SMTPSTATE_DEADLINE_COMMAND), words);
-  CHECK_COMMAND(smtpstate_session_expired(session, SMTPSTATE_DEADLINE_NONE), words);
+  CHECK_COMMAND(smtpstate_session_next_command(session), words);
+  CHECK_COMMAND(smtpstate_session_input_ended(session, SMTPSTATE_PARTY_CLIENT), words);
+  CHECK_COMMAND(smtpstate_session_input_ended(session, SMTPSTATE_PARTY_SERVER), words);
+  CHECK_COMMAND(smtpstate_session_output_drained(session), words);
+  CHECK_COMMAND(smtpstate_session_peeked(session, SMTPSTATE_NO_OCTET, false), words);
+  CHECK_COMMAND(smtpstate_session_peeked(session, 0x16, false), words);
+  CHECK_COMMAND(smtpstate_session_tls_unavailable(session), words);
+  CHECK_COMMAND(smtpstate_session_handshake_finished(session, SMTPSTATE_HANDSHAKE_ESTABLISHED), words);
+  CHECK_COMMAND(smtpstate_session_server_restarted(session, SMTPSTATE_RESTARTED_READY), words);
+  CHECK_COMMAND(smtpstate_session_timer_expired(session, SMTPSTATE_DEADLINE_COMMAND), words);
+  CHECK_COMMAND(smtpstate_session_timer_expired(session, SMTPSTATE_DEADLINE_NONE), words);
   /* And numbers that mean nothing. */
   CHECK_COMMAND(smtpstate_session_receive(session, (enum smtpstate_party)0, TEXT("x")).command, words);
   CHECK_COMMAND(smtpstate_session_receive(session, SMTPSTATE_PARTY_CLIENT, NULL, 3).command, words);
   CHECK_COMMAND(smtpstate_session_receive(session, SMTPSTATE_PARTY_CLIENT, "", (size_t)-1).command, words);
-  CHECK_COMMAND(smtpstate_session_ended(session, (enum smtpstate_party)4), words);
-  CHECK_COMMAND(smtpstate_session_looked(session, 256, true), words);
-  CHECK_COMMAND(smtpstate_session_secured(session, (enum smtpstate_secured)0), words);
-  CHECK_COMMAND(smtpstate_session_restarted(session, (enum smtpstate_restarted)4), words);
-  CHECK_COMMAND(smtpstate_session_expired(session, (enum smtpstate_deadline)7), words);
+  CHECK_COMMAND(smtpstate_session_input_ended(session, (enum smtpstate_party)4), words);
+  CHECK_COMMAND(smtpstate_session_peeked(session, 256, true), words);
+  CHECK_COMMAND(smtpstate_session_handshake_finished(session, (enum smtpstate_handshake)0), words);
+  CHECK_COMMAND(smtpstate_session_server_restarted(session, (enum smtpstate_restarted)4), words);
+  CHECK_COMMAND(smtpstate_session_timer_expired(session, (enum smtpstate_deadline)7), words);
 }
 
 static void check_is_none(struct smtpstate_session *session) {
@@ -75,12 +75,12 @@ static struct smtpstate_session session_in(enum state state) {
   CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_PARTY_SERVER, TEXT("250 be\r\n")).command, "pass with hyphen");
   CHECK(smtpstate_session_interest(&session) == SMTPSTATE_INTEREST_AGAIN);
   if (state == CHAIN) return session;
-  CHECK_COMMAND(smtpstate_session_next(&session), "reply 250 STARTTLS");
-  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_PARTY_CLIENT, TEXT("STARTTLS\r\n")).command, "look client");
+  CHECK_COMMAND(smtpstate_session_next_command(&session), "reply 250 STARTTLS");
+  CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_PARTY_CLIENT, TEXT("STARTTLS\r\n")).command, "peek client");
   if (state == LOOKING) return session;
-  CHECK_COMMAND(smtpstate_session_looked(&session, SMTPSTATE_NO_OCTET, false), "reply 220 2.0.0");
-  CHECK_COMMAND(smtpstate_session_drained(&session), "end server");
-  CHECK_COMMAND(smtpstate_session_next(&session), "handoff");
+  CHECK_COMMAND(smtpstate_session_peeked(&session, SMTPSTATE_NO_OCTET, false), "reply 220 2.0.0");
+  CHECK_COMMAND(smtpstate_session_output_drained(&session), "end server");
+  CHECK_COMMAND(smtpstate_session_next_command(&session), "handoff");
   return session;
 }
 
@@ -90,7 +90,7 @@ static void check_closes(struct smtpstate_session *session, struct smtpstate_com
     CHECK_COMMAND(command, "abort misuse");
     CHECK(smtpstate_session_interest(session) == SMTPSTATE_INTEREST_AGAIN);
     CHECK(!smtpstate_session_is_final(session));
-    command = smtpstate_session_next(session);
+    command = smtpstate_session_next_command(session);
   }
   CHECK_COMMAND(command, "close misuse");
   CHECK(smtpstate_session_is_final(session));
@@ -114,20 +114,20 @@ static void nonsense(void) {
     CLOSES(smtpstate_session_receive(&copy, (enum smtpstate_party)4, NULL, 0).command);
     CLOSES(smtpstate_session_receive(&copy, SMTPSTATE_PARTY_SERVER, NULL, 1).command);
     CLOSES(smtpstate_session_receive(&copy, SMTPSTATE_PARTY_SERVER, "", (size_t)-1).command);
-    CLOSES(smtpstate_session_ended(&copy, (enum smtpstate_party)0));
-    CLOSES(smtpstate_session_ended(&copy, (enum smtpstate_party)257));
-    CLOSES(smtpstate_session_looked(&copy, -2, false));
-    CLOSES(smtpstate_session_looked(&copy, 256, false));
-    CLOSES(smtpstate_session_secured(&copy, (enum smtpstate_secured)0));
-    CLOSES(smtpstate_session_secured(&copy, (enum smtpstate_secured)3));
-    CLOSES(smtpstate_session_restarted(&copy, (enum smtpstate_restarted)0));
-    CLOSES(smtpstate_session_restarted(&copy, (enum smtpstate_restarted)4));
-    CLOSES(smtpstate_session_expired(&copy, (enum smtpstate_deadline)7));
-    CLOSES(smtpstate_session_expired(&copy, (enum smtpstate_deadline)0x101));
+    CLOSES(smtpstate_session_input_ended(&copy, (enum smtpstate_party)0));
+    CLOSES(smtpstate_session_input_ended(&copy, (enum smtpstate_party)257));
+    CLOSES(smtpstate_session_peeked(&copy, -2, false));
+    CLOSES(smtpstate_session_peeked(&copy, 256, false));
+    CLOSES(smtpstate_session_handshake_finished(&copy, (enum smtpstate_handshake)0));
+    CLOSES(smtpstate_session_handshake_finished(&copy, (enum smtpstate_handshake)3));
+    CLOSES(smtpstate_session_server_restarted(&copy, (enum smtpstate_restarted)0));
+    CLOSES(smtpstate_session_server_restarted(&copy, (enum smtpstate_restarted)4));
+    CLOSES(smtpstate_session_timer_expired(&copy, (enum smtpstate_deadline)7));
+    CLOSES(smtpstate_session_timer_expired(&copy, (enum smtpstate_deadline)0x101));
     /* Answers that no command asked for. */
-    if (state != HANDSHAKING) CLOSES(smtpstate_session_secured(&copy, SMTPSTATE_SECURED_ESTABLISHED));
-    if (state != LOOKING) CLOSES(smtpstate_session_looked(&copy, SMTPSTATE_NO_OCTET, false));
-    CLOSES(smtpstate_session_restarted(&copy, SMTPSTATE_RESTARTED_READY));
+    if (state != HANDSHAKING) CLOSES(smtpstate_session_handshake_finished(&copy, SMTPSTATE_HANDSHAKE_ESTABLISHED));
+    if (state != LOOKING) CLOSES(smtpstate_session_peeked(&copy, SMTPSTATE_NO_OCTET, false));
+    CLOSES(smtpstate_session_server_restarted(&copy, SMTPSTATE_RESTARTED_READY));
 #undef CLOSES
   }
 }
@@ -139,10 +139,10 @@ static void unwanted(void) {
   CHECK(step.consumed == 0);
   CHECK_COMMAND(step.command, "keep");
   CHECK_COMMAND(smtpstate_session_receive(&copy, SMTPSTATE_PARTY_SERVER, NULL, 0).command, "keep");
-  CHECK_COMMAND(smtpstate_session_next(&copy), "keep");
-  CHECK_COMMAND(smtpstate_session_drained(&copy), "keep");
-  CHECK_COMMAND(smtpstate_session_expired(&copy, SMTPSTATE_DEADLINE_NONE), "keep");
-  CHECK_COMMAND(smtpstate_session_expired(&copy, SMTPSTATE_DEADLINE_HANDSHAKE), "keep");
+  CHECK_COMMAND(smtpstate_session_next_command(&copy), "keep");
+  CHECK_COMMAND(smtpstate_session_output_drained(&copy), "keep");
+  CHECK_COMMAND(smtpstate_session_timer_expired(&copy, SMTPSTATE_DEADLINE_NONE), "keep");
+  CHECK_COMMAND(smtpstate_session_timer_expired(&copy, SMTPSTATE_DEADLINE_HANDSHAKE), "keep");
   CHECK(smtpstate_session_equal(&session, &copy));
 }
 
@@ -151,8 +151,8 @@ static void after_the_end(void) {
   struct smtpstate_session session = session_in(NEGOTIATING);
   struct smtpstate_step step;
   CHECK_COMMAND(smtpstate_session_receive(&session, SMTPSTATE_PARTY_CLIENT, TEXT("NOOP\r\n")).command, "forward NOOP");
-  CHECK_COMMAND(smtpstate_session_ended(&session, SMTPSTATE_PARTY_CLIENT), "keep");
-  CHECK_COMMAND(smtpstate_session_ended(&session, SMTPSTATE_PARTY_CLIENT), "keep");
+  CHECK_COMMAND(smtpstate_session_input_ended(&session, SMTPSTATE_PARTY_CLIENT), "keep");
+  CHECK_COMMAND(smtpstate_session_input_ended(&session, SMTPSTATE_PARTY_CLIENT), "keep");
   step = smtpstate_session_receive(&session, SMTPSTATE_PARTY_CLIENT, TEXT("NOOP\r\n"));
   CHECK(step.consumed == 0);
   check_closes(&session, step.command, NEGOTIATING);

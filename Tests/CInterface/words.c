@@ -15,7 +15,7 @@ static void names(void) {
   static const char *const deadlines[] = {
       "none", "greeting", "command", "reply", "reset", "handshake", "clear phase", "none"};
   static const char *const phases[] = {
-      "none", "greeting", "negotiating", "looking before reset", "resetting", "looking at server", "looking at client",
+      "none", "greeting", "negotiating", "peeking before reset", "resetting", "peeking at server", "peeking at client",
       "promised", "handshaking", "restarting", "regreeting", "secured", "quitting", "refusing", "relaying", "closed", "none"};
   size_t i;
   for (i = 0; i < sizeof reasons / sizeof *reasons; i++)
@@ -70,7 +70,7 @@ static void replies(void) {
 static void descriptions(void) {
   static const char *const words[] = {"none",        "keep",       "drop reply",  "forward MAIL", "pass with hyphen",
                                       "stash",       "pass earlier with hyphen",   "reply 220 2.0.0",
-                                      "reset server", "look server", "end server", "restart",      "handoff",
+                                      "reset server", "peek server", "end server", "restart",      "handoff",
                                       "abort client ended", "relay", "close client ended", "none"};
   struct smtpstate_command command;
   char text[SMTPSTATE_DESCRIPTION_SIZE];
@@ -80,7 +80,7 @@ static void descriptions(void) {
     command.party = SMTPSTATE_PARTY_SERVER;
     command.hold = SMTPSTATE_HOLD_REPLY;
     command.verb = SMTPSTATE_VERB_MAIL;
-    command.fourth = '-';
+    command.separator = '-';
     command.reply = SMTPSTATE_REPLY_READY_FOR_TLS;
     command.reason = SMTPSTATE_REASON_CLIENT_ENDED;
     command.reserved = 0;
@@ -89,11 +89,11 @@ static void descriptions(void) {
   CHECK(i == SMTPSTATE_KIND_CLOSE + 2);
 
   command.kind = SMTPSTATE_KIND_PASS;
-  command.fourth = ' ';
+  command.separator = ' ';
   CHECK_COMMAND(command, "pass with space");
-  command.fourth = 0;
+  command.separator = 0;
   CHECK_COMMAND(command, "pass");
-  command.kind = SMTPSTATE_KIND_LOOK;
+  command.kind = SMTPSTATE_KIND_PEEK;
   command.party = SMTPSTATE_PARTY_NEW_SERVER;
   CHECK_COMMAND(command, "look new server");
   command.party = 77;
@@ -121,11 +121,11 @@ static void descriptions(void) {
   CHECK(smtpstate_command_describe(command, NULL, 9) == 5);
 }
 
-static void check_line(const char *held, uint8_t fourth, const char *expected) {
+static void check_line(const char *held, uint8_t separator, const char *expected) {
   char line[32];
   size_t length = strlen(held);
   memcpy(line, held, length);
-  line[smtpstate_finish_line(line, length, fourth)] = 0;
+  line[smtpstate_finish_line(line, length, separator)] = 0;
   CHECK_TEXT(line, expected);
 }
 

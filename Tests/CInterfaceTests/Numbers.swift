@@ -39,8 +39,8 @@ extension Hold {
   var c: smtpstate_hold { self == .client ? SMTPSTATE_HOLD_CLIENT : SMTPSTATE_HOLD_REPLY }
 }
 
-extension SecuredOutcome {
-  var c: smtpstate_secured { self == .established ? SMTPSTATE_SECURED_ESTABLISHED : SMTPSTATE_SECURED_FAILED }
+extension HandshakeOutcome {
+  var c: smtpstate_handshake { self == .established ? SMTPSTATE_HANDSHAKE_ESTABLISHED : SMTPSTATE_HANDSHAKE_FAILED }
 }
 
 extension RestartOutcome {
@@ -56,7 +56,6 @@ extension RestartOutcome {
 extension Deadline {
   var c: smtpstate_deadline {
     switch self {
-    case .none: SMTPSTATE_DEADLINE_NONE
     case .greeting: SMTPSTATE_DEADLINE_GREETING
     case .command: SMTPSTATE_DEADLINE_COMMAND
     case .reply: SMTPSTATE_DEADLINE_REPLY
@@ -70,7 +69,7 @@ extension Deadline {
 extension Interest {
   var bits: UInt32 {
     switch self {
-    case .none: 0
+    case .nothing: 0
     case .server: SMTPSTATE_INTEREST_SERVER.rawValue
     case .both: SMTPSTATE_INTEREST_SERVER.rawValue + SMTPSTATE_INTEREST_CLIENT.rawValue
     case .again: SMTPSTATE_INTEREST_AGAIN.rawValue
@@ -92,12 +91,12 @@ extension smtpstate_command {
     case .keep: kind = SMTPSTATE_KIND_KEEP
     case .drop(let hold): (kind, expected.hold) = (SMTPSTATE_KIND_DROP, UInt8(hold.c.rawValue))
     case .forward(let verb): (kind, expected.verb) = (SMTPSTATE_KIND_FORWARD, verb.rawValue + 1)
-    case .pass(let fourth): (kind, expected.fourth) = (SMTPSTATE_KIND_PASS, fourth.c)
+    case .pass(let separator): (kind, expected.separator) = (SMTPSTATE_KIND_PASS, separator.c)
     case .stash: kind = SMTPSTATE_KIND_STASH
-    case .passEarlier(let fourth): (kind, expected.fourth) = (SMTPSTATE_KIND_PASS_EARLIER, fourth.c)
+    case .passEarlier(let separator): (kind, expected.separator) = (SMTPSTATE_KIND_PASS_EARLIER, separator.c)
     case .reply(let reply): (kind, expected.reply) = (SMTPSTATE_KIND_REPLY, reply.rawValue + 1)
     case .resetServer: kind = SMTPSTATE_KIND_RESET_SERVER
-    case .look(let party): (kind, expected.party) = (SMTPSTATE_KIND_LOOK, UInt8(party.c.rawValue))
+    case .peek(let party): (kind, expected.party) = (SMTPSTATE_KIND_PEEK, UInt8(party.c.rawValue))
     case .endServer: kind = SMTPSTATE_KIND_END_SERVER
     case .restart: kind = SMTPSTATE_KIND_RESTART
     case .handoff: kind = SMTPSTATE_KIND_HANDOFF
@@ -110,7 +109,7 @@ extension smtpstate_command {
   }
 }
 
-extension Fourth {
+extension ReplySeparator {
   var c: UInt8 {
     switch self {
     case .kept: 0

@@ -63,7 +63,7 @@ struct SMTPConversation: ~Copyable {
     compareState()
   }
 
-  mutating func handshakeFinished(_ outcome: SecuredOutcome) {
+  mutating func handshakeFinished(_ outcome: HandshakeOutcome) {
     swift.handshakeFinished(outcome)
     smtpstate_conversation_handshake_finished(c, outcome.c)
     compareState()
@@ -99,7 +99,7 @@ struct SMTPConversation: ~Copyable {
 
   func wants(_ party: Party) -> Bool { swift.wants(party) }
   func outputCount(to party: Party) -> Int { swift.outputCount(to: party) }
-  var deadline: Deadline { swift.deadline }
+  var deadline: Deadline? { swift.deadline }
   var phase: Phase { swift.phase }
   var isFinal: Bool { swift.isFinal }
 
@@ -118,7 +118,7 @@ struct SMTPConversation: ~Copyable {
       }
       check(got, expected, "output to \(party)")
     }
-    check(smtpstate_conversation_deadline(c), swift.deadline.c, "deadline")
+    check(smtpstate_conversation_deadline(c), swift.deadline?.c ?? SMTPSTATE_DEADLINE_NONE, "deadline")
     check(smtpstate_conversation_timer_starts(c), swift.timerStarts, "timer starts")
     check(smtpstate_conversation_phase(c), swift.phase.c, "phase")
     check(smtpstate_conversation_is_final(c), swift.isFinal, "is final")

@@ -1,18 +1,18 @@
 // Session: both at once, the Swift session and the C one, in step.
 //
-// This module is the property tests once more (the folder Properties), and this type takes the place of `SMTPState.Session`
+// This module is the property tests once more (the folder Properties), and this type takes the place of `SMTPState.SMTPSession`
 // in them. Every event goes to both; every command, count, interest, deadline and phase is compared. So all that is tested of
 // the Swift interface - transcripts with every cut, attacks, promises, misuse - is tested of the C one.
 
 import CSMTPState
 import SMTPState
 
-struct Session: Sendable {
-  private var swift: SMTPState.Session
+struct SMTPSession: Sendable {
+  private var swift: SMTPState.SMTPSession
   private var c = smtpstate_session()
 
   init(_ policy: Policy) {
-    swift = SMTPState.Session(policy)
+    swift = SMTPState.SMTPSession(policy)
     var same = smtpstate_policy(as: policy)
     Differences.check(smtpstate_session_init(&c, &same), "the policy was refused")
     check(smtpstate_policy_client_hold_capacity(&same), policy.clientHoldCapacity, "the client's hold")
@@ -30,35 +30,35 @@ struct Session: Sendable {
     return expected
   }
 
-  mutating func next() -> Command { compare(smtpstate_session_next(&c), swift.next()) }
+  mutating func nextCommand() -> Command { compare(smtpstate_session_next_command(&c), swift.nextCommand()) }
 
-  mutating func ended(_ party: Party) -> Command { compare(smtpstate_session_ended(&c, party.c), swift.ended(party)) }
+  mutating func inputEnded(from party: Party) -> Command { compare(smtpstate_session_input_ended(&c, party.c), swift.inputEnded(from: party)) }
 
-  mutating func drained() -> Command { compare(smtpstate_session_drained(&c), swift.drained()) }
+  mutating func outputDrained() -> Command { compare(smtpstate_session_output_drained(&c), swift.outputDrained()) }
 
-  mutating func looked(_ first: UInt8?, ended: Bool) -> Command {
+  mutating func peeked(_ first: UInt8?, ended: Bool) -> Command {
     let octet = first.map(CInt.init) ?? SMTPSTATE_NO_OCTET
-    return compare(smtpstate_session_looked(&c, octet, ended), swift.looked(first, ended: ended))
+    return compare(smtpstate_session_peeked(&c, octet, ended), swift.peeked(first, ended: ended))
   }
 
-  mutating func unavailable() -> Command { compare(smtpstate_session_unavailable(&c), swift.unavailable()) }
+  mutating func tlsUnavailable() -> Command { compare(smtpstate_session_tls_unavailable(&c), swift.tlsUnavailable()) }
 
-  mutating func secured(_ outcome: SecuredOutcome) -> Command {
-    compare(smtpstate_session_secured(&c, outcome.c), swift.secured(outcome))
+  mutating func handshakeFinished(_ outcome: HandshakeOutcome) -> Command {
+    compare(smtpstate_session_handshake_finished(&c, outcome.c), swift.handshakeFinished(outcome))
   }
 
-  mutating func restarted(_ outcome: RestartOutcome) -> Command {
-    compare(smtpstate_session_restarted(&c, outcome.c), swift.restarted(outcome))
+  mutating func serverRestarted(_ outcome: RestartOutcome) -> Command {
+    compare(smtpstate_session_server_restarted(&c, outcome.c), swift.serverRestarted(outcome))
   }
 
-  mutating func expired(_ kind: Deadline) -> Command {
-    compare(smtpstate_session_expired(&c, kind.c), swift.expired(kind))
+  mutating func timerExpired(_ kind: Deadline) -> Command {
+    compare(smtpstate_session_timer_expired(&c, kind.c), swift.timerExpired(kind))
   }
 
   // MARK: - Questions
 
   var interest: Interest { swift.interest }
-  var deadline: Deadline { swift.deadline }
+  var deadline: Deadline? { swift.deadline }
   var phase: Phase { swift.phase }
   var isFinal: Bool { swift.isFinal }
   var isClearPhaseOver: Bool { swift.isClearPhaseOver }
@@ -76,7 +76,7 @@ struct Session: Sendable {
   private func compareState() {
     withUnsafePointer(to: c) { c in
       check(smtpstate_session_interest(c), swift.interest.bits, "interest")
-      check(smtpstate_session_deadline(c), swift.deadline.c, "deadline")
+      check(smtpstate_session_deadline(c), swift.deadline?.c ?? SMTPSTATE_DEADLINE_NONE, "deadline")
       check(smtpstate_session_phase(c), swift.phase.c, "phase")
       check(smtpstate_session_is_final(c), swift.isFinal, "is final")
       check(smtpstate_session_is_clear_phase_over(c), swift.isClearPhaseOver, "is clear phase over")
@@ -88,8 +88,8 @@ struct Session: Sendable {
   }
 }
 
-extension Session: Equatable {
-  static func == (one: Session, other: Session) -> Bool {
+extension SMTPSession: Equatable {
+  static func == (one: SMTPSession, other: SMTPSession) -> Bool {
     let areEqual = one.swift == other.swift
     let areEqualInC = withUnsafePointer(to: one.c) { one in
       withUnsafePointer(to: other.c) { smtpstate_session_equal(one, $0) }

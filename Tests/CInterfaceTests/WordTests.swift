@@ -50,21 +50,21 @@ final class WordTests: XCTestCase {
     XCTAssertEqual(smtpstate_policy_client_hold_capacity(nil), Policy().clientHoldCapacity)
     XCTAssertEqual(smtpstate_policy_reply_hold_capacity(nil), Policy().replyHoldCapacity)
     for deadline in Deadline.allCases {
-      let expected = Policy().milliseconds(of: deadline).map(Int64.init) ?? -1
+      let expected = Int64(Policy().milliseconds(of: deadline))
       XCTAssertEqual(smtpstate_policy_milliseconds(&policy, deadline.c), expected)
       XCTAssertEqual(smtpstate_policy_milliseconds(nil, deadline.c), expected)
     }
     // Each limit and each timer is the one that its name says.
     var changed = Policy()
     for (place, (_, path)) in Transcript.limits.enumerated() { changed[keyPath: path] = 200 + place }
-    XCTAssertNotEqual(SMTPState.Session(changed), SMTPState.Session(Policy()))
+    XCTAssertNotEqual(SMTPState.SMTPSession(changed), SMTPState.SMTPSession(Policy()))
     policy.handshake_timeout_milliseconds = .max
     XCTAssertEqual(smtpstate_policy_milliseconds(&policy, SMTPSTATE_DEADLINE_HANDSHAKE), Int64(UInt32.max))
   }
 
   func testLayout() {
-    XCTAssertLessThanOrEqual(8 + MemoryLayout<SMTPState.Session>.size, MemoryLayout<smtpstate_session>.size)
-    XCTAssertLessThanOrEqual(MemoryLayout<SMTPState.Session>.alignment, MemoryLayout<smtpstate_session>.alignment)
+    XCTAssertLessThanOrEqual(8 + MemoryLayout<SMTPState.SMTPSession>.size, MemoryLayout<smtpstate_session>.size)
+    XCTAssertLessThanOrEqual(MemoryLayout<SMTPState.SMTPSession>.alignment, MemoryLayout<smtpstate_session>.alignment)
     XCTAssertEqual(MemoryLayout<smtpstate_policy>.size, 64)
     XCTAssertEqual(MemoryLayout<smtpstate_command>.size, 8)
   }
@@ -72,10 +72,10 @@ final class WordTests: XCTestCase {
   /// The rule of the held line, against the one that the tests' caller spells out.
   func testHeldLine() {
     for text in ["250-SIZE\r\n", "250\r\n", "250\n", "2\n", "\n", "\r\n", "\r", "250 x", "NOOP\r\r\n", "abc"] {
-      for fourth in [Fourth.kept, .hyphen, .space] {
+      for separator in [ReplySeparator.kept, .hyphen, .space] {
         var line = Array(text.utf8) + [0xEE, 0xEE, 0xEE]
-        let length = smtpstate_finish_line(&line, text.utf8.count, fourth.c)
-        XCTAssertEqual(Array(line[..<length]), Self.finished(Array(text.utf8), fourth), text.debugDescription)
+        let length = smtpstate_finish_line(&line, text.utf8.count, separator.c)
+        XCTAssertEqual(Array(line[..<length]), Self.finished(Array(text.utf8), separator), text.debugDescription)
       }
     }
     XCTAssertEqual(smtpstate_finish_line(nil, 4, 0), 0)
@@ -84,15 +84,15 @@ final class WordTests: XCTestCase {
     XCTAssertEqual(line, [0xEE])
   }
 
-  private static func finished(_ line: [UInt8], _ fourth: Fourth) -> [UInt8] {
+  private static func finished(_ line: [UInt8], _ separator: ReplySeparator) -> [UInt8] {
     var text = line
     if text.last == 0x0A {
       text.removeLast()
       if text.last == 0x0D { text.removeLast() }
     }
-    switch fourth {
+    switch separator {
     case .kept: break
-    case .hyphen, .space: if text.count > 3 { text[3] = fourth.c } else { text.append(fourth.c) }
+    case .hyphen, .space: if text.count > 3 { text[3] = separator.c } else { text.append(separator.c) }
     }
     return text + [0x0D, 0x0A]
   }

@@ -1,11 +1,11 @@
-// What may come while `next()` has more to give, and what timers there are.
+// What may come while `nextCommand()` has more to give, and what timers there are.
 
 import XCTest
 
 import SMTPState
 
 final class BetweenCommandsTests: XCTestCase {
-  private func receive(_ text: String, _ party: Party, _ session: inout Session) -> Command {
+  private func receive(_ text: String, _ party: Party, _ session: inout SMTPSession) -> Command {
     var octets = Array(text.utf8)[...]
     var command = Command.keep
     while !octets.isEmpty {
@@ -18,9 +18,9 @@ final class BetweenCommandsTests: XCTestCase {
     return command
   }
 
-  private func rest(_ session: inout Session) -> [Command] {
+  private func rest(_ session: inout SMTPSession) -> [Command] {
     var commands: [Command] = []
-    while session.interest == .again { commands.append(session.next()) }
+    while session.interest == .again { commands.append(session.nextCommand()) }
     return commands
   }
 
@@ -28,17 +28,17 @@ final class BetweenCommandsTests: XCTestCase {
   func testUnavailableBeforeTheLookIsFetched() {
     var policy = Policy()
     policy.serverReset = .rset
-    var session = Session(policy)
+    var session = SMTPSession(policy)
     XCTAssertEqual(receive("220 x\r\n", .server, &session), .pass(.kept))
     XCTAssertEqual(receive("EHLO x\r\n", .client, &session), .forward(.ehlo))
     XCTAssertEqual(receive("250 x\r\n", .server, &session), .pass(.hyphen))
     XCTAssertEqual(rest(&session), [.reply(.lastStarttlsKeyword)])
-    XCTAssertEqual(receive("STARTTLS\r\n", .client, &session), .look(.client))
-    XCTAssertEqual(session.looked(nil, ended: false), .resetServer)
+    XCTAssertEqual(receive("STARTTLS\r\n", .client, &session), .peek(.client))
+    XCTAssertEqual(session.peeked(nil, ended: false), .resetServer)
     XCTAssertEqual(receive("250 x\r\n", .server, &session), .drop(.reply))
     XCTAssertEqual(session.interest, .again)
-    XCTAssertEqual(session.deadline, .none)
-    XCTAssertEqual(session.unavailable(), .keep)
+    XCTAssertNil(session.deadline)
+    XCTAssertEqual(session.tlsUnavailable(), .keep)
     XCTAssertEqual(rest(&session), [.reply(.tlsUnavailable)])
     XCTAssertEqual(session.phase, .negotiating)
     XCTAssertEqual(receive("STARTTLS\r\n", .client, &session), .reply(.tlsUnavailable))
@@ -52,12 +52,12 @@ final class BetweenCommandsTests: XCTestCase {
     policy.resetTimeoutMilliseconds = 4
     policy.handshakeTimeoutMilliseconds = 5
     policy.clearPhaseTimeoutMilliseconds = 6
-    XCTAssertEqual(Deadline.allCases.map { policy.milliseconds(of: $0) }, [nil, 1, 2, 3, 4, 5, 6])
+    XCTAssertEqual(Deadline.allCases.map { policy.milliseconds(of: $0) }, [1, 2, 3, 4, 5, 6])
   }
 
   /// A slow drip of octets gains nothing: only what comes of a line starts the timer anew.
   func testOctetsAloneRestartNoTimer() {
-    var session = Session(Policy())
+    var session = SMTPSession(Policy())
     XCTAssertTrue(receive("220 be\r\n", .server, &session).restartsTimer)
     for octet in ["N", "O", "O", "P", " ", "x", "\r"] {
       XCTAssertFalse(receive(octet, .client, &session).restartsTimer, octet)

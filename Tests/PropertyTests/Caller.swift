@@ -1,10 +1,10 @@
-// Caller: a careful caller of `Session`, in memory.
+// Caller: a careful caller of `SMTPSession`, in memory.
 //
 // Carries out every command to the letter of its documentation and checks the session's side of the contract while it
 // does: what is not as promised is a line in `violations`. Like a driver it reads the server before the client, and
 // tells an end only when every octet before it is consumed.
 //
-// It can cut what it gives to `receive`: `look` still sees all that has arrived, so a cut changes nothing but the spans.
+// It can cut what it gives to `receive`: `peek` still sees all that has arrived, so a cut changes nothing but the spans.
 
 import SMTPState
 
@@ -42,7 +42,7 @@ struct Caller {
   private let clientHoldCapacity: Int
   private let replyHoldCapacity: Int
   private(set) var cuts: Cuts
-  private(set) var session: Session
+  private(set) var session: SMTPSession
 
   private(set) var client = Stream()
   private(set) var server = Stream()
@@ -74,7 +74,7 @@ struct Caller {
     self.cuts = cuts
     clientHoldCapacity = policy.clientHoldCapacity
     replyHoldCapacity = policy.replyHoldCapacity
-    session = Session(policy)
+    session = SMTPSession(policy)
   }
 
   var toClient: [UInt8] { deeds.flatMap(\.toClient) }
@@ -87,13 +87,13 @@ struct Caller {
     switch event {
     case .arrives(let arrival): arrive(arrival)
     case .late(let octets, let ended): reportLate(octets, ended)
-    case .lookedAsItIs: carryOut(answerToLook(at: session.phase == .lookingAtServer ? .server : .client))
-    case .looked(let octet, let ended): carryOut(session.looked(octet, ended: ended))
-    case .drained: carryOut(session.drained())
-    case .unavailable: carryOut(session.unavailable())
+    case .peekedAsItIs: carryOut(answerToPeek(at: session.phase == .peekingAtServer ? .server : .client))
+    case .peeked(let octet, let ended): carryOut(session.peeked(octet, ended: ended))
+    case .drained: carryOut(session.outputDrained())
+    case .unavailable: carryOut(session.tlsUnavailable())
     case .secured(let outcome): secure(outcome)
     case .restarted(let outcome): restart(outcome)
-    case .expired(let deadline): carryOut(session.expired(deadline))
+    case .expired(let deadline): carryOut(session.timerExpired(deadline))
     }
     settle()
   }
@@ -105,12 +105,12 @@ struct Caller {
     server.hasEnded = server.hasEnded || arrival.serverEnds
   }
 
-  private mutating func secure(_ outcome: SecuredOutcome) {
+  private mutating func secure(_ outcome: HandshakeOutcome) {
     if isTLSAtWork, !session.isFinal {
       isTLSAtWork = false
       client.beginAnew()
     }
-    carryOut(session.secured(outcome))
+    carryOut(session.handshakeFinished(outcome))
   }
 
   private mutating func restart(_ outcome: RestartOutcome) {
@@ -118,7 +118,7 @@ struct Caller {
       isBetweenServers = false
       serverParty = .newServer
     }
-    carryOut(session.restarted(outcome))
+    carryOut(session.serverRestarted(outcome))
   }
 
   /// Nothing of a server that was replaced may change anything.
@@ -130,7 +130,7 @@ struct Caller {
       check(step.consumed == 0 && step.command == .keep, "\(step) for octets of a server that was replaced")
     }
     if ended {
-      let command = session.ended(.server)
+      let command = session.inputEnded(from: .server)
       check(command == .keep, "\(command) for the end of a server that was replaced")
     }
     check(session == before, "a server that was replaced changed the session")
@@ -147,15 +147,15 @@ struct Caller {
     if session.phase == .relaying { copy() }
     if session.isFinal {
       let (interest, deadline) = (session.interest, session.deadline)
-      check(interest == .none, "a final phase waits for \(interest)")
-      check(deadline == .none, "a final phase runs the timer \(deadline)")
+      check(interest == .nothing, "a final phase waits for \(interest)")
+      check(deadline == nil, "a final phase runs the timer \(deadline?.words ?? "")")
     }
   }
 
   private mutating func turn() -> Bool {
     let interest = session.interest
     if interest == .drain, !byHand.drains {
-      carryOut(session.drained())
+      carryOut(session.outputDrained())
       return true
     }
     let wantsServer = interest == .server || interest == .both
@@ -191,7 +191,7 @@ struct Caller {
     guard stream.isEmpty, stream.hasEnded, !stream.isTold else { return false }
     if side == .server, isBetweenServers { return false }
     if side == .client { client.isTold = true } else { server.isTold = true }
-    carryOut(session.ended(side == .client ? .client : serverParty))
+    carryOut(session.inputEnded(from: side == .client ? .client : serverParty))
     return true
   }
 
@@ -220,7 +220,7 @@ struct Caller {
       if let answer = carryOutOne(command, side) {
         command = answer
       } else if session.interest == .again {
-        command = session.next()
+        command = session.nextCommand()
       } else {
         return
       }
@@ -254,13 +254,13 @@ struct Caller {
       checkIsLine(clientHold, "forward")
       deed.toServer = Self.withCRLF(clientHold)
       clientHold = []
-    case .pass(let fourth):
+    case .pass(let separator):
       checkIsLine(replyHold, "pass")
-      deed.toClient = Self.replyLine(replyHold, fourth)
+      deed.toClient = Self.replyLine(replyHold, separator)
       replyHold = []
-    case .passEarlier(let fourth):
+    case .passEarlier(let separator):
       checkIsLine(earlierHold, "passEarlier")
-      deed.toClient = Self.replyLine(earlierHold, fourth)
+      deed.toClient = Self.replyLine(earlierHold, separator)
       earlierHold = []
     case .reply(let reply):
       deed.toClient = reply.octets
@@ -269,9 +269,9 @@ struct Caller {
       clientHold = []
     case .resetServer:
       deed.toServer = Array("RSET\r\n".utf8)
-    case .look(let party):
+    case .peek(let party):
       check(party != .newServer, "a look at a new server")
-      if !byHand.looks { answer = answerToLook(at: party == .client ? .client : .server) }
+      if !byHand.peeks { answer = answerToPeek(at: party == .client ? .client : .server) }
     case .endServer:
       isBetweenServers = true
       replyHold = []
@@ -293,9 +293,9 @@ struct Caller {
     return answer
   }
 
-  private mutating func answerToLook(at side: Side) -> Command {
+  private mutating func answerToPeek(at side: Side) -> Command {
     let stream = side == .client ? client : server
-    return session.looked(stream.unread.first, ended: stream.isEmpty && stream.hasEnded)
+    return session.peeked(stream.unread.first, ended: stream.isEmpty && stream.hasEnded)
   }
 
   private mutating func copy() {
@@ -317,10 +317,10 @@ struct Caller {
   }
 
   /// The rule of `pass`: the fourth octet as told.
-  private static func replyLine(_ line: [UInt8], _ fourth: Fourth) -> [UInt8] {
+  private static func replyLine(_ line: [UInt8], _ separator: ReplySeparator) -> [UInt8] {
     var text = Array(withCRLF(line).dropLast(2))
     let octet: UInt8
-    switch fourth {
+    switch separator {
     case .kept: return text + [0x0D, 0x0A]
     case .hyphen: octet = 0x2D
     case .space: octet = 0x20

@@ -168,7 +168,7 @@ final class CommandTableTests: XCTestCase {
     _ change: (inout Policy) -> Void
   ) {
     let policy = Self.policy(change)
-    let theSwitch = policy.serverReset == .rset ? "look client, reset server" : "look client, reply 220 2.0.0, end server, handoff"
+    let theSwitch = policy.serverReset == .rset ? "peek client, reset server" : "peek client, reply 220 2.0.0, end server, handoff"
     expect(
       Self.way(to: phase, policy) + [.arrives(.client("\(line)\r\n"))], deeds == "the switch" ? theSwitch : deeds, file: file,
       number: number, change)

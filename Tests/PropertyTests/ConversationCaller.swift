@@ -45,7 +45,7 @@ final class ConversationCaller {
   }
 
   var phase: Phase { conversation.phase }
-  var deadline: Deadline { conversation.deadline }
+  var deadline: Deadline? { conversation.deadline }
 
   func happen(_ event: Event) {
     switch event {
@@ -60,8 +60,8 @@ final class ConversationCaller {
       guard isBetweenServers || serverParty == .newServer else { break }
       if !octets.isEmpty { _ = conversation.receive(octets.span, from: .server) }
       if ended { conversation.inputEnded(from: .server) }
-    case .lookedAsItIs: answerPeek(at: conversation.phase == .lookingAtServer ? .server : .client)
-    case .looked(let octet, let ended): conversation.peeked(octet, ended: ended)
+    case .peekedAsItIs: answerPeek(at: conversation.phase == .peekingAtServer ? .server : .client)
+    case .peeked(let octet, let ended): conversation.peeked(octet, ended: ended)
     case .drained: send(isAllowed: true)
     case .unavailable: conversation.tlsUnavailable()
     case .secured(let outcome):
@@ -134,7 +134,7 @@ final class ConversationCaller {
     while let decision = conversation.nextDecision() {
       note(decision)
       switch decision {
-      case .peek(let side): if !byHand.looks { answerPeek(at: side) }
+      case .peek(let side): if !byHand.peeks { answerPeek(at: side) }
       case .handoff: isTLSAtWork = true
       case .endServer:
         server = Stream()
@@ -155,7 +155,7 @@ final class ConversationCaller {
   private func note(_ decision: Decision) {
     let words =
       switch decision {
-      case .peek(let side): "look \(side)"
+      case .peek(let side): "peek \(side)"
       case .handoff: "handoff"
       case .abort(let reason): "abort \(reason.name)"
       case .endServer: "end server"

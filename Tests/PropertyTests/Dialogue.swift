@@ -25,7 +25,7 @@ struct Dialogue {
   init(_ choices: Choices) {
     self.choices = choices
     policy = Self.policy(choices)
-    byHand = ByHand(looks: choices.happens(1, of: 6), drains: choices.happens(1, of: 6))
+    byHand = ByHand(peeks: choices.happens(1, of: 6), drains: choices.happens(1, of: 6))
     hostility = choices.weighted([(5, 2), (3, 12), (2, 40)])
     goal = choices.weighted([
       (5, nil), (4, .secured), (1, .handshaking), (1, .promised), (1, .regreeting), (1, .resetting),
@@ -72,9 +72,9 @@ extension Dialogue {
     case .restarting:
       if misbehaves() { return anyEvent(session) }
       return .restarted(choices.weighted([(6, .greeting), (3, .ready), (1, .failed)]))
-    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient:
+    case .peekingBeforeReset, .peekingAtServer, .peekingAtClient:
       if misbehaves() { return choices.below(2) == 0 ? .unavailable : anyEvent(session) }
-      return .lookedAsItIs
+      return .peekedAsItIs
     case .promised:
       return misbehaves() ? anyEvent(session) : .drained
     case .greeting, .negotiating, .resetting, .regreeting, .secured, .quitting, .refusing:
@@ -83,7 +83,7 @@ extension Dialogue {
   }
 
   /// The shortest way to the goal.
-  private mutating func detourless(_ session: Session) -> Event? {
+  private mutating func detourless(_ session: SMTPSession) -> Event? {
     guard let goal, session.phase != goal else {
       goal = nil
       return nil
@@ -102,7 +102,7 @@ extension Dialogue {
     case .resetting:
       unanswered = []
       return .arrives(.server("250 ok\r\n"))
-    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient: return .lookedAsItIs
+    case .peekingBeforeReset, .peekingAtServer, .peekingAtClient: return .peekedAsItIs
     case .promised: return .drained
     case .handshaking: return .secured(.established)
     case .restarting: return .restarted(goal == .regreeting || choices.below(2) == 1 ? .greeting : .ready)
@@ -128,7 +128,7 @@ extension Dialogue {
     }
   }
 
-  private mutating func talk(_ session: Session) -> Event {
+  private mutating func talk(_ session: SMTPSession) -> Event {
     if misbehaves() { return anyEvent(session) }
     let serverMay = !serverHasEnded && (!unanswered.isEmpty || !rest.isEmpty)
     let clientMay = !clientHasEnded && session.interest == .both
@@ -143,10 +143,10 @@ extension Dialogue {
     }
   }
 
-  private mutating func anyEvent(_ session: Session) -> Event {
+  private mutating func anyEvent(_ session: SMTPSession) -> Event {
     switch choices.below(12) {
     case 0: return .unavailable
-    case 1: return .expired(session.deadline)
+    case 1: return .expired(session.deadline ?? .command)
     case 2: return .expired(choices.one(of: Deadline.allCases))
     case 3 where !clientHasEnded:
       clientHasEnded = true
@@ -164,7 +164,7 @@ extension Dialogue {
       return .arrives(Arrival(client: commands(session).client, server: answers().server))
     case 10:
       return choices.one(of: [
-        .looked(nil, ended: false), .looked(0x16, ended: false), .looked(0x4D, ended: false), .looked(nil, ended: true),
+        .peeked(nil, ended: false), .peeked(0x16, ended: false), .peeked(0x4D, ended: false), .peeked(nil, ended: true),
         .secured(.established), .secured(.failed), .restarted(.ready), .restarted(.failed), .restarted(.greeting),
         .late(Array("250 late\r\n".utf8), ended: false), .late([], ended: true),
       ])
@@ -190,7 +190,7 @@ extension Dialogue {
     return Arrival(server: octets)
   }
 
-  private func commands(_ session: Session) -> Arrival {
+  private func commands(_ session: SMTPSession) -> Arrival {
     var octets: [UInt8] = []
     for _ in 0...choices.weighted([(6, 0), (2, 1), (1, 3), (1, 6)]) { octets += clientLine(session) }
     if choices.happens(1, of: 12) { octets.removeLast(choices.below(octets.count + 1)) }

@@ -5,7 +5,7 @@ import SMTPState
 // MARK: - The client
 
 extension Dialogue {
-  func clientLine(_ session: Session) -> [UInt8] {
+  func clientLine(_ session: SMTPSession) -> [UInt8] {
     if misbehaves() { return hostileLine() }
     let isSecured = session.phase == .secured
     let greeting = policy.mailProtocol == .lmtp ? "LHLO" : "EHLO"

@@ -100,7 +100,7 @@ final class DifferentialTests: XCTestCase {
       labels["close \(reason.name)"] = 0.0002
       labels["abort \(reason.name)"] = 0.00005
     }
-    for word in ["handoff", "relay", "copied", "end server", "restart", "look server", "look client", "reset server"] {
+    for word in ["handoff", "relay", "copied", "end server", "restart", "peek server", "peek client", "reset server"] {
       labels[word] = 0.05
     }
     for verb in ["ehlo", "helo", "lhlo", "auth", "response", "mail", "quit", "bdat", "other"] {
@@ -109,7 +109,7 @@ final class DifferentialTests: XCTestCase {
     for verb in ["rset", "noop", "vrfy", "expn", "help", "etrn"] { labels["forward \(verb)"] = 0.01 }
     for word in ["opportunistic", "required", "smtp", "lmtp", "rset", "restart"] { labels["policy \(word)"] = 0.1 }
     for event in [
-      "client ended", "server ended", "octets", "looked", "drained", "unavailable", "secured", "restarted", "expired",
+      "client ended", "server ended", "octets", "peeked", "drained", "unavailable", "secured", "restarted", "expired",
     ] { labels["event \(event)"] = 0.01 }
     return labels
   }()

@@ -27,20 +27,20 @@ enum Event: Equatable {
   /// Octets, or the end, of the server that a restart replaced, reported late. Before that server is ended: nothing.
   case late([UInt8], ended: Bool)
   /// The answer to a look, if looks are not answered by themselves: what is really there.
-  case lookedAsItIs
+  case peekedAsItIs
   /// An answer to a look that a test made up.
-  case looked(UInt8?, ended: Bool)
+  case peeked(UInt8?, ended: Bool)
   case drained
   case unavailable
-  case secured(SecuredOutcome)
+  case secured(HandshakeOutcome)
   case restarted(RestartOutcome)
   case expired(Deadline)
 }
 
 /// Which answers a test gives itself. All others are given at once, as a caller would.
 struct ByHand: Equatable {
-  /// `looked` is an event of the test.
-  var looks = false
+  /// `peeked` is an event of the test.
+  var peeks = false
   /// `drained` is an event of the test.
   var drains = false
 }
@@ -74,7 +74,7 @@ extension Command {
     case .pass, .passEarlier: "pass"
     case .reply(let reply): "reply \(reply.code)"
     case .resetServer: "reset server"
-    case .look(let party): "look \(party)"
+    case .peek(let party): "peek \(party)"
     case .endServer: "end server"
     case .restart: "restart"
     case .handoff: "handoff"

@@ -78,7 +78,7 @@ extension Event {
   var name: String {
     switch self {
     case .arrives(let arrival): arrival.clientEnds ? "client ended" : arrival.serverEnds ? "server ended" : "octets"
-    case .lookedAsItIs, .looked: "looked"
+    case .peekedAsItIs, .peeked: "peeked"
     case .late: "late"
     case .drained: "drained"
     case .unavailable: "unavailable"

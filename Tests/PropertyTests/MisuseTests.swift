@@ -5,8 +5,8 @@ import XCTest
 
 final class MisuseTests: XCTestCase {
   /// In the middle of a chain of commands: MAIL was judged, `abort` is out, `forward` and `relay` are not.
-  private func inAChain() -> Session {
-    var session = Session(Policy())
+  private func inAChain() -> SMTPSession {
+    var session = SMTPSession(Policy())
     give("220 be\r\n", from: .server, to: &session)
     let step = give("MAIL FROM:<>\r\n", from: .client, to: &session)
     XCTAssertEqual(step.command, .abort(.mail))
@@ -15,8 +15,8 @@ final class MisuseTests: XCTestCase {
   }
 
   /// The same before a decision: the second line of an EHLO reply is kept, so the first goes out, and then it is stashed.
-  private func inAnUndecidedChain() -> Session {
-    var session = Session(Policy())
+  private func inAnUndecidedChain() -> SMTPSession {
+    var session = SMTPSession(Policy())
     give("220 be\r\n", from: .server, to: &session)
     give("EHLO c\r\n", from: .client, to: &session)
     give("250-be\r\n", from: .server, to: &session)
@@ -27,16 +27,16 @@ final class MisuseTests: XCTestCase {
   }
 
   @discardableResult
-  private func give(_ text: String, from party: Party, to session: inout Session) -> Step {
+  private func give(_ text: String, from party: Party, to session: inout SMTPSession) -> Step {
     let octets = Array(text.utf8)
     return session.receive(octets.span, from: party)
   }
 
   func testAnEventInAChainClosesWithMisuse() {
-    let events: [(String, (inout Session) -> Command)] = [
-      ("ended client", { $0.ended(.client) }), ("ended server", { $0.ended(.server) }),
-      ("looked", { $0.looked(nil, ended: false) }), ("secured", { $0.secured(.established) }),
-      ("restarted", { $0.restarted(.ready) }),
+    let events: [(String, (inout SMTPSession) -> Command)] = [
+      ("ended client", { $0.inputEnded(from: .client) }), ("ended server", { $0.inputEnded(from: .server) }),
+      ("peeked", { $0.peeked(nil, ended: false) }), ("secured", { $0.handshakeFinished(.established) }),
+      ("restarted", { $0.serverRestarted(.ready) }),
     ]
     for (name, event) in events {
       var decided = inAChain()
@@ -46,16 +46,16 @@ final class MisuseTests: XCTestCase {
       var undecided = inAnUndecidedChain()
       XCTAssertEqual(event(&undecided), .abort(.misuse), name)
       XCTAssertEqual(undecided.interest, .again, name)
-      XCTAssertEqual(undecided.next(), .close(.misuse), name)
+      XCTAssertEqual(undecided.nextCommand(), .close(.misuse), name)
       XCTAssertTrue(undecided.isFinal, name)
     }
   }
 
   func testWhatIsTooLateInAChainChangesNothing() {
     for session in [inAChain(), inAnUndecidedChain()] {
-      let events: [(String, (inout Session) -> Command)] = [
-        ("drained", { $0.drained() }), ("expired reply", { $0.expired(.reply) }),
-        ("expired command", { $0.expired(.command) }),
+      let events: [(String, (inout SMTPSession) -> Command)] = [
+        ("drained", { $0.outputDrained() }), ("expired reply", { $0.timerExpired(.reply) }),
+        ("expired command", { $0.timerExpired(.command) }),
         ("octets of the client", { self.give("NOOP\r\n", from: .client, to: &$0).command }),
         ("octets of the server", { self.give("250 ok\r\n", from: .server, to: &$0).command }),
       ]
@@ -69,29 +69,29 @@ final class MisuseTests: XCTestCase {
 
   func testUnavailableInAChainIsRemembered() {
     var session = inAnUndecidedChain()
-    XCTAssertEqual(session.unavailable(), .keep)
+    XCTAssertEqual(session.tlsUnavailable(), .keep)
     // It was listed by the same line.
-    XCTAssertEqual(session.next(), .reply(.starttlsKeyword))
-    XCTAssertEqual(session.next(), .stash)
+    XCTAssertEqual(session.nextCommand(), .reply(.starttlsKeyword))
+    XCTAssertEqual(session.nextCommand(), .stash)
     XCTAssertEqual(give("250 DSN\r\n", from: .server, to: &session).command, .passEarlier(.hyphen))
-    XCTAssertEqual(session.next(), .pass(.space))
+    XCTAssertEqual(session.nextCommand(), .pass(.space))
     XCTAssertEqual(session.interest, .both)
     XCTAssertEqual(give("STARTTLS\r\n", from: .client, to: &session).command, .reply(.tlsUnavailable))
   }
 
   /// The new server cannot be named before there is one: in no phase, in a chain or not.
   func testANewServerBeforeThereIsOneClosesWithMisuse() {
-    for session in [Session(Policy()), inAChain(), inAnUndecidedChain()] {
+    for session in [SMTPSession(Policy()), inAChain(), inAnUndecidedChain()] {
       var receiving = session
       let step = give("220 be\r\n", from: .newServer, to: &receiving)
       XCTAssertEqual(step.consumed, 0)
       var ending = session
-      for (command, var closing) in [(step.command, receiving), (ending.ended(.newServer), ending)] {
+      for (command, var closing) in [(step.command, receiving), (ending.inputEnded(from: .newServer), ending)] {
         if session.isClearPhaseOver {
           XCTAssertEqual(command, .close(.misuse))
         } else {
           XCTAssertEqual(command, .abort(.misuse))
-          XCTAssertEqual(closing.next(), .close(.misuse))
+          XCTAssertEqual(closing.nextCommand(), .close(.misuse))
         }
         XCTAssertTrue(closing.isFinal)
       }
@@ -101,19 +101,19 @@ final class MisuseTests: XCTestCase {
   /// Whatever is reported of a server that was replaced changes nothing, in any phase after that, in a chain or not.
   func testAServerThatWasReplacedChangesNothing() {
     for outcome in [RestartOutcome.greeting, .ready] {
-      var session = Session(Policy())
+      var session = SMTPSession(Policy())
       give("220 be\r\n", from: .server, to: &session)
       give("EHLO c\r\n", from: .client, to: &session)
       give("250 be\r\n", from: .server, to: &session)
-      XCTAssertEqual(session.next(), .reply(.lastStarttlsKeyword))
-      XCTAssertEqual(give("STARTTLS\r\n", from: .client, to: &session).command, .look(.client))
-      XCTAssertEqual(session.looked(nil, ended: false), .reply(.readyForTLS))
-      XCTAssertEqual(session.drained(), .endServer)
-      guard case .handoff = session.next() else { return XCTFail("no handoff") }
+      XCTAssertEqual(session.nextCommand(), .reply(.lastStarttlsKeyword))
+      XCTAssertEqual(give("STARTTLS\r\n", from: .client, to: &session).command, .peek(.client))
+      XCTAssertEqual(session.peeked(nil, ended: false), .reply(.readyForTLS))
+      XCTAssertEqual(session.outputDrained(), .endServer)
+      guard case .handoff = session.nextCommand() else { return XCTFail("no handoff") }
       assertReplaced(session)
-      XCTAssertEqual(session.secured(.established), .restart)
+      XCTAssertEqual(session.handshakeFinished(.established), .restart)
       assertReplaced(session)
-      XCTAssertEqual(session.restarted(outcome), .keep)
+      XCTAssertEqual(session.serverRestarted(outcome), .keep)
       assertReplaced(session)
       if outcome == .greeting { XCTAssertEqual(give("220 be\r\n", from: .newServer, to: &session).command, .drop(.reply)) }
       assertReplaced(session)
@@ -126,14 +126,14 @@ final class MisuseTests: XCTestCase {
       XCTAssertEqual(give("MAIL FROM:<>\r\n", from: .client, to: &session).command, .forward(.mail))
       XCTAssertEqual(session.interest, .again)
       assertReplaced(session)
-      XCTAssertEqual(session.next(), .relay)
+      XCTAssertEqual(session.nextCommand(), .relay)
       assertReplaced(session)
     }
   }
 
-  private func assertReplaced(_ session: Session, line: UInt = #line) {
+  private func assertReplaced(_ session: SMTPSession, line: UInt = #line) {
     var reported = session
-    XCTAssertEqual(reported.ended(.server), .keep, line: line)
+    XCTAssertEqual(reported.inputEnded(from: .server), .keep, line: line)
     let step = give("421 late\r\n", from: .server, to: &reported)
     XCTAssertEqual(step.consumed, 0, line: line)
     XCTAssertEqual(step.command, .keep, line: line)
@@ -141,31 +141,31 @@ final class MisuseTests: XCTestCase {
   }
 
   func testOctetsOfAClientThatEndedCloseWithMisuse() {
-    var session = Session(Policy())
+    var session = SMTPSession(Policy())
     give("220 be\r\n", from: .server, to: &session)
     give("NOOP\r\n", from: .client, to: &session)
-    XCTAssertEqual(session.ended(.client), .keep)
+    XCTAssertEqual(session.inputEnded(from: .client), .keep)
     let step = give("NOOP\r\n", from: .client, to: &session)
     XCTAssertEqual(step.consumed, 0)
     XCTAssertEqual(step.command, .abort(.misuse))
-    XCTAssertEqual(session.next(), .close(.misuse))
+    XCTAssertEqual(session.nextCommand(), .close(.misuse))
   }
 
   func testOctetsOfASideThatIsNotWantedAreLeft() {
-    var session = Session(Policy())
+    var session = SMTPSession(Policy())
     XCTAssertEqual(give("EHLO c\r\n", from: .client, to: &session).consumed, 0)
-    XCTAssertEqual(session, Session(Policy()))
+    XCTAssertEqual(session, SMTPSession(Policy()))
     XCTAssertEqual(give("", from: .server, to: &session).consumed, 0)
-    XCTAssertEqual(session, Session(Policy()))
+    XCTAssertEqual(session, SMTPSession(Policy()))
   }
 
   func testAnEndToldTwiceChangesNothing() {
-    var session = Session(Policy())
+    var session = SMTPSession(Policy())
     give("220 be\r\n", from: .server, to: &session)
     give("NOOP\r\n", from: .client, to: &session)
-    XCTAssertEqual(session.ended(.client), .keep)
+    XCTAssertEqual(session.inputEnded(from: .client), .keep)
     let once = session
-    XCTAssertEqual(session.ended(.client), .keep)
+    XCTAssertEqual(session.inputEnded(from: .client), .keep)
     XCTAssertEqual(session, once)
   }
 

@@ -1,5 +1,5 @@
 // Oracle: the rules of a session once more (Docs/Rules.md), slow, simple and without bounds, written from the rules and
-// not from the code: it never calls `Session`.
+// not from the code: it never calls `SMTPSession`.
 //
 // It keeps all that a side has sent since its last line was judged, looks for whole lines in it, and remembers the names
 // of the replies that are owed, not their number. What it predicts is everything that a caller does: every command that
@@ -105,25 +105,25 @@ struct Oracle {
   var wantsServer: Bool {
     switch phase {
     case .greeting, .negotiating, .resetting, .regreeting, .secured, .quitting, .refusing: true
-    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying, .closed:
+    case .peekingBeforeReset, .peekingAtServer, .peekingAtClient, .promised, .handshaking, .restarting, .relaying, .closed:
       false
     }
   }
 
   var interest: Interest {
     if phase == .promised { return .drain }
-    guard wantsServer else { return .none }
+    guard wantsServer else { return .nothing }
     return wantsClient ? .both : .server
   }
 
-  var deadline: Deadline {
+  var deadline: Deadline? {
     switch phase {
     case .greeting, .restarting, .regreeting: .greeting
     case .negotiating, .secured: owed.isEmpty && !isUnasked ? .command : .reply
     case .quitting, .refusing: .reply
-    case .lookingBeforeReset, .resetting, .lookingAtServer, .lookingAtClient: .reset
+    case .peekingBeforeReset, .resetting, .peekingAtServer, .peekingAtClient: .reset
     case .promised, .handshaking: .handshake
-    case .relaying, .closed: .none
+    case .relaying, .closed: nil
     }
   }
 
@@ -160,10 +160,10 @@ struct Oracle {
     case .arrives(let arrival): arrive(arrival)
     // Of a server that was replaced: it changes nothing.
     case .late: break
-    case .lookedAsItIs:
-      let stream = phase == .lookingAtServer ? server : client
-      looked(stream.octets[stream.taken...].first, ended: stream.isEmpty && stream.hasEnded)
-    case .looked(let octet, let ended): looked(octet, ended: ended)
+    case .peekedAsItIs:
+      let stream = phase == .peekingAtServer ? server : client
+      peeked(stream.octets[stream.taken...].first, ended: stream.isEmpty && stream.hasEnded)
+    case .peeked(let octet, let ended): peeked(octet, ended: ended)
     case .drained: drained()
     case .unavailable: unavailable()
     case .secured(let outcome): secured(outcome)
@@ -225,9 +225,9 @@ struct Oracle {
   private mutating func serverEnded() {
     switch phase {
     case .greeting: close("server ended", saying: "421 4.3.2")
-    case .negotiating, .lookingBeforeReset, .resetting, .lookingAtServer, .secured:
+    case .negotiating, .peekingBeforeReset, .resetting, .peekingAtServer, .secured:
       close("server ended", saying: "421 4.3.0")
-    case .lookingAtClient: if !restarts { close("server ended", saying: "421 4.3.0") }
+    case .peekingAtClient: if !restarts { close("server ended", saying: "421 4.3.0") }
     case .promised, .handshaking: if !restarts { close("server ended") }
     case .restarting: break
     case .regreeting: close("restart failed", saying: "421 4.3.2")
@@ -242,7 +242,7 @@ struct Oracle {
     case .negotiating, .secured:
       chunkLine = nil
       closeIfAllIsDone()
-    case .greeting, .lookingBeforeReset, .resetting, .lookingAtServer, .lookingAtClient, .promised, .restarting,
+    case .greeting, .peekingBeforeReset, .resetting, .peekingAtServer, .peekingAtClient, .promised, .restarting,
       .regreeting:
       close("client ended")
     case .handshaking, .quitting, .refusing, .relaying, .closed: break
@@ -259,7 +259,6 @@ struct Oracle {
     guard !isFinal, isRunning else { return }
     let reason = "\(kind.words) timeout"
     switch kind {
-    case .none: break
     case .greeting: close(reason, saying: "421 4.3.2")
     case .command, .reply: close(reason, saying: "421 4.4.2")
     case .clearPhase: close(reason, saying: phase == .promised ? nil : "421 4.4.2")

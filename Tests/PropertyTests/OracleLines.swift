@@ -110,10 +110,10 @@ struct ReplyLine {
   }
 
   /// The line as it is sent, its fourth octet as told.
-  func sent(fourth: Unicode.Scalar?) -> [UInt8] {
+  func sent(separator: Unicode.Scalar?) -> [UInt8] {
     var scalars = text.scalars
-    if let fourth {
-      if scalars.count > 3 { scalars[3] = fourth } else { scalars.append(fourth) }
+    if let separator {
+      if scalars.count > 3 { scalars[3] = separator } else { scalars.append(separator) }
     }
     return Latin(scalars: scalars + ["\r", "\n"]).octets
   }
@@ -128,6 +128,6 @@ func rewritten(_ lines: [ReplyLine], isComplete: Bool, takenOut: [String], addsS
   }.map(\.element)
   // With the first line alone it is not known yet whether anything comes after STARTTLS.
   if addsSTARTTLS, isComplete || kept.count > 1 { kept.insert(ReplyLine(Array("250 STARTTLS".utf8)), at: 1) }
-  guard isComplete else { return kept.dropLast().map { $0.sent(fourth: "-") } }
-  return kept.dropLast().map { $0.sent(fourth: "-") } + [kept[kept.count - 1].sent(fourth: " ")]
+  guard isComplete else { return kept.dropLast().map { $0.sent(separator: "-") } }
+  return kept.dropLast().map { $0.sent(separator: "-") } + [kept[kept.count - 1].sent(separator: " ")]
 }

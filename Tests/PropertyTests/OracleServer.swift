@@ -101,7 +101,7 @@ extension Oracle {
       } else {
         receivedAnswer(line)
       }
-    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient, .promised, .handshaking, .restarting, .relaying, .closed:
+    case .peekingBeforeReset, .peekingAtServer, .peekingAtClient, .promised, .handshaking, .restarting, .relaying, .closed:
       break
     }
   }
@@ -150,7 +150,7 @@ extension Oracle {
         phase = .negotiating
         answer("454 4.7.0")
       } else {
-        look(at: .server, in: .lookingAtServer)
+        peek(at: .server, in: .peekingAtServer)
       }
     default: break
     }
@@ -159,7 +159,7 @@ extension Oracle {
   private mutating func pass(_ line: ReplyLine) {
     reply.append(line)
     passed += 1
-    deed("pass", toClient: line.sent(fourth: nil))
+    deed("pass", toClient: line.sent(separator: nil))
   }
 
   /// All lines of the reply are rewritten once more, and what is new goes out.

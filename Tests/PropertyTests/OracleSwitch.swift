@@ -4,31 +4,31 @@ import SMTPState
 
 extension Oracle {
   mutating func beginSwitch() {
-    look(at: .client, in: restarts ? .lookingAtClient : .lookingBeforeReset)
+    peek(at: .client, in: restarts ? .peekingAtClient : .peekingBeforeReset)
   }
 
-  mutating func look(at side: Side, in lookingPhase: Phase) {
+  mutating func peek(at side: Side, in lookingPhase: Phase) {
     phase = lookingPhase
-    deed("look \(side)")
-    if !byHand.looks {
+    deed("peek \(side)")
+    if !byHand.peeks {
       let stream = side == .server ? server : client
-      looked(stream.octets[stream.taken...].first, ended: stream.isEmpty && stream.hasEnded)
+      peeked(stream.octets[stream.taken...].first, ended: stream.isEmpty && stream.hasEnded)
     }
   }
 
-  mutating func looked(_ first: UInt8?, ended: Bool) {
+  mutating func peeked(_ first: UInt8?, ended: Bool) {
     switch phase {
-    case .lookingAtServer:
+    case .peekingAtServer:
       if first != nil {
         close("server unasked", saying: "421 4.3.0")
       } else if ended {
         close("server ended", saying: "421 4.3.0")
       } else {
-        look(at: .client, in: .lookingAtClient)
+        peek(at: .client, in: .peekingAtClient)
       }
-    case .lookingBeforeReset, .lookingAtClient:
+    case .peekingBeforeReset, .peekingAtClient:
       if first == 0x16 || (first == nil && !ended) {
-        if phase == .lookingAtClient {
+        if phase == .peekingAtClient {
           phase = .promised
           answer("220 2.0.0")
         } else {
@@ -51,7 +51,7 @@ extension Oracle {
   mutating func unavailable() {
     switch phase {
     case .greeting, .negotiating, .resetting: isTLSAvailable = false
-    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient:
+    case .peekingBeforeReset, .peekingAtServer, .peekingAtClient:
       // Known only where the server is to be restarted: elsewhere its end has closed the session.
       if server.isTold { return close("server ended", saying: "421 4.3.0") }
       isTLSAvailable = false
@@ -74,7 +74,7 @@ extension Oracle {
     phase = .handshaking
   }
 
-  mutating func secured(_ outcome: SecuredOutcome) {
+  mutating func secured(_ outcome: HandshakeOutcome) {
     guard !isFinal else { return }
     guard phase == .handshaking else { return close("misuse") }
     isTLSAtWork = false

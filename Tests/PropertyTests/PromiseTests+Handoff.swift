@@ -10,7 +10,7 @@ extension PromiseTests {
     for reset in [Policy.ServerReset.restart, .rset] {
       var policy = Policy()
       policy.serverReset = reset
-      var caller = Caller(policy, byHand: ByHand(looks: true))
+      var caller = Caller(policy, byHand: ByHand(peeks: true))
       caller.happen(.arrives(.server("220 be\r\n")))
       caller.happen(.arrives(.client("EHLO c\r\n")))
       caller.happen(.arrives(.server("250 be\r\n")))

@@ -171,7 +171,7 @@ final class PromiseTests: XCTestCase {
   func testP9NeverTraps() {
     holds(cases: 30_000, labels: ["final": 0.3]) { trial in
       let choices = trial.choices
-      var session = Session(Dialogue.policy(choices))
+      var session = SMTPSession(Dialogue.policy(choices))
       var log: [String] = []
       defer {
         let lines = log
@@ -192,7 +192,7 @@ final class PromiseTests: XCTestCase {
     }
   }
 
-  private static func anything(_ choices: Choices, _ session: inout Session) -> (String, Int, Command) {
+  private static func anything(_ choices: Choices, _ session: inout SMTPSession) -> (String, Int, Command) {
     func octets() -> [UInt8] {
       choices.one(of: [
         Array("220 be\r\n".utf8), Array("250 be\r\n".utf8), Array("EHLO c\r\n".utf8), Array("STARTTLS\r\n".utf8),
@@ -210,21 +210,21 @@ final class PromiseTests: XCTestCase {
       let party = choices.one(of: [Party.server, .server, .newServer])
       let step = session.receive(given.span, from: party)
       return ("octets of the \(party) \(Notation.encoded(given))", step.consumed, step.command)
-    case 6, 7: return ("next", 0, session.next())
+    case 6, 7: return ("next", 0, session.nextCommand())
     case 8:
       let party = choices.one(of: Party.allCases)
-      return ("ended \(party)", 0, session.ended(party))
-    case 9: return ("drained", 0, session.drained())
+      return ("ended \(party)", 0, session.inputEnded(from: party))
+    case 9: return ("drained", 0, session.outputDrained())
     case 10:
       let octet = choices.one(of: [nil, 0x16, UInt8(choices.below(256))])
-      return ("looked \(octet.map(String.init) ?? "nothing")", 0, session.looked(octet, ended: choices.below(2) == 1))
-    case 11: return ("unavailable", 0, session.unavailable())
+      return ("peeked \(octet.map(String.init) ?? "nothing")", 0, session.peeked(octet, ended: choices.below(2) == 1))
+    case 11: return ("unavailable", 0, session.tlsUnavailable())
     case 12:
-      if choices.below(2) == 0 { return ("secured", 0, session.secured(choices.one(of: [.established, .failed]))) }
-      return ("restarted", 0, session.restarted(choices.one(of: [.greeting, .ready, .failed])))
+      if choices.below(2) == 0 { return ("secured", 0, session.handshakeFinished(choices.one(of: [.established, .failed]))) }
+      return ("restarted", 0, session.serverRestarted(choices.one(of: [.greeting, .ready, .failed])))
     default:
       let deadline = choices.one(of: Deadline.allCases)
-      return ("expired \(deadline.words)", 0, session.expired(deadline))
+      return ("expired \(deadline.words)", 0, session.timerExpired(deadline))
     }
   }
 }

@@ -199,12 +199,12 @@ enum Promises {
   static func canMove(_ play: Play) throws {
     let session = play.caller.session
     guard !session.isFinal else {
-      if session.interest != .none || session.deadline != .none { throw Falsified("P7: a final phase waits") }
+      if session.interest != .nothing || session.deadline != nil { throw Falsified("P7: a final phase waits") }
       return
     }
-    if play.policy.milliseconds(of: session.deadline) == nil { throw Falsified("P7: \(session.phase) has no timer") }
-    let awaitsAnswer = [.lookingBeforeReset, .lookingAtServer, .lookingAtClient, .handshaking, .restarting].contains(session.phase)
-    if (session.interest == .none) != awaitsAnswer { throw Falsified("P7: \(session.phase) waits for \(session.interest)") }
+    if session.deadline == nil { throw Falsified("P7: \(session.phase) has no timer") }
+    let awaitsAnswer = [.peekingBeforeReset, .peekingAtServer, .peekingAtClient, .handshaking, .restarting].contains(session.phase)
+    if (session.interest == .nothing) != awaitsAnswer { throw Falsified("P7: \(session.phase) waits for \(session.interest)") }
     // Owed, waiting, or a line begun: the server is read in any case.
     guard session.phase == .negotiating || session.phase == .secured, session.deadline != .reply else { return }
     if !play.caller.client.isTold, session.interest != .both {

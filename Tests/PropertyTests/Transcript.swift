@@ -27,7 +27,7 @@ enum Expectation: Equatable {
   case command(String)
   // What is true then:
   case interest(Interest)
-  case deadline(Deadline)
+  case deadline(Deadline?)
   /// Octets of the client that have arrived and are not consumed.
   case unread([UInt8])
 
@@ -43,8 +43,8 @@ enum Expectation: Equatable {
   static func of(_ deeds: some Sequence<Deed>, byHand: ByHand) -> [Expectation] {
     var list: [Expectation] = []
     for deed in deeds {
-      let isLook = deed.words.hasPrefix("look ")
-      if isSilent(deed.words), !isLook || byHand.looks { list.append(.command(deed.words)) }
+      let isPeek = deed.words.hasPrefix("peek ")
+      if isSilent(deed.words), !isPeek || byHand.peeks { list.append(.command(deed.words)) }
       list.appendRunTogether(.client, deed.toClient)
       list.appendRunTogether(.server, deed.toServer)
     }
@@ -110,7 +110,7 @@ extension Transcript {
     for (name, path) in Self.limits where policy[keyPath: path] != usual[keyPath: path] {
       lines.append("limit \(name) \(policy[keyPath: path])")
     }
-    if byHand.looks { lines.append("by hand looks") }
+    if byHand.peeks { lines.append("by hand peeks") }
     if byHand.drains { lines.append("by hand drains") }
     return lines
   }
@@ -131,10 +131,10 @@ extension Transcript {
         + Notation.lines(arrival.server, prefix: "S:") + (arrival.serverEnds ? ["server ended"] : [])
     case .late(let octets, let ended):
       return Notation.lines(octets, prefix: "O:") + (ended ? ["old server ended"] : [])
-    case .lookedAsItIs: return ["looked"]
-    case .looked(nil, let ended): return [ended ? "looked ended" : "looked nothing"]
-    case .looked(let octet?, let ended):
-      return ["looked \(Notation.encoded([octet]))\(ended ? " ended" : "")"]
+    case .peekedAsItIs: return ["peeked"]
+    case .peeked(nil, let ended): return [ended ? "peeked ended" : "peeked nothing"]
+    case .peeked(let octet?, let ended):
+      return ["peeked \(Notation.encoded([octet]))\(ended ? " ended" : "")"]
     case .drained: return ["drained"]
     case .unavailable: return ["unavailable"]
     case .secured(let outcome): return ["secured \(outcome)"]
@@ -148,7 +148,7 @@ extension Transcript {
     case .written(let side, let octets): Notation.lines(octets, prefix: side == .client ? "c:" : "s:")
     case .command(let words): [words]
     case .interest(let interest): ["interest \(interest)"]
-    case .deadline(let deadline): ["deadline \(deadline.words)"]
+    case .deadline(let deadline): ["deadline \(deadline?.words ?? "none")"]
     case .unread(let octets): ["unread \(Notation.encoded(octets))"]
     }
   }

@@ -73,20 +73,20 @@ extension Transcript {
 
   private static func event(_ line: Substring) throws -> Event? {
     switch line {
-    case "looked": return .lookedAsItIs
-    case "looked nothing": return .looked(nil, ended: false)
-    case "looked ended": return .looked(nil, ended: true)
+    case "peeked": return .peekedAsItIs
+    case "peeked nothing": return .peeked(nil, ended: false)
+    case "peeked ended": return .peeked(nil, ended: true)
     case "old server ended": return .late([], ended: true)
     case "drained": return .drained
     case "unavailable": return .unavailable
     default: break
     }
     if let text = value(of: "O:", line) { return .late(try Notation.line(text), ended: false) }
-    if let text = value(of: "looked", line) {
+    if let text = value(of: "peeked", line) {
       let ended = text.hasSuffix(" ended")
       let octets = try Notation.decoded(ended ? text.dropLast(6) : text)
       guard octets.count == 1 else { throw Notation.Malformed(message: "a look sees one octet") }
-      return .looked(octets[0], ended: ended)
+      return .peeked(octets[0], ended: ended)
     }
     if let text = value(of: "secured", line) { return .secured(try named(text)) }
     if let text = value(of: "restarted", line) { return .restarted(try named(text)) }
@@ -98,9 +98,9 @@ extension Transcript {
     if let text = value(of: "c:", line) { return .written(.client, try Notation.line(text)) }
     if let text = value(of: "s:", line) { return .written(.server, try Notation.line(text)) }
     if let text = value(of: "interest", line) { return .interest(try named(text)) }
-    if let text = value(of: "deadline", line) { return .deadline(try deadline(text)) }
+    if let text = value(of: "deadline", line) { return .deadline(text == "none" ? nil : try deadline(text)) }
     if let text = value(of: "unread", line) { return .unread(try Notation.decoded(text)) }
-    if ["look client", "look server", "end server", "restart", "handoff", "relay"].contains(line) {
+    if ["peek client", "peek server", "end server", "restart", "handoff", "relay"].contains(line) {
       return .command(String(line))
     }
     for kind in ["abort", "close"] {
@@ -126,7 +126,7 @@ extension Transcript {
     case "bare line feed reject": policy.bareLineFeed = .reject
     case "cleartext authentication allowed": policy.allowsCleartextAuthentication = true
     case "cleartext authentication refused": policy.allowsCleartextAuthentication = false
-    case "by hand looks": byHand.looks = true
+    case "by hand peeks": byHand.peeks = true
     case "by hand drains": byHand.drains = true
     default:
       for (name, path) in Self.limits {

@@ -30,7 +30,7 @@
  *
  * The held line. Two rules touch what is held, and smtpstate_finish_line does both:
  *   forward: the `client` hold without its LF and a CR before it, then CR LF;
- *   pass:    the `reply` (`earlier`) hold likewise, and its fourth octet set to `fourth`: left as it is where `fourth` is 0,
+ *   pass:    the `reply` (`earlier`) hold likewise, and its fourth octet set to `separator`: left as it is where `separator` is 0,
  *            else replaced, or inserted where the line is only three octets long.
  * Nothing else is ever searched, counted or edited.
  *
@@ -43,25 +43,25 @@
  *   PASS_EARLIER  as PASS, for `earlier`.
  *   REPLY         write smtpstate_reply_text(reply) to the client; empties `client`.
  *   RESET_SERVER  write "RSET" CR LF to the server.
- *   LOOK          see, without taking it, whether an octet of `party` waits; answer with smtpstate_session_looked. First in
- *                 a buffer of your own, then in the kernel. Or answer with smtpstate_session_unavailable.
+ *   PEEK          see, without taking it, whether an octet of `party` waits; answer with smtpstate_session_peeked. First in
+ *                 a buffer of your own, then in the kernel. Or answer with smtpstate_session_tls_unavailable.
  *   END_SERVER    close the connection to the old server; empties `reply` and `earlier`.
- *   RESTART       start a new server; answer with smtpstate_session_restarted. From then on it is NEW_SERVER.
+ *   RESTART       start a new server; answer with smtpstate_session_server_restarted. From then on it is NEW_SERVER.
  *   HANDOFF       the client's connection goes to the TLS layer, which reads the first octet that was not consumed; forget any
- *                 copy of octets that you only peeked at. Answer with smtpstate_session_secured.
+ *                 copy of octets that you only peeked at. Answer with smtpstate_session_handshake_finished.
  *   ABORT         STARTTLS cannot come any more, because of `reason`: send a TLS helper away. The session goes on.
  *   RELAY         write what is held to the other side, then copy octets both ways until both have ended. Final.
  *   CLOSE         deliver what was written to the client, then close, because of `reason`. Final. Unread octets would make the
  *                 close a reset that takes the last reply back: shut down your half, read on for a moment, then close.
  *
- * In turn. After every call that returned a command, carry it out; if it is LOOK, HANDOFF or RESTART and the answer is
+ * In turn. After every call that returned a command, carry it out; if it is PEEK, HANDOFF or RESTART and the answer is
  * known at once, give it; else, while smtpstate_session_interest is SMTPSTATE_INTEREST_AGAIN, fetch the next command with
- * smtpstate_session_next. Only then tell the session of anything else.
+ * smtpstate_session_next_command. Only then tell the session of anything else.
  *
  *   struct smtpstate_step step = smtpstate_session_receive(&session, SMTPSTATE_PARTY_CLIENT, octets, count);
  *   take(step.consumed);                                   appends to the hold
  *   carry_out(step.command);
- *   while (smtpstate_session_interest(&session) == SMTPSTATE_INTEREST_AGAIN) carry_out(smtpstate_session_next(&session));
+ *   while (smtpstate_session_interest(&session) == SMTPSTATE_INTEREST_AGAIN) carry_out(smtpstate_session_next_command(&session));
  *
  * What is wrong. Three kinds, kept apart:
  *   a peer's fault is answered in SMTP (REPLY, CLOSE with a reason); no octet of a peer can do worse;
@@ -200,7 +200,7 @@ enum smtpstate_party {
   SMTPSTATE_PARTY_CLIENT = 1,
   /* The server that is there from the start. After a restart nothing of it counts. */
   SMTPSTATE_PARTY_SERVER,
-  /* The server that RESTART brought. It cannot be named before smtpstate_session_restarted has reported it: that is misuse. */
+  /* The server that RESTART brought. It cannot be named before smtpstate_session_server_restarted has reported it: that is misuse. */
   SMTPSTATE_PARTY_NEW_SERVER
 };
 
@@ -215,12 +215,12 @@ enum smtpstate_kind {
   SMTPSTATE_KIND_KEEP = 1,
   SMTPSTATE_KIND_DROP,          /* with hold */
   SMTPSTATE_KIND_FORWARD,       /* with verb */
-  SMTPSTATE_KIND_PASS,          /* with fourth */
+  SMTPSTATE_KIND_PASS,          /* with separator */
   SMTPSTATE_KIND_STASH,
-  SMTPSTATE_KIND_PASS_EARLIER,  /* with fourth */
+  SMTPSTATE_KIND_PASS_EARLIER,  /* with separator */
   SMTPSTATE_KIND_REPLY,         /* with reply */
   SMTPSTATE_KIND_RESET_SERVER,
-  SMTPSTATE_KIND_LOOK,          /* with party: CLIENT or SERVER */
+  SMTPSTATE_KIND_PEEK,          /* with party: CLIENT or SERVER */
   SMTPSTATE_KIND_END_SERVER,
   SMTPSTATE_KIND_RESTART,
   SMTPSTATE_KIND_HANDOFF,
@@ -364,7 +364,7 @@ struct smtpstate_command {
   uint8_t party;        /* enum smtpstate_party */
   uint8_t hold;         /* enum smtpstate_hold */
   uint8_t verb;         /* enum smtpstate_verb */
-  uint8_t fourth;       /* the octet itself: '-' (another line follows) or ' ' (the last line); 0: as the server sent it */
+  uint8_t separator;       /* the octet itself: '-' (another line follows) or ' ' (the last line); 0: as the server sent it */
   uint8_t reply;        /* enum smtpstate_reply */
   uint8_t reason;       /* enum smtpstate_reason */
   uint8_t reserved;     /* 0 */
@@ -381,13 +381,13 @@ struct smtpstate_step {
 /* What a session waits for. CLIENT and SERVER are bits, the others come alone. CLIENT never comes without SERVER: a server may
  * say 421 at any time (RFC 5321, 3.8). */
 enum smtpstate_interest {
-  /* No octets: the answer to a command (LOOK, HANDOFF, RESTART), or nothing more at all. */
+  /* No octets: the answer to a command (PEEK, HANDOFF, RESTART), or nothing more at all. */
   SMTPSTATE_INTEREST_NONE = 0,
   SMTPSTATE_INTEREST_CLIENT = 1,
   SMTPSTATE_INTEREST_SERVER = 2,
-  /* The last event led to more commands: smtpstate_session_next, before anything else. */
+  /* The last event led to more commands: smtpstate_session_next_command, before anything else. */
   SMTPSTATE_INTEREST_AGAIN = 4,
-  /* That every octet of all earlier commands is accepted by the kernel: smtpstate_session_drained then. */
+  /* That every octet of all earlier commands is accepted by the kernel: smtpstate_session_output_drained then. */
   SMTPSTATE_INTEREST_DRAIN = 8
 };
 
@@ -419,13 +419,13 @@ enum smtpstate_phase {
   /* From the greeting, until a decision. In clear; commands are judged, replies to EHLO rewritten. */
   SMTPSTATE_PHASE_NEGOTIATING,
   /* From an accepted STARTTLS where the server is reset by RSET: the caller looks at the client. Nobody is read. */
-  SMTPSTATE_PHASE_LOOKING_BEFORE_RESET,
+  SMTPSTATE_PHASE_PEEKING_BEFORE_RESET,
   /* From that look, until RSET is answered. The client is not read. */
   SMTPSTATE_PHASE_RESETTING,
   /* From the answer to RSET: the caller looks at the server. Nobody is read. */
-  SMTPSTATE_PHASE_LOOKING_AT_SERVER,
+  SMTPSTATE_PHASE_PEEKING_AT_SERVER,
   /* From there, or from an accepted STARTTLS: the caller looks at the client. Nobody is read. */
-  SMTPSTATE_PHASE_LOOKING_AT_CLIENT,
+  SMTPSTATE_PHASE_PEEKING_AT_CLIENT,
   /* From the 220, until it is with the kernel. Nobody is read. */
   SMTPSTATE_PHASE_PROMISED,
   /* From the handoff: the TLS layer is at work. Nobody is read. */
@@ -447,11 +447,11 @@ enum smtpstate_phase {
 };
 
 /* The TLS layer's answer to HANDOFF. */
-enum smtpstate_secured {
+enum smtpstate_handshake {
   /* The handshake is complete: octets of the client are decrypted ones from here on. */
-  SMTPSTATE_SECURED_ESTABLISHED = 1,
+  SMTPSTATE_HANDSHAKE_ESTABLISHED = 1,
   /* It failed, or the helper is gone. */
-  SMTPSTATE_SECURED_FAILED
+  SMTPSTATE_HANDSHAKE_FAILED
 };
 
 /* The answer to RESTART. */
@@ -485,32 +485,32 @@ struct smtpstate_step smtpstate_session_receive(
     struct smtpstate_session *session, enum smtpstate_party party, const void *octets, size_t count);
 
 /* Nothing has happened: the rest of what the last event led to. While the interest is AGAIN; else KEEP. */
-struct smtpstate_command smtpstate_session_next(struct smtpstate_session *session);
+struct smtpstate_command smtpstate_session_next_command(struct smtpstate_session *session);
 
 /* That party's input is over: reading it returned 0, so that no octet of it is left. */
-struct smtpstate_command smtpstate_session_ended(struct smtpstate_session *session, enum smtpstate_party party);
+struct smtpstate_command smtpstate_session_input_ended(struct smtpstate_session *session, enum smtpstate_party party);
 
 /* Every octet of all earlier commands is accepted by the kernel. While the interest is DRAIN; else KEEP. */
-struct smtpstate_command smtpstate_session_drained(struct smtpstate_session *session);
+struct smtpstate_command smtpstate_session_output_drained(struct smtpstate_session *session);
 
-/* Answers LOOK. `first`: the party's next octet, 0 to 255, or SMTPSTATE_NO_OCTET if none waits (also where one cannot look);
+/* Answers PEEK. `first`: the party's next octet, 0 to 255, or SMTPSTATE_NO_OCTET if none waits (also where one cannot look);
  * any other number is misuse. `ended`: the party has ended. */
-struct smtpstate_command smtpstate_session_looked(struct smtpstate_session *session, int first, bool ended);
+struct smtpstate_command smtpstate_session_peeked(struct smtpstate_session *session, int first, bool ended);
 #define SMTPSTATE_NO_OCTET (-1)
 
 /* TLS cannot be had: the helper is gone, there is no certificate. At any time before the 220, also in place of the answer to
- * LOOK and while the interest is AGAIN; later it changes nothing. */
-struct smtpstate_command smtpstate_session_unavailable(struct smtpstate_session *session);
+ * PEEK and while the interest is AGAIN; later it changes nothing. */
+struct smtpstate_command smtpstate_session_tls_unavailable(struct smtpstate_session *session);
 
 /* Answers HANDOFF. */
-struct smtpstate_command smtpstate_session_secured(struct smtpstate_session *session, enum smtpstate_secured outcome);
+struct smtpstate_command smtpstate_session_handshake_finished(struct smtpstate_session *session, enum smtpstate_handshake outcome);
 
 /* Answers RESTART. */
-struct smtpstate_command smtpstate_session_restarted(
+struct smtpstate_command smtpstate_session_server_restarted(
     struct smtpstate_session *session, enum smtpstate_restarted outcome);
 
 /* That timer passed. Changes nothing unless it runs. */
-struct smtpstate_command smtpstate_session_expired(struct smtpstate_session *session, enum smtpstate_deadline kind);
+struct smtpstate_command smtpstate_session_timer_expired(struct smtpstate_session *session, enum smtpstate_deadline kind);
 
 /* What can be asked of a session at any time. */
 
@@ -586,12 +586,12 @@ void smtpstate_conversation_sent(struct smtpstate_conversation *conversation, en
 /* TLS cannot be had. After the 220 this changes nothing. */
 void smtpstate_conversation_tls_unavailable(struct smtpstate_conversation *conversation);
 
-/* Answers LOOK, like smtpstate_session_looked. */
+/* Answers PEEK, like smtpstate_session_peeked. */
 void smtpstate_conversation_peeked(struct smtpstate_conversation *conversation, int first, bool ended);
 
 /* Answers HANDOFF. */
 void smtpstate_conversation_handshake_finished(
-    struct smtpstate_conversation *conversation, enum smtpstate_secured outcome);
+    struct smtpstate_conversation *conversation, enum smtpstate_handshake outcome);
 
 /* Answers RESTART. */
 void smtpstate_conversation_server_restarted(
@@ -601,7 +601,7 @@ void smtpstate_conversation_server_restarted(
 void smtpstate_conversation_timer_expired(
     struct smtpstate_conversation *conversation, enum smtpstate_deadline kind);
 
-/* The next thing to do: LOOK, HANDOFF, ABORT, END_SERVER, RESTART, RELAY or CLOSE, as for a session. `kind` is 0 when nothing
+/* The next thing to do: PEEK, HANDOFF, ABORT, END_SERVER, RESTART, RELAY or CLOSE, as for a session. `kind` is 0 when nothing
  * is left to do. Carry it out before the next call. */
 struct smtpstate_command smtpstate_conversation_next_decision(struct smtpstate_conversation *conversation);
 
@@ -620,11 +620,11 @@ bool smtpstate_conversation_is_clear_phase_over(const struct smtpstate_conversat
 #define SMTPSTATE_LINE_ROOM 3
 
 /*
- * Makes of a held line what FORWARD (with `fourth` 0), PASS and PASS_EARLIER write: takes its LF and a CR before it away, sets
+ * Makes of a held line what FORWARD (with `separator` 0), PASS and PASS_EARLIER write: takes its LF and a CR before it away, sets
  * or inserts the fourth octet as told, appends CR LF. In place; there must be room for SMTPSTATE_LINE_ROOM octets more.
  * Returns the new length. 0 if `line` is NULL or there is nothing in it: then nothing is to be written.
  */
-size_t smtpstate_finish_line(void *line, size_t length, uint8_t fourth);
+size_t smtpstate_finish_line(void *line, size_t length, uint8_t separator);
 
 /* -- Words ------------------------------------------------------------------------------------------------------ */
 

@@ -44,7 +44,7 @@ final class ProbedProgram {
   /// The time for its replies is over.
   func expire() {
     guard isTalking else { return }
-    dialogue.expired()
+    dialogue.timerExpired()
     socket = nil
   }
 

@@ -34,7 +34,7 @@ enum ExitCode: CInt {
     }
   }
 
-  private init(_ reason: Reason) {
+  private init(_ reason: SMTPSession.Reason) {
     switch reason {
     case .mail, .quit, .clientEnded: self = .done
     case .injectedPlaintext, .tooManyCommands, .wrongProtocol, .chunkTooLarge, .badChunk, .badResponse: self = .client

@@ -21,7 +21,7 @@ struct Options {
   }
 
   var purpose = CommandLinePurpose.serve
-  var policy = Policy()
+  var policy = SMTPSession.Policy()
   var timeouts = Driver.Timeouts()
   var helper = Helper.found
   /// Do not serve: ask the server program whether it is an open relay.

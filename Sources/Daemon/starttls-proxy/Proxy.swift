@@ -111,7 +111,7 @@ final class Proxy: SessionHost {
     return !isHelperGone
   }
 
-  func handoff(_ proof: Handoff, _ client: consuming ClearClient) -> any TLSStream {
+  func handoff(_ proof: SMTPSession.Handoff, _ client: consuming ClearClient) -> any TLSStream {
     isDecided = true
     if options.verbosity >= 2 { warn("handoff: the TLS helper gets the client") }
     var client = client
@@ -127,7 +127,7 @@ final class Proxy: SessionHost {
     return stream
   }
 
-  func abort(_ proof: Reason) {
+  func abort(_ proof: SMTPSession.Reason) {
     isDecided = true
     if options.verbosity >= 2 { warn("abort: \(proof.name): the TLS helper is sent away") }
     stream.abandon()

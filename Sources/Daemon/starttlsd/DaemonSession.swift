@@ -146,14 +146,14 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     }
   }
 
-  func handoff(_ proof: Handoff, _ client: consuming ClearClient) -> any TLSStream {
+  func handoff(_ proof: SMTPSession.Handoff, _ client: consuming ClearClient) -> any TLSStream {
     // The look before the 220 has built it.
     guard let stream = prepared.take(), let socket = client.takeSocket() else { return NoStream() }
     stream.attach(socket)
     return stream
   }
 
-  func abort(_ proof: Reason) {
+  func abort(_ proof: SMTPSession.Reason) {
     prepared = nil
     endReservation()
   }

@@ -122,8 +122,8 @@ struct StartTLSDaemon: ParsableCommand {
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true))
   }
 
-  private func checkedPolicy() throws(ConfigurationError) -> Policy {
-    var policy = Policy()
+  private func checkedPolicy() throws(ConfigurationError) -> SMTPSession.Policy {
+    var policy = SMTPSession.Policy()
     policy.security = self.policy == .required ? .required : .opportunistic
     policy.mailProtocol = mailProtocol == .lmtp ? .lmtp : .smtp
     policy.bareLineFeed = tolerateBareLf ? .tolerate : .reject

@@ -17,8 +17,8 @@ enum ControlToken {
   /// Lets it happen up to its first command that is neither `keep` nor `drop`, and returns the last one. Calls `check`
   /// on every step.
   func apply(
-    to session: inout Session,
-    check: (_ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session) -> Void = { _, _, _, _ in }
+    to session: inout SMTPSession,
+    check: (_ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession) -> Void = { _, _, _, _ in }
   ) -> Command {
     switch self {
     case .event(let event):
@@ -105,7 +105,7 @@ struct ControlAlphabet {
   }
 
   /// All that a caller may let happen in a state, and some of what it must not. Of the client's commands those given.
-  func tokens(in state: Session, commands: [ControlToken], into tokens: inout [ControlToken]) {
+  func tokens(in state: SMTPSession, commands: [ControlToken], into tokens: inout [ControlToken]) {
     tokens.removeAll(keepingCapacity: true)
     let interest = state.interest
     if interest == .again {
@@ -130,9 +130,9 @@ struct ControlAlphabet {
       if state.outstanding == 0 { tokens += begun.map(\.beginning) }
     }
     for event in Self.always { tokens.append(.event(event)) }
-    if state.deadline != .none { tokens.append(.event(.expired(state.deadline))) }
+    if let timer = state.deadline { tokens.append(.event(.expired(timer))) }
     switch state.phase {
-    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient: for event in Self.looks { tokens.append(.event(event)) }
+    case .peekingBeforeReset, .peekingAtServer, .peekingAtClient: for event in Self.looks { tokens.append(.event(event)) }
     case .handshaking: tokens.append(.event(.secured(.established)))
     case .restarting: for outcome in RestartOutcome.allCases { tokens.append(.event(.restarted(outcome))) }
     case .greeting, .negotiating, .resetting, .promised, .regreeting, .secured, .quitting, .refusing, .relaying, .closed:
@@ -148,12 +148,12 @@ struct ControlAlphabet {
       .octetOfOther(0x41), .otherEnded,
     ]
   private static let looks: [SessionEvent] =
-    [.looked(nil, ended: false), .looked(nil, ended: true), .looked(0x16, ended: false), .looked(0x41, ended: false)]
+    [.peeked(nil, ended: false), .peeked(nil, ended: true), .peeked(0x16, ended: false), .peeked(0x41, ended: false)]
 
   /// Takes the lines of a reply from its second on for one another: behind two it is as behind one. The number is
   /// private to the scanner, whose tokens are the same for each (ScannerExplorationTests), but for the line too many,
   /// which is garbage.
-  func foldLines(of session: inout Session) {
+  func foldLines(of session: inout SMTPSession) {
     guard session.server != ReplyScanner() else { return }
     for reply in replies where session.server == reply.two { session.server = reply.one }
   }

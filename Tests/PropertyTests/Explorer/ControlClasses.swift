@@ -14,8 +14,8 @@ struct ControlClasses {
   private let alphabet: ControlAlphabet
 
   private struct Pair: Hashable {
-    let one: Session
-    let other: Session
+    let one: SMTPSession
+    let other: SMTPSession
   }
 
   init(_ policy: Policy) {
@@ -24,7 +24,7 @@ struct ControlClasses {
     small.junkLimit = 1
     small.commandLimit = 3
     alphabet = ControlAlphabet(small)
-    var readers: [Phase: [Session]] = [:]
+    var readers: [Phase: [SMTPSession]] = [:]
     let graph = ControlExplorer(small) { [alphabet] _ in alphabet.commands }
     for state in graph.states where state.interest == .both { readers[state.phase, default: []].append(state) }
     for (phase, states) in readers {
@@ -36,7 +36,7 @@ struct ControlClasses {
     }
   }
 
-  private func areAlike(_ line: ControlToken, _ another: ControlToken, in states: [Session]) -> Bool {
+  private func areAlike(_ line: ControlToken, _ another: ControlToken, in states: [SMTPSession]) -> Bool {
     var seen: Set<Pair> = []
     var queue: [Pair] = []
 

@@ -1,4 +1,4 @@
-// ControlExplorer: breadth-first search over the shipped `Session` with whole lines and events as edges, to closure.
+// ControlExplorer: breadth-first search over the shipped `SMTPSession` with whole lines and events as edges, to closure.
 //
 // The nodes are sessions themselves, between lines and between two commands of one chain, so that what is checked on an
 // edge is what the octets' explorer checks. Only the number of a reply's lines is folded, see
@@ -7,7 +7,7 @@
 import SMTPState
 
 struct ControlExplorer {
-  private(set) var states = StateTable<Session>()
+  private(set) var states = StateTable<SMTPSession>()
   private(set) var edges = 0
   /// What is broken: how often, and how it first came about.
   private(set) var broken: [String: (count: Int, way: [String])] = [:]
@@ -21,14 +21,14 @@ struct ControlExplorer {
   /// what is broken, or nil.
   init(
     _ policy: Policy, commands: (Phase) -> [ControlToken],
-    checkEdge: (_ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session) -> String? =
+    checkEdge: (_ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession) -> String? =
       { _, _, _, _ in nil },
-    checkState: (Session) -> String? = { _ in nil }
+    checkState: (SMTPSession) -> String? = { _ in nil }
   ) {
     alphabet = ControlAlphabet(policy)
     self.commands = Phase.allCases.map(commands)
     var tokens: [ControlToken] = []
-    _ = states.insert(Session(policy))
+    _ = states.insert(SMTPSession(policy))
     var current = 0
     while current < states.count {
       let state = states[current]

@@ -24,14 +24,14 @@ struct ControlGraph {
     let to: Int
   }
 
-  private(set) var states: [Session]
+  private(set) var states: [SMTPSession]
   private(set) var edges: [Edge] = []
   /// The edge by which each state was first reached.
   private var arrivals: [Int?] = [nil]
-  private let begin: Session
+  private let begin: SMTPSession
 
   init(_ policy: Policy) {
-    begin = Session(policy)
+    begin = SMTPSession(policy)
     states = [begin]
     var numbers = [begin: 0]
     var current = 0
@@ -59,7 +59,7 @@ struct ControlGraph {
   }
 
   /// Lets something happen and fetches all that it leads to.
-  private static func `let`(_ happening: Happening, happenTo session: inout Session) -> [Command] {
+  private static func `let`(_ happening: Happening, happenTo session: inout SMTPSession) -> [Command] {
     var commands: [Command] = []
     func note(_ command: Command) {
       if command != .keep && command != .drop(.client) { commands.append(command) }
@@ -79,7 +79,7 @@ struct ControlGraph {
         octets = octets.dropFirst(step.consumed)
       }
     }
-    while session.interest == .again { note(session.next()) }
+    while session.interest == .again { note(session.nextCommand()) }
     return commands
   }
 
@@ -95,16 +95,17 @@ struct ControlGraph {
     "454 x", "550 x", "550-x", "???",
   ]
 
-  private static func happenings(in session: Session) -> [Happening] {
+  private static func happenings(in session: SMTPSession) -> [Happening] {
     var all: [Happening] = []
     if session.interest == .both { all += clientLines.map { .says(.client, $0) } }
     if session.interest == .both || session.interest == .server { all += serverLines.map { .says(.server, $0) } }
     if session.isFinal { return [] }
-    var events: [SessionEvent] = [.ended(.client), .ended(.server), .unavailable, .expired(session.deadline)]
+    var events: [SessionEvent] = [.ended(.client), .ended(.server), .unavailable]
+    if let timer = session.deadline { events.append(.expired(timer)) }
     if !session.isClearPhaseOver { events.append(.expired(.clearPhase)) }
     switch session.phase {
-    case .lookingBeforeReset, .lookingAtServer, .lookingAtClient:
-      events += [.looked(nil, ended: false), .looked(nil, ended: true), .looked(0x16, ended: false), .looked(0x41, ended: false)]
+    case .peekingBeforeReset, .peekingAtServer, .peekingAtClient:
+      events += [.peeked(nil, ended: false), .peeked(nil, ended: true), .peeked(0x16, ended: false), .peeked(0x41, ended: false)]
     case .promised: events.append(.drained)
     case .handshaking: events += [.secured(.established), .secured(.failed)]
     case .restarting: events += [.restarted(.greeting), .restarted(.ready), .restarted(.failed)]

@@ -59,13 +59,13 @@ final class CutLemmaTests: XCTestCase {
     tell("proved the cuts of \(blocks) blocks of three in \(graph.states.count) states")
   }
 
-  private static func wants(_ session: Session, _ side: Side) -> Bool {
+  private static func wants(_ session: SMTPSession, _ side: Side) -> Bool {
     session.interest == .both || session.interest == .server && side == .server
   }
 
   /// Shows a block at once, and then as many octets of it as that consumed one by one; what differs, if anything.
   private static func difference<let count: Int>(
-    _ state: Session, _ block: InlineArray<count, UInt8>, _ side: Side
+    _ state: SMTPSession, _ block: InlineArray<count, UInt8>, _ side: Side
   ) -> String? {
     var whole = state
     let step = whole.receive(block.span, from: side.party(in: whole))

@@ -8,14 +8,14 @@
 @testable import SMTPState
 
 extension EdgeChecks {
-  static func oneReplyEach(_ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session) -> String? {
+  static func oneReplyEach(_ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession) -> String? {
     balanced(from, event, command, to) ?? lineAccounted(from, event, command, to)
       ?? waitingTakenUp(from, event, command, to) ?? answered(from, command, to)
       ?? nothingBehind(from, event, command, to) ?? inOrder(from, command, to)
   }
 
   /// What is owed, while the session watches: one more for a forwarded command, one less for a reply's last line.
-  private static func balanced(_ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session) -> String? {
+  private static func balanced(_ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession) -> String? {
     if command == .resetServer, to.outstanding != 1 { return "P5: a RSET whose reply is not owed" }
     guard isWatching(to) else { return nil }
     var owed = Int(from.outstanding)
@@ -29,7 +29,7 @@ extension EdgeChecks {
 
   /// A complete line of the client is forwarded, or waits, or announces a chunk, or is answered: one of these.
   private static func lineAccounted(
-    _ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session
+    _ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession
   ) -> String? {
     guard event == .octet(.client, .lineFeed), from.interest == .both, !from.client.isSkippingChunk else { return nil }
     let became = [isAnswer(command), to.waiting != nil, to.client.isSkippingChunk].count { $0 }
@@ -38,7 +38,7 @@ extension EdgeChecks {
 
   /// A line that waits is taken up and answered, in an effect of its own, or falls to a close or to the server's 421.
   private static func waitingTakenUp(
-    _ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session
+    _ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession
   ) -> String? {
     if to.waiting != nil && to.outstanding == 0 && to.interest != .again { return "P5: a line waits for nothing" }
     guard let line = from.waiting, to.waiting != line else { return nil }
@@ -48,13 +48,13 @@ extension EdgeChecks {
   }
 
   /// An answer of ours is one, and STARTTLS gets its own.
-  private static func answered(_ from: Session, _ command: Command, _ to: Session) -> String? {
+  private static func answered(_ from: SMTPSession, _ command: Command, _ to: SMTPSession) -> String? {
     if case .reply(let reply) = command, reply != .starttlsKeyword, to.phase != .closed, to.agenda != Agenda(), to.agenda != Agenda(.settle) {
       return "P5: more behind \(command)"
     }
     switch (from.phase, to.phase) {
-    case (.lookingBeforeReset, .negotiating), (.resetting, .negotiating), (.lookingAtServer, .negotiating),
-      (.lookingAtClient, .negotiating), (.lookingAtClient, .promised):
+    case (.peekingBeforeReset, .negotiating), (.resetting, .negotiating), (.peekingAtServer, .negotiating),
+      (.peekingAtClient, .negotiating), (.peekingAtClient, .promised):
       if case .reply = command { return nil }
       return to.interest == .again ? nil : "P5: STARTTLS without an answer"
     default: return nil
@@ -63,7 +63,7 @@ extension EdgeChecks {
 
   /// Nothing behind QUIT or an accepted STARTTLS is taken up: the client is not read, and from QUIT no way leads back.
   private static func nothingBehind(
-    _ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session
+    _ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession
   ) -> String? {
     if to.interest == .both && !isWatching(to) { return "P5: the client is read in \(to.phase)" }
     if from.phase == .quitting || from.phase == .refusing, to.phase != from.phase, to.phase != .closed {
@@ -76,28 +76,28 @@ extension EdgeChecks {
   }
 
   /// Nothing of ours while a reply is owed or half passed on, and nothing forwarded past a line that waits.
-  private static func inOrder(_ from: Session, _ command: Command, _ to: Session) -> String? {
+  private static func inOrder(_ from: SMTPSession, _ command: Command, _ to: SMTPSession) -> String? {
     switch command {
     case .reply(let reply):
       if from.isMidReply && reply != .starttlsKeyword && reply != .lastStarttlsKeyword { return "P5: \(reply) within a reply" }
       if to.phase != .closed && to.outstanding != 0 && reply != .starttlsKeyword { return "P5: \(reply) overtakes a reply" }
     case .forward(let verb):
       if to.waiting != nil { return "P5: \(verb) overtakes a waiting line" }
-    case .keep, .drop, .pass, .stash, .passEarlier, .resetServer, .look, .endServer, .restart, .handoff, .abort, .relay,
+    case .keep, .drop, .pass, .stash, .passEarlier, .resetServer, .peek, .endServer, .restart, .handoff, .abort, .relay,
       .close:
       break
     }
     return nil
   }
 
-  private static func isWatching(_ session: Session) -> Bool {
+  private static func isWatching(_ session: SMTPSession) -> Bool {
     session.phase == .negotiating || session.phase == .secured
   }
 
   /// Whether a command is how a line that was taken up is dealt with, or begins to be.
   private static func isAnswer(_ command: Command) -> Bool {
     switch command {
-    case .forward, .reply, .resetServer, .look, .abort, .close: true
+    case .forward, .reply, .resetServer, .peek, .abort, .close: true
     case .keep, .drop, .pass, .stash, .passEarlier, .endServer, .restart, .handoff, .relay: false
     }
   }

@@ -19,17 +19,17 @@ final class EveryEventTests: XCTestCase {
     [.next, .drained, .unavailable, .ended(.client), .ended(.server), .otherEnded, .secured(.established),
       .secured(.failed)]
     + RestartOutcome.allCases.map { .restarted($0) } + Deadline.allCases.map { .expired($0) }
-    + [nil, 0x16, 0x41].flatMap { [.looked($0, ended: false), .looked($0, ended: true)] }
+    + [nil, 0x16, 0x41].flatMap { [.peeked($0, ended: false), .peeked($0, ended: true)] }
     + [0x00, 0x0A, 0x0D, 0x16, 0x20, 0x2D, 0x32, 0x41].flatMap { [.octet(.client, $0), .octet(.server, $0), .octetOfOther($0)] }
 
   /// Lets it happen, and fetches all that it leads to; a final state says nothing more.
-  private static func letHappen(_ event: SessionEvent, to visited: Session) throws {
+  private static func letHappen(_ event: SessionEvent, to visited: SMTPSession) throws {
     var session = visited
     let command = event.apply(to: &session)
     if visited.isFinal, command != .keep || session != visited { throw Falsified("a final state answered \(event)") }
     var length = 0
     while session.interest == .again {
-      _ = session.next()
+      _ = session.nextCommand()
       length += 1
       if length > 16 { throw Falsified("what \(event) leads to has no end") }
     }

@@ -49,7 +49,7 @@ final class ExplorationTests: XCTestCase {
     for (name, policy) in ExplorationTests.isLarge ? policies : [policies[0], policies[1], policies[3], policies[5]] {
       let begin = Date()
       var failures: [String: Int] = [:]
-      var first: [String: (Session, SessionEvent, Command)] = [:]
+      var first: [String: (SMTPSession, SessionEvent, Command)] = [:]
       let graph = Explorer(policy) { from, event, command, to in
         guard let broken = EdgeChecks.broken(from, event, command, to) else { return }
         failures[broken, default: 0] += 1

@@ -1,4 +1,4 @@
-// Explorer: breadth-first search over the shipped `Session`, to closure.
+// Explorer: breadth-first search over the shipped `SMTPSession`, to closure.
 //
 // A session is a hashable value whose equal states have equal futures, so visiting each state once and every edge out
 // of it is a proof, for the policy it ran with, of whatever is checked on states and edges.
@@ -14,7 +14,7 @@ struct Explorer {
     let command: Command
   }
 
-  private(set) var states = StateTable<Session>()
+  private(set) var states = StateTable<SMTPSession>()
   /// How each state was first reached; the first has none.
   private(set) var arrivals: [Arrival?] = []
   private(set) var edges = 0
@@ -23,9 +23,9 @@ struct Explorer {
 
   /// Walks everything that is reachable, calling `check` on every edge.
   init(
-    _ policy: Policy, check: (_ from: Session, _ event: SessionEvent, _ command: Command, _ to: Session) -> Void
+    _ policy: Policy, check: (_ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession) -> Void
   ) {
-    put(Session(policy), nil)
+    put(SMTPSession(policy), nil)
     var current = 0
     while current < states.count {
       let state = states[current]
@@ -40,12 +40,12 @@ struct Explorer {
     }
   }
 
-  private mutating func put(_ state: Session, _ arrival: Arrival?) {
+  private mutating func put(_ state: SMTPSession, _ arrival: Arrival?) {
     if states.insert(state).isNew { arrivals.append(arrival) }
   }
 
   /// Everything that a caller may let happen in a state, and some of what it must not.
-  private func events(in state: Session) -> [SessionEvent] {
+  private func events(in state: SMTPSession) -> [SessionEvent] {
     var events: [SessionEvent] = []
     switch state.interest {
     case .again:
@@ -56,14 +56,15 @@ struct Explorer {
     case .server:
       events += serverOctets.map { .octet(.server, $0) }
       events.append(.octet(.client, 0x41))
-    case .drain, .none:
+    case .drain, .nothing:
       events += [.octet(.client, 0x41), .octet(.server, 0x41)]
     }
     events += [.next, .ended(.client), .ended(.server), .drained, .unavailable, .octetOfOther(0x41), .otherEnded]
-    events += [.looked(nil, ended: false), .looked(nil, ended: true), .looked(0x16, ended: false), .looked(0x41, ended: false)]
+    events += [.peeked(nil, ended: false), .peeked(nil, ended: true), .peeked(0x16, ended: false), .peeked(0x41, ended: false)]
     events += [.secured(.established), .secured(.failed)]
     events += [.restarted(.greeting), .restarted(.ready), .restarted(.failed)]
-    events += [.expired(.clearPhase), .expired(state.deadline)]
+    events.append(.expired(.clearPhase))
+    if let timer = state.deadline { events.append(.expired(timer)) }
     return events
   }
 

@@ -11,9 +11,9 @@ enum SessionEvent: Hashable {
   case octetOfOther(UInt8)
   case otherEnded
   case drained
-  case looked(UInt8?, ended: Bool)
+  case peeked(UInt8?, ended: Bool)
   case unavailable
-  case secured(SecuredOutcome)
+  case secured(HandshakeOutcome)
   case restarted(RestartOutcome)
   case expired(Deadline)
 }
@@ -27,8 +27,8 @@ extension SessionEvent: CustomStringConvertible {
     case .octetOfOther(let octet): "other server \(SessionEvent.spelled(octet))"
     case .otherEnded: "other server ended"
     case .drained: "drained"
-    case .looked(nil, let ended): ended ? "looked: ended" : "looked: nothing"
-    case .looked(let octet?, _): "looked: \(SessionEvent.spelled(octet))"
+    case .peeked(nil, let ended): ended ? "peeked: ended" : "peeked: nothing"
+    case .peeked(let octet?, _): "peeked: \(SessionEvent.spelled(octet))"
     case .unavailable: "unavailable"
     case .secured(let outcome): "secured \(outcome)"
     case .restarted(let outcome): "restarted \(outcome)"
@@ -47,25 +47,25 @@ extension SessionEvent: CustomStringConvertible {
     }
   }
 
-  private static func receive(_ octet: UInt8, _ party: Party, _ session: inout Session) -> Command {
+  private static func receive(_ octet: UInt8, _ party: Party, _ session: inout SMTPSession) -> Command {
     let octets: InlineArray<1, UInt8> = [octet]
     return session.receive(octets.span, from: party).command
   }
 
   /// Lets it happen.
-  func apply(to session: inout Session) -> Command {
+  func apply(to session: inout SMTPSession) -> Command {
     switch self {
-    case .next: session.next()
+    case .next: session.nextCommand()
     case .octet(let side, let octet): SessionEvent.receive(octet, side.party(in: session), &session)
-    case .ended(let side): session.ended(side.party(in: session))
+    case .ended(let side): session.inputEnded(from: side.party(in: session))
     case .octetOfOther(let octet): SessionEvent.receive(octet, session.otherServer, &session)
-    case .otherEnded: session.ended(session.otherServer)
-    case .drained: session.drained()
-    case .looked(let octet, let ended): session.looked(octet, ended: ended)
-    case .unavailable: session.unavailable()
-    case .secured(let outcome): session.secured(outcome)
-    case .restarted(let outcome): session.restarted(outcome)
-    case .expired(let kind): session.expired(kind)
+    case .otherEnded: session.inputEnded(from: session.otherServer)
+    case .drained: session.outputDrained()
+    case .peeked(let octet, let ended): session.peeked(octet, ended: ended)
+    case .unavailable: session.tlsUnavailable()
+    case .secured(let outcome): session.handshakeFinished(outcome)
+    case .restarted(let outcome): session.serverRestarted(outcome)
+    case .expired(let kind): session.timerExpired(kind)
     }
   }
 }
@@ -82,7 +82,7 @@ extension Command {
 
 extension Side {
   /// What this side is called now.
-  func party(in session: Session) -> Party {
+  func party(in session: SMTPSession) -> Party {
     switch self {
     case .client: .client
     case .server: session.hasNewServer ? .newServer : .server
@@ -90,7 +90,7 @@ extension Side {
   }
 }
 
-extension Session {
+extension SMTPSession {
   /// The server that does not count.
   var otherServer: Party { hasNewServer ? .server : .newServer }
 }

@@ -7,6 +7,6 @@ import XCTest
 final class ShapeTests: XCTestCase {
   /// A session is a small value: it owns no buffer and keeps no octets.
   func testSizeOfASession() {
-    XCTAssertLessThanOrEqual(MemoryLayout<Session>.size, 64)
+    XCTAssertLessThanOrEqual(MemoryLayout<SMTPSession>.size, 64)
   }
 }

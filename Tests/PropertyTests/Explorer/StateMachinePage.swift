@@ -32,7 +32,7 @@ enum StateMachinePage {
     var page = """
       # The state machine
 
-      Made by `make docs` from the shipped `Session`; `make test` fails when it is out of date. What the names mean is said in
+      Made by `make docs` from the shipped `SMTPSession`; `make test` fails when it is out of date. What the names mean is said in
       `Sources/SMTPState/Phase.swift`, `Command.swift`, `Reply.swift` and `Reason.swift`.
 
       Explored over whole lines, with small limits:
@@ -72,7 +72,7 @@ enum StateMachinePage {
   private static func landmark(_ command: Command) -> String? {
     switch command {
     case .handoff: "handoff"
-    case .abort(.mail), .abort(.quit), .look, .resetServer, .restart, .endServer, .relay: spelled(command)
+    case .abort(.mail), .abort(.quit), .peek, .resetServer, .restart, .endServer, .relay: spelled(command)
     case .reply(.readyForTLS): "220"
     default: nil
     }
@@ -159,12 +159,12 @@ enum StateMachinePage {
     case .keep: "keep"
     case .drop(let hold): "drop \(hold)"
     case .forward(let verb): "forward \(verb)"
-    case .pass(let fourth): fourth == .kept ? "pass" : "pass with \(fourth)"
+    case .pass(let separator): separator == .kept ? "pass" : "pass with \(separator)"
     case .stash: "stash"
-    case .passEarlier(let fourth): fourth == .kept ? "pass earlier" : "pass earlier with \(fourth)"
+    case .passEarlier(let separator): separator == .kept ? "pass earlier" : "pass earlier with \(separator)"
     case .reply(let reply): "reply \(text(of: reply).split(separator: " ").prefix(2).joined(separator: " "))"
     case .resetServer: "reset server"
-    case .look(let party): "look at \(party)"
+    case .peek(let party): "peek at \(party)"
     case .endServer: "end server"
     case .restart: "restart"
     case .handoff: "handoff"

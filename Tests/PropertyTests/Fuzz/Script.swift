@@ -38,8 +38,8 @@ extension Script {
   /// The events that have a mark of their own, from `Mark.firstEvent` on.
   private static let marked: [Event] =
     [
-      .lookedAsItIs, .looked(nil, ended: false), .looked(nil, ended: true), .looked(0x16, ended: false),
-      .looked(0x4D, ended: false), .drained, .unavailable, .secured(.established), .secured(.failed),
+      .peekedAsItIs, .peeked(nil, ended: false), .peeked(nil, ended: true), .peeked(0x16, ended: false),
+      .peeked(0x4D, ended: false), .drained, .unavailable, .secured(.established), .secured(.failed),
       .restarted(.greeting), .restarted(.ready), .restarted(.failed),
     ] + Deadline.allCases.map { .expired($0) }
     + [.late(Array("250 late\r\n".utf8), ended: false), .late([], ended: true)]
@@ -71,7 +71,7 @@ extension Script {
     policy.bareLineFeed = octets[0] & 8 != 0 ? .reject : .tolerate
     if octets[0] & 16 != 0 { policy.allowsCleartextAuthentication = true }
     Script.limits(octets[1] & 3, &policy)
-    byHand = ByHand(looks: octets[1] & 4 != 0, drains: octets[1] & 8 != 0)
+    byHand = ByHand(peeks: octets[1] & 4 != 0, drains: octets[1] & 8 != 0)
 
     var speaker = Side.server
     var arrival = Arrival()
@@ -118,7 +118,7 @@ extension Script {
     if policy.serverReset == .rset { first |= 4 }
     if policy.bareLineFeed == .reject { first |= 8 }
     if policy.allowsCleartextAuthentication { first |= 16 }
-    var octets = [first, second | (byHand.looks ? 4 : 0) | (byHand.drains ? 8 : 0)]
+    var octets = [first, second | (byHand.peeks ? 4 : 0) | (byHand.drains ? 8 : 0)]
     for event in events {
       if case .arrives(let arrival) = event {
         octets.append(arrival.server.isEmpty ? Mark.client : Mark.server)

@@ -2,7 +2,7 @@
 // them without knowing the rules; DifferentialFuzz knows them.
 //
 // With 32 in the first octet the events come to the session as they stand, from a caller that cares for nothing: all that
-// is said at once, in the middle of chains, behind the end. There `looked` asks for the next command. Only P9 can be kept.
+// is said at once, in the middle of chains, behind the end. There `peeked` asks for the next command. Only P9 can be kept.
 
 import SMTPState
 
@@ -22,7 +22,7 @@ public enum SessionFuzz {
       var isOver = false
       var deeds = 0
       var play = try Play(script) { play in
-        try look(at: play)
+        try peek(at: play)
         if isOver, play.caller.session.phase != .relaying, play.caller.deeds.count > deeds {
           throw Falsified("P9: a closed session does \(play.caller.deeds[deeds...])")
         }
@@ -38,7 +38,7 @@ public enum SessionFuzz {
       if let handoff = play.handoff { try Promises.handoffBehindThe220(play, at: handoff) }
       for cut in [Cuts.everyOctet, .random(SplitMix(state: 1), upTo: 5)] { try Promises.sameVerdict(play, cut) }
       play.finish()
-      try look(at: play)
+      try peek(at: play)
       _ = try Promises.oneDecision(play)
     } catch let falsified as Falsified {
       let text = (try? Play(script))?.transcript.text ?? ""
@@ -47,26 +47,23 @@ public enum SessionFuzz {
   }
 
   private static func playCarelessly(_ script: Script) throws {
-    var session = Session(script.policy)
+    var session = SMTPSession(script.policy)
     var server = Party.server
     for event in script.events {
-      if case .expired(let deadline) = event, (script.policy.milliseconds(of: deadline) == nil) != (deadline == .none) {
-        throw Falsified("the timer \(deadline) has no length, or `none` has one")
-      }
       let before = session
       let commands = happen(event, server, &session)
       if case .restarted(let outcome) = event, before.phase == .restarting, outcome != .failed { server = .newServer }
       if before.isFinal, session != before || commands.contains(where: { $0 != .keep }) {
         throw Falsified("P9: \(event) changes what is final: \(commands)")
       }
-      if !session.isFinal, session.interest == .again, session.deadline != .none {
+      if !session.isFinal, session.interest == .again, session.deadline != nil {
         throw Falsified("P9: a timer runs in the middle of a chain")
       }
     }
   }
 
   /// Lets something happen, wanted or not.
-  private static func happen(_ event: Event, _ server: Party, _ session: inout Session) -> [Command] {
+  private static func happen(_ event: Event, _ server: Party, _ session: inout SMTPSession) -> [Command] {
     switch event {
     case .arrives(let arrival):
       var commands: [Command] = []
@@ -74,24 +71,24 @@ public enum SessionFuzz {
         (server, arrival.server, arrival.serverEnds), (.client, arrival.client, arrival.clientEnds),
       ] {
         commands.append(session.receive(octets.span, from: party).command)
-        if ends { commands.append(session.ended(party)) }
+        if ends { commands.append(session.inputEnded(from: party)) }
       }
       return commands
     case .late(let octets, let ended):
       // The server of the wrong name.
       let other = server == .server ? Party.newServer : .server
-      return [session.receive(octets.span, from: other).command] + (ended ? [session.ended(other)] : [])
-    case .lookedAsItIs: return [session.next()]
-    case .looked(let octet, let ended): return [session.looked(octet, ended: ended)]
-    case .drained: return [session.drained()]
-    case .unavailable: return [session.unavailable()]
-    case .secured(let outcome): return [session.secured(outcome)]
-    case .restarted(let outcome): return [session.restarted(outcome)]
-    case .expired(let deadline): return [session.expired(deadline)]
+      return [session.receive(octets.span, from: other).command] + (ended ? [session.inputEnded(from: other)] : [])
+    case .peekedAsItIs: return [session.nextCommand()]
+    case .peeked(let octet, let ended): return [session.peeked(octet, ended: ended)]
+    case .drained: return [session.outputDrained()]
+    case .unavailable: return [session.tlsUnavailable()]
+    case .secured(let outcome): return [session.handshakeFinished(outcome)]
+    case .restarted(let outcome): return [session.serverRestarted(outcome)]
+    case .expired(let deadline): return [session.timerExpired(deadline)]
     }
   }
 
-  private static func look(at play: Play) throws {
+  private static func peek(at play: Play) throws {
     // P8 is among them: what is held stays within the policy's bounds.
     if let violation = play.caller.violations.first { throw Falsified(violation) }
     try Promises.atMostOneDecision(play)

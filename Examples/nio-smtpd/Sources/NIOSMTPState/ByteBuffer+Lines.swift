@@ -20,7 +20,7 @@ extension ByteBuffer {
   }
 
   /// The held line without its line end and with CRLF, the fourth octet as told. Empties the hold.
-  mutating func takeLine(_ fourth: Fourth = .kept) -> ByteBuffer {
+  mutating func takeLine(_ separator: SMTPSession.ReplySeparator = .kept) -> ByteBuffer {
     var line = ByteBuffer()
     swap(&line, &self)
     let octets = line.readableBytesView
@@ -28,8 +28,8 @@ extension ByteBuffer {
     if octets.last == 0x0A { count -= 1 }
     if count > 0 && octets[octets.startIndex + count - 1] == 0x0D { count -= 1 }
     line.moveWriterIndex(to: line.readerIndex + count)
-    if fourth != .kept {
-      let octet: UInt8 = fourth == .hyphen ? 0x2D : 0x20
+    if separator != .kept {
+      let octet: UInt8 = separator == .hyphen ? 0x2D : 0x20
       if count > 3 {
         line.setInteger(octet, at: line.readerIndex + 3)
       } else {

@@ -5,7 +5,7 @@ import SMTPState
 
 extension STARTTLSHandler {
   /// Carries a command out, and all that follow from it.
-  func carryOut(_ first: Command, _ context: ChannelHandlerContext) {
+  func carryOut(_ first: SMTPSession.Command, _ context: ChannelHandlerContext) {
     var command = first
     while true {
       switch command {
@@ -13,8 +13,8 @@ extension STARTTLSHandler {
       case .drop(.client): clientHold.clear()
       case .drop(.reply): replyHold.clear()
       case .forward: tellServer(clientHold.takeLine(), context)
-      case .pass(let fourth): tellClient(replyHold.takeLine(fourth), context)
-      case .passEarlier(let fourth): tellClient(earlierHold.takeLine(fourth), context)
+      case .pass(let separator): tellClient(replyHold.takeLine(separator), context)
+      case .passEarlier(let separator): tellClient(earlierHold.takeLine(separator), context)
       case .stash: swap(&earlierHold, &replyHold)
       case .reply(let reply):
         clientHold.clear()
@@ -23,22 +23,22 @@ extension STARTTLSHandler {
       case .endServer: endServer(context)
       case .abort(let reason): report(.abandoned(reason))
       case .handoff(let proof): beginTLS(proof, context)
-      case .look(let party):
+      case .peek(let party):
         arm()
-        command = look(at: party, context)
+        command = peek(at: party, context)
         continue
       case .restart:
         arm()
         startServer(isSecured: true)
         serverParty = .newServer
-        command = session.restarted(.greeting)
+        command = session.serverRestarted(.greeting)
         continue
       case .relay: return relay(context)
       case .close(let reason): return close(reason, context)
       }
       if command.restartsTimer || session.deadline != armed { arm() }
       guard state == .watching, session.interest == .again else { return }
-      command = session.next()
+      command = session.nextCommand()
     }
   }
 
@@ -73,7 +73,7 @@ extension STARTTLSHandler {
   private func endServer(_ context: ChannelHandlerContext) {
     if let server { context.pipeline.syncOperations.removeHandler(server, promise: nil) }
     server = nil
-    serverEnd = .none
+    serverEnd = .notYet
     fromServer.clear()
     replyHold.clear()
     earlierHold.clear()
@@ -92,15 +92,15 @@ extension STARTTLSHandler {
       context.fireChannelRead(wrapInboundOut(octets))
     }
     context.fireChannelReadComplete()
-    if clientEnd != .none { context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
+    if clientEnd != .notYet { context.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
     context.flush()
-    if serverEnd != .none { context.close(promise: nil) }
+    if serverEnd != .notYet { context.close(promise: nil) }
     // The server's own reads may have been kept back; it asks for the next one when this one is done.
     context.read()
     context.pipeline.syncOperations.removeHandler(context: context, promise: nil)
   }
 
-  private func close(_ reason: Reason, _ context: ChannelHandlerContext) {
+  private func close(_ reason: SMTPSession.Reason, _ context: ChannelHandlerContext) {
     state = .closed
     stopTimers()
     report(.closed(reason))
@@ -121,12 +121,12 @@ extension STARTTLSHandler {
   private func arm() {
     timer?.cancel()
     armed = session.deadline
-    timer = schedule(armed)
+    timer = armed.flatMap(schedule)
   }
 
-  private func schedule(_ kind: Deadline) -> Scheduled<Void>? {
-    guard let context, let milliseconds = policy.milliseconds(of: kind) else { return nil }
-    return context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(milliseconds))) {
+  private func schedule(_ kind: SMTPSession.Deadline) -> Scheduled<Void>? {
+    guard let context else { return nil }
+    return context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(policy.milliseconds(of: kind)))) {
       self.expired = kind
       self.pump()
     }

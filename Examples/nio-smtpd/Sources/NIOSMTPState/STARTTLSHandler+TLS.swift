@@ -13,18 +13,18 @@ import NIOSSL
 import SMTPState
 
 extension STARTTLSHandler {
-  /// Answers `look`.
-  func look(at party: Party, _ context: ChannelHandlerContext) -> Command {
+  /// Answers `peek`.
+  func peek(at party: SMTPSession.Party, _ context: ChannelHandlerContext) -> SMTPSession.Command {
     switch party {
     case .server, .newServer:
-      return session.looked(fromServer.firstOctet, ended: serverEnd != .none)
+      return session.peeked(fromServer.firstOctet, ended: serverEnd != .notYet)
     case .client:
-      if let octet = fromClient.firstOctet { return session.looked(octet, ended: false) }
-      if clientEnd != .none { return session.looked(nil, ended: true) }
+      if let octet = fromClient.firstOctet { return session.peeked(octet, ended: false) }
+      if clientEnd != .notYet { return session.peeked(nil, ended: true) }
       switch context.channel.pipeline.syncOperations.peek() {
-      case .octet(let octet): return session.looked(octet, ended: false)
-      case .nothing: return session.looked(nil, ended: false)
-      case .ended: return session.looked(nil, ended: true)
+      case .octet(let octet): return session.peeked(octet, ended: false)
+      case .nothing: return session.peeked(nil, ended: false)
+      case .ended: return session.peeked(nil, ended: true)
       }
     }
   }
@@ -32,11 +32,11 @@ extension STARTTLSHandler {
   /// Puts the TLS handler in front of this one, and gives it what came in the meantime: an eager ClientHello.
   ///
   /// - Parameter proof: the session makes it, and nobody else: all that was said in clear is with the kernel.
-  func beginTLS(_ proof: Handoff, _ context: ChannelHandlerContext) {
+  func beginTLS(_ proof: SMTPSession.Handoff, _ context: ChannelHandlerContext) {
     report(.handedOff)
-    let (early, hasEnded) = (fromClient, clientEnd != .none)
+    let (early, hasEnded) = (fromClient, clientEnd != .notYet)
     fromClient = ByteBuffer()
-    clientEnd = .none
+    clientEnd = .notYet
     let pipeline = context.pipeline.syncOperations
     do {
       guard let tls else { throw ChannelError.inappropriateOperationForState }

@@ -41,9 +41,9 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
     /// TLS begins.
     case handedOff
     /// STARTTLS cannot come any more.
-    case abandoned(Reason)
+    case abandoned(SMTPSession.Reason)
     /// The session has ended the connection.
-    case closed(Reason)
+    case closed(SMTPSession.Reason)
   }
 
   enum State {
@@ -57,20 +57,20 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
 
   /// The end of one side's input: told to the session once, and not before all that came before it.
   enum End {
-    case none, noted, told
+    case notYet, noted, told
   }
 
-  let policy: Policy
+  let policy: SMTPSession.Policy
   let tls: NIOSSLContext?
   let makeServer: (_ isSecured: Bool) -> any RemovableChannelHandler
   let report: (Outcome) -> Void
 
-  var session: Session
+  var session: SMTPSession
   var state = State.watching
   var context: ChannelHandlerContext?
   var server: (any RemovableChannelHandler)?
   /// What the session calls the server that is there: a restart brings another one.
-  var serverParty = Party.server
+  var serverParty = SMTPSession.Party.server
 
   // The holds of Command.swift, and before them what the session has not consumed.
   var fromClient = ByteBuffer()
@@ -80,17 +80,17 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
   var earlierHold = ByteBuffer()
 
   // What has happened and was not taken up yet.
-  var clientEnd = End.none
-  var serverEnd = End.none
+  var clientEnd = End.notYet
+  var serverEnd = End.notYet
   var isDrained = false
-  var handshake: SecuredOutcome?
-  var expired: Deadline?
+  var handshake: SMTPSession.HandshakeOutcome?
+  var expired: SMTPSession.Deadline?
 
   /// A `read` that was kept back, because nothing is wanted of the client.
   private var hasKeptRead = false
   private var isPumping = false
 
-  var armed = Deadline.none
+  var armed: SMTPSession.Deadline?
   var timer: Scheduled<Void>?
   var clearPhaseTimer: Scheduled<Void>?
 
@@ -101,16 +101,16 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
   ///   - makeServer: makes a server, which greets when it is added to an active channel, or when its channel becomes
   ///     active. It is called once for each connection, and again behind a handshake.
   public init(
-    policy: Policy, tls: NIOSSLContext?, report: @escaping (Outcome) -> Void = { _ in },
+    policy: SMTPSession.Policy, tls: NIOSSLContext?, report: @escaping (Outcome) -> Void = { _ in },
     makeServer: @escaping (_ isSecured: Bool) -> any RemovableChannelHandler
   ) {
     self.policy = policy
     self.tls = tls
     self.report = report
     self.makeServer = makeServer
-    session = Session(policy)
+    session = SMTPSession(policy)
     // It only withdraws an offer: nothing is to be done.
-    if tls == nil { _ = session.unavailable() }
+    if tls == nil { _ = session.tlsUnavailable() }
   }
 
   public func handlerAdded(context: ChannelHandlerContext) {
@@ -150,7 +150,7 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
   public func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     switch event {
     case ChannelEvent.inputClosed where state == .watching:
-      if clientEnd == .none { clientEnd = .noted }
+      if clientEnd == .notYet { clientEnd = .noted }
       pump()
     case TLSUserEvent.handshakeCompleted where state == .watching:
       handshake = .established
@@ -203,7 +203,7 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
   public func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
     guard state == .watching else { return context.close(mode: mode, promise: promise) }
     // What it said before is still passed on; the session closes the channel.
-    if serverEnd == .none { serverEnd = .noted }
+    if serverEnd == .notYet { serverEnd = .noted }
     if let promise { context.channel.closeFuture.cascade(to: promise) }
     pump()
   }
@@ -238,26 +238,26 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
   }
 
   /// The first of what there is to tell the session, and its answer.
-  private func takeUp(_ context: ChannelHandlerContext) -> Command? {
+  private func takeUp(_ context: ChannelHandlerContext) -> SMTPSession.Command? {
     guard state == .watching else { return nil }
     if isDrained {
       isDrained = false
-      return session.drained()
+      return session.outputDrained()
     }
     if let outcome = handshake {
       handshake = nil
-      return session.secured(outcome)
+      return session.handshakeFinished(outcome)
     }
     if let kind = expired {
       expired = nil
-      return session.expired(kind)
+      return session.timerExpired(kind)
     }
     // The server first: a 421 that nobody asked for comes before a STARTTLS.
     let interest = session.interest
     if fromServer.readableBytes == 0 {
       if serverEnd == .noted {
         serverEnd = .told
-        return session.ended(serverParty)
+        return session.inputEnded(from: serverParty)
       }
     } else if interest == .both || interest == .server {
       let step = session.receive(fromServer.readableBytesUInt8Span, from: serverParty)
@@ -267,7 +267,7 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
     if fromClient.readableBytes == 0 {
       if clientEnd == .noted {
         clientEnd = .told
-        return session.ended(.client)
+        return session.inputEnded(from: .client)
       }
     } else if interest == .both && context.channel.isWritable {
       let step = session.receive(fromClient.readableBytesUInt8Span, from: .client)

@@ -82,7 +82,7 @@ struct NIOSMTPD {
     _ channel: any Channel, _ options: Options, _ certificate: NIOSSLContext?, _ folder: MessageFolder
   ) throws {
     let peer = channel.remoteAddress.map { "\($0.ipAddress ?? "?") port \($0.port ?? 0)" } ?? "?"
-    var policy = Policy()
+    var policy = SMTPSession.Policy()
     if options.requiresTLS { policy.security = .required }
     let watch = STARTTLSHandler(policy: policy, tls: certificate) { outcome in
       switch outcome {

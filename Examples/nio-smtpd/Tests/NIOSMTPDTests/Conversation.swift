@@ -27,7 +27,7 @@ final class Conversation {
 
   var isOpen: Bool { channel.isActive }
 
-  init(policy: Policy = Policy(), tls: NIOSSLContext? = nil) throws {
+  init(policy: SMTPSession.Policy = SMTPSession.Policy(), tls: NIOSSLContext? = nil) throws {
     channel.allowRemoteHalfClosure = true
     let watch = STARTTLSHandler(policy: policy, tls: tls ?? Credentials.server) { [unowned self] in
       outcomes.append($0)

@@ -89,7 +89,7 @@ final class STARTTLSTests: XCTestCase {
     XCTAssertEqual(refused.codes(), [220, 500, 500])
     XCTAssertEqual(refused.given, [""])
 
-    var policy = Policy()
+    var policy = SMTPSession.Policy()
     policy.bareLineFeed = .tolerate
     let tolerated = try Conversation(policy: policy)
     try tolerated.send("EHLO c\nNOOP\n")
@@ -98,7 +98,7 @@ final class STARTTLSTests: XCTestCase {
   }
 
   func testWhereTLSIsRequired() throws {
-    var policy = Policy()
+    var policy = SMTPSession.Policy()
     policy.security = .required
     let talk = try Conversation(policy: policy)
     try talk.send("EHLO c\r\nMAIL FROM:<>\r\nRSET\r\nQUIT\r\n")
@@ -108,7 +108,7 @@ final class STARTTLSTests: XCTestCase {
 
   /// A server that cannot be replaced is told RSET. Its EHLO survives that, so mail has to wait for a new one.
   func testResetInPlaceOfRestart() throws {
-    var policy = Policy()
+    var policy = SMTPSession.Policy()
     policy.serverReset = .rset
     let talk = try Conversation(policy: policy)
     try talk.send("EHLO c\r\nSTARTTLS\r\n")

@@ -28,11 +28,11 @@ let tests: [Target] = [
     swiftSettings: settings),
   .testTarget(
     name: "TransportTests",
-    dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel"],
+    dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel", "ProgramSupport"],
     swiftSettings: settings),
   .testTarget(
     name: "DaemonTests",
-    dependencies: ["CKernel", "Transport", "MaildirSMTPD", "RelayProbe"],
+    dependencies: ["CKernel", "Transport", "MaildirSMTPD", "RelayProbe", "ProgramSupport"],
     swiftSettings: settings),
 ]
 
@@ -66,7 +66,7 @@ let fuzzers: [Target] = [
     swiftSettings: settings),
   fuzzer("CInterfaceFuzz", "FuzzCInterface"),
   .target(
-    name: "FuzzTransport", dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel"], path: "Tests/TransportTests",
+    name: "FuzzTransport", dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel", "ProgramSupport"], path: "Tests/TransportTests",
     exclude: ["Sessions/FaultInjectionTests.swift", "Sessions/TransportFuzzTests.swift"],
     sources: kit + ["Fuzz/TLSInfoFuzz.swift", "Fuzz/UCSPIEnvironmentFuzz.swift", "Sessions"], swiftSettings: settings),
   fuzzer("TransportFuzz", "FuzzTransport"),
@@ -90,6 +90,10 @@ let package = Package(
     .executable(name: "tlsd-io", targets: ["tlsd-io"]),
     .executable(name: "starttls-proxy", targets: ["starttls-proxy"]),
   ],
+  traits: [
+    .trait(name: "Daemon", description: "The packages that starttlsd needs. Without it a user of the libraries fetches nothing."),
+    .default(enabledTraits: ["Daemon"]),
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -100,7 +104,7 @@ let package = Package(
     .target(name: "SMTPState", swiftSettings: settings),
 
     // The decision for C: smtpstate.h, and the functions behind it. `make c-library` builds them into one module with SMTPState.
-    .systemLibrary(name: "CSMTPState", path: "Sources/CInterface/CSMTPState"),
+    .systemLibrary(name: "CSMTPState", path: "Sources/CSMTPState"),
     .target(
       name: "CInterface",
       dependencies: ["SMTPState", "CSMTPState"],
@@ -109,25 +113,17 @@ let package = Package(
 
     // Descriptors, flags, the driver. No TLS library.
     .target(
-      name: "CKernel", path: "Sources/Transport/CKernel",
+      name: "CKernel",
       cSettings: isFuzzing
         ? [.unsafeFlags(["-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=undefined"])] : []),
-    .target(
-      name: "Transport",
-      dependencies: ["SMTPState", "CKernel"],
-      path: "Sources/Transport",
-      exclude: ["TLS", "CKernel", "CGnuTLS"],
-      swiftSettings: settings),
+    .target(name: "Transport", dependencies: ["SMTPState", "CKernel"], swiftSettings: settings),
 
     // The only Swift that links GnuTLS.
-    .systemLibrary(
-      name: "CGnuTLS", path: "Sources/Transport/CGnuTLS", pkgConfig: "gnutls",
-      providers: [.apt(["libgnutls28-dev"])]),
-    .target(
-      name: "TransportTLS",
-      dependencies: ["Transport", "CGnuTLS"],
-      path: "Sources/Transport/TLS",
-      swiftSettings: settings),
+    .systemLibrary(name: "CGnuTLS", pkgConfig: "gnutls", providers: [.apt(["libgnutls28-dev"])]),
+    .target(name: "TransportTLS", dependencies: ["Transport", "CGnuTLS"], swiftSettings: settings),
+
+    // What the programs share: options, texts, standard streams, the version.
+    .target(name: "ProgramSupport", dependencies: ["Transport", "CKernel"], swiftSettings: settings),
 
     // The programs.
     .target(
@@ -137,39 +133,38 @@ let package = Package(
       swiftSettings: settings),
     .target(
       name: "MaildirSMTPD",
-      dependencies: ["Transport", "CKernel"],
-      path: "Sources/Daemon/maildir-smtpd/Server",
+      dependencies: ["ProgramSupport", "Transport", "CKernel"],
+      path: "Sources/Daemon/MaildirSMTPD",
       swiftSettings: settings),
     .executableTarget(
       name: "maildir-smtpd",
       dependencies: ["MaildirSMTPD"],
       path: "Sources/Daemon/maildir-smtpd",
-      exclude: ["Server"],
       swiftSettings: settings),
     .executableTarget(
       name: "starttlsd",
       dependencies: [
-        "SMTPState", "Transport", "TransportTLS", "CKernel", "RelayProbe",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        .product(name: "HeapModule", package: "swift-collections"),
-        .product(name: "Logging", package: "swift-log"),
+        "SMTPState", "Transport", "TransportTLS", "CKernel", "RelayProbe", "ProgramSupport",
+        .product(name: "ArgumentParser", package: "swift-argument-parser", condition: .when(traits: ["Daemon"])),
+        .product(name: "HeapModule", package: "swift-collections", condition: .when(traits: ["Daemon"])),
+        .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Daemon"])),
       ],
       path: "Sources/Daemon/starttlsd",
       swiftSettings: settings),
 
     .executableTarget(
       name: "ucspi-tlsd",
-      dependencies: ["Transport", "CKernel"],
+      dependencies: ["ProgramSupport", "Transport", "CKernel"],
       path: "Sources/Daemon/ucspi-tlsd",
       swiftSettings: settings),
     .executableTarget(
       name: "tlsd-io",
-      dependencies: ["Transport", "TransportTLS", "CKernel"],
+      dependencies: ["ProgramSupport", "Transport", "TransportTLS", "CKernel"],
       path: "Sources/Daemon/tlsd-io",
       swiftSettings: settings),
     .executableTarget(
       name: "starttls-proxy",
-      dependencies: ["SMTPState", "Transport", "CKernel", "RelayProbe"],
+      dependencies: ["SMTPState", "Transport", "CKernel", "RelayProbe", "ProgramSupport"],
       path: "Sources/Daemon/starttls-proxy",
       swiftSettings: settings),
   ] + (isFuzzing ? fuzzers : tests)

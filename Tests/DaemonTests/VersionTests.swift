@@ -2,6 +2,7 @@
 // to say where help is.
 
 import Foundation
+import ProgramSupport
 import Transport
 import XCTest
 
@@ -19,7 +20,7 @@ final class VersionTests: XCTestCase {
     }
     XCTAssertEqual(try run(["\(Repository.folder)/Scripts/version"]).output, "\(version)\n")
     // Scripts/install-files fills it in.
-    let library = try Repository.text("Sources/CInterface/CSMTPState/smtpstate.pc.in").split(separator: "\n")
+    let library = try Repository.text("Sources/CSMTPState/smtpstate.pc.in").split(separator: "\n")
     XCTAssertTrue(library.contains("Version: @VERSION@"))
     XCTAssertTrue(try Repository.text("CHANGELOG.md").contains("\n## \(version)"), "CHANGELOG.md")
   }

@@ -9,10 +9,10 @@ import XCTest
 final class BareSession: SessionHost {
   let client: FarSocket
   let server: FarSocket
-  private(set) var driver: Driver!
+  private(set) var driver: SessionDriver!
   private(set) var now = 0
 
-  init(policy: Policy = Policy(), timeouts: Driver.Timeouts = Driver.Timeouts(), bufferOctets: CInt? = nil) throws {
+  init(policy: Policy = Policy(), timeouts: SessionDriver.Timeouts = SessionDriver.Timeouts(), bufferOctets: CInt? = nil) throws {
     let clientEnds = try Kernel.socketPair()
     let serverEnds = try Kernel.socketPair()
     if let bufferOctets {
@@ -20,8 +20,8 @@ final class BareSession: SessionHost {
     }
     client = FarSocket(clientEnds.1)
     server = FarSocket(serverEnds.1)
-    driver = Driver(
-      policy: policy, timeouts: timeouts, client: try ClearClient(socket: Descriptor(adopting: clientEnds.0)),
+    driver = SessionDriver(
+      policy: policy, timeouts: timeouts, client: try PlaintextClient(socket: Descriptor(adopting: clientEnds.0)),
       server: Descriptor(adopting: serverEnds.0), host: self, now: now)
   }
 
@@ -74,7 +74,7 @@ final class BareSession: SessionHost {
   // MARK: SessionHost
 
   func isTLSAvailable() -> Bool { false }
-  func handoff(_ proof: Handoff, _ client: consuming ClearClient) -> any TLSStream { NoStream() }
+  func handoff(_ proof: Handoff, _ client: consuming PlaintextClient) -> any TLSStream { FailingTLSStream() }
   func abort(_ proof: Reason) {}
   func endServer() {}
   func restart(_ facts: TLSFacts) -> ServerStart { .failed("there is none") }

@@ -1,6 +1,7 @@
 // Command lines as getopt_long(3) reads them, and as the programs see them.
 
 import Glibc
+import ProgramSupport
 import Transport
 import XCTest
 

@@ -88,7 +88,7 @@ final class GoneAndBlockedTests: XCTestCase {
 
   /// The bound, in milliseconds.
   private func limit(_ scenario: Scenario) -> Int {
-    let timeouts = Driver.Timeouts()
+    let timeouts = SessionDriver.Timeouts()
     let end = timeouts.outputStalledMilliseconds + timeouts.lingerMilliseconds
     switch scenario.departure {
     case .clientResets, .helperDies: return timeouts.clientLostMilliseconds

@@ -55,7 +55,7 @@ final class PolicyExtremesTests: XCTestCase {
 
   func testTheLargestTimersOfTheDriver() throws {
     for value in [Int.min, 0, Int.max] {
-      var timeouts = Driver.Timeouts()
+      var timeouts = SessionDriver.Timeouts()
       timeouts.outputStalledMilliseconds = value
       timeouts.relayIdleMilliseconds = value
       timeouts.lingerMilliseconds = value
@@ -83,7 +83,7 @@ final class PolicyExtremesTests: XCTestCase {
   /// A dialogue with lines as long as the policy allows, up to the end.
   @discardableResult
   private func play(
-    _ policy: Policy, _ what: String, _ timeouts: Driver.Timeouts = Driver.Timeouts()
+    _ policy: Policy, _ what: String, _ timeouts: SessionDriver.Timeouts = SessionDriver.Timeouts()
   ) throws -> BareSession {
     let session = try BareSession(policy: policy, timeouts: timeouts)
     guard session.driver.hasRoomForReplies, session.driver.toServer.room >= policy.clientHoldCapacity + 2 else {

@@ -76,7 +76,7 @@ final class ProgressTimerTests: XCTestCase {
   }
 
   func testABusyRelayEndsAfterTheSessionsTime() throws {
-    var timeouts = Driver.Timeouts()
+    var timeouts = SessionDriver.Timeouts()
     timeouts.sessionMilliseconds = 3_600_000
     let session = try BareSession(timeouts: timeouts)
     try session.relay()
@@ -90,7 +90,7 @@ final class ProgressTimerTests: XCTestCase {
 
   /// A client that is watched is sent 421.
   func testAClientThatIsWatchedIsSent421AtTheEndOfItsTime() throws {
-    var timeouts = Driver.Timeouts()
+    var timeouts = SessionDriver.Timeouts()
     timeouts.sessionMilliseconds = 1_000
     let session = try BareSession(timeouts: timeouts)
     session.server.put("220 ready\r\n")
@@ -100,7 +100,7 @@ final class ProgressTimerTests: XCTestCase {
   }
 
   func testNoLimitOfASession() throws {
-    var timeouts = Driver.Timeouts()
+    var timeouts = SessionDriver.Timeouts()
     timeouts.sessionMilliseconds = 0
     let session = try BareSession(timeouts: timeouts)
     try session.relay()

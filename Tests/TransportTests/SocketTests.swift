@@ -24,7 +24,7 @@ final class SocketTests: XCTestCase {
       XCTAssertEqual(buffer.withUnsafeMutableBytes { server.peek(into: $0) }, .wouldBlock)
       XCTAssertEqual(buffer.withUnsafeMutableBytes { server.receive(into: $0) }, .wouldBlock)
       let block = [UInt8](repeating: 0, count: 1 << 16)
-      var last = Transfer.moved(0)
+      var last = IOResult.moved(0)
       for _ in 0..<1000 {
         last = block.withUnsafeBytes { server.send($0) }
         if last == .wouldBlock { break }

@@ -49,7 +49,7 @@ struct TLSMeeting: ~Copyable {
   }
 
   /// Waits for a decrypted read.
-  func read(_ limit: Int = 4096) -> (Transfer, String) {
+  func read(_ limit: Int = 4096) -> (IOResult, String) {
     var buffer = [UInt8](repeating: 0, count: limit)
     while true {
       let answer = buffer.withUnsafeMutableBytes { stream.read(into: $0) }

@@ -55,7 +55,7 @@ final class TLSTurnTests: XCTestCase {
       var reads = 0
       while got.count < text.count {
         reads += 1
-        var answer = Transfer.wouldBlock
+        var answer = IOResult.wouldBlock
         var buffer = [UInt8](repeating: 0, count: 65_536)
         let asked = pulls { answer = buffer.withUnsafeMutableBytes { stream.read(into: $0) } }
         XCTAssertLessThanOrEqual(asked, TLSTurnTests.pullsLimit)
@@ -94,7 +94,7 @@ final class TLSTurnTests: XCTestCase {
       shakeHands(stream, end, tunnel)
       end.isDeaf = true
       var sent = 0
-      var answer = Transfer.moved(0)
+      var answer = IOResult.moved(0)
       while answer != .wouldBlock {
         answer = [UInt8](repeating: 0x78, count: 100).withUnsafeBytes { stream.write($0) }
         if case .moved(let count) = answer { sent += count }

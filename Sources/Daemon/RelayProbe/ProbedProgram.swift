@@ -44,7 +44,7 @@ final class ProbedProgram {
   /// The time for its replies is over.
   func expire() {
     guard isTalking else { return }
-    dialogue.timerExpired()
+    dialogue.expired()
     socket = nil
   }
 
@@ -137,6 +137,6 @@ extension ChildProcess {
 
 extension Descriptor {
   fileprivate mutating func pollNumber() -> CInt { number }
-  fileprivate mutating func take(into buffer: UnsafeMutableRawBufferPointer) -> Transfer { receive(into: buffer) }
-  fileprivate mutating func give(_ octets: UnsafeRawBufferPointer) -> Transfer { send(octets) }
+  fileprivate mutating func take(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { receive(into: buffer) }
+  fileprivate mutating func give(_ octets: UnsafeRawBufferPointer) -> IOResult { send(octets) }
 }

@@ -5,7 +5,7 @@ import Transport
 
 /// The client's connection in clear and the words for it in the log.
 struct ClientConnection: ~Copyable {
-  var client: ClearClient
+  var client: PlaintextClient
   /// `192.0.2.1:25`, or `unknown`.
   let peer: String
   let local: String?
@@ -20,12 +20,12 @@ struct ClientConnection: ~Copyable {
     let local = isNamed ? ClientConnection.local(input) : nil
     // A reply in two pieces must not wait for the client's acknowledgement. Not for sockets other than TCP.
     try? output.sendWithoutDelay()
-    let client: ClearClient
+    let client: PlaintextClient
     if try isOneSocket(input, output) {
       _ = consume output
-      client = try ClearClient(socket: input)
+      client = try PlaintextClient(socket: input)
     } else {
-      client = try ClearClient(input: input, output: output)
+      client = try PlaintextClient(input: input, output: output)
     }
     return ClientConnection(client: client, peer: peer, local: local)
   }

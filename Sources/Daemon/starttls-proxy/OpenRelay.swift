@@ -5,6 +5,7 @@
 // those that are known for it, and `--check` asks any program once.
 
 import Glibc
+import ProgramSupport
 import RelayProbe
 import SMTPState
 import Transport

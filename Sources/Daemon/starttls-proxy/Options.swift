@@ -5,6 +5,7 @@
 //
 // Failure: a CommandLineError, whose text is one line.
 
+import ProgramSupport
 import SMTPState
 import Transport
 
@@ -22,7 +23,7 @@ struct Options {
 
   var purpose = CommandLinePurpose.serve
   var policy = SMTPSession.Policy()
-  var timeouts = Driver.Timeouts()
+  var timeouts = SessionDriver.Timeouts()
   var helper = Helper.found
   /// Do not serve: ask the server program whether it is an open relay.
   var checks = false

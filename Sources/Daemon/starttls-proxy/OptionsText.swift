@@ -1,5 +1,6 @@
 // OptionsText: the options as a list for getopt and as a page for the reader.
 
+import ProgramSupport
 import Transport
 
 extension Options {

@@ -10,6 +10,7 @@
 
 import CKernel
 import Glibc
+import ProgramSupport
 import Transport
 
 /// The program.

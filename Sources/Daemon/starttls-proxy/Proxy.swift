@@ -8,13 +8,14 @@
 
 import CKernel
 import Glibc
+import ProgramSupport
 import SMTPState
 import Transport
 
 final class Proxy: SessionHost {
   private let options: Options
   private let stream: UCSPIStream
-  private var driver: Driver!
+  private var driver: SessionDriver!
   /// The helper was seen to be gone.
   private var isHelperGone = false
   private var isDecided = false
@@ -42,7 +43,7 @@ final class Proxy: SessionHost {
 
   private func serve(_ connection: consuming ClientConnection, _ server: consuming Descriptor) throws(SystemError) -> ExitCode {
     let (peer, local) = (connection.peer, connection.local)
-    driver = Driver(
+    driver = SessionDriver(
       policy: options.policy, timeouts: options.timeouts, client: connection.client, server: server, host: self,
       now: Clock.now())
     var failure: SystemError?
@@ -111,7 +112,7 @@ final class Proxy: SessionHost {
     return !isHelperGone
   }
 
-  func handoff(_ proof: SMTPSession.Handoff, _ client: consuming ClearClient) -> any TLSStream {
+  func handoff(_ proof: SMTPSession.Handoff, _ client: consuming PlaintextClient) -> any TLSStream {
     isDecided = true
     if options.verbosity >= 2 { warn("handoff: the TLS helper gets the client") }
     var client = client

@@ -7,7 +7,7 @@ import TransportTLS
 /// Everything that a session or the loop needs to know, read-only once the daemon runs.
 struct Configuration {
   var policy: SMTPSession.Policy
-  var timeouts: Driver.Timeouts
+  var timeouts: SessionDriver.Timeouts
   var listeners: [SocketAddress]
   var backend: Backend
   var credentials: TLSCredentials

@@ -9,7 +9,7 @@ import TransportTLS
 final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   private unowned let daemon: Daemon
   /// nil once it was finished: a timer may remember this object for minutes.
-  private var driver: Driver!
+  private var driver: SessionDriver!
   private var backend: BackendProcess?
   /// Built before the 220, so that nothing can fail behind it.
   private var prepared: GnuTLSStream?
@@ -45,9 +45,9 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
 
   /// Begins.
   func begin(_ connection: consuming Connection, server: consuming Descriptor, now: Int) throws(SystemError) {
-    driver = Driver(
+    driver = SessionDriver(
       policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts,
-      client: try ClearClient(socket: connection.takeDescriptor()), server: server, host: self, now: now)
+      client: try PlaintextClient(socket: connection.takeDescriptor()), server: server, host: self, now: now)
     isReserving = true
     daemon.reserve(1)
   }
@@ -146,9 +146,9 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     }
   }
 
-  func handoff(_ proof: SMTPSession.Handoff, _ client: consuming ClearClient) -> any TLSStream {
+  func handoff(_ proof: SMTPSession.Handoff, _ client: consuming PlaintextClient) -> any TLSStream {
     // The look before the 220 has built it.
-    guard let stream = prepared.take(), let socket = client.takeSocket() else { return NoStream() }
+    guard let stream = prepared.take(), let socket = client.takeSocket() else { return FailingTLSStream() }
     stream.attach(socket)
     return stream
   }

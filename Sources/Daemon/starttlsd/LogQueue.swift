@@ -12,6 +12,7 @@
 import CKernel
 import Glibc
 import Logging
+import ProgramSupport
 import Transport
 
 /// The queue. Used by the loop's thread alone; the daemon has no other.

@@ -79,13 +79,13 @@ extension Descriptor {
 
   fileprivate mutating func pollNumber() -> CInt { number }
 
-  fileprivate mutating func sendLast(_ octets: UnsafeRawBufferPointer) -> Transfer {
+  fileprivate mutating func sendLast(_ octets: UnsafeRawBufferPointer) -> IOResult {
     let answer = send(octets)
     try? shutdownSending()
     return answer
   }
 
-  fileprivate mutating func discard(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
+  fileprivate mutating func discard(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     receive(into: buffer)
   }
 }

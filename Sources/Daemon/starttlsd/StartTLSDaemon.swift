@@ -3,6 +3,7 @@
 import ArgumentParser
 import Glibc
 import Logging
+import ProgramSupport
 import SMTPState
 import Transport
 import TransportTLS
@@ -141,8 +142,8 @@ struct StartTLSDaemon: ParsableCommand {
     return policy
   }
 
-  private func checkedTimeouts() throws(ConfigurationError) -> Driver.Timeouts {
-    var timeouts = Driver.Timeouts()
+  private func checkedTimeouts() throws(ConfigurationError) -> SessionDriver.Timeouts {
+    var timeouts = SessionDriver.Timeouts()
     if let idleTimeout { timeouts.relayIdleMilliseconds = try seconds(idleTimeout, "--idle-timeout") }
     if let sessionTimeout {
       timeouts.sessionMilliseconds = try seconds(sessionTimeout, "--session-timeout", orZero: true)

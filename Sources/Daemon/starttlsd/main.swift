@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import Glibc
+import ProgramSupport
 import Transport
 
 func complain(_ text: String, _ code: Int32) -> Never {

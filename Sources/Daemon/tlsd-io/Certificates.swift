@@ -8,6 +8,7 @@
 // counterpart too. An expired certificate is used: for mail it is better than none. Only a warning tells of it.
 
 import Glibc
+import ProgramSupport
 import Transport
 import TransportTLS
 

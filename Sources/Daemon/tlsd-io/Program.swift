@@ -5,6 +5,7 @@
 // without an octet.
 
 import Glibc
+import ProgramSupport
 import Transport
 import TransportTLS
 

@@ -49,12 +49,12 @@ struct ProgramSide: ~Copyable {
   }
 
   /// Reads what the program has written.
-  mutating func read(into buffer: UnsafeMutableRawBufferPointer) -> Transfer {
+  mutating func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     input?.read(into: buffer) ?? .ended
   }
 
   /// Writes what the program is to read.
-  mutating func write(_ octets: UnsafeRawBufferPointer) -> Transfer {
+  mutating func write(_ octets: UnsafeRawBufferPointer) -> IOResult {
     output?.write(octets) ?? .failed(SystemError("write", EPIPE))
   }
 

@@ -4,6 +4,7 @@
 // called as `tlsd-io [options] [-d control] -- reading writing`.
 
 import Glibc
+import ProgramSupport
 import Transport
 
 /// Why there can be no TLS, known before anybody asks for it.

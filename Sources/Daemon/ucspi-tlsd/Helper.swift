@@ -12,6 +12,7 @@
 // once, so that the server program sees the control socket's end and never promises a STARTTLS that cannot come.
 
 import Glibc
+import ProgramSupport
 import Transport
 
 /// Starts and is the helper.

@@ -4,6 +4,7 @@
 //
 // Failure: a CommandLineError, whose text is one line.
 
+import ProgramSupport
 import Transport
 
 /// What the program is called with.

@@ -4,6 +4,7 @@
 // grandchild, so the server program never has a child that it does not know of, nor a zombie.
 
 import Glibc
+import ProgramSupport
 import Transport
 
 /// The program.

@@ -126,7 +126,7 @@ final class ProbeDialogueTests: XCTestCase {
     switch ending {
     case .finished: XCTAssertEqual(action, .finished, transcript, file: file, line: line)
     case .ended: dialogue.ended()
-    case .expired: dialogue.timerExpired()
+    case .expired: dialogue.expired()
     case .misbehaved: dialogue.misbehaved()
     }
     XCTAssertEqual(dialogue.finding, finding, transcript, file: file, line: line)

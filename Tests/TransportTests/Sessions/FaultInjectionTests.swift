@@ -53,7 +53,7 @@ final class FaultInjectionTests: XCTestCase {
   ) throws -> (SessionOutcome, [CallNote]) {
     var result = (outcome: SessionOutcome(), notes: [CallNote]())
     report(scenario, what) {
-      let isInSession: ((Driver) -> Bool)? = what == "no fault" ? { $0.state == .session } : nil
+      let isInSession: ((SessionDriver) -> Bool)? = what == "no fault" ? { $0.state == .session } : nil
       result = try SessionRig.run(scenario, credentials: credentials, noting: isInSession, answer)
       try result.outcome.check(scenario)
     }

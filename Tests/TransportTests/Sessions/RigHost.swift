@@ -62,7 +62,7 @@ final class RigHost: SessionHost {
     return prepared != nil
   }
 
-  func handoff(_ proof: Handoff, _ client: consuming ClearClient) -> any TLSStream {
+  func handoff(_ proof: Handoff, _ client: consuming PlaintextClient) -> any TLSStream {
     handoffs += 1
     if let channels {
       var client = client
@@ -71,7 +71,7 @@ final class RigHost: SessionHost {
       _ = consume client
       return channels
     }
-    guard let stream = prepared.take(), let socket = client.takeSocket() else { return NoStream() }
+    guard let stream = prepared.take(), let socket = client.takeSocket() else { return FailingTLSStream() }
     stream.attach(socket)
     return stream
   }

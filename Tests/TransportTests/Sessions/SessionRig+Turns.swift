@@ -5,7 +5,7 @@ import Transport
 
 extension SessionRig {
   /// Turns of scripts and driver until the driver has finished.
-  func goOn(_ driver: Driver) throws {
+  func goOn(_ driver: SessionDriver) throws {
     var idle = 0
     var faultsBefore = faultsGiven
     while !driver.isFinished {
@@ -57,7 +57,7 @@ extension SessionRig {
   }
 
   /// What has changed if a turn was of any use.
-  private func progress(_ driver: Driver) -> [Int] {
+  private func progress(_ driver: SessionDriver) -> [Int] {
     [
       driver.record.received, driver.record.sent, host.handoffs, host.aborts.count, host.servers.count,
       driver.record.tls == nil ? 0 : 1, driver.record.end == nil ? 0 : 1,
@@ -65,7 +65,7 @@ extension SessionRig {
   }
 
   /// Whether a watch of the driver's is ready, or the helper's control socket.
-  func isReady(_ driver: Driver, milliseconds: CInt = 0) throws -> Bool {
+  func isReady(_ driver: SessionDriver, milliseconds: CInt = 0) throws -> Bool {
     let watches = driver.watches
     var entries = [watches.client, watches.clientOutput, watches.server].compactMap { watch in
       watch.map { pollfd(fd: $0.descriptor, events: $0.events, revents: 0) }
@@ -81,13 +81,13 @@ extension SessionRig {
   }
 
   /// Over TCP even the loopback may be late: before a timer fires it gets a moment.
-  func becomesReady(_ driver: Driver) throws -> Bool {
+  func becomesReady(_ driver: SessionDriver) throws -> Bool {
     guard scenario.medium == .tcp else { return false }
     if try isReady(driver, milliseconds: 20) { return true }
     return stepScripts()
   }
 
-  func turn(_ driver: Driver) throws {
+  func turn(_ driver: SessionDriver) throws {
     turns += 1
     guard turns <= SessionRig.turnsLimit else { throw Falsified("no end in sight\n\(outcome())") }
     driver.turn(now: now)
@@ -95,7 +95,7 @@ extension SessionRig {
   }
 
   /// Nothing moves: time passes until the driver's deadline.
-  func expire(_ driver: Driver) throws {
+  func expire(_ driver: SessionDriver) throws {
     guard let deadline = driver.deadline else { throw Falsified("no deadline: it would wait for ever\n\(outcome())") }
     if deadline > now { try checkWatches(driver) }
     now = max(now, deadline)
@@ -103,7 +103,7 @@ extension SessionRig {
   }
 
   /// What nothing reports cannot be done: a turn without a reason must come to nothing.
-  private func checkWatches(_ driver: Driver) throws {
+  private func checkWatches(_ driver: SessionDriver) throws {
     let (progress, watches) = (progress(driver), driver.watches)
     try turn(driver)
     // Over TCP something may just have arrived, and behind a fault the driver may not have seen what was there.
@@ -112,7 +112,7 @@ extension SessionRig {
   }
 
   /// Behind each turn.
-  func followUp(_ driver: Driver) throws {
+  func followUp(_ driver: SessionDriver) throws {
     noteEnd()
     if let watch = driver.watches.server { serverNumber = watch.descriptor }
     bystanders.takeOne()

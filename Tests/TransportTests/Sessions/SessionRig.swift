@@ -23,7 +23,7 @@ final class SessionRig {
 
   let scenario: Scenario
   let answer: Answer
-  var driver: Driver?
+  var driver: SessionDriver?
   let host: RigHost
   let client: ScriptedClient
   var helper: ScriptedHelper?
@@ -45,7 +45,7 @@ final class SessionRig {
   var departedAt: Int?
 
   /// Notes what each call moved; asked whether the session is in charge, so that what it reads it has peeked at.
-  let isInSession: ((Driver) -> Bool)?
+  let isInSession: ((SessionDriver) -> Bool)?
   var notes: [CallNote] = []
   var before: (waiting: Waiting, isInSession: Bool, isInClear: Bool)?
 
@@ -54,7 +54,7 @@ final class SessionRig {
 
   /// Makes the connections and starts the scripts.
   init(
-    _ scenario: Scenario, credentials: TLSCredentials? = nil, noting isInSession: ((Driver) -> Bool)? = nil,
+    _ scenario: Scenario, credentials: TLSCredentials? = nil, noting isInSession: ((SessionDriver) -> Bool)? = nil,
     _ answer: @escaping Answer
   ) throws {
     self.scenario = scenario
@@ -106,7 +106,7 @@ final class SessionRig {
 
   /// Plays the scenario to its end.
   static func run(
-    _ scenario: Scenario, credentials: TLSCredentials? = nil, noting isInSession: ((Driver) -> Bool)? = nil,
+    _ scenario: Scenario, credentials: TLSCredentials? = nil, noting isInSession: ((SessionDriver) -> Bool)? = nil,
     _ answer: @escaping Answer
   ) throws -> (outcome: SessionOutcome, notes: [CallNote]) {
     // As the programs do: a write to a pipe without a reader says so itself.
@@ -151,12 +151,12 @@ final class SessionRig {
 
   private func start() throws(SystemError) {
     let input = Descriptor(adopting: clientNumber)
-    let client: ClearClient
+    let client: PlaintextClient
     if let clientOutput {
-      client = try ClearClient(input: input, output: Descriptor(adopting: clientOutput))
+      client = try PlaintextClient(input: input, output: Descriptor(adopting: clientOutput))
     } else {
       try? input.sendWithoutDelay()
-      client = try ClearClient(socket: input)
+      client = try PlaintextClient(socket: input)
     }
     let server: Descriptor
     do throws(SystemError) {
@@ -167,8 +167,8 @@ final class SessionRig {
       server = try DescriptorPair.sockets().takeFirst()
     }
     serverNumber = server.number
-    driver = Driver(
-      policy: scenario.policy, timeouts: Driver.Timeouts(), client: client, server: server, host: host, now: now)
+    driver = SessionDriver(
+      policy: scenario.policy, timeouts: SessionDriver.Timeouts(), client: client, server: server, host: host, now: now)
   }
 
   // MARK: The end

@@ -1,0 +1,57 @@
+// Program: maildir-smtpd from its arguments to its exit code.
+
+import Glibc
+import ProgramSupport
+import Transport
+
+/// The program.
+public enum Program {
+  /// Does what the arguments say, on the descriptors 0 and 1.
+  ///
+  /// - Returns: the exit code.
+  public static func run(
+    count: CInt, arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
+  ) -> ExitCode {
+    // What went wrong could only be said to the client.
+    guard (try? StandardStreams.prepare(for: .connection)) != nil else { return .system }
+    let options: Options
+    do throws(UsageError) {
+      options = try Options.parse(count: count, arguments: arguments)
+    } catch {
+      LogLine.write(error.description)
+      return .usage
+    }
+    switch options.purpose {
+    case .help: return printed(Options.help)
+    case .version: return printed(Options.version)
+    case .serve: return serve(options)
+    }
+  }
+
+  private static func serve(_ options: Options) -> ExitCode {
+    do throws(SystemError) {
+      try StandardStreams.check()
+      let connection = Connection(peer: Program.peer) { name in getenv(name).map { String(cString: $0) } }
+      let wire = try Wire(input: STDIN_FILENO, output: STDOUT_FILENO, signals: StopSignals())
+      var server = Server(
+        options: options, connection: connection, host: options.hostname ?? HostName.ofSystem(), wire: wire)
+      return server.run()
+    } catch {
+      LogLine.write("cannot start: \(error)")
+      return .system
+    }
+  }
+
+  /// Who is at the other end of standard input, if that is a socket of IP; nil otherwise.
+  private static func peer() -> SocketAddress? {
+    let input = Descriptor(adopting: STDIN_FILENO)
+    let peer = try? input.peerAddress()
+    // It stays open, and becomes the wire's.
+    _ = input.release()
+    return peer?.port == nil ? nil : peer
+  }
+
+  private static func printed(_ text: String) -> ExitCode {
+    StandardStreams.print(text) ? .done : .system
+  }
+}

@@ -1,0 +1,113 @@
+// StandardStreams: the three descriptors that every program is started with.
+//
+// Standard error is the log, for this program and for those that it starts, unless it is the client's connection: inetd,
+// xinetd and systemd (StandardInput=socket) make the client's socket 0, 1 and 2. A line written there would go to the
+// client, in clear text even inside TLS. `prepare` finds that out and puts something else in place of 2:
+//
+// - a datagram socket to the system's log, /dev/log, if that is there;
+// - otherwise /dev/null, and the lines are lost.
+//
+// Programs that are executed from here inherit it; those of ours see what it is, see SystemLog.
+//
+// Order: `prepare` before anything is opened or written, then the command line, then, with a client, `check`.
+
+import Glibc
+public import Transport
+
+/// Standard input, output and error, as all programs treat them.
+public enum StandardStreams {
+  /// What 0 and 1 are for.
+  public enum Purpose: Hashable, Sendable {
+    /// They are one client's connection.
+    case connection
+    /// There is no client on them. 0 may be a listening socket; 1 and 2 may be one socket to the system's log.
+    case daemon
+  }
+
+  /// Makes sure that 2 is open and is not the client's socket; for a daemon also that 0 and 1 are open. To be called first
+  /// of all.
+  ///
+  /// - Throws: what kept one of them from being replaced; then nothing may be written to standard error.
+  public static func prepare(for purpose: Purpose) throws(SystemError) {
+    if purpose == .daemon {
+      for number in [STDIN_FILENO, STDOUT_FILENO] where !isOpen(number) { try standIn(number) }
+    }
+    if !isOpen(STDERR_FILENO) {
+      try standIn(STDERR_FILENO)
+    } else if isErrors(S_IFSOCK, STDIN_FILENO) || purpose == .connection && isErrors(S_IFSOCK, STDOUT_FILENO) {
+      try replaceErrors()
+    }
+  }
+
+  /// Makes sure that 0 and 1 are a client's connection before anything else is opened, or a channel would get one of these
+  /// numbers, and that 2 is not one of its two pipes. A pipe counts only here: with `2>&1 | less` people want to read
+  /// what is wrong with the command line.
+  ///
+  /// - Throws: EBADF of fcntl when standard input or output is closed.
+  public static func check() throws(SystemError) {
+    _ = try Kernel.control(STDIN_FILENO, F_GETFD)
+    _ = try Kernel.control(STDOUT_FILENO, F_GETFD)
+    if isErrors(S_IFIFO, STDIN_FILENO) || isErrors(S_IFIFO, STDOUT_FILENO) { try replaceErrors() }
+  }
+
+  /// Writes one line, `program: text`, to standard error in one call. Controls and octets above 0x7E become
+  /// `\xNN`. A line that cannot be written is lost: there is nobody left to tell.
+  public static func complain(_ program: String, _ text: String) {
+    if SystemLog.isStandardError { return SystemLog.write(program, text) }
+    var line = Array("\(program): ".utf8)
+    EscapedText.append(text.utf8, to: &line)
+    line.append(UInt8(ascii: "\n"))
+    _ = line.withUnsafeBytes { try? Kernel.write(STDERR_FILENO, $0) }
+  }
+
+  /// Writes a text to standard output, for `--help` and `--version`.
+  ///
+  /// - Returns: whether all of it was written.
+  public static func print(_ text: String) -> Bool {
+    let octets = Array(text.utf8)
+    return octets.withUnsafeBytes { try? Kernel.write(STDOUT_FILENO, $0) } == octets.count
+  }
+}
+
+// MARK: - What is open where
+
+extension StandardStreams {
+  private static func isOpen(_ number: CInt) -> Bool {
+    (try? Kernel.control(number, F_GETFD)) != nil
+  }
+
+  /// Whether 2 is of this kind and the same socket or pipe as `number`. An inode of the kernel's own file systems for
+  /// sockets and pipes is one of them. A terminal or a file that is all three is an operator's, not a client's.
+  private static func isErrors(_ kind: mode_t, _ number: CInt) -> Bool {
+    guard let errors = try? Kernel.status(STDERR_FILENO), errors.st_mode & S_IFMT == kind,
+      let other = try? Kernel.status(number)
+    else { return false }
+    return other.st_dev == errors.st_dev && other.st_ino == errors.st_ino
+  }
+
+  private static func replaceErrors() throws(SystemError) {
+    let log = try SystemLog.socket()
+    if !SystemLog.connect(log), let null = try? Kernel.open("/dev/null", O_RDWR) {
+      return try put(Descriptor(adopting: null), at: STDERR_FILENO)
+    }
+    // In a bare chroot there is no /dev/null either. What is written to a socket that is not connected is lost as well.
+    try put(log, at: STDERR_FILENO)
+  }
+
+  /// Opens /dev/null as this number. It survives an exec, as the real one would.
+  private static func standIn(_ number: CInt) throws(SystemError) {
+    let null = try Kernel.open("/dev/null", O_RDWR)
+    try put(Descriptor(adopting: null), at: number)
+  }
+
+  /// Makes `number` open on what the descriptor is open on, not close-on-exec.
+  private static func put(_ descriptor: consuming Descriptor, at number: CInt) throws(SystemError) {
+    guard descriptor.number == number else {
+      if dup2(descriptor.number, number) < 0 { throw SystemError.last("dup2") }
+      return
+    }
+    // It was the lowest free number.
+    try descriptor.setCloseOnExec(false)
+    _ = descriptor.release()
+  }
+}

@@ -1,0 +1,60 @@
+// SystemLog: lines for the system's log, as datagrams to /dev/log.
+//
+// The form is that of RFC 3164, as syslog(3) writes it: `<22>Mmm dd hh:mm:ss program[process]: text`. 22 is facility mail,
+// severity informational. The socket stands at the place of standard error, so that programs that are executed find it
+// there: ours recognise it, and what others write is a datagram of its own. It is not blocking, since a log that is not
+// read must not stop the mail: then lines are lost.
+
+import CKernel
+import Glibc
+import Transport
+
+/// The system's log at the place of standard error.
+package enum SystemLog {
+  private static var path: String { "/dev/log" }
+  /// Facility mail (2), severity informational (6).
+  private static var priority: Int { 2 << 3 | 6 }
+
+  /// Whether standard error is such a socket.
+  package static var isStandardError: Bool {
+    (try? Kernel.option(STDERR_FILENO, SOL_SOCKET, SO_TYPE)) == CInt(SOCK_DGRAM.rawValue)
+      && (try? Kernel.option(STDERR_FILENO, SOL_SOCKET, SO_DOMAIN)) == AF_UNIX
+  }
+
+  /// A socket for the log, not connected yet.
+  static func socket() throws(SystemError) -> Descriptor {
+    Descriptor(adopting: try Kernel.socket(AF_UNIX, CInt(SOCK_NONBLOCK.rawValue), type: SOCK_DGRAM))
+  }
+
+  /// Connects it.
+  ///
+  /// - Returns: false where nobody listens.
+  static func connect(_ socket: borrowing Descriptor) -> Bool {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    let number = socket.number
+    return withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        (try? Kernel.connect(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))) != nil
+      }
+    }
+  }
+
+  /// Sends one line to standard error, which is such a socket.
+  static func write(_ program: String, _ text: String) {
+    var line = Array("<\(priority)>\(time)\(program)[\(getpid())]: ".utf8)
+    EscapedText.append(text.utf8, to: &line)
+    _ = line.withUnsafeBytes { try? Kernel.send(STDERR_FILENO, $0, CInt(MSG_DONTWAIT | MSG_NOSIGNAL)) }
+  }
+
+  /// The local time as RFC 3164, 4.1.2 has it, and a blank.
+  private static var time: String {
+    var seconds = Glibc.time(nil)
+    var parts = tm()
+    localtime_r(&seconds, &parts)
+    return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 32) { text in
+      strftime(text.baseAddress!, text.count, "%b %e %H:%M:%S ", &parts) > 0 ? String(cString: text.baseAddress!) : ""
+    }
+  }
+}

@@ -1,0 +1,165 @@
+// What each of the session's commands does.
+
+import Glibc
+import SMTPState
+
+extension SessionDriver {
+  /// Carries a command out, and all that follow from it.
+  func act(_ first: SMTPSession.Command) {
+    var command = first
+    while true {
+      carryOut(command)
+      if command.restartsTimer { arm() }
+      switch command {
+      case .peek(let party): command = peek(at: party)
+      case .restart: command = restart()
+      default:
+        guard state != .finished, session.interest == .again else { return rearmIfChanged() }
+        command = session.nextCommand()
+      }
+    }
+  }
+
+  private func carryOut(_ command: SMTPSession.Command) {
+    switch command {
+    case .keep, .peek, .restart: break
+    case .drop(.client): clientHold.removeAll()
+    case .drop(.reply):
+      if session.phase == .negotiating && (lastVerb == .ehlo || lastVerb == .lhlo) { record.tookOutKeywords = true }
+      replyHold.removeAll()
+    case .forward(let verb):
+      if verb == .ehlo || verb == .helo || verb == .lhlo { record.noteHelo(clientHold) }
+      lastVerb = verb
+      write(&clientHold, .kept, to: &toServer)
+    case .pass(let separator):
+      isMidReply = SessionDriver.isContinued(replyHold, separator)
+      write(&replyHold, separator, to: &toClient)
+    case .passEarlier(let separator):
+      isMidReply = SessionDriver.isContinued(earlierHold, separator)
+      write(&earlierHold, separator, to: &toClient)
+    case .stash: swap(&earlierHold, &replyHold)
+    case .reply(let reply): say(reply)
+    case .resetServer:
+      lastVerb = .rset
+      if !toServer.append("RSET\r\n") { breakServer() }
+    case .endServer: endServer()
+    case .handoff(let proof): handoff(proof)
+    case .abort(let proof):
+      decide(.abort(proof))
+      host.abort(proof)
+    case .relay: beginRelay()
+    case .close(let reason): linger(.closed(reason))
+    }
+  }
+
+  func decide(_ decision: SessionRecord.Decision) {
+    record.decision = decision
+    record.decidedAt = now
+  }
+
+  /// Whether a reply's line says that another one follows (RFC 5321, 4.2.1).
+  private static func isContinued(_ line: borrowing ByteQueue, _ separator: SMTPSession.ReplySeparator) -> Bool {
+    switch separator {
+    case .kept: line[3] == 0x2D
+    case .hyphen: true
+    case .space: false
+    }
+  }
+
+  private func say(_ reply: SMTPSession.Reply) {
+    // `250-STARTTLS` is followed by another line of the server's reply.
+    isMidReply = reply == .starttlsKeyword
+    if !toClient.append(reply.text) { loseClient() }
+    clientHold.removeAll()
+  }
+
+  /// Writes a held line without its line end and with CRLF, its fourth octet as told.
+  private func write(_ hold: inout ByteQueue, _ separator: SMTPSession.ReplySeparator, to queue: inout ByteQueue) {
+    hold.removeLineEnd()
+    var fits = true
+    let octet: UInt8?
+    switch separator {
+    case .kept: octet = nil
+    case .hyphen: octet = 0x2D
+    case .space: octet = 0x20
+    }
+    if let octet {
+      fits = hold.move(3, to: &queue) && queue.append(octet)
+      hold.removeFirst(1)
+    }
+    fits = hold.move(hold.count, to: &queue) && queue.append("\r\n") && fits
+    hold.removeAll()
+    // There is always room, since octets are shown only while there is. If not, better an end than a line cut short.
+    if !fits { loseClient() }
+  }
+
+  private func endServer() {
+    server = nil
+    serverEnded = false
+    serverBroken = false
+    toServer.removeAll()
+    replyHold.removeAll()
+    earlierHold.removeAll()
+    host.endServer()
+  }
+
+  private func handoff(_ proof: SMTPSession.Handoff) {
+    guard let client = clear.take() else { return }
+    decide(.handoff)
+    stream = host.handoff(proof, client)
+  }
+
+  private func restart() -> SMTPSession.Command {
+    guard let facts = record.tls else { return session.serverRestarted(.failed) }
+    switch host.restart(facts) {
+    case .started(let socket):
+      server = ServerConnection(socket)
+      serverParty = .newServer
+      return session.serverRestarted(.greeting)
+    case .pending:
+      return .keep
+    case .failed(let why):
+      record.failure = why
+      return session.serverRestarted(.failed)
+    }
+  }
+
+  /// Tells the outcome of a restart that was `.pending`. Call `turn` behind it.
+  public func serverRestarted(_ start: consuming ServerStart) {
+    guard state == .session, session.phase == .restarting else { return }
+    switch consume start {
+    case .started(let socket):
+      server = ServerConnection(socket)
+      serverParty = .newServer
+      act(session.serverRestarted(.greeting))
+    case .pending:
+      return
+    case .failed(let why):
+      record.failure = why
+      act(session.serverRestarted(.failed))
+    }
+  }
+
+  /// Everything ends now. Whoever leaves undecided has abandoned STARTTLS.
+  ///
+  /// - Returns: true, as a step that moved something.
+  func finish(_ end: SessionRecord.End) -> Bool {
+    if record.decision == nil {
+      decide(end == .clientLost ? .abort(.clientEnded) : .cutOff)
+      host.abort(.clientEnded)
+    }
+    if record.end == nil { record.end = end }
+    record.endedAt = now
+    state = .finished
+    clear = nil
+    stream = nil
+    server = nil
+    toClient.removeAll()
+    toServer.removeAll()
+    decrypted.removeAll()
+    clientHold.removeAll()
+    replyHold.removeAll()
+    earlierHold.removeAll()
+    return true
+  }
+}

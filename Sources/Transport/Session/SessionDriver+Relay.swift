@@ -1,0 +1,117 @@
+// The relay: octets both ways, each direction with its own end, nothing lost.
+//
+// An end of one side is passed on once all that was read from it is written. A side that takes nothing more (reset) is
+// no reason to drop what came from it. The relay ends when both directions have, or when the server has closed both.
+//
+// A client whose connection broke ends the relay as soon as the server has taken what was read from it, and after
+// `Timeouts.clientLostMilliseconds` in any case. What the server writes meanwhile is read and discarded: a server that
+// blocks in writing reads nothing.
+
+import Glibc
+import SMTPState
+
+extension SessionDriver {
+  func beginRelay() {
+    state = .relaying
+    idle.start(now: now)
+    if !clientHold.move(clientHold.count, to: &toServer) { breakServer() }
+    if !replyHold.move(replyHold.count, to: &toClient) { loseClient() }
+  }
+
+  func relayStep() -> Bool {
+    flush()
+    if clientBroken { return leaveRelay() }
+    // Both, whatever the first one came to: neither direction may starve the other.
+    let (isServerMoved, isClientMoved) = (relayServer(), relayClient())
+    if clientBroken { return true }
+    let isMoved = isServerMoved || isClientMoved
+    if passEndsOn() { return true }
+    return isMoved
+  }
+
+  /// server -> client
+  private func relayServer() -> Bool {
+    guard !serverEnded, toClient.room > 0 else { return false }
+    switch toClient.fill({ server?.receive(into: $0) ?? .ended }) {
+    case .moved: return true
+    case .wouldBlock: return false
+    case .ended, .failed:
+      serverEnded = true
+      if server?.hasHungUp() != false { breakServer() }
+      return true
+    }
+  }
+
+  /// client -> server
+  private func relayClient() -> Bool {
+    guard !clientEnded, !serverBroken, toServer.room > 0 else { return false }
+    if !decrypted.isEmpty {
+      let count = min(decrypted.count, toServer.room)
+      noteReceived(count)
+      return decrypted.move(count, to: &toServer)
+    }
+    let answer: IOResult
+    if let stream {
+      answer = toServer.fill { stream.read(into: $0) }
+      noteRead(answer, stream)
+    } else {
+      answer = toServer.fill { clear?.read(into: $0) ?? .ended }
+    }
+    switch answer {
+    case .moved(let count):
+      noteReceived(count)
+      return true
+    case .wouldBlock: return false
+    case .ended:
+      clientEnded = true
+      return true
+    case .failed:
+      clientEnded = true
+      loseClient()
+      return true
+    }
+  }
+
+  private func noteReceived(_ count: Int) {
+    record.received += count
+    idle.moved(count, now: now)
+  }
+
+  // MARK: The client is gone
+
+  /// A step after the client's connection broke.
+  private func leaveRelay() -> Bool {
+    if !isLeavingRelay {
+      isLeavingRelay = true
+      ownUntil = Clock.time(timeouts.clientLostMilliseconds, after: now)
+    }
+    // Two descriptors break one by one: what the client has written into the other one is still delivered.
+    let isRead = (!decrypted.isEmpty || hasSeparateOutput) && relayClient()
+    let isDone = decrypted.isEmpty && toServer.isEmpty && (clientEnded || !hasSeparateOutput)
+    if isDone || serverBroken { return finish(.clientLost) }
+    return discardServer() || isRead
+  }
+
+  /// Reads from the server for nobody, so that it can go on.
+  private func discardServer() -> Bool {
+    guard !serverEnded else { return false }
+    toClient.removeAll()
+    defer { toClient.removeAll() }
+    return relayServer()
+  }
+
+  /// Passes an end on behind the last octet that came before it.
+  private func passEndsOn() -> Bool {
+    if clientEnded && decrypted.isEmpty && toServer.isEmpty && !serverOutputEnded {
+      serverOutputEnded = true
+      server?.shutdownSending()
+    }
+    guard serverEnded && toClient.isEmpty else { return false }
+    if serverOutputEnded || serverBroken {
+      linger(.relayed)
+      return true
+    }
+    _ = endClientOutput()
+    return false
+  }
+}

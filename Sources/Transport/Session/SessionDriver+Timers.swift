@@ -1,0 +1,214 @@
+// What a driver waits for: events and a point in time.
+
+import CKernel
+import Glibc
+import SMTPState
+
+/// What to poll a descriptor for: the bits of poll(2), which are those of epoll(7) as well.
+public struct Watch: Hashable, Sendable {
+  /// The descriptor's number, which stays its owner's.
+  public let descriptor: CInt
+  /// POLLIN, POLLOUT, POLLRDHUP; may be 0, since POLLERR and POLLHUP come unasked.
+  public let events: CShort
+
+  /// A descriptor, and what to poll it for.
+  public init(descriptor: CInt, events: CShort) {
+    self.descriptor = descriptor
+    self.events = events
+  }
+}
+
+/// What a driver waits for. A descriptor that is not named must not be polled at all: its hang-up is known, and would be
+/// reported again and again.
+public struct Watches: Hashable, Sendable {
+  /// The client's descriptor, or the one of two that is read.
+  public var client: Watch?
+  /// The client's second descriptor, where there are two.
+  public var clientOutput: Watch?
+  /// The socket to the server.
+  public var server: Watch?
+
+  /// Nothing is waited for.
+  public init() {}
+}
+
+extension SessionDriver {
+  private static var readable: CShort { CShort(POLLIN) }
+  private static var writable: CShort { CShort(POLLOUT) }
+  private static var hangUp: CShort { CShort(KERNEL_POLLRDHUP) }
+
+  /// What to poll for.
+  public var watches: Watches {
+    var watches = Watches()
+    guard state != .finished else { return watches }
+    let input = clientInputEvents
+    let output = clientOutputEvents
+    if let number = stream?.descriptor ?? clear?.inputNumber {
+      let other = stream?.outputDescriptor ?? clear?.outputNumber ?? number
+      watches.client = Watch(descriptor: number, events: other == number ? input | output : input)
+      if other != number { watches.clientOutput = Watch(descriptor: other, events: output) }
+    }
+    if watches.client?.events == 0 && clientHasHungUp { watches.client = nil }
+    if watches.clientOutput?.events == 0 && clientOutputHasHungUp { watches.clientOutput = nil }
+    if let number = server?.number, serverEvents != 0 {
+      watches.server = Watch(descriptor: number, events: serverEvents)
+    }
+    return watches
+  }
+
+  private var clientInputEvents: CShort {
+    switch state {
+    case .session:
+      if session.phase == .handshaking { return stream?.direction == .write ? SessionDriver.writable : SessionDriver.readable }
+      // What a step does not look at is not polled for: it would be reported again and again.
+      if clientEnded || !hasRoomForReplies || session.interest == .drain || wantsClient && !canPullClient { return 0 }
+      if stream != nil {
+        if !decrypted.isEmpty { return 0 }
+        return readWaitsToWrite ? SessionDriver.writable : SessionDriver.readable
+      }
+      return canPullClient ? SessionDriver.readable : clientHasUnread ? 0 : SessionDriver.hangUp
+    case .relaying:
+      if clientEnded || serverBroken || toServer.room == 0 || clientBroken && !hasSeparateOutput { return 0 }
+      return readWaitsToWrite ? SessionDriver.writable : SessionDriver.readable
+    case .lingering:
+      return toClient.isEmpty && !endWaitsToWrite ? SessionDriver.readable : 0
+    case .finished:
+      return 0
+    }
+  }
+
+  private var clientOutputEvents: CShort {
+    if clientBroken { return 0 }
+    if toClient.isEmpty { return endWaitsToWrite ? SessionDriver.writable : 0 }
+    return writeWaitsToRead ? SessionDriver.readable : SessionDriver.writable
+  }
+
+  private var serverEvents: CShort {
+    var events: CShort = toServer.isEmpty || serverBroken ? 0 : SessionDriver.writable
+    switch state {
+    case .session:
+      if serverEnded { return 0 }
+      if wantsServer && hasRoomForReplies { events |= SessionDriver.readable }
+      if session.phase == .handshaking && !serverHasUnread { events |= SessionDriver.hangUp }
+    case .relaying:
+      if !serverEnded && (clientBroken || toClient.room > 0) { events |= SessionDriver.readable }
+    case .lingering, .finished:
+      return 0
+    }
+    return events
+  }
+
+  /// After a turn that moved nothing: a hang-up that nobody waits for is noticed, so that it is not polled for again and again.
+  func noticeHangUp() {
+    let watches = watches
+    let input = SessionDriver.hangUpEvents(watches.client)
+    let output = SessionDriver.hangUpEvents(watches.clientOutput)
+    if input != 0 { clientHasHungUp = true }
+    if output != 0 { clientOutputHasHungUp = true }
+    // A reset, or a pipe without a reader: the client is gone in every phase, whatever it had sent before. What a relay
+    // read is still delivered.
+    guard (input | output) & CInt(POLLERR) != 0, !clientBroken else { return }
+    loseClient()
+    useSteps()
+  }
+
+  /// What poll reports unasked of a descriptor that is watched for nothing.
+  private static func hangUpEvents(_ watch: Watch?) -> CInt {
+    guard let watch, watch.events == 0 else { return 0 }
+    return (try? Kernel.pollNow(watch.descriptor, 0)) ?? 0
+  }
+
+  // MARK: Timers
+
+  /// When to call `turn` at the latest, in `Clock` milliseconds; nil when finished, and when no timer runs.
+  public var deadline: Int? {
+    guard state != .finished else { return nil }
+    // The last turn ended with more to do, which poll may not see: deciphered octets inside the TLS layer.
+    if stepsLeft == 0 { return now }
+    var earliest = Int.max
+    func take(_ time: Int?) {
+      if let time { earliest = min(earliest, time) }
+    }
+    switch state {
+    case .session:
+      take(armedUntil)
+      if !session.isClearPhaseOver { take(clearPhaseUntil) }
+      take(stalled.until)
+      take(sessionUntil)
+    case .relaying:
+      take(ownUntil)
+      if ownUntil == nil {
+        take(idle.until)
+        take(stalled.until)
+      }
+      take(sessionUntil)
+    case .lingering: take(ownUntil)
+    case .finished: break
+    }
+    return earliest == Int.max ? nil : earliest
+  }
+
+  /// Starts the session's timer anew.
+  func arm() {
+    armed = session.deadline
+    armedUntil = armed.map { Clock.time(policy.milliseconds(of: $0), after: now) }
+  }
+
+  /// Starts it anew if another kind runs now.
+  func rearmIfChanged() {
+    if session.deadline != armed { arm() }
+  }
+
+  /// Whether the client has to take output before anything else can happen.
+  private var isStalled: Bool {
+    !hasRoomForReplies || session.interest == .drain && !toClient.isEmpty
+  }
+
+  /// Acts on the timers that have passed; true if one did, so that there may be more to do.
+  func expire() -> Bool {
+    switch state {
+    case .session: expireSession()
+    case .relaying: expireRelay()
+    case .lingering: hasPassed(ownUntil) && finish(.outputStalled)
+    case .finished: false
+    }
+  }
+
+  private func hasPassed(_ time: Int?) -> Bool { time.map { now >= $0 } ?? false }
+
+  private func expireSession() -> Bool {
+    if hasPassed(sessionUntil) { return endSession() }
+    if stalled.hasPassed(now: now) { return finish(.outputStalled) }
+    if isStalled {
+      armedUntil = nil
+    } else if armedUntil == nil {
+      arm()
+    }
+    if let armed, hasPassed(armedUntil) {
+      act(session.timerExpired(armed))
+      return true
+    }
+    if !session.isClearPhaseOver && now >= clearPhaseUntil {
+      act(session.timerExpired(.clearPhase))
+      return true
+    }
+    return false
+  }
+
+  private func expireRelay() -> Bool {
+    if hasPassed(ownUntil) { return finish(.clientLost) }
+    if hasPassed(sessionUntil) { return finish(.sessionTimeout) }
+    guard ownUntil == nil else { return false }
+    if stalled.hasPassed(now: now) { return finish(.outputStalled) }
+    if idle.hasPassed(now: now) { return finish(.relayIdle) }
+    return false
+  }
+
+  /// The session has lasted too long: the client gets the reply that the running timer would lead to.
+  private func endSession() -> Bool {
+    if let timer = session.deadline { act(session.timerExpired(timer)) }
+    guard state == .lingering else { return finish(.sessionTimeout) }
+    record.end = .sessionTimeout
+    return true
+  }
+}

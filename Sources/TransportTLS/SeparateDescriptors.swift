@@ -1,0 +1,69 @@
+// SeparateDescriptors: a session's network when it is two descriptors of any kind.
+//
+// A program that another one starts gets its network as standard input and output: one socket on both, two sockets, or
+// two pipes. Sockets are read and written like the daemon's; the rest as OctetStream says. No flag is set.
+
+import CGnuTLS
+import Glibc
+import Transport
+
+/// The descriptor that is read and the one that is written.
+struct SeparateDescriptors: ~Copyable {
+  private var input: OctetStream
+  /// nil once the sending half has ended.
+  private var output: OctetStream?
+  let readsSocket: Bool
+  let writesSocket: Bool
+
+  init(_ input: consuming OctetStream, _ output: consuming OctetStream) {
+    readsSocket = input.kind == .socket
+    writesSocket = output.kind == .socket
+    self.input = input
+    self.output = consume output
+  }
+
+  /// Reads what there is.
+  mutating func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
+    input.read(into: buffer)
+  }
+
+  /// What the library's pull function wants: 0 is the end.
+  mutating func pull(_ buffer: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int {
+    switch input.read(into: buffer) {
+    case .moved(let count): return count
+    case .ended: return 0
+    case .wouldBlock: throw SystemError("read", EAGAIN)
+    case .failed(let error): throw error
+    }
+  }
+
+  /// What the library's push function wants: how many octets were taken, which may be fewer than there are.
+  mutating func push(_ vector: UnsafeMutableBufferPointer<iovec>) throws(SystemError) -> Int {
+    guard output != nil else { throw SystemError("write", EPIPE) }
+    var written = 0
+    for piece in vector where piece.iov_len > 0 {
+      switch output?.write(UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len)) ?? .ended {
+      case .moved(let count):
+        written += count
+        if count < piece.iov_len { return written }
+      case .wouldBlock, .ended:
+        if written > 0 { return written }
+        throw SystemError("write", EAGAIN)
+      case .failed(let error):
+        // What was taken must be told; the error comes again.
+        if written > 0 { return written }
+        throw error
+      }
+    }
+    return written
+  }
+
+  /// Ends the sending half. A socket stays open for its other half; anything else is closed.
+  mutating func endOutput() {
+    if writesSocket {
+      if let number = output?.descriptor.number { try? Kernel.shutdown(number, CInt(SHUT_WR)) }
+    } else {
+      output = nil
+    }
+  }
+}

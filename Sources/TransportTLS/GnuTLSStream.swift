@@ -51,6 +51,8 @@ public final class GnuTLSStream: TLSStream {
   /// In place of `socket`, when two descriptors were attached.
   var separate: SeparateDescriptors?
   private var holdsRecord = false
+  /// The last read saw an end or a failure after the octets that it answered with.
+  private var holdsEnd = false
   private var hasEndedOutput = false
   private var warnings = 0
   /// How often the library may still ask the kernel for octets in this call of ours, see `pullsLimit`.
@@ -101,9 +103,10 @@ public final class GnuTLSStream: TLSStream {
     gnutls_record_get_direction(session) == 0 ? .read : .write
   }
 
-  /// Whether the library holds decrypted octets, which poll does not see.
+  /// Whether there is something to read that poll does not see: decrypted octets in the library, or an end that came with
+  /// the octets of the last read.
   public var hasPending: Bool {
-    gnutls_record_check_pending(session) > 0
+    holdsEnd || gnutls_record_check_pending(session) > 0
   }
 
   /// Goes on with the handshake. Without a socket it fails.
@@ -144,12 +147,16 @@ public final class GnuTLSStream: TLSStream {
     guard buffer.count > 0 else { return .failed(SystemError("gnutls_record_recv", EINVAL)) }
     guard descriptor >= 0, failure == nil else { return failed("gnutls_record_recv") }
     pullsLeft = GnuTLSStream.pullsLimit
+    holdsEnd = false
     var moved = 0
     while moved < buffer.count {
       switch receive(into: UnsafeMutableRawBufferPointer(rebasing: buffer[moved...])) {
       case .moved(let count): moved += count
-      // An end or a failure is final: it comes again.
-      case let answer: return moved > 0 ? .moved(moved) : answer
+      case let answer:
+        guard moved > 0 else { return answer }
+        // An end or a failure is final: the next read answers with it. The socket has nothing more to tell of it.
+        holdsEnd = answer != .wouldBlock
+        return .moved(moved)
       }
     }
     return .moved(moved)

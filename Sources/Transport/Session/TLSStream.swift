@@ -26,7 +26,7 @@ public protocol TLSStream: AnyObject {
   /// octets (a stream that had to keep a record completes it first).
   func write(_ buffer: UnsafeRawBufferPointer) -> IOResult
 
-  /// Whether decrypted octets wait inside the engine, where poll cannot see them.
+  /// Whether octets or an end wait inside the engine, where poll cannot see them: read again.
   var hasPending: Bool { get }
 
   /// Ends the sending half: close_notify, where TLS stands, then the socket's.

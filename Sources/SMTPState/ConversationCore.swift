@@ -107,6 +107,7 @@ package struct ConversationCore {
   }
 
   package mutating func sent(_ count: Int, to party: Party) {
+    guard count > 0 else { return }
     if party == .client { buffers.toClient.removeFirst(count) } else { buffers.toServer.removeFirst(count) }
     settle()
   }

@@ -8,7 +8,7 @@ BIN := $(BUILD)/release
 FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-threads explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix soak programs install uninstall setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page test-bindings run test test-threads explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix soak programs install uninstall setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,18 @@ explore: ## explore the session under all policies: larger limits, every octet, 
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_EXPLORE=large $(SWIFT) test $(FLAGS) --skip-build --filter ExplorationTests
 
-docs: setup-run ## make Docs/StateMachine.md anew from the session, and the libraries' pages in .build/docs/site
+deps: ## list the Debian packages that the targets need, and install those that are missing
+	@sed -n 's/^\t@Scripts\/install //p' $(MAKEFILE_LIST) | tr ' ' '\n' | grep -v '^\$$' | sort -u | xargs echo "packages:"
+	@Scripts/install $$(sed -n 's/^\t@Scripts\/install //p' $(MAKEFILE_LIST) | tr ' ' '\n' | grep -v -e '^\$$' -e '^postfix$$' -e '^chromium$$' | sort -u)
+
+play: ## build the page that runs the state machine in a browser: .build/play/index.html
+	@Scripts/play $(BUILD)/play
+
+test-page: play ## the page in a real browser (Debian's Chromium)
+	@Scripts/install chromium python3
+	@Tests/Page/test_page.py chromium $(BUILD)/play/index.html
+
+docs: setup-run play ## make Docs/StateMachine.md anew from the session, and the libraries' pages in .build/docs/site
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_WRITE_DOCS=1 $(SWIFT) test $(FLAGS) --skip-build --filter StateMachinePageTests
 	@Scripts/docs $(BUILD)/docs

@@ -114,14 +114,7 @@ class Caller {
   happen(event) {
     this.done = [];
     switch (event.kind) {
-      case "octets":
-        if (event.side === "client" && this.isTLSAtWork) {
-          this.done.push({ note: "these octets go to the TLS layer; the session does not see them" });
-        } else {
-          this[event.side].octets.push(...event.octets);
-        }
-        break;
-      case "ended": this[event.side].hasEnded = true; break;
+      case "arrival": this.arrive(event.parts); break;
       case "handshake":
         if (this.isTLSAtWork) this.client = new Stream();
         this.isTLSAtWork = false;
@@ -133,6 +126,17 @@ class Caller {
     }
     while (this.move());
     return this.done;
+  }
+
+  arrive(parts) {
+    for (const { side, octets, hasEnded } of parts) {
+      if (side === "client" && this.isTLSAtWork) {
+        this.done.push({ note: "these octets go to the TLS layer; the session does not see them" });
+      } else {
+        this[side].octets.push(...octets);
+      }
+      if (hasEnded) this[side].hasEnded = true;
+    }
   }
 
   restarted(number) {

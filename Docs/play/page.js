@@ -10,19 +10,28 @@ function readDialogue(text) {
   const events = [];
   const choices = {};
   const problems = [];
+  // Octets and ends on lines that follow one another arrive at once, as one segment does.
+  let arrival = null;
+  const arrive = (part, line) => {
+    if (!arrival) events.push(arrival = { kind: "arrival", parts: [], text: "" });
+    arrival.parts.push(part);
+    arrival.text += (arrival.text ? "\n" : "") + line;
+  };
   text.split("\n").forEach((line, index) => {
-    const said = /^([CS]): ?(.*)$/.exec(line);
+    const sent = /^([CS]): ?(.*)$/.exec(line);
     const words = line.trim().split(/\s+/).filter(Boolean);
-    if (said) {
-      const octets = decode(said[2]);
-      const side = said[1] === "C" ? "client" : "server";
-      events.push({ kind: "octets", side, octets, line: index, text: line });
-    } else if (words.length === 0 || /^(#|[cs]:)/.test(line) || IGNORED.test(line)) {
+    const end = /^(client|server) ended$/.exec(line.trim());
+    if (sent || end) {
+      const side = sent ? (sent[1] === "C" ? "client" : "server") : end[1];
+      return arrive(sent ? { side, octets: decode(sent[2]) } : { side, octets: [], hasEnded: true }, line);
+    }
+    arrival = null;
+    if (words.length === 0 || /^(#|[cs]:)/.test(line) || IGNORED.test(line)) {
       return;
     } else if (CHOICES[line.trim()]) {
       Object.assign(choices, CHOICES[line.trim()]);
     } else if (EVENTS[line.trim()]) {
-      events.push({ ...EVENTS[line.trim()], line: index, text: line.trim() });
+      events.push({ ...EVENTS[line.trim()], text: line.trim() });
     } else {
       problems.push(`line ${index + 1}: "${line}" is not known`);
     }
@@ -30,7 +39,7 @@ function readDialogue(text) {
   return { events, choices, problems };
 }
 
-const IGNORED = /^(pause|unread|interest|deadline|abort|close|handoff|end server|restart$|relay|peek |limit |by hand)/;
+const IGNORED = /^(pause|unread|interest|deadline|abort|close|handoff|end server|restart$|relay|peek |limit |by hand|late )/;
 
 const CHOICES = {
   "security required": { security: NUMBERS.SECURITY_REQUIRED },
@@ -45,10 +54,8 @@ const CHOICES = {
 };
 
 const EVENTS = {
-  "client ended": { kind: "ended", side: "client" },
-  "server ended": { kind: "ended", side: "server" },
-  "handshake established": { kind: "handshake", number: NUMBERS.HANDSHAKE_ESTABLISHED },
-  "handshake failed": { kind: "handshake", number: NUMBERS.HANDSHAKE_FAILED },
+  "secured established": { kind: "handshake", number: NUMBERS.HANDSHAKE_ESTABLISHED },
+  "secured failed": { kind: "handshake", number: NUMBERS.HANDSHAKE_FAILED },
   "restarted greeting": { kind: "restarted", number: NUMBERS.RESTARTED_GREETING },
   "restarted ready": { kind: "restarted", number: NUMBERS.RESTARTED_READY },
   "restarted failed": { kind: "restarted", number: NUMBERS.RESTARTED_FAILED },
@@ -105,10 +112,13 @@ class Page {
     this.dialogue.addEventListener("input", () => this.play());
     for (const [name, step] of [["first", -Infinity], ["back", -1], ["next", 1], ["last", Infinity]])
       document.getElementById(name).addEventListener("click", () => this.show(this.at + step));
-    this.choose(0);
+    // The number of a dialogue may stand after the # of the address.
+    const chosen = Number(location.hash.slice(1)) || 0;
+    this.choose(PRESETS[chosen] ? chosen : 0);
   }
 
   choose(index) {
+    this.preset.value = String(index);
     this.dialogue.value = PRESETS[index].text;
     this.play();
   }

@@ -34,8 +34,8 @@ explore: ## explore the session under all policies: larger limits, every octet, 
 	@SMTPSTATE_EXPLORE=large $(SWIFT) test $(FLAGS) --skip-build --filter ExplorationTests
 
 deps: ## list the Debian packages that the targets need, and install those that are missing
-	@sed -n 's/^\t@Scripts\/install //p' $(MAKEFILE_LIST) | tr ' ' '\n' | grep -v '^\$$' | sort -u | xargs echo "packages:"
-	@Scripts/install $$(sed -n 's/^\t@Scripts\/install //p' $(MAKEFILE_LIST) | tr ' ' '\n' | grep -v -e '^\$$' -e '^postfix$$' -e '^chromium$$' | sort -u)
+	@packages=$$(sed -n 's/^\t@Scripts\/install \([a-z][^$$]*\)$$/\1/p' $(MAKEFILE_LIST) | tr ' ' '\n' | sort -u | grep -vx -e postfix -e chromium) && \
+	  echo "packages:" $$packages && Scripts/install $$packages
 
 play: ## build the page that runs the state machine in a browser: .build/play/index.html
 	@Scripts/play $(BUILD)/play

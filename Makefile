@@ -22,7 +22,6 @@ test: setup-test core-embedded test-c-library test-examples ## build everything 
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@Scripts/coverage $(BUILD)/coverage
 	@SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build
-	@$(MAKE) --no-print-directory test-threads
 	@Scripts/docs $(BUILD)/docs
 	@$(SWIFT) test -j $(JOBS) --filter 'FuzzTests/test.*Again'
 

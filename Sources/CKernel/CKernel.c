@@ -7,8 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/close_range.h>
-#include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -16,8 +14,6 @@
 
 _Static_assert(POLLRDHUP == 0x2000, "POLLRDHUP");
 _Static_assert(POSIX_SPAWN_SETSID == 0x80, "POSIX_SPAWN_SETSID");
-_Static_assert(SPLICE_F_MOVE == 1 && SPLICE_F_NONBLOCK == 2, "SPLICE_F_*");
-_Static_assert(CLOSE_RANGE_CLOEXEC == 4, "CLOSE_RANGE_CLOEXEC");
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -31,10 +27,6 @@ int kernel_accept4(int listener, struct sockaddr *address, socklen_t *length, in
 
 int kernel_pipe2(int *ends, int flags) {
   return pipe2(ends, flags);
-}
-
-int kernel_dup3(int descriptor, int target, int flags) {
-  return dup3(descriptor, target, flags);
 }
 
 int kernel_duplicate_above(int descriptor, int least) {
@@ -51,20 +43,8 @@ ssize_t kernel_write_nowait(int descriptor, const void *buffer, size_t count) {
   return pwritev2(descriptor, &vector, 1, -1, RWF_NOWAIT);
 }
 
-ssize_t kernel_splice(int from, int to, size_t count, unsigned flags) {
-  return splice(from, NULL, to, NULL, count, flags);
-}
-
-int kernel_ppoll(struct pollfd *descriptors, nfds_t count, const struct timespec *timeout, const sigset_t *mask) {
-  return ppoll(descriptors, count, timeout, mask);
-}
-
 int kernel_close_range(unsigned first, unsigned last, int flags) {
   return close_range(first, last, flags);
-}
-
-ssize_t kernel_getrandom(void *buffer, size_t count) {
-  return getrandom(buffer, count, 0);
 }
 
 /* Processes. */
@@ -129,18 +109,6 @@ int kernel_setgroups(size_t count, const gid_t *groups) {
   return setgroups(count, groups);
 }
 
-int kernel_set_parent_death_signal(int signal) {
-  return prctl(PR_SET_PDEATHSIG, (unsigned long)signal, 0, 0, 0);
-}
-
-int kernel_set_no_new_privileges(void) {
-  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-}
-
-int kernel_set_undumpable(void) {
-  return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-}
-
 /* getopt. */
 
 int kernel_getopt_long(
@@ -151,8 +119,6 @@ int kernel_getopt_long(
 int kernel_optind(void) { return optind; }
 void kernel_set_optind(int index) { optind = index; }
 const char *kernel_optarg(void) { return optarg; }
-int kernel_optopt(void) { return optopt; }
-int kernel_opterr(void) { return opterr; }
 void kernel_set_opterr(int on) { opterr = on; }
 
 /* What tests want. */

@@ -77,7 +77,7 @@ struct ConversationPair {
   private var decided: [ConversationCaller.Decided] {
     var list: [ConversationCaller.Decided] = []
     var (toClient, toServer) = (0, 0)
-    let decisions: Set<Substring> = ["look", "handoff", "abort", "end", "restart", "relay", "close"]
+    let decisions: Set<Substring> = ["peek", "handoff", "abort", "end", "restart", "relay", "close"]
     for deed in oracle.deeds {
       toClient += deed.toClient.count
       toServer += deed.toServer.count

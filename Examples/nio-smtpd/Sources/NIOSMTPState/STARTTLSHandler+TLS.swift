@@ -1,11 +1,11 @@
-// The way into TLS: the look behind STARTTLS, and the handoff.
+// The way into TLS: the peek after STARTTLS, and the handoff.
 //
-// Where the clear octets are at that moment: NIO reads in pieces, so a client that sent more than STARTTLS, most likely
-// an attacker's injection, most likely has it in `fromClient`. The rest is in the kernel, where a channel cannot peek,
-// but the socket below it can: what came before the look is seen, in either place, and refused with a reply. What comes
-// later is not looked at, and need not be. It stays in the kernel, or arrives here before the TLS handler is in place,
-// and goes to the TLS handler either way, as the first octets of what must be a handshake. An octet that was said in
-// clear is in no case taken for one that was said inside TLS.
+// Purpose: no octet that was sent in clear is ever processed as if it had come inside TLS.
+// Contract: octets after STARTTLS are in one of two places. NIO has read them, and they are in `fromClient`; or they are
+// in the kernel. A channel cannot peek, but its socket can. The peek looks in both places, and plain text gets a reply
+// (554). Octets that arrive after the peek stay in the kernel or in `fromClient` until the TLS handler is in the
+// pipeline. The TLS handler receives them as the first octets of the handshake, so plain text makes the handshake fail.
+// Failure: a handshake that fails closes the connection with the reason `tlsFailed`.
 
 import Glibc
 import NIOCore
@@ -13,30 +13,21 @@ import NIOSSL
 import SMTPState
 
 extension STARTTLSHandler {
-  /// Answers `peek`.
-  func peek(at party: SMTPSession.Party, _ context: ChannelHandlerContext) -> SMTPSession.Command {
-    switch party {
-    case .server, .newServer:
-      return session.peeked(fromServer.firstOctet, ended: serverEnd != .notYet)
-    case .client:
-      if let octet = fromClient.firstOctet { return session.peeked(octet, ended: false) }
-      if clientEnd != .notYet { return session.peeked(nil, ended: true) }
-      switch context.channel.pipeline.syncOperations.peek() {
-      case .octet(let octet): return session.peeked(octet, ended: false)
-      case .nothing: return session.peeked(nil, ended: false)
-      case .ended: return session.peeked(nil, ended: true)
-      }
-    }
+  /// That party's next octet, nil if none waits; and whether its input has ended.
+  func peek(at party: SMTPSession.Party, _ context: ChannelHandlerContext) -> (first: UInt8?, hasEnded: Bool) {
+    guard party == .client else { return (fromServer.first, fromServer.hasEnded) }
+    if let octet = fromClient.first { return (octet, false) }
+    if fromClient.hasEnded { return (nil, true) }
+    return context.channel.pipeline.syncOperations.peek()
   }
 
-  /// Puts the TLS handler in front of this one, and gives it what came in the meantime: an eager ClientHello.
+  /// Adds the TLS handler before this one, and gives it the octets that are already here: an early ClientHello.
   ///
-  /// - Parameter proof: the session makes it, and nobody else: all that was said in clear is with the kernel.
+  /// - Parameter proof: only the session makes one. The kernel has all replies in clear, the 220 included.
   func beginTLS(_ proof: SMTPSession.Handoff, _ context: ChannelHandlerContext) {
     report(.handedOff)
-    let (early, hasEnded) = (fromClient, clientEnd != .notYet)
-    fromClient = ByteBuffer()
-    clientEnd = .notYet
+    let early = fromClient
+    fromClient = Input()
     let pipeline = context.pipeline.syncOperations
     do {
       guard let tls else { throw ChannelError.inappropriateOperationForState }
@@ -45,37 +36,30 @@ extension STARTTLSHandler {
       handshake = .failed
       return
     }
-    // From the head of the pipeline, as if they came from the socket now. The TLS handler answers by events.
-    if early.readableBytes > 0 {
-      pipeline.fireChannelRead(NIOAny(early))
+    // From the head of the pipeline, as if the socket had just delivered them. The TLS handler answers by events.
+    if early.octets.readableBytes > 0 {
+      pipeline.fireChannelRead(NIOAny(early.octets))
       pipeline.fireChannelReadComplete()
     }
-    if hasEnded { pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
+    if early.hasEnded { pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
   }
 }
 
-/// What a socket has unread.
-private enum Peek {
-  case octet(UInt8)
-  case nothing
-  case ended
-}
-
 extension ChannelPipeline.SynchronousOperations {
-  /// Looks at the next octet in the kernel; `.nothing` for a channel that has no socket.
-  fileprivate func peek() -> Peek {
-    let found = try? withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { socket -> Peek in
+  /// The next octet in the kernel, and whether the input has ended. A channel without a socket has neither.
+  fileprivate func peek() -> (first: UInt8?, hasEnded: Bool) {
+    let found = try? withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { socket -> (UInt8?, Bool) in
       var octet: UInt8 = 0
       while true {
         switch recv(socket, &octet, 1, CInt(MSG_PEEK | MSG_DONTWAIT)) {
-        case 1: return .octet(octet)
-        case 0: return .ended
+        case 1: return (octet, false)
+        case 0: return (nil, true)
         default:
           if errno == EINTR { continue }
-          return errno == EAGAIN ? .nothing : .ended
+          return (nil, errno != EAGAIN)
         }
       }
     }
-    return found ?? .nothing
+    return found ?? (nil, false)
   }
 }

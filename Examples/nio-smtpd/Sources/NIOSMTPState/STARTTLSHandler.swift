@@ -1,33 +1,35 @@
-// STARTTLSHandler: puts STARTTLS in front of an SMTP server that is a channel handler and knows nothing of TLS.
+// STARTTLSHandler: adds STARTTLS to an SMTP server that is a channel handler without TLS.
 //
 //     socket | LingeringCloseHandler | NIOSSLServerHandler | STARTTLSHandler | the server
-//                                      from the handoff on   until it relays   a new one behind the handshake
+//                                      from the handoff on   until it relays   a new one after the handshake
 //
-// What the client sends arrives here by `channelRead`, what the server says by `write`. Both are shown to a `Session`,
-// line by line, and its commands are carried out (STARTTLSHandler+Commands). When the session lets go of the server, at
-// MAIL, the handler leaves the pipeline.
+// Purpose: octets of the client arrive here by `channelRead`, octets of the server by `write`. An `SMTPConversation`
+// consumes them and decides; its output is sent (here), its decisions are carried out (STARTTLSHandler+Decisions).
+// Contract: the channel has the option `allowRemoteHalfClosure`, so that the end of the client's input is an event and
+// the connection stays open for replies. The handler leaves the pipeline when the conversation relays, at MAIL.
+// Failure: every failure becomes a reply or a close with a reason, which is given to `report`.
 //
-// Everything that happens is first noted, then taken up by `pump`, in one order. A command may make things happen while
-// it is carried out: a server that is given a line answers within `fireChannelRead`, a flush completes promises. They
-// are noted too, and `pump` comes to them when the chain of commands is over, as the session asks.
+// Order of events: each event is recorded first, then `pump` reports the recorded events to the conversation one by one.
+// New events can occur while output is sent: a server replies within `fireChannelRead`, a flush completes promises.
+// They are recorded too, and reported after all decisions of the earlier event are carried out.
 //
-// Octets of the client wait in a buffer of this process, where NIO has put them. None crosses into TLS as something
-// said inside TLS: a line is consumed here or not at all, and at the handoff what is left goes to the TLS handler, as
-// ciphertext (STARTTLSHandler+TLS).
+// Back-pressure: octets leave the conversation's output when the kernel has accepted them. While much output waits, the
+// conversation consumes no more, and no more is read from the socket.
 //
-// The channel needs `allowRemoteHalfClosure`, so that an end of the client's input is an event and not the end of all.
+// Octets after STARTTLS: the conversation does not consume them. They wait in `fromClient`, or in the kernel, and only
+// the TLS handler receives them (STARTTLSHandler+TLS).
 
 public import NIOCore
 public import NIOSSL
 import NIOTLS
 public import SMTPState
 
-/// A session at work in a channel's pipeline.
+/// A conversation in a channel's pipeline.
 ///
 /// ```swift
 /// try channel.pipeline.syncOperations.addHandlers([
 ///   LingeringCloseHandler(),
-///   STARTTLSHandler(policy: Policy(), tls: context, makeServer: { _ in MySMTPServer() }),
+///   STARTTLSHandler(policy: SMTPSession.Policy(), tls: context, makeServer: { _ in MySMTPServer() }),
 /// ])
 /// ```
 public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandler {
@@ -36,28 +38,23 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
   public typealias OutboundIn = ByteBuffer
   public typealias OutboundOut = ByteBuffer
 
-  /// What became of STARTTLS, for a log.
+  /// The result of STARTTLS, for a log.
   public enum Outcome: Equatable, Sendable {
     /// TLS begins.
     case handedOff
-    /// STARTTLS cannot come any more.
+    /// STARTTLS is no longer possible on this connection.
     case abandoned(SMTPSession.Reason)
-    /// The session has ended the connection.
+    /// The conversation has closed the connection.
     case closed(SMTPSession.Reason)
   }
 
   enum State {
-    /// The session says what happens.
+    /// The conversation decides.
     case watching
-    /// It has let go: everything passes.
+    /// All octets pass unchanged.
     case relaying
-    /// Nothing passes any more.
+    /// All octets are discarded.
     case closed
-  }
-
-  /// The end of one side's input: told to the session once, and not before all that came before it.
-  enum End {
-    case notYet, noted, told
   }
 
   let policy: SMTPSession.Policy
@@ -65,41 +62,38 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
   let makeServer: (_ isSecured: Bool) -> any RemovableChannelHandler
   let report: (Outcome) -> Void
 
-  var session: SMTPSession
+  var conversation: SMTPConversation
   var state = State.watching
   var context: ChannelHandlerContext?
   var server: (any RemovableChannelHandler)?
-  /// What the session calls the server that is there: a restart brings another one.
+  /// The conversation's name for the present server: a restart brings another server.
   var serverParty = SMTPSession.Party.server
 
-  // The holds of Command.swift, and before them what the session has not consumed.
-  var fromClient = ByteBuffer()
-  var fromServer = ByteBuffer()
-  var clientHold = ByteBuffer()
-  var replyHold = ByteBuffer()
-  var earlierHold = ByteBuffer()
-
-  // What has happened and was not taken up yet.
-  var clientEnd = End.notYet
-  var serverEnd = End.notYet
-  var isDrained = false
+  // Recorded events that the conversation has not received yet.
+  var fromClient = Input()
+  var fromServer = Input()
   var handshake: SMTPSession.HandshakeOutcome?
   var expired: SMTPSession.Deadline?
+  /// Octets to the client that the kernel has accepted.
+  private var sentCount = 0
 
-  /// A `read` that was kept back, because nothing is wanted of the client.
-  private var hasKeptRead = false
+  /// Octets at the front of the output to the client that were written to the channel, `sentCount` included.
+  private var writtenCount = 0
+  /// A `read` is deferred because the client's octets are not wanted now.
+  private var hasDeferredRead = false
   private var isPumping = false
 
-  var armed: SMTPSession.Deadline?
+  /// The value of `timerStarts` for which `timer` was started.
+  var armedStart: UInt32 = 0
   var timer: Scheduled<Void>?
   var clearPhaseTimer: Scheduled<Void>?
 
   /// - Parameters:
-  ///   - policy: `serverReset` is best left at `.restart`: a new handler has nothing to forget.
+  ///   - policy: leave `serverReset` at `.restart`: a new server keeps nothing of the clear phase.
   ///   - tls: nil if there is no certificate. STARTTLS is not listed then.
   ///   - report: called on the event loop.
-  ///   - makeServer: makes a server, which greets when it is added to an active channel, or when its channel becomes
-  ///     active. It is called once for each connection, and again behind a handshake.
+  ///   - makeServer: makes a server. The server greets when it is added to an active channel, or when its channel becomes
+  ///     active. Called once for each connection, and again after a handshake.
   public init(
     policy: SMTPSession.Policy, tls: NIOSSLContext?, report: @escaping (Outcome) -> Void = { _ in },
     makeServer: @escaping (_ isSecured: Bool) -> any RemovableChannelHandler
@@ -108,15 +102,14 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
     self.tls = tls
     self.report = report
     self.makeServer = makeServer
-    session = SMTPSession(policy)
-    // It only withdraws an offer: nothing is to be done.
-    if tls == nil { _ = session.tlsUnavailable() }
+    conversation = SMTPConversation(policy)
+    if tls == nil { conversation.tlsUnavailable() }
   }
 
   public func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
     startServer(isSecured: false)
-    if context.channel.isActive { start(context) }
+    if context.channel.isActive { start() }
   }
 
   public func handlerRemoved(context: ChannelHandlerContext) {
@@ -124,23 +117,22 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
     self.context = nil
   }
 
-  private func start(_ context: ChannelHandlerContext) {
-    startTimers()
+  private func start() {
+    clearPhaseTimer = schedule(.clearPhase)
     pump()
   }
 
-  // MARK: What happens on the client's side
+  // MARK: Events of the client
 
   public func channelActive(context: ChannelHandlerContext) {
     context.fireChannelActive()
-    start(context)
+    start()
   }
 
   public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     switch state {
     case .watching:
-      var octets = unwrapInboundIn(data)
-      fromClient.append(&octets)
+      fromClient.append(unwrapInboundIn(data))
       pump()
     case .relaying: context.fireChannelRead(data)
     case .closed: break
@@ -150,7 +142,7 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
   public func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     switch event {
     case ChannelEvent.inputClosed where state == .watching:
-      if clientEnd == .notYet { clientEnd = .noted }
+      fromClient.recordEnd()
       pump()
     case TLSUserEvent.handshakeCompleted where state == .watching:
       handshake = .established
@@ -161,11 +153,11 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
   }
 
   public func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    if state == .watching && session.phase == .handshaking {
+    if state == .watching && conversation.phase == .handshaking {
       handshake = .failed
       pump()
     } else {
-      // The TLS handler closes the channel behind an error that it cannot bear.
+      // The TLS handler closes the channel after a fatal error.
       context.fireErrorCaught(error)
     }
   }
@@ -173,10 +165,10 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
   public func channelInactive(context: ChannelHandlerContext) {
     stopTimers()
     if state == .watching {
-      // The connection is gone, and the session with it: nothing that it would say can be carried out.
+      // The connection is lost: no reply could be delivered.
       state = .closed
-      if !session.isClearPhaseOver { report(.abandoned(.clientEnded)) }
-      report(.closed(session.phase == .handshaking ? .tlsFailed : .clientEnded))
+      if !conversation.isClearPhaseOver { report(.abandoned(.clientEnded)) }
+      report(.closed(conversation.phase == .handshaking ? .tlsFailed : .clientEnded))
     }
     context.fireChannelInactive()
   }
@@ -186,13 +178,12 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
     pump()
   }
 
-  // MARK: What the server does
+  // MARK: Events of the server
 
   public func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     switch state {
     case .watching:
-      var octets = unwrapOutboundIn(data)
-      fromServer.append(&octets)
+      fromServer.append(unwrapOutboundIn(data))
       promise?.succeed()
       pump()
     case .relaying: context.write(data, promise: promise)
@@ -202,79 +193,133 @@ public final class STARTTLSHandler: ChannelDuplexHandler, RemovableChannelHandle
 
   public func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
     guard state == .watching else { return context.close(mode: mode, promise: promise) }
-    // What it said before is still passed on; the session closes the channel.
-    if serverEnd == .notYet { serverEnd = .noted }
+    // Replies that the server wrote before are still sent. The conversation closes the channel after them.
+    fromServer.recordEnd()
     if let promise { context.channel.closeFuture.cascade(to: promise) }
     pump()
   }
 
-  /// Back-pressure, with `autoRead` left on: a read is let through when its octets are wanted, and kept back else.
+  /// Passes a read on while the client's octets are wanted, and defers it otherwise. `autoRead` stays on.
   public func read(context: ChannelHandlerContext) {
-    if isReadWanted(context) { context.read() } else { hasKeptRead = true }
+    if isReadWanted(context) { context.read() } else { hasDeferredRead = true }
   }
 
   private func isReadWanted(_ context: ChannelHandlerContext) -> Bool {
     guard state == .watching else { return true }
-    // The TLS handler reads what it needs, and nothing else is there to read.
-    if session.phase == .handshaking { return true }
-    return session.interest == .both && fromClient.readableBytes == 0 && context.channel.isWritable
+    // The TLS handler needs the octets of the handshake.
+    if conversation.phase == .handshaking { return true }
+    return conversation.wants(.client) && fromClient.octets.readableBytes == 0 && context.channel.isWritable
   }
 
-  // MARK: In which order it is taken up
+  // MARK: Events in, decisions and octets out
 
-  /// Takes up all that was noted and what it leads to.
+  /// Reports all recorded events to the conversation, and carries out what follows from them.
   func pump() {
     guard !isPumping else { return }
     isPumping = true
-    while let context, let command = takeUp(context) { carryOut(command, context) }
-    isPumping = false
-    guard let context else { return }
-    context.flush()
-    // Whatever the flush completed was taken up by now.
-    if hasKeptRead && isReadWanted(context) {
-      hasKeptRead = false
-      context.read()
+    while let context, state == .watching {
+      repeat {
+        carryOutDecisions(context)
+        sendToServer(context)
+        sendToClient(context)
+        startTimer()
+      } while reportEvent(context)
+      guard state == .watching else { break }
+      context.flush()
+      // A flush can complete promises, which are events.
+      if !reportEvent(context) { break }
     }
+    isPumping = false
+    conversation.releaseMemory()
+    guard let context, hasDeferredRead, isReadWanted(context) else { return }
+    hasDeferredRead = false
+    context.read()
   }
 
-  /// The first of what there is to tell the session, and its answer.
-  private func takeUp(_ context: ChannelHandlerContext) -> SMTPSession.Command? {
-    guard state == .watching else { return nil }
-    if isDrained {
-      isDrained = false
-      return session.outputDrained()
-    }
-    if let outcome = handshake {
+  /// Reports one recorded event. False if none is recorded, or none can be reported now.
+  private func reportEvent(_ context: ChannelHandlerContext) -> Bool {
+    guard state == .watching else { return false }
+    if sentCount > 0 {
+      conversation.withOutput(to: .client) { _ in sentCount }
+      writtenCount -= sentCount
+      sentCount = 0
+    } else if let outcome = handshake {
       handshake = nil
-      return session.handshakeFinished(outcome)
-    }
-    if let kind = expired {
+      conversation.handshakeFinished(outcome)
+    } else if let kind = expired {
       expired = nil
-      return session.timerExpired(kind)
+      conversation.timerExpired(kind)
+    } else {
+      // The server first: an unsolicited 421 must be processed before a STARTTLS.
+      return fromServer.move(to: &conversation, from: serverParty)
+        || context.channel.isWritable && fromClient.move(to: &conversation, from: .client)
     }
-    // The server first: a 421 that nobody asked for comes before a STARTTLS.
-    let interest = session.interest
-    if fromServer.readableBytes == 0 {
-      if serverEnd == .noted {
-        serverEnd = .told
-        return session.inputEnded(from: serverParty)
-      }
-    } else if interest == .both || interest == .server {
-      let step = session.receive(fromServer.readableBytesUInt8Span, from: serverParty)
-      fromServer.give(step.consumed, to: &replyHold, unlessDropped: step.command == .drop(.reply))
-      return step.command
+    return true
+  }
+
+  func sendToServer(_ context: ChannelHandlerContext) {
+    var octets = ByteBuffer()
+    conversation.withOutput(to: serverParty) { octets.writeBytes($0.bytes) }
+    guard octets.readableBytes > 0 else { return }
+    context.fireChannelRead(wrapInboundOut(octets))
+    context.fireChannelReadComplete()
+  }
+
+  /// Writes the output to the client that was not written before. The conversation keeps it until the write's promise is
+  /// fulfilled: then the kernel has it. So the handoff comes after the 220, and a client that does not read stops the
+  /// conversation.
+  func sendToClient(_ context: ChannelHandlerContext) {
+    var octets = ByteBuffer()
+    conversation.withOutput(to: .client) {
+      octets.writeBytes($0.extracting(droppingFirst: writtenCount).bytes)
+      return 0
     }
-    if fromClient.readableBytes == 0 {
-      if clientEnd == .noted {
-        clientEnd = .told
-        return session.inputEnded(from: .client)
-      }
-    } else if interest == .both && context.channel.isWritable {
-      let step = session.receive(fromClient.readableBytesUInt8Span, from: .client)
-      fromClient.give(step.consumed, to: &clientHold, unlessDropped: step.command == .drop(.client))
-      return step.command
+    let count = octets.readableBytes
+    guard count > 0 else { return }
+    writtenCount += count
+    let isWritten = context.eventLoop.makePromise(of: Void.self)
+    isWritten.futureResult.assumeIsolated().whenSuccess {
+      self.sentCount += count
+      self.pump()
     }
-    return nil
+    context.write(wrapOutboundOut(octets), promise: isWritten)
+  }
+}
+
+/// One side's input: octets that the conversation has not consumed yet, and the end after them.
+struct Input {
+  private enum End {
+    case notYet, recorded, reported
+  }
+
+  private(set) var octets = ByteBuffer()
+  private var end = End.notYet
+
+  var first: UInt8? { octets.readableBytesView.first }
+  var hasEnded: Bool { end != .notYet }
+
+  mutating func append(_ more: ByteBuffer) {
+    if octets.readableBytes == 0 { octets = more } else { octets.writeImmutableBuffer(more) }
+  }
+
+  mutating func recordEnd() {
+    if end == .notYet { end = .recorded }
+  }
+
+  /// Gives octets to the conversation, or the end after the last of them. False if it accepts nothing now.
+  mutating func move(to conversation: inout SMTPConversation, from party: SMTPSession.Party) -> Bool {
+    if octets.readableBytes == 0 {
+      guard end == .recorded else { return false }
+      end = .reported
+      conversation.inputEnded(from: party)
+      return true
+    }
+    guard conversation.wants(party) else { return false }
+    let consumed = conversation.receive(octets.readableBytesUInt8Span, from: party)
+    octets.moveReaderIndex(forwardBy: consumed)
+    // An empty buffer keeps no storage.
+    if octets.readableBytes == 0 { octets = ByteBuffer() }
+    return consumed > 0
   }
 }
 

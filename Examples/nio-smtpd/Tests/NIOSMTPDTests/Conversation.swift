@@ -23,7 +23,7 @@ final class Conversation {
   private(set) var given: [String] = []
   /// How many of them have left.
   private(set) var removed = 0
-  let reads = ReadCounter()
+  let socket = SocketHandler()
 
   var isOpen: Bool { channel.isActive }
 
@@ -43,7 +43,7 @@ final class Conversation {
         self?.removed += 1
       }
     }
-    try channel.pipeline.syncOperations.addHandlers([reads, LingeringCloseHandler(), watch])
+    try channel.pipeline.syncOperations.addHandlers([socket, LingeringCloseHandler(), watch])
     try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
     try exchange()
   }
@@ -78,6 +78,13 @@ final class Conversation {
   func setWritable(_ isWritable: Bool) throws {
     channel.isWritable = isWritable
     channel.pipeline.fireChannelWritabilityChanged()
+    try exchange()
+  }
+
+  /// The socket accepts nothing, or all that was written.
+  func setSocketFull(_ isFull: Bool) throws {
+    socket.isFull = isFull
+    channel.pipeline.flush()
     try exchange()
   }
 
@@ -195,14 +202,19 @@ private final class RecordingServer: ChannelDuplexHandler, RemovableChannelHandl
   }
 }
 
-/// Counts the reads that reach the socket.
-final class ReadCounter: ChannelOutboundHandler {
+/// Stands before the socket: counts the reads, and can keep back what is written, like a socket whose buffer is full.
+final class SocketHandler: ChannelOutboundHandler {
   typealias OutboundIn = ByteBuffer
-  private(set) var count = 0
+  private(set) var readCount = 0
+  var isFull = false
 
   func read(context: ChannelHandlerContext) {
-    count += 1
+    readCount += 1
     context.read()
+  }
+
+  func flush(context: ChannelHandlerContext) {
+    if !isFull { context.flush() }
   }
 }
 

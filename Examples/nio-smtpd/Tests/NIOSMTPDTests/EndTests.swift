@@ -132,13 +132,27 @@ final class EndTests: XCTestCase {
     try talk.send("EHLO c\r\n")
     XCTAssertEqual(talk.codes(), [220, 250])
     try talk.setWritable(false)
-    let reads = talk.reads.count
+    let reads = talk.socket.readCount
     try talk.send("NOOP\r\nNOOP\r\n")
     talk.channel.pipeline.read()
     XCTAssertEqual(talk.codes(), [])
-    XCTAssertEqual(talk.reads.count, reads, "no read reaches the socket")
+    XCTAssertEqual(talk.socket.readCount, reads, "no read reaches the socket")
     try talk.setWritable(true)
     XCTAssertEqual(talk.codes(), [250, 250])
-    XCTAssertEqual(talk.reads.count, reads + 1, "the read that was kept back does")
+    XCTAssertEqual(talk.socket.readCount, reads + 1, "the read that was kept back does")
+  }
+
+  /// Replies that the kernel has not accepted stop the conversation, before the channel is no longer writable.
+  func testBackPressureOfTheOutput() throws {
+    let talk = try Conversation()
+    try talk.setSocketFull(true)
+    let reads = talk.socket.readCount
+    try talk.send(String(repeating: "EHLO c\r\n", count: 98))
+    XCTAssertTrue(talk.channel.isWritable)
+    XCTAssertEqual(talk.socket.readCount, reads)
+    XCTAssertLessThan(talk.given[0].utf8.count, 90 * 8)
+    try talk.setSocketFull(false)
+    XCTAssertEqual(talk.codes(), [220] + Array(repeating: 250, count: 98))
+    XCTAssertEqual(talk.socket.readCount, reads + 1)
   }
 }

@@ -48,6 +48,23 @@ final class STARTTLSTests: XCTestCase {
     }
   }
 
+  /// The handoff waits until the kernel has the 220. Octets that arrive meanwhile go to the TLS handler.
+  func testHandoffComesAfterThe220() throws {
+    for hello in [true, false] {
+      let talk = try Conversation()
+      try talk.send("EHLO c\r\n")
+      try talk.setSocketFull(true)
+      try talk.send("STARTTLS\r\n")
+      try talk.sendRaw(hello ? talk.makeHello() : Array("RSET\r\n".utf8))
+      XCTAssertEqual(talk.outcomes, [])
+      XCTAssertEqual(talk.codes(), [220, 250])
+      try talk.setSocketFull(false)
+      XCTAssertEqual(talk.outcomes, hello ? [.handedOff] : [.handedOff, .closed(.tlsFailed)])
+      XCTAssertTrue(talk.heard.hasPrefix("220 2.0.0 Ready to start TLS\r\n"), talk.heard)
+      XCTAssertEqual(talk.given[0], "EHLO c\r\n")
+    }
+  }
+
   /// Plain text behind STARTTLS, cut anywhere: refused, or the end of the handshake; no server is given it.
   func testInjectionAtEveryCut() throws {
     let clear = "EHLO c\r\nSTARTTLS\r\n"

@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 //
-// An SMTP server on SwiftNIO whose STARTTLS is decided by SMTPState. A package of its own, so that whoever links the
-// decision alone does not fetch SwiftNIO.
+// An SMTP server on SwiftNIO. SMTPState decides about STARTTLS. This is a separate package, so that a package that links
+// SMTPState alone does not fetch SwiftNIO.
 
 import PackageDescription
 
@@ -21,7 +21,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
   ],
   targets: [
-    // What a server on SwiftNIO would take over: the session as a channel handler.
+    // For reuse in other servers on SwiftNIO: an SMTPConversation as a channel handler.
     .target(
       name: "NIOSMTPState",
       dependencies: [
@@ -32,7 +32,7 @@ let package = Package(
       ],
       swiftSettings: settings),
 
-    // A server without TLS, as it may have been there before. It does not know the target above.
+    // An SMTP server without TLS. It does not depend on the target above.
     .target(
       name: "SMTPServer",
       dependencies: [

@@ -1,8 +1,10 @@
-// LingeringCloseHandler: closes a connection so that its last words arrive.
+// LingeringCloseHandler: closes a connection in such a way that the last reply arrives.
 //
-// A socket that is closed while octets of the client are unread sends a reset, and a reset can take back what the
-// client has not read yet: the reply that says why. So a close is: write all, end our half, read on and discard until
-// the client ends its half, for a moment at most. It stands next to the socket, so that TLS closes through it too.
+// Purpose: a socket that is closed while octets of the client are unread sends a reset. After a reset, the client can
+// lose octets that it has not read yet: the reply with the reason.
+// Contract: the handler is next to the socket, so that the TLS handler closes through it too. A close writes all pending
+// octets, ends our half of the connection, then reads and discards until the client ends its half.
+// Failure: a client that takes too long, or sends too much, is closed at once.
 
 public import NIOCore
 
@@ -15,9 +17,9 @@ public final class LingeringCloseHandler: ChannelDuplexHandler {
 
   private enum State {
     case open
-    /// Closed; what was written before is not yet with the kernel.
+    /// `close` was called. Some octets written before it are not yet accepted by the kernel.
     case writing
-    /// Our half is ended.
+    /// Our half is closed. Input is read and discarded.
     case discarding
   }
 
@@ -31,8 +33,8 @@ public final class LingeringCloseHandler: ChannelDuplexHandler {
   private var timer: Scheduled<Void>?
 
   /// - Parameters:
-  ///   - writeLimit: how long the client may take for what was written before the close.
-  ///   - discardLimit: how long it may then take to end its half.
+  ///   - writeLimit: how long the client may take to receive the octets written before the close.
+  ///   - discardLimit: how long the client may then take to end its half.
   public init(writeLimit: TimeAmount = .seconds(30), discardLimit: TimeAmount = .seconds(2)) {
     self.writeLimit = writeLimit
     self.discardLimit = discardLimit
@@ -44,7 +46,7 @@ public final class LingeringCloseHandler: ChannelDuplexHandler {
     guard state == .open else { return }
     state = .writing
     limit(writeLimit, context)
-    // Promises are kept in the order of the writes: when this one is, all before it is with the kernel.
+    // Promises are fulfilled in the order of the writes. After this one, the kernel has all octets.
     let isWritten = context.eventLoop.makePromise(of: Void.self)
     isWritten.futureResult.assumeIsolated().whenComplete { result in
       if case .success = result { self.endOutput(context) } else { context.close(promise: nil) }
@@ -79,7 +81,7 @@ public final class LingeringCloseHandler: ChannelDuplexHandler {
   public func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     if case ChannelEvent.inputClosed = event {
       isInputClosed = true
-      // While something is still to be written, that closes behind it.
+      // In state `writing`, the end of the write closes the channel.
       if state == .discarding { context.close(promise: nil) }
     }
     context.fireUserInboundEventTriggered(event)

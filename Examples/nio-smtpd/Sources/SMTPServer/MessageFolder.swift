@@ -1,8 +1,9 @@
-// MessageFolder: a folder with one file a message.
+// MessageFolder: a folder with one file for each message.
 //
-// A message is written under another name, forced to the disk, and renamed; then the folder is forced to the disk. Only
-// then a server may say 250: it has taken over responsibility (RFC 5321, 6.1). All of this waits for the disk, so it
-// runs on a pool of threads and not on an event loop.
+// Contract: a message is written to a temporary name, synchronized to the disk and renamed; then the folder is synchronized.
+// Only then may the server reply 250, because the reply transfers responsibility for the message (RFC 5321, 6.1). These calls
+// wait for the disk, so they run on a pool of threads instead of an event loop.
+// Failure: the future fails, and the temporary file is removed.
 
 import Glibc
 public import NIOCore
@@ -19,7 +20,7 @@ public struct MessageFolder: Sendable {
     self.threads = threads
   }
 
-  /// Stores a message; succeeds when it is on the disk.
+  /// Stores a message. The future succeeds when the message is on the disk.
   public func store(_ message: ByteBuffer, on eventLoop: any EventLoop) -> EventLoopFuture<Void> {
     threads.runIfActive(eventLoop: eventLoop) { try write(message) }
   }

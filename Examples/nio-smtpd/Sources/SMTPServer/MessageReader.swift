@@ -1,11 +1,12 @@
-// MessageReader: finds the end of a message, and undoes dot-stuffing (RFC 5321, 4.5.2).
+// MessageReader: finds the end of a message and removes dot-stuffing (RFC 5321, 4.5.2).
 //
-// Only CR LF . CR LF ends a message. A bare CR or LF in it makes it malformed: two servers that disagree about line
-// ends is how one mail is smuggled inside another.
+// Contract: only CR LF . CR LF ends a message.
+// Failure: a message with a bare CR or LF is malformed. If two servers disagree about line ends, an attacker can hide one
+// mail inside another (SMTP smuggling).
 
 import NIOCore
 
-/// Reads one message, as it comes.
+/// Reads one message in pieces.
 struct MessageReader {
   enum Outcome {
     case message(ByteBuffer)
@@ -13,7 +14,7 @@ struct MessageReader {
     case tooLarge
   }
 
-  /// Where in a line the next octet is.
+  /// The position of the next octet in its line.
   private enum Position {
     case lineStart, inLine, behindCR, behindDot, behindDotCR
   }
@@ -28,7 +29,7 @@ struct MessageReader {
     self.limit = limit
   }
 
-  /// Takes what belongs to the message; nil until its end has come.
+  /// Consumes octets of the message. Nil until the end of the message has arrived.
   mutating func read(_ input: inout ByteBuffer) -> Outcome? {
     let (count, isComplete) = input.withUnsafeReadableBytes { take(from: $0) }
     input.moveReaderIndex(forwardBy: count)
@@ -37,12 +38,12 @@ struct MessageReader {
     return isTooLarge ? .tooLarge : .message(text)
   }
 
-  /// How many octets belong to the message, and whether its end is among them.
+  /// The number of octets that belong to the message, and whether its end is among them.
   private mutating func take(from octets: UnsafeRawBufferPointer) -> (Int, Bool) {
     var index = 0
     while index < octets.count {
       if position == .inLine {
-        // Most of a message: what comes before the line's end is taken in one piece.
+        // Most octets of a message: copy everything before the line's end in one piece.
         let start = index
         while index < octets.count && octets[index] != 0x0D && octets[index] != 0x0A { index += 1 }
         append(UnsafeRawBufferPointer(rebasing: octets[start..<index]))
@@ -82,7 +83,7 @@ struct MessageReader {
   private mutating func append(_ octets: UnsafeRawBufferPointer) {
     if text.readableBytes + octets.count > limit { isTooLarge = true }
     if isMalformed || isTooLarge {
-      // It will not be kept: no need to hold it.
+      // The message will be refused, so its text is not needed.
       if text.readableBytes > 0 { text = ByteBuffer() }
     } else {
       text.writeBytes(octets)

@@ -1,9 +1,9 @@
-// The commands of the server, and what they remember.
+// The commands of the server, and the state that they keep.
 
 import Glibc
 import NIOCore
 
-/// Who a mail is from and for.
+/// The sender and the recipients of a mail.
 struct Envelope {
   var sender: String
   var recipients: [String] = []
@@ -16,14 +16,14 @@ extension SMTPServerHandler {
     let argument = words.count > 1 ? String(words[1]) : ""
     switch words[0].uppercased() {
     case "EHLO", "HELO":
-      guard !argument.isEmpty, argument.utf8.count <= 255 else { return answer("501 5.5.4 Who are you?", context) }
+      guard !argument.isEmpty, argument.utf8.count <= 255 else { return answer("501 5.5.4 Invalid client name", context) }
       clientName = argument
       envelope = nil
       let name = configuration.name
       if words[0].uppercased() == "HELO" { return answer("250 \(name)", context) }
       answer("250-\(name)\r\n250-PIPELINING\r\n250-SIZE \(Self.messageLimit)\r\n250 8BITMIME", context)
     case "MAIL":
-      guard clientName != nil, envelope == nil else { return answer("503 5.5.1 Not now", context) }
+      guard clientName != nil, envelope == nil else { return answer("503 5.5.1 Bad sequence of commands", context) }
       guard let path = Self.path(argument, behind: "FROM:", parameters: ["SIZE=", "BODY="]) else {
         return answer("501 5.5.4 Syntax: MAIL FROM:<path> [SIZE=] [BODY=]", context)
       }
@@ -43,15 +43,15 @@ extension SMTPServerHandler {
       answer("354 End with CR LF . CR LF", context)
     case "RSET":
       envelope = nil
-      answer("250 2.0.0 Forgotten", context)
-    case "NOOP": answer("250 2.0.0 Fine", context)
-    case "VRFY": answer("252 2.5.2 Send it and see", context)
+      answer("250 2.0.0 Reset", context)
+    case "NOOP": answer("250 2.0.0 OK", context)
+    case "VRFY": answer("252 2.5.2 Cannot verify the address", context)
     case "QUIT": end("221 2.0.0 Bye", context)
-    default: answer("502 5.5.1 Not known here", context)
+    default: answer("502 5.5.1 Command not implemented", context)
     }
   }
 
-  /// The path between < and >, if only parameters that EHLO listed follow it.
+  /// The path between < and >. Nil if another parameter than those of EHLO's reply follows it.
   private static func path(_ argument: String, behind word: String, parameters: [String]) -> String? {
     guard argument.uppercased().hasPrefix(word) else { return nil }
     let rest = argument.dropFirst(word.count).drop { $0 == " " }
@@ -65,7 +65,7 @@ extension SMTPServerHandler {
     return isKnown ? String(path) : nil
   }
 
-  /// The lines that this server puts in front of a message.
+  /// The trace lines that this server adds before a message.
   func traceLines(_ mail: Envelope?, _ context: ChannelHandlerContext) -> String {
     let peer = context.channel.remoteAddress?.ipAddress ?? "unknown"
     var lines = "Return-Path: <\(mail?.sender ?? "")>\r\n"

@@ -1,24 +1,25 @@
-// SMTPServerHandler: a small SMTP server that has no TLS and has never heard of it.
+// SMTPServerHandler: a small SMTP server without TLS.
 //
-// Reads octets, writes replies, stores messages. It takes mail for any recipient and relays none. It asks two things of
-// its channel: `allowRemoteHalfClosure`, and an `IdleStateHandler` if it is to end a client that does nothing.
-//
-// It greets when its channel becomes active, or at once in one that is. That makes it replaceable.
+// Purpose: reads octets, writes replies and stores messages. It accepts mail for any recipient and never relays mail.
+// Contract: the channel has the option `allowRemoteHalfClosure`. With an `IdleStateHandler` in the pipeline, the server
+// ends idle connections. It greets when its channel becomes active, or at once in an active channel, so that a new server
+// can replace it in the middle of a connection.
+// Failure: a wrong command gets a reply. A line that is too long ends the connection.
 
 public import NIOCore
 
-/// What a program tells its servers when it is asked to stop: end the connection when no mail is under way.
+/// Sent by a program that is shutting down: end the connection as soon as it has no mail transaction.
 public struct ShutdownEvent: Sendable {
   public init() {}
 }
 
-/// What a server is told about where it stands.
+/// The settings of a server.
 public struct SMTPServerConfiguration: Sendable {
-  /// Its own name.
+  /// The server's own name.
   public var name: String
-  /// How messages arrive, for their trace line (RFC 3848): "ESMTP", or "ESMTPS" behind TLS.
+  /// The protocol of the trace line (RFC 3848): "ESMTP", or "ESMTPS" inside TLS.
   public var transmission: String
-  /// Keeps a message; succeeds when it is on the disk.
+  /// Stores a message. The future succeeds when the message is on the disk.
   public var store: @Sendable (ByteBuffer, any EventLoop) -> EventLoopFuture<Void>
 
   public init(
@@ -45,15 +46,15 @@ public final class SMTPServerHandler: ChannelDuplexHandler, RemovableChannelHand
   private var input = ByteBuffer()
   private var hasInputEnded = false
   private var isShuttingDown = false
-  /// A message is being stored: nothing more is taken up until it is.
+  /// A message is being stored. No other command is processed meanwhile.
   private var isStoring = false
   private var isClosed = false
   private var hasKeptRead = false
 
-  /// What EHLO or HELO said; nil before.
+  /// The client's name from EHLO or HELO; nil before.
   var clientName: String?
   var envelope: Envelope?
-  /// The message that comes in behind DATA.
+  /// The message that arrives after DATA.
   var message: MessageReader?
 
   public init(_ configuration: SMTPServerConfiguration) {
@@ -103,11 +104,11 @@ public final class SMTPServerHandler: ChannelDuplexHandler, RemovableChannelHand
   }
 
   public func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    // What cannot be borne closes the channel, which is heard of. An end that TLS did not announce comes as an error
-    // first, but then as the event that every end is.
+    // A fatal error closes the channel, which is another event. An end of input without TLS's close_notify is an error
+    // first, and then the event `inputClosed`.
   }
 
-  /// Takes up everything that has come.
+  /// Processes all complete input.
   private func work(_ context: ChannelHandlerContext) {
     while !isStoring && !isClosed {
       if message != nil {
@@ -120,12 +121,12 @@ public final class SMTPServerHandler: ChannelDuplexHandler, RemovableChannelHand
         break
       }
     }
-    // What was asked is answered before the end; half a message or half a line is not kept.
+    // Complete commands are answered before the end. A partial message or line is discarded.
     if hasInputEnded && !isStoring && !isClosed { end(nil, context) }
     input.discardReadBytes()
   }
 
-  /// The next line, without its CRLF; nil if none is complete, and for one that is no line of SMTP.
+  /// The next line without its CRLF. Nil if no line is complete. A line that is malformed is answered here.
   private func takeLine(_ context: ChannelHandlerContext) -> String? {
     while !isClosed {
       let octets = input.readableBytesView
@@ -143,7 +144,7 @@ public final class SMTPServerHandler: ChannelDuplexHandler, RemovableChannelHand
     return nil
   }
 
-  /// Goes on with the message; false if its end has not come.
+  /// Continues with the message. False if its end has not arrived.
   private func readMessage(_ context: ChannelHandlerContext) -> Bool {
     guard let outcome = message?.read(&input) else { return false }
     message = nil
@@ -181,7 +182,7 @@ public final class SMTPServerHandler: ChannelDuplexHandler, RemovableChannelHand
     context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: text + "\r\n")), promise: nil)
   }
 
-  /// Says the last words, if there are any, and closes.
+  /// Sends the last reply, if there is one, and closes.
   func end(_ text: String?, _ context: ChannelHandlerContext) {
     guard !isClosed else { return }
     isClosed = true

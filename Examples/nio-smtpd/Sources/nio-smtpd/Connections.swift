@@ -1,4 +1,4 @@
-// Connections: all that are open, so that they can be counted, and asked to end.
+// Connections: the open connections, for the limit of their number and for the shutdown.
 
 import NIOConcurrencyHelpers
 import NIOCore
@@ -6,7 +6,7 @@ import SMTPServer
 
 /// The open connections.
 final class Connections: Sendable {
-  /// A connection above the limit; it is closed.
+  /// The connection exceeds the limit. It is closed.
   struct LimitReached: Error {}
 
   private let limit: Int
@@ -29,12 +29,13 @@ final class Connections: Sendable {
     }
   }
 
-  /// Asks each to end when no mail is under way. Returns when all have, or when the time is over.
+  /// Asks each connection to end as soon as it has no mail transaction. Returns when all have ended or the time has
+  /// passed.
   func shutDown(within time: TimeAmount) async {
     let channels = open.withLockedValue { Array($0.values) }
     for channel in channels { channel.pipeline.fireUserInboundEventTriggered(ShutdownEvent()) }
     let isOver = loop.makePromise(of: Void.self)
-    // Whichever comes first.
+    // The first of the two ends the wait.
     let timer = loop.scheduleTask(in: time) { isOver.succeed() }
     EventLoopFuture.andAllComplete(channels.map(\.closeFuture), on: loop).whenComplete { _ in
       timer.cancel()

@@ -1,22 +1,22 @@
-// nio-smtpd: an SMTP server on SwiftNIO that gets STARTTLS right by asking SMTPState.
+// nio-smtpd: an SMTP server on SwiftNIO, with STARTTLS by SMTPState.
 //
 //   nio-smtpd [--listen address:port] [--certificate chain.pem --key key.pem] [--require-tls] [--name name] folder
 //
-// Takes mail for any recipient and puts each message into a file of its own in the folder; it never relays. Without a
-// certificate there is no STARTTLS; with --require-tls nothing goes without. The default is a free port of 127.0.0.1;
-// the port is said on standard error, and so is a line for each decision and end. SIGTERM and SIGINT end it when the
-// mails that are under way are stored, or after ten seconds.
+// Accepts mail for any recipient and stores each message as a file in the folder. Never relays mail. Without a
+// certificate STARTTLS is not offered; with --require-tls, mail without TLS is refused. The default is a free port of
+// 127.0.0.1. The port, each result of STARTTLS and each close by the session are reported on standard error. After
+// SIGTERM or SIGINT the program ends when all mail transactions are complete, or after ten seconds.
 //
-// Exit codes: 0 it was told to end, 100 wrong arguments or certificate, 111 it cannot listen.
+// Exit codes: 0 ended by a signal, 100 wrong arguments or certificate, 111 cannot listen.
 //
-// A pipeline, from the socket to the server, and where to read about each handler:
+// The pipeline of a connection, from the socket to the server, with the module of each handler. Read STARTTLSHandler first.
 //
-//   LingeringCloseHandler  NIOSMTPState   last words arrive
-//   IdleStateHandler       NIOCore        a client that does nothing is ended
+//   LingeringCloseHandler  NIOSMTPState   delivers the last reply before a close
+//   IdleStateHandler       NIOCore        ends an idle connection
 //   NIOSSLServerHandler    NIOSSL         from the handoff on
-//   STARTTLSHandler        NIOSMTPState   until it relays: begin there
-//   SMTPServerHandler      SMTPServer     behind a handshake it is a new one
-//   BackPressureHandler    NIOCore        what a client does not take stops what is read from it
+//   STARTTLSHandler        NIOSMTPState   until the conversation relays
+//   SMTPServerHandler      SMTPServer     a new one after a handshake
+//   BackPressureHandler    NIOCore        stops reading while the client does not read its replies
 
 import Dispatch
 import Glibc
@@ -40,7 +40,7 @@ struct NIOSMTPD {
       exit(100)
     }
     let connections = Connections(limit: 1_000, loop: MultiThreadedEventLoopGroup.singleton.next())
-    // Before anybody is told that this program is there.
+    // Before the program listens, so that no signal is lost.
     let (signals, sources) = await watch(SIGTERM, SIGINT)
     do {
       let listener = try await listen(options, certificate, connections)
@@ -65,7 +65,7 @@ struct NIOSMTPD {
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
       .childChannelOption(.allowRemoteHalfClosure, value: true)
-      // What is read ahead of the session is at most one buffer of a fixed size.
+      // Octets that are read before the session wants them fit into one buffer of a fixed size.
       .childChannelOption(.maxMessagesPerRead, value: 1)
       .childChannelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: 16_384))
       .childChannelInitializer { channel in
@@ -98,14 +98,15 @@ struct NIOSMTPD {
     }
     try channel.pipeline.syncOperations.addHandlers([
       LingeringCloseHandler(),
-      // Longer than any timer of the session, and than the ten minutes that a client waits behind its final dot.
+      // Longer than any timer of the session, and longer than the ten minutes that a client waits for the reply to its
+      // message (RFC 5321, 4.5.3.2.6).
       IdleStateHandler(allTimeout: .minutes(11)),
       watch,
       BackPressureHandler(),
     ])
   }
 
-  /// What tells of these signals from here on. Later ones than the first do nothing: the program is already ending.
+  /// A stream of these signals. Signals after the first have no effect: the program is already ending.
   private static func watch(_ numbers: CInt...) async -> (signals: AsyncStream<Void>, sources: [any DispatchSourceSignal]) {
     let (signals, continuation) = AsyncStream.makeStream(of: Void.self)
     var sources: [any DispatchSourceSignal] = []
@@ -123,9 +124,9 @@ struct NIOSMTPD {
   }
 }
 
-/// A line on standard error.
+/// Writes a line to standard error.
 func say(_ text: String) {
   let line = Array("nio-smtpd: \(text)\n".utf8)
-  // Nobody is there to be told that nobody is there to be told.
+  // An error is ignored: there is no other place to report it.
   _ = write(STDERR_FILENO, line, line.count)
 }

@@ -3,7 +3,7 @@
 import Glibc
 import NIOSSL
 
-/// What the program was told to do.
+/// The values of the command line.
 struct Options: Sendable {
   var host = "127.0.0.1"
   var port = 0
@@ -13,7 +13,7 @@ struct Options: Sendable {
   var name = "localhost"
   var folder = ""
 
-  /// Wrong arguments; says how it is done.
+  /// A wrong argument. The description includes the usage.
   struct Mistake: Error, CustomStringConvertible {
     let what: String
     var description: String {
@@ -39,29 +39,29 @@ struct Options: Sendable {
       case "--require-tls": requiresTLS = true
       case "--name": name = try value(of: argument)
       default:
-        if argument.hasPrefix("-") || !folder.isEmpty { throw Mistake(what: "\(argument): not known") }
+        if argument.hasPrefix("-") || !folder.isEmpty { throw Mistake(what: "\(argument): unknown option, or a second folder") }
         folder = argument
       }
     }
-    if (certificate == nil) != (key == nil) { throw Mistake(what: "--certificate and --key need each other") }
+    if (certificate == nil) != (key == nil) { throw Mistake(what: "--certificate and --key must be given together") }
     if requiresTLS && certificate == nil { throw Mistake(what: "--require-tls needs a certificate") }
     if !name.utf8.allSatisfy({ (0x21...0x7E).contains($0) }) || name.utf8.count > 200 {
-      throw Mistake(what: "--name: not a name")
+      throw Mistake(what: "--name: the value must have at most 200 visible ASCII characters")
     }
-    if folder.isEmpty { throw Mistake(what: "a folder for the messages is missing") }
-    if access(folder, W_OK | X_OK) != 0 { throw Mistake(what: "\(folder): no folder to write to") }
+    if folder.isEmpty { throw Mistake(what: "the folder for the messages is missing") }
+    if access(folder, W_OK | X_OK) != 0 { throw Mistake(what: "\(folder): not a folder that this user can write to") }
   }
 
   private mutating func setAddress(_ text: String) throws {
     guard let colon = text.lastIndex(of: ":"), colon > text.startIndex,
       let number = UInt16(text[text.index(after: colon)...])
-    else { throw Mistake(what: "--listen: not address:port") }
-    // An address of IPv6 stands in brackets.
+    else { throw Mistake(what: "--listen: the value must be address:port") }
+    // An IPv6 address is in brackets.
     host = text[..<colon].trimmingBrackets
     port = Int(number)
   }
 
-  /// Nil without a certificate.
+  /// The TLS settings, nil without a certificate.
   func makeTLSContext() throws -> NIOSSLContext? {
     guard let certificate, let key else { return nil }
     var tls = TLSConfiguration.makeServerConfiguration(

@@ -1,6 +1,6 @@
-// Conversation: a client, real TLS included, and the pipeline of nio-smtpd, both in this process.
+// Conversation: a client with real TLS, and the pipeline of nio-smtpd, both in this process.
 //
-// Without NIO's own BackPressureHandler and IdleStateHandler, which would do part of what is tested here.
+// NIO's BackPressureHandler and IdleStateHandler are left out: they would do part of what is tested here.
 
 import Foundation
 import NIOCore
@@ -11,7 +11,7 @@ import SMTPServer
 import SMTPState
 import XCTest
 
-/// One connection. What the client sends is handed over at once; what it hears is collected in `heard`.
+/// One connection. Octets of the client are delivered at once. Octets to the client are collected in `heard`.
 final class Conversation {
   let channel = EmbeddedChannel()
   /// The client's TLS, from `startTLS` on.
@@ -19,9 +19,9 @@ final class Conversation {
   private(set) var heard = ""
   private(set) var outcomes: [STARTTLSHandler.Outcome] = []
   private(set) var mails: [String] = []
-  /// For each server that there was, what it was given.
+  /// The octets that each server received, in the order of the servers.
   private(set) var given: [String] = []
-  /// How many of them have left.
+  /// How many servers were removed.
   private(set) var removed = 0
   let socket = SocketHandler()
 
@@ -48,7 +48,7 @@ final class Conversation {
     try exchange()
   }
 
-  /// Says this in clear, or inside TLS.
+  /// Sends this, inside TLS after `startTLS`, and in clear before.
   func send(_ text: String) throws {
     try send(Array(text.utf8))
   }
@@ -62,26 +62,26 @@ final class Conversation {
     try exchange()
   }
 
-  /// Sends octets as they are, not through the client's TLS.
+  /// Sends octets without the client's TLS.
   func sendRaw(_ octets: some Sequence<UInt8>) throws {
     try deliver(ByteBuffer(bytes: octets))
     try exchange()
   }
 
-  /// The client ends its input: in clear, or with the end of the connection inside TLS.
+  /// The client ends its input, without a close_notify inside TLS.
   func end() throws {
     channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
     try exchange()
   }
 
-  /// The channel has more to take, or takes nothing.
+  /// Sets whether the channel is writable.
   func setWritable(_ isWritable: Bool) throws {
     channel.isWritable = isWritable
     channel.pipeline.fireChannelWritabilityChanged()
     try exchange()
   }
 
-  /// The socket accepts nothing, or all that was written.
+  /// Sets whether the socket is full. A socket that is no longer full accepts all that was written.
   func setSocketFull(_ isFull: Bool) throws {
     socket.isFull = isFull
     channel.pipeline.flush()
@@ -93,7 +93,7 @@ final class Conversation {
     try exchange()
   }
 
-  /// The client's TLS layer, and the ClientHello that it begins with.
+  /// Makes the client's TLS layer, and returns its ClientHello.
   func makeHello() throws -> [UInt8] {
     let made = EmbeddedChannel()
     try made.pipeline.syncOperations.addHandler(NIOSSLClientHandler(context: Credentials.client, serverHostname: nil))
@@ -106,7 +106,7 @@ final class Conversation {
 
   private var waiting: EmbeddedChannel?
 
-  /// From now on the client speaks TLS. Its ClientHello has been sent, or is sent now.
+  /// The client uses TLS from now on. Its ClientHello was sent before, or is sent now.
   func startTLS(sending hello: [UInt8] = []) throws {
     client = waiting
     if !hello.isEmpty { try deliver(ByteBuffer(bytes: hello)) }
@@ -117,11 +117,11 @@ final class Conversation {
     guard channel.isActive else { return }
     channel.pipeline.fireChannelRead(octets)
     channel.pipeline.fireChannelReadComplete()
-    // As a channel does with autoRead.
+    // A channel with autoRead does this.
     channel.pipeline.read()
   }
 
-  /// Hands what each side has written to the other, until nothing is left.
+  /// Delivers each side's octets to the other side until none is left.
   private func exchange() throws {
     var hasMoved = true
     while hasMoved {
@@ -134,7 +134,7 @@ final class Conversation {
           client.pipeline.fireChannelRead(octets)
           client.pipeline.fireChannelReadComplete()
         } else {
-          // As a client does that sent its ClientHello early: the first octet that is not text is TLS.
+          // For a client that sent its ClientHello early: octets after the 220 are TLS.
           heard += String(buffer: octets)
           if waiting != nil && heard.hasSuffix("220 2.0.0 Ready to start TLS\r\n") { client = waiting }
         }
@@ -147,14 +147,14 @@ final class Conversation {
     }
   }
 
-  /// The codes of the replies that were heard since the last time, of the last line of each.
+  /// The codes of the replies since the last call. Only the last line of a reply counts.
   func codes() -> [Int] {
     defer { heard = "" }
     return heard.split(separator: "\r\n").filter { $0.dropFirst(3).first != "-" }.map { Int($0.prefix(3)) ?? 0 }
   }
 }
 
-/// Takes messages instead of a folder. On one event loop, which is this thread.
+/// Collects messages in place of a folder. Used on one event loop, which is this thread.
 private final class Mails: @unchecked Sendable {
   private let take: (String) -> Void
 
@@ -168,7 +168,7 @@ private final class Mails: @unchecked Sendable {
   }
 }
 
-/// Notes what its server is given; all else is the server's.
+/// Records the octets that its server receives. Everything else goes to the server unchanged.
 private final class RecordingServer: ChannelDuplexHandler, RemovableChannelHandler {
   typealias InboundIn = ByteBuffer
   typealias OutboundIn = ByteBuffer
@@ -202,7 +202,7 @@ private final class RecordingServer: ChannelDuplexHandler, RemovableChannelHandl
   }
 }
 
-/// Stands before the socket: counts the reads, and can keep back what is written, like a socket whose buffer is full.
+/// Next to the socket: counts the reads, and can keep written octets back, like a socket with a full buffer.
 final class SocketHandler: ChannelOutboundHandler {
   typealias OutboundIn = ByteBuffer
   private(set) var readCount = 0
@@ -218,7 +218,7 @@ final class SocketHandler: ChannelOutboundHandler {
   }
 }
 
-/// A self-signed certificate, made once, and a client that does not mind.
+/// A self-signed certificate, made once, and a client that accepts any certificate.
 enum Credentials {
   static let server = Result { try makeServer() }.orFail
   static let client = Result {

@@ -1,4 +1,4 @@
-// Ends: of the client's input, of the server, of a timer; and a client that does not read.
+// The end of the client's input and of the server, timers, and a client that does not read.
 
 import NIOCore
 import NIOEmbedded
@@ -26,7 +26,7 @@ final class EndTests: XCTestCase {
     XCTAssertFalse(talk.isOpen)
   }
 
-  /// The end is noted before the session lets go: the server hears of it from the handler.
+  /// The end arrives before the conversation relays. The handler reports it to the server.
   func testClientEndsBeforeItsMailIsTakenUp() throws {
     let talk = try Conversation()
     try talk.send("EHLO c\r\n")
@@ -49,7 +49,7 @@ final class EndTests: XCTestCase {
     XCTAssertFalse(talk.isOpen)
   }
 
-  /// The end is there before STARTTLS is taken up: what comes before it still goes to the TLS handler, and so does it.
+  /// The end arrives before STARTTLS is processed. The octets before it go to the TLS handler, and so does the end.
   func testClientEndsBehindItsClientHello() throws {
     for hello in [true, false] {
       let talk = try Conversation()
@@ -75,7 +75,7 @@ final class EndTests: XCTestCase {
     XCTAssertEqual(talk.codes(), [220, 250, 220, 250])
     try talk.end()
     XCTAssertEqual(talk.outcomes, [.handedOff, .closed(.clientEnded)])
-    // The TLS handler waits for a close_notify that does not come.
+    // The TLS handler waits for a close_notify that never arrives.
     try talk.advance(.seconds(6))
     XCTAssertFalse(talk.isOpen)
   }
@@ -86,7 +86,7 @@ final class EndTests: XCTestCase {
     talk.channel.pipeline.fireChannelInactive()
     XCTAssertEqual(talk.outcomes, [.abandoned(.clientEnded), .closed(.clientEnded)])
     try talk.advance(.hours(1))
-    XCTAssertEqual(talk.outcomes.count, 2, "no timer runs any more")
+    XCTAssertEqual(talk.outcomes.count, 2, "no timer runs after the end")
   }
 
   func testServerShutsDown() throws {
@@ -104,7 +104,7 @@ final class EndTests: XCTestCase {
     try silent.send("EHLO c\r\n")
     try silent.advance(.seconds(299))
     XCTAssertTrue(silent.isOpen)
-    // Half a line is no command: it does not start the timer anew.
+    // A partial line does not start the timer again.
     try silent.send("NO")
     try silent.advance(.seconds(2))
     XCTAssertEqual(silent.codes(), [220, 250, 421])
@@ -122,11 +122,11 @@ final class EndTests: XCTestCase {
     try handshake.advance(.seconds(29))
     XCTAssertTrue(handshake.isOpen)
     try handshake.advance(.seconds(2))
-    XCTAssertEqual(handshake.codes(), [220, 250, 220], "behind the 220 nothing is said in clear")
+    XCTAssertEqual(handshake.codes(), [220, 250, 220], "no octet in clear after the 220")
     XCTAssertEqual(handshake.outcomes, [.handedOff, .closed(.handshakeTimeout)])
   }
 
-  /// What the client does not take stops what is taken of it.
+  /// While the channel is not writable, no octets of the client are consumed or read.
   func testBackPressure() throws {
     let talk = try Conversation()
     try talk.send("EHLO c\r\n")
@@ -139,10 +139,10 @@ final class EndTests: XCTestCase {
     XCTAssertEqual(talk.socket.readCount, reads, "no read reaches the socket")
     try talk.setWritable(true)
     XCTAssertEqual(talk.codes(), [250, 250])
-    XCTAssertEqual(talk.socket.readCount, reads + 1, "the read that was kept back does")
+    XCTAssertEqual(talk.socket.readCount, reads + 1, "the deferred read reaches the socket")
   }
 
-  /// Replies that the kernel has not accepted stop the conversation, before the channel is no longer writable.
+  /// Replies that the kernel has not accepted stop the conversation, also while the channel is writable.
   func testBackPressureOfTheOutput() throws {
     let talk = try Conversation()
     try talk.setSocketFull(true)

@@ -1,4 +1,4 @@
-// STARTTLS, however the client's octets are cut, and with everything that must not come through.
+// STARTTLS with the client's octets cut at every place, and with octets that no server may receive.
 
 import Foundation
 import NIOCore
@@ -17,9 +17,9 @@ final class STARTTLSTests: XCTestCase {
     try talk.send("STARTTLS\r\n")
     XCTAssertEqual(talk.codes(), [250, 220])
     try talk.startTLS(sending: talk.makeHello())
-    XCTAssertEqual(talk.removed, 1, "the server of the clear phase is gone")
+    XCTAssertEqual(talk.removed, 1, "the server of the clear phase is removed")
     try talk.send("MAIL FROM:<a@c>\r\n")
-    XCTAssertEqual(talk.codes(), [503], "the EHLO of the clear phase is forgotten")
+    XCTAssertEqual(talk.codes(), [503], "the EHLO of the clear phase has no effect inside TLS")
     try talk.send("EHLO c\r\n")
     XCTAssertFalse(talk.heard.contains("STARTTLS"), talk.heard)
     XCTAssertEqual(talk.codes(), [250])
@@ -32,12 +32,12 @@ final class STARTTLSTests: XCTestCase {
     XCTAssertEqual(talk.outcomes, [.handedOff])
   }
 
-  /// The client sends its ClientHello without waiting for the 220 and is cut in two anywhere, in clear and in TLS.
+  /// The client sends its ClientHello before the 220. Its octets are cut at every place, in clear and in the ClientHello.
   func testEagerClientAtEveryCut() throws {
     let count = try "EHLO c\r\nSTARTTLS\r\n".utf8.count + Conversation().makeHello().count
     for cut in 0...count {
       let talk = try Conversation()
-      // Its length may differ by some octets from one to the next.
+      // The length of a ClientHello can differ by some octets.
       let octets = try Array("EHLO c\r\nSTARTTLS\r\n".utf8) + talk.makeHello()
       try talk.deliverCut(octets, at: min(cut, octets.count))
       XCTAssertEqual(talk.codes(), [220, 250, 220], "cut at \(cut)")
@@ -65,14 +65,14 @@ final class STARTTLSTests: XCTestCase {
     }
   }
 
-  /// Plain text behind STARTTLS, cut anywhere: refused, or the end of the handshake; no server is given it.
+  /// Plain text after STARTTLS, cut at every place. It is refused or fails the handshake. No server receives it.
   func testInjectionAtEveryCut() throws {
     let clear = "EHLO c\r\nSTARTTLS\r\n"
     let octets = Array((clear + "RSET\r\nMAIL FROM:<evil@c>\r\n").utf8)
     for cut in 0...octets.count {
       let talk = try Conversation()
       try talk.deliverCut(octets, at: cut)
-      // An embedded channel has no socket to peek at: what comes later goes to the TLS handler, as no handshake.
+      // An embedded channel has no socket for the peek: later octets go to the TLS handler, and the handshake fails.
       if cut == clear.utf8.count {
         let parts = talk.heard.components(separatedBy: "220 2.0.0 Ready to start TLS\r\n")
         XCTAssertEqual(parts.count, 2, talk.heard)
@@ -99,7 +99,7 @@ final class STARTTLSTests: XCTestCase {
     }
   }
 
-  /// The server would wait for a CR that never comes; where the policy tolerates a bare LF, commands get one.
+  /// A line with a bare LF is refused. If the policy tolerates a bare LF, the server receives CRLF.
   func testBareLineFeed() throws {
     let refused = try Conversation()
     try refused.send("EHLO c\nNOOP\n")
@@ -123,7 +123,7 @@ final class STARTTLSTests: XCTestCase {
     XCTAssertEqual(talk.given, ["EHLO c\r\nQUIT\r\n"])
   }
 
-  /// A server that cannot be replaced is told RSET. Its EHLO survives that, so mail has to wait for a new one.
+  /// A server that cannot be replaced receives RSET. Its EHLO stays valid, so MAIL is refused before a new EHLO.
   func testResetInPlaceOfRestart() throws {
     var policy = SMTPSession.Policy()
     policy.serverReset = .rset
@@ -140,7 +140,7 @@ final class STARTTLSTests: XCTestCase {
 }
 
 extension Conversation {
-  /// Sends octets in two pieces, or in one.
+  /// Sends octets in two pieces, or in one at the first and last cut.
   fileprivate func deliverCut(_ octets: [UInt8], at cut: Int) throws {
     for piece in [octets[..<cut], octets[cut...]] where !piece.isEmpty {
       try sendRaw(piece)

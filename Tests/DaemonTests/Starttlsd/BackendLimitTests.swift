@@ -41,10 +41,11 @@ final class BackendLimitTests: StarttlsdTestCase {
   func testASessionHasItsSecondProcessReserved() throws {
     let daemon = try daemon(["--max-backends", "4"])
     let clients = [try client(daemon), try client(daemon)]
-    for client in clients { try SessionPhase.handshakeAwaited.enter(client) }
+    for client in clients { try SessionPhase.negotiating.enter(client) }
     let third = try client(daemon)
     XCTAssertEqual(try third.remainder().text, busy)
     for client in clients {
+      XCTAssertEqual(try client.ask("STARTTLS"), "220 2.0.0 Ready to start TLS")
       try client.sendRaw(try client.beginTLS())
       try client.finishHandshake()
       XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye")

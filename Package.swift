@@ -104,12 +104,8 @@ let package = Package(
     .target(name: "SMTPState", swiftSettings: settings),
 
     // The decision for C: smtpstate.h, and the functions behind it. `make c-library` builds them into one module with SMTPState.
-    .systemLibrary(name: "CSMTPState", path: "Sources/CSMTPState"),
-    .target(
-      name: "CInterface",
-      dependencies: ["SMTPState", "CSMTPState"],
-      exclude: ["CSMTPState"],
-      swiftSettings: settings),
+    .systemLibrary(name: "CSMTPState"),
+    .target(name: "CInterface", dependencies: ["SMTPState", "CSMTPState"], swiftSettings: settings),
 
     // Descriptors, flags, the driver. No TLS library.
     .target(

@@ -121,8 +121,10 @@ enum Fixtures {
 
   /// All transcripts below a folder of Fixtures, by name.
   static func files(in folder: String, of path: StaticString = #filePath) throws -> [File] {
-    let root = URL(fileURLWithPath: "\(path)").deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent().appendingPathComponent("Fixtures/\(folder)")
+    // The folder of Package.swift, however deep the test lies below it.
+    var top = URL(fileURLWithPath: "\(path)").deletingLastPathComponent()
+    while top.path != "/", !FileManager.default.fileExists(atPath: top.path + "/Fixtures") { top.deleteLastPathComponent() }
+    let root = top.appendingPathComponent("Fixtures/\(folder)")
     let names = try FileManager.default.subpathsOfDirectory(atPath: root.path).filter { $0.hasSuffix(".smtp") }
     return try names.sorted().map { name in
       File(name: "\(folder)/\(name)", text: try String(contentsOf: root.appendingPathComponent(name), encoding: .utf8))

@@ -21,7 +21,7 @@ final class ConversationTests: XCTestCase {
   }
 
   func testAConversationDoesWhatTheRulesSay() {
-    holds(cases: 20_000, labels: ["handoff": 0.05, "relay": 0.05]) { trial in
+    holds(cases: 6_000, labels: ["handoff": 0.05, "relay": 0.05]) { trial in
       var dialogue = Dialogue(trial.choices)
       let length = 2 + trial.choices.below(34)
       var pair = ConversationPair(

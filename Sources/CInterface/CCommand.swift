@@ -1,4 +1,4 @@
-// CCommand: a command of the session as the header's plain structure.
+// CCommand: converts a command of the session into `struct smtpstate_command`.
 
 import CSMTPState
 
@@ -7,7 +7,7 @@ import CSMTPState
 #endif
 
 extension smtpstate_command {
-  /// What a kind does not come with stays 0.
+  /// Members that the kind does not use stay 0.
   init(_ command: Command) {
     self.init()
     switch command {
@@ -52,6 +52,6 @@ extension smtpstate_command {
     }
   }
 
-  /// The answer to whoever has no session.
+  /// The answer to a call without a valid session.
   static var misuse: smtpstate_command { smtpstate_command(.close(.misuse)) }
 }

@@ -1,8 +1,8 @@
 // CConversation: the functions of smtpstate.h that take a conversation.
 //
-// Purpose: the session with its holds and outputs, in memory that the caller owns.
-// Contract: as smtpstate.h says. The conversation lies after a seal, like a session (CSession.swift).
-// Failure: without the seal nothing is read but the seal; the answer is "nothing is wanted" and the decision CLOSE, MISUSE.
+// Purpose: a session with its holds and outputs, in memory that the caller owns.
+// Contract: see smtpstate.h. The conversation is stored after a seal, like a session (CSession.swift).
+// Failure: if the seal is wrong, nothing else is read. Then no party is wanted, and the decision is CLOSE with reason MISUSE.
 
 public import CSMTPState
 
@@ -14,13 +14,13 @@ public import CSMTPState
 private var seal: UInt64 { 0x736D_7470_6376_0000 | UInt64(SMTPSTATE_ABI_VERSION) }
 private var offset: Int { MemoryLayout<UInt64>.size }
 
-/// Whether the header's structure is large enough. A constant; a test asserts it.
+/// Whether the structure in the header is large enough. A constant; a test checks it.
 private var fits: Bool {
   offset + MemoryLayout<ConversationCore>.size <= MemoryLayout<smtpstate_conversation>.size
     && MemoryLayout<ConversationCore>.alignment <= MemoryLayout<smtpstate_conversation>.alignment
 }
 
-/// Where the conversation is; nil if there is none.
+/// The address of the conversation; nil if the pointer is NULL or the seal is wrong.
 private func place(_ pointer: UnsafePointer<smtpstate_conversation>?) -> UnsafeMutablePointer<ConversationCore>? {
   guard fits, let start = UnsafeRawPointer(pointer), start.load(as: UInt64.self) == seal else { return nil }
   return UnsafeMutableRawPointer(mutating: start + offset).assumingMemoryBound(to: ConversationCore.self)

@@ -1,4 +1,7 @@
-// CLine: the two rules by which a held line is written, carried out in the caller's buffer.
+// CLine: applies the two rules for held lines (forward, pass) in the caller's buffer.
+//
+// Contract: the buffer has SMTPSTATE_LINE_ROOM octets more than the line, because the line may grow.
+// Failure: for NULL or an empty line it returns 0 and writes nothing.
 
 import CSMTPState
 

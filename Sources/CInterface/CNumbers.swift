@@ -1,7 +1,8 @@
-// CNumbers: the numbers of smtpstate.h and the values that they stand for.
+// CNumbers: maps Swift enumerations to the numbers of smtpstate.h and back.
 //
-// Every table is spelled out, so that a case that is added or moved in Swift changes no number in C: the first does not
-// compile until it has one, the second changes nothing.
+// Contract: every table is written out, so that a change in Swift does not change a number in C. A case that is added does not
+// compile until it has a number. A case that is moved keeps its number.
+// Failure: a number that is not in its enumeration gives nil.
 
 import CSMTPState
 
@@ -118,7 +119,7 @@ extension Deadline: Numbered {
 }
 
 extension Interest {
-  /// A set of bits, made for poll.
+  /// A set of bits, which map to those of poll(2).
   var bits: UInt32 {
     switch self {
     case .nothing: SMTPSTATE_INTEREST_NONE.rawValue
@@ -131,7 +132,7 @@ extension Interest {
 }
 
 extension ReplySeparator {
-  /// The octet itself, 0 if it stays as it is.
+  /// The octet to set; 0 if the server's octet stays.
   var octet: UInt8 {
     switch self {
     case .kept: 0
@@ -257,9 +258,9 @@ extension Reason: Numbered {
   }
 }
 
-// MARK: - As the structures hold them
+// MARK: - Numbers in structures
 
-/// An enumerator of the header. All fit into one octet.
+/// An enumerator of the header. Every value fits into one octet.
 protocol Enumerator: RawRepresentable where RawValue == UInt32 {}
 
 extension Enumerator {

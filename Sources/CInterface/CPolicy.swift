@@ -1,4 +1,6 @@
-// CPolicy: the header's policy, and the session's made of it.
+// CPolicy: converts `struct smtpstate_policy` into the session's policy and back.
+//
+// Failure: a policy with a number that is not in its enumeration, or with reserved octets other than 0, is refused.
 
 public import CSMTPState
 
@@ -33,7 +35,7 @@ public func smtpstate_policy_milliseconds(
 }
 
 extension Policy {
-  /// The policy that a caller means: the default one without a pointer; nil for one that is refused.
+  /// The policy at that address; the default policy for NULL; nil if the policy is refused.
   init?(from pointer: UnsafePointer<smtpstate_policy>?) {
     self.init()
     guard let policy = pointer?.pointee else { return }

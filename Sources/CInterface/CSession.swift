@@ -1,7 +1,8 @@
 // CSession: the functions of smtpstate.h that take a session.
 //
-// A session lies in the caller's memory behind a seal, a number that neither zeroed memory nor a session of another
-// version holds. Without it nothing is read but the seal. This is the only file that follows a caller's pointer to a session.
+// Contract: a session is stored in the caller's memory after a seal, a number that neither zeroed memory nor a session of another
+// version contains. Only this file follows a caller's pointer to a session.
+// Failure: if the seal is wrong, nothing else is read. Then every command is CLOSE with reason MISUSE.
 
 public import CSMTPState
 
@@ -14,23 +15,23 @@ public import CSMTPState
 /// The seal: "smtpst" in ASCII, and the version of the interface.
 private var seal: UInt64 { 0x736D_7470_7374_0000 | UInt64(SMTPSTATE_ABI_VERSION) }
 
-/// Where the session lies, behind the seal.
+/// The offset of the session, which follows the seal.
 private var offset: Int { MemoryLayout<UInt64>.size }
 
-/// Whether the header's structure is large enough and aligned for what is put there. A constant, so that the check costs
-/// nothing; a test asserts it.
+/// Whether the structure in the header is large enough and aligned for a session. A constant, so the check needs no time; a test
+/// checks it.
 private var fits: Bool {
   offset + MemoryLayout<SMTPSession>.size <= MemoryLayout<smtpstate_session>.size
     && MemoryLayout<SMTPSession>.alignment <= MemoryLayout<smtpstate_session>.alignment
 }
 
-/// The session there; nil if there is none.
+/// The session at that address; nil if the pointer is NULL or the seal is wrong.
 private func session(at pointer: UnsafePointer<smtpstate_session>?) -> SMTPSession? {
   guard fits, let place = UnsafeRawPointer(pointer), place.load(as: UInt64.self) == seal else { return nil }
   return place.load(fromByteOffset: offset, as: SMTPSession.self)
 }
 
-/// Lets something happen to the session there.
+/// Applies an event to the session at that address.
 private func happen(
   _ pointer: UnsafeMutablePointer<smtpstate_session>?, _ event: (inout SMTPSession) -> Command
 ) -> smtpstate_command {
@@ -41,7 +42,7 @@ private func happen(
 }
 
 extension SMTPSession {
-  /// The caller said something that means nothing. An answer that no command asked for is that for certain.
+  /// The caller passed an invalid argument: report an answer that no command asked for, which is always misuse.
   fileprivate mutating func saidNonsense() -> Command {
     phase == .handshaking ? serverRestarted(.failed) : handshakeFinished(.failed)
   }
@@ -52,7 +53,7 @@ public func smtpstate_session_init(
   _ session: UnsafeMutablePointer<smtpstate_session>?, _ policy: UnsafePointer<smtpstate_policy>?
 ) -> Bool {
   guard let session else { return false }
-  // Read first: a caller may keep its policy where the session will be.
+  // Read the policy first: the caller may have stored it in the memory of the session.
   let policy = Policy(from: policy)
   session.initialize(to: smtpstate_session())
   guard fits, let policy else { return false }

@@ -1,4 +1,7 @@
-// CWords: the strings of smtpstate.h. All are literals; no octet that a peer sent is ever part of one.
+// CWords: the strings of smtpstate.h.
+//
+// Contract: all strings are literals. No octet that a peer sent is part of one.
+// Failure: a number that is not in its enumeration gives "none", or an empty reply. A description is truncated to its buffer.
 
 public import CSMTPState
 
@@ -61,11 +64,11 @@ public func smtpstate_command_describe(
 
 // MARK: - Words
 
-/// What has no name.
+/// The name of a value that has none.
 private var nothing: StaticString { "none" }
 
 extension StaticString {
-  /// The literal as C has it: its octets end with a NUL.
+  /// The literal as a C string, which ends with a NUL.
   fileprivate var start: UnsafePointer<CChar> {
     UnsafeRawPointer(utf8Start).assumingMemoryBound(to: CChar.self)
   }
@@ -134,7 +137,7 @@ extension Phase {
 }
 
 extension Verb {
-  /// The word, or a name for what has none.
+  /// The verb's word, or a name if it has no word.
   fileprivate var words: StaticString {
     switch self {
     case .other: "other"
@@ -147,13 +150,13 @@ extension Verb {
 
 // MARK: - A line in a caller's buffer
 
-/// A string in a buffer of the caller's, cut to its size and ended by NUL, and the length that it has uncut.
+/// A string in the caller's buffer, truncated to its size and ended by NUL, and the length of the whole string.
 private struct Description {
   private let buffer: UnsafeMutablePointer<CChar>?
   private let size: Int
   private(set) var length = 0
 
-  /// A buffer that is none, or has no room even for the NUL, is never written to.
+  /// A buffer that is NULL or has size 0 is not written to.
   init(_ buffer: UnsafeMutablePointer<CChar>?, _ size: Int) {
     self.buffer = size > 0 ? buffer : nil
     self.size = size
@@ -165,7 +168,7 @@ private struct Description {
     for index in 0..<more.utf8CodeUnitCount { append(more.start[index]) }
   }
 
-  /// The first two words of a reply: its codes, `250-STARTTLS`, or `250 STARTTLS`.
+  /// Appends the first two words of a reply: its codes, `250-STARTTLS`, or `250 STARTTLS`.
   mutating func appendCodes(of text: StaticString) {
     var blanks = 0
     for index in 0..<text.utf8CodeUnitCount {

@@ -1,15 +1,15 @@
-// Candidates: which words of a vocabulary the octets read so far can still become.
+// Candidates: which words of a vocabulary match the octets read so far.
 //
-// This is how words are recognised without storing an octet: a set that each octet narrows. What it holds after n
-// octets depends on nothing but those octets, so equal prefixes give equal sets, and a word that is none of the
-// vocabulary gives the empty set at the first octet that tells.
+// Purpose: recognise words without storing an octet. Each octet narrows the set.
+// Contract: the set after n octets depends only on those octets: equal prefixes give equal sets.
+// Failure: a word that is not in the vocabulary gives the empty set at the first octet that matches no word.
 
 /// A fixed list of words in capitals.
 protocol Vocabulary {
-  /// A bit a word.
+  /// One bit for each word.
   associatedtype Mask: FixedWidthInteger & UnsignedInteger & Sendable
   static var count: Int { get }
-  /// The word of that index, from 0 up to but not including `count`.
+  /// The word with that index, which is from 0 to `count` - 1.
   static func word(_ index: Int) -> StaticString
 }
 
@@ -18,14 +18,14 @@ struct Candidates<Words: Vocabulary>: Equatable, Sendable {
 
   private init(mask: Words.Mask) { self.mask = mask }
 
-  /// Every word: nothing was read yet.
+  /// Every word: no octet was read yet.
   static var all: Self { Self(mask: ~0 >> (Words.Mask.bitWidth - Words.count)) }
-  /// No word: the octets read are none of the vocabulary, or it does not matter any more.
+  /// No word: the octets read match none, or words are not looked for.
   static var nothing: Self { Self(mask: 0) }
 
   var isEmpty: Bool { mask == 0 }
 
-  /// Keeps the words that have this octet, in either case, at this position, counted from 0.
+  /// Keeps the words that have this octet, in upper or lower case, at this position (from 0).
   mutating func narrow(_ octet: UInt8, at position: Int) {
     let capital = (0x61...0x7A).contains(octet) ? octet & 0xDF : octet
     var rest = mask
@@ -37,7 +37,7 @@ struct Candidates<Words: Vocabulary>: Equatable, Sendable {
     }
   }
 
-  /// The one candidate that has exactly this length, if there is one.
+  /// The index of the candidate that has exactly this length; nil if there is none.
   func word(ofLength length: Int) -> Int? {
     var rest = mask
     while rest != 0 {
@@ -48,15 +48,14 @@ struct Candidates<Words: Vocabulary>: Equatable, Sendable {
     return nil
   }
 
-  /// Keeps no word but that one.
+  /// Keeps only that word, if it is still a candidate.
   mutating func keep(only index: Int) {
     mask &= 1 << Words.Mask(truncatingIfNeeded: index)
   }
 }
 
 extension StaticString {
-  /// Whether the octet at that position, counted from 0, is this one. The one place of the core that follows a pointer:
-  /// to a literal, and not past its end.
+  /// Whether this octet is at that position (from 0). The pointer is that of a literal, and the position is checked first.
   fileprivate func has(_ octet: UInt8, at position: Int) -> Bool {
     position < utf8CodeUnitCount && utf8Start[position] == octet
   }

@@ -1,23 +1,23 @@
-// Command: what the session tells its caller to do. One command is one effect.
+// Command: what the caller has to do. One command is one effect.
 //
-// The caller keeps three holds, each empty at first: `client` (at most one line of the client), `reply` and `earlier`
-// (at most one line of the server each). The octets that a step consumed join the hold of their side *before* the
-// step's command is carried out; those that come with `drop` need not be stored at all, and may be more than a hold
-// takes. No command carries a length: the caller never searches, counts or edits octets but for the two exact rules of
-// `forward` and of `pass`.
+// Purpose: the types of the session's interface: parties, holds, commands, interests, timers, outcomes.
+// Contract: the caller keeps three holds, empty at first: `client` (at most one line of the client), `reply` and `earlier` (at
+// most one line of the server each). Append the octets that a step consumed to the hold of their side *before* carrying out the
+// step's command. Octets that come with `drop` need not be stored; they may be more than the capacity of the hold. Commands carry
+// no length. The caller edits octets only by the two rules at `forward` and `pass`.
 
 extension SMTPSession {
-  /// Whose octets, or whose end, an event is about.
+  /// The party that an event or a command is about.
   ///
-  /// A restart replaces the server, and an event loop may report the end of the old connection after the new one is there.
-  /// So the two have different names, and a late report can do no harm.
+  /// A restart replaces the server, and an event loop may report the end of the old connection after the new one exists.
+  /// Therefore the two have different names, and a late report changes nothing.
   public enum Party: UInt8, Equatable, Sendable {
-    /// Whoever connected and speaks first after the greeting.
+    /// The SMTP client.
     case client
-    /// The server without TLS that is there from the start, or the part of the caller that serves. After a restart nothing
-    /// of it counts: its octets are not consumed, and its end changes nothing, however late either is reported.
+    /// The server without TLS that exists from the start, or the part of the caller that serves. After a restart its octets are
+    /// not consumed and its end changes nothing, however late either is reported.
     case server
-    /// The server that `restart` brought. It cannot be named before `SMTPSession.serverRestarted` has reported it: that is misuse.
+    /// The server that `restart` started. To name it before `SMTPSession.serverRestarted` has reported it is misuse.
     case newServer
   }
 
@@ -29,56 +29,58 @@ extension SMTPSession {
     case reply
   }
 
-  /// What one call of `SMTPSession.receive` came to.
+  /// The result of one call of `SMTPSession.receive`.
   public struct Step: Equatable, Sendable {
-    /// How many of the octets given are consumed; they join their side's hold before `command` is carried out.
-    /// 0 only if the span was empty, the party is not wanted, or for misuse.
+    /// How many of the octets are consumed. Append them to their side's hold before carrying out `command`.
+    /// 0 only if the span was empty, `interest` does not include the party, or for misuse.
     public let consumed: Int
-    /// The one thing to do.
+    /// The command to carry out.
     public let command: Command
 
-    /// A step, for those who stand in for a session in a test.
+    /// Creates a step, for a test that replaces the session.
     public init(consumed: Int, command: Command) {
       self.consumed = consumed
       self.command = command
     }
   }
 
-  /// One effect, to be carried out at once and in the order in which commands come.
+  /// One effect. Carry it out at once, and commands in the order in which they come.
   public enum Command: Equatable, Sendable {
-    /// Nothing but to keep what the step brought in its hold.
+    /// Do nothing. The octets of the step stay in their hold.
     case keep
     /// Empty that hold.
     case drop(Hold)
-    /// Write the held client line to the server: without its LF and a CR before it, then CRLF. Empties the hold.
+    /// Write the held client line to the server: remove its LF and a CR before that, append CRLF. Empties the hold.
     case forward(Verb)
-    /// Write the held reply line to the client with its fourth octet as told, likewise ended by CRLF. Empties the hold.
+    /// Write the held reply line to the client: set the fourth octet as given, end it with CRLF as `forward` does. Empties the
+    /// hold.
     case pass(ReplySeparator)
-    /// Move the held reply line to the hold `earlier`, which is empty then.
+    /// Move the held reply line to the hold `earlier`, which is empty at that time.
     case stash
-    /// As `pass`, for the hold `earlier`.
+    /// The same as `pass` for the hold `earlier`.
     case passEarlier(ReplySeparator)
     /// Write this reply to the client, and empty the hold `client`.
     case reply(Reply)
     /// Write `RSET` CRLF to the server.
     case resetServer
-    /// Look, without consuming it, at the next octet of the client or of `Party.server`, and answer with `Session.peeked`.
-    /// A caller that cannot look says that nothing is there.
+    /// Look at the next octet of the client or of `Party.server` without consuming it, and answer with `SMTPSession.peeked`.
+    /// A caller that cannot peek answers that no octet has arrived.
     case peek(Party)
-    /// Close the connection to `Party.server`, and forget what was not yet written to it and the holds of its replies.
+    /// Close the connection to `Party.server`. Discard what was not yet written to it, and the holds `reply` and `earlier`.
     case endServer
-    /// Start or connect to a new server, and answer with `SMTPSession.serverRestarted`. From then on it is `Party.newServer`.
+    /// Start a new server or connect to one, and answer with `SMTPSession.serverRestarted`. From then on it is `Party.newServer`.
     case restart
-    /// Hand the client's socket over to the TLS layer, and answer with `SMTPSession.handshakeFinished`.
+    /// Give the client's socket to the TLS layer, and answer with `SMTPSession.handshakeFinished`.
     case handoff(Handoff)
-    /// STARTTLS cannot come any more: send the TLS helper away. The session goes on.
+    /// STARTTLS can no longer be requested: end the TLS helper. The session continues.
     case abort(Reason)
-    /// Write what is held, each side's to the other, then copy octets both ways until both have ended. Final.
+    /// Write the octets in the holds to the other side, then copy octets both ways until both sides have ended. Final.
     case relay
     /// Deliver what was written to the client, then close. Final.
     case close(Reason)
 
-    /// Whether the timer of `SMTPSession.deadline` starts anew behind it: not for octets alone, so that a slow drip gains nothing.
+    /// Whether the timer of `SMTPSession.deadline` starts again after this command. False for octets alone, so that a peer
+    /// that sends single octets does not extend its time.
     public var restartsTimer: Bool {
       switch self {
       case .keep, .drop: false
@@ -87,68 +89,68 @@ extension SMTPSession {
     }
   }
 
-  /// The fourth octet of a reply line: what stands behind its code.
+  /// The fourth octet of a reply line, which follows the code.
   public enum ReplySeparator: UInt8, Equatable, Sendable {
     /// As the server sent it.
     case kept
-    /// `-`, another line follows. It replaces the octet, or is inserted where the line has only a code.
+    /// `-`: another line follows. It replaces the octet, or is inserted where the line has only a code.
     case hyphen
-    /// SP, the last line. Replaces or inserts likewise.
+    /// SP: the last line. It replaces the octet, or is inserted where the line has only a code.
     case space
   }
 
-  /// The proof that a handoff is safe. Only the session makes one, and only when nothing is outstanding, no octet beyond
-  /// the accepted STARTTLS line is consumed, the server is on its way back to its first state, and all that was to be
-  /// said in clear, the 220 included, is with the kernel.
+  /// The proof that a handoff is safe. Only the session creates one, and only if: no reply is outstanding; no octet after the
+  /// STARTTLS line is consumed; the server was reset or will be replaced; and the kernel has accepted everything that is sent
+  /// in clear, including the 220.
   public struct Handoff: Equatable, Sendable {
     init() {}
   }
 
-  /// What a session waits for. Maps one to one to poll.
+  /// What a session waits for. The cases map one to one to poll(2).
   public enum Interest: UInt8, Equatable, Sendable {
-    /// Octets of the server. Its reply is owed, or a command waits for its turn.
+    /// Octets of the server. A reply of it is pending, or an unasked line has begun.
     case server
-    /// Octets of either side. There is no interest in the client alone: a server may say 421 at any time (RFC 5321, 3.8).
+    /// Octets of either side. There is no interest in the client alone: a server may send 421 at any time (RFC 5321, 3.8).
     case both
-    /// Nothing: the last event led to more commands. Call `nextCommand()` before anything else.
+    /// The last event led to more commands. Call `nextCommand()` before anything else.
     case again
-    /// That every octet of all earlier commands is accepted by the kernel. Call `drained()` then.
+    /// Until the kernel has accepted every octet of all earlier commands. Then call `outputDrained()`.
     case drain
-    /// No octets: the answer to a command (`peek`, `handoff`, `restart`), or nothing more at all.
+    /// No octets. The session waits for the answer to a command (`peek`, `handoff`, `restart`), or is final.
     case nothing
   }
 
-  /// The kinds of timer. Their lengths are the policy's.
+  /// The kinds of timer. The policy has their lengths.
   public enum Deadline: UInt8, Equatable, Sendable {
-    /// The server's greeting.
+    /// Until the server's greeting.
     case greeting
-    /// The client's next complete command.
+    /// Until the client's next complete command.
     case command
-    /// The server's next complete reply.
+    /// Until the server's next complete reply.
     case reply
-    /// The server's answer to the session's RSET, and the looks after STARTTLS.
+    /// Until the server's answer to the session's RSET, and for the peeks after STARTTLS.
     case reset
-    /// TLS, from the 220 on.
+    /// From the 220 to the end of the TLS handshake.
     case handshake
-    /// The whole clear-text phase: armed once at the start, beside the kind that `deadline` names, until a decision.
+    /// The whole clear-text phase: from the start to the decision, in parallel to the kind that `deadline` names. Start it once.
     case clearPhase
   }
 
   /// The TLS layer's answer to `handoff`.
   public enum HandshakeOutcome: UInt8, Equatable, Sendable {
-    /// The handshake is complete: octets of the client are decrypted ones from here on.
+    /// The handshake is complete: from here on the client's octets are the decrypted ones.
     case established
-    /// It failed, or the helper is gone.
+    /// The handshake failed, or the TLS helper has ended.
     case failed
   }
 
   /// The answer to `restart`.
   public enum RestartOutcome: UInt8, Equatable, Sendable {
-    /// A new server is there and will greet.
+    /// There is a new server, and it will send a greeting.
     case greeting
-    /// A new server is there and will not greet: it is part of the caller.
+    /// There is a new server, which is part of the caller and sends no greeting.
     case ready
-    /// There is none.
+    /// There is no new server.
     case failed
   }
 }

@@ -1,83 +1,85 @@
-// CommandScanner: a client's octets in, one token a line out.
+// CommandScanner: turns a client's octets into one token for each line.
 //
-// It keeps positions, candidates and flags, never octets. A line ends with LF; what the session may do with it is not
-// decided here. The mode is fixed at a line's start.
+// Purpose: find the end of each line, its verb, and what is wrong with it. What to do with the line is decided elsewhere.
+// Contract: it keeps positions, candidates and flags, and stores no octets. A line ends with LF. Whether it is read as a
+// command, an exchange line or a chunk is fixed at its start.
+// Failure: a line that cannot be used is still read to its end, and its token has a flaw.
 
-/// What is wrong with a line, if anything. Each has its own answer.
+/// What is wrong with a line. Each flaw has its own answer.
 enum Flaw: UInt8, Equatable, Sendable {
   /// Nothing.
   case sound
   /// It holds NUL or a bare CR, is too long, or ends with a bare LF where that is refused.
   case malformed
-  /// BDAT whose size cannot be read: where its chunk ends is unknown.
+  /// BDAT whose size cannot be read, so that the end of its chunk is unknown.
   case badChunk
-  /// BDAT with a size beyond what is skipped.
+  /// BDAT with a size above the limit for chunks that are skipped.
   case largeChunk
-  /// Not a line: its first octet begins a TLS record.
+  /// The first octet begins a TLS record. It is judged without waiting for the end of a line.
   case tlsRecord
-  /// One command more than the policy allows before TLS. Set by the session, not by the scanner.
+  /// The line exceeds the number of commands that the policy allows before TLS. The session sets this flaw, not the scanner.
   case flood
 }
 
-/// One line of the client, without its octets.
+/// The token of one client line.
 struct ClientLine: Equatable, Sendable {
   var verb: Verb
   var hasParameter = false
   var flaw = Flaw.sound
 }
 
-/// What one octet came to.
+/// The result of scanning one octet.
 enum ClientScan: Equatable, Sendable {
-  /// It belongs to a line that goes on.
+  /// The line continues.
   case more
-  /// With it the line became longer than any that is held: what is held of it is to be dropped.
+  /// The line has reached its limit without LF. Drop what is held of it.
   case tooLong
-  /// It completed a line, behind which a chunk of so many octets comes. Or it completed the chunk, with 0.
+  /// The octet completed a line, and a chunk of that many octets follows. Or it completed the chunk; then `chunk` is 0.
   case line(ClientLine, chunk: UInt32)
 }
 
 struct CommandScanner: Equatable, Sendable {
-  /// What a line is read as.
+  /// How a line is read.
   private enum Mode: UInt8 {
     /// A command.
     case command
-    /// The answer to a 334: any octets up to the line's end.
+    /// A line of a SASL exchange, the answer to a 334: any octets up to the line's end.
     case response
-    /// A chunk: octets without lines, `chunk` of them left.
+    /// A chunk: octets without lines. `chunk` says how many are left.
     case chunk
   }
 
-  /// Whether a line can still be used.
+  /// Whether the line can be used.
   private enum Condition: UInt8 {
     case good, malformed, tooLong
   }
 
-  /// How far a command line has come.
+  /// Which part of a command line is being read.
   private enum Part: UInt8 {
-    /// In its first word: `candidates` says which it can be.
+    /// The first word. `candidates` says which it can be.
     case verb
-    /// Behind the word, nothing but blanks so far.
+    /// The blanks after the first word.
     case gap
-    /// In or behind a parameter that does not matter.
+    /// A parameter that is not evaluated, and what follows it.
     case parameter
-    /// BDAT: in the digits of the size, which `chunk` counts.
+    /// BDAT: the digits of the size. `chunk` has its value so far.
     case size
-    /// BDAT: behind the size; behind L, A, S; behind the T of LAST.
+    /// BDAT: after the size; after the L, A and S of LAST; after LAST.
     case sizeEnded, l, la, las, last
     /// BDAT: the size cannot be read.
     case bad
   }
 
-  /// BDAT: the size, at most one more than what is skipped; then the octets left to skip.
+  /// BDAT: while the line is read, its size, at most the limit plus 1; while the chunk is skipped, how many octets are left.
   private var chunk: UInt32 = 0
   private var candidates = Candidates<Verb>.all
-  /// Octets of this line so far, at most the limit.
+  /// How many octets of this line were read, at most the limit.
   private var position: UInt16 = 0
   private var mode = Mode.command
   private var part = Part.verb
-  /// The first word, once it has ended.
+  /// The verb, once the first word has ended.
   private var verb = Verb.other
-  /// The last octet was CR.
+  /// Whether the last octet was CR.
   private var endsWithCR = false
   private var condition = Condition.good
 
@@ -85,14 +87,14 @@ struct CommandScanner: Equatable, Sendable {
 
   var isSkippingChunk: Bool { mode == .chunk }
 
-  /// From the next line's start on: a line of a SASL exchange is awaited.
+  /// Reads the next line as a line of a SASL exchange. Call it between lines.
   mutating func expectResponse() {
     self = CommandScanner()
     mode = .response
     candidates = .nothing
   }
 
-  /// Behind a complete BDAT line with a size above 0: its octets come next.
+  /// Reads the next octets as a chunk. Call it after a complete BDAT line with a size above 0.
   mutating func skipChunk(of size: UInt32) {
     self = CommandScanner()
     mode = .chunk
@@ -100,8 +102,9 @@ struct CommandScanner: Equatable, Sendable {
     chunk = size
   }
 
-  /// How many of the next octets belong to no hold: those of a chunk but for its last, those of a line that is too long
-  /// but for its LF.
+  /// Skips octets that need not be held: those of a chunk except its last, and those of a line that is too long except its LF.
+  ///
+  /// - Returns: how many octets were skipped.
   mutating func discard(_ octets: Span<UInt8>) -> Int {
     if mode == .chunk {
       guard chunk > 1 else { return 0 }
@@ -115,7 +118,7 @@ struct CommandScanner: Equatable, Sendable {
     return count
   }
 
-  /// Takes one octet. `inClear` says whether a TLS record would be out of place.
+  /// Reads one octet. With `inClear` the first octet of a TLS record is recognised.
   mutating func scan(_ octet: UInt8, _ limits: Limits, inClear: Bool) -> ClientScan {
     switch mode {
     case .chunk:
@@ -137,27 +140,27 @@ struct CommandScanner: Equatable, Sendable {
     }
     if condition == .tooLong { return .more }
     if endsWithCR || octet == 0 { spoil() }
-    // The CR before this octet was one of the word's, after all.
+    // A CR inside the first word: it is no word of the vocabulary.
     if endsWithCR && part == .verb { candidates = .nothing }
     endsWithCR = octet == .carriageReturn
     if mode == .command && !endsWithCR { parse(octet, limits) }
     position += 1
     if position < limit(limits) { return .more }
-    // One octet more would have had to be this one: the LF.
+    // The limit includes the LF, so the octet just read would have had to be the LF.
     spoil()
     condition = .tooLong
     endsWithCR = false
     return .tooLong
   }
 
-  /// How many octets the line may have, as far as it is known. AUTH may carry an initial response, as long as a line of
-  /// the exchange (RFC 4954, 4).
+  /// The limit of this line in octets, as far as its verb is known. AUTH may have an initial response that is as long as a line
+  /// of the exchange (RFC 4954, 4).
   private func limit(_ limits: Limits) -> UInt16 {
     if mode == .response { return limits.responseLine }
     return verb == .auth ? max(limits.commandLine, limits.responseLine) : limits.commandLine
   }
 
-  /// The line's token; its LF has come.
+  /// The token of the line, whose LF was read.
   private func ended(_ limits: Limits) -> ClientLine {
     var line = ClientLine(verb: verb, hasParameter: part != .verb && part != .gap)
     if mode == .response {
@@ -177,7 +180,7 @@ struct CommandScanner: Equatable, Sendable {
     return line
   }
 
-  /// Takes one octet of a command that is neither LF nor CR.
+  /// Reads one octet of a command, other than CR and LF.
   private mutating func parse(_ octet: UInt8, _ limits: Limits) {
     let isBlank = octet == .space || octet == .tab
     switch part {
@@ -211,7 +214,7 @@ struct CommandScanner: Equatable, Sendable {
     if part == .bad { chunk = 0 }
   }
 
-  /// One digit of a size, which stops counting at one more than what is skipped.
+  /// Reads one octet of a size. The value stops at the limit plus 1.
   private mutating func size(_ octet: UInt8, _ limits: Limits) {
     guard (0x30...0x39).contains(octet) else {
       part = .bad
@@ -228,7 +231,7 @@ struct CommandScanner: Equatable, Sendable {
     return Verb(rawValue: UInt8(truncatingIfNeeded: index)) ?? .other
   }
 
-  /// The line is malformed. Nothing matters then but whether a chunk follows it.
+  /// Marks the line as malformed. From here on it matters only whether the verb is BDAT, after which a chunk follows.
   private mutating func spoil() {
     condition = .malformed
     if part == .verb {

@@ -1,17 +1,17 @@
 // ConversationBuffers: the octets that a conversation keeps, in one block of memory.
 //
-// Purpose: three lines that are held (client, reply, earlier) and two outputs (to the client, to the server).
-// Contract: the block has the size that the limits give, see `size`. Whoever owns it keeps it at its address.
-// Failure: what does not fit is refused whole and says so; nothing is ever cut.
+// Purpose: three holds (client, reply, earlier) and two outputs (to the client, to the server).
+// Contract: the size of the block follows from the limits, see `size`. Its owner must not move it.
+// Failure: octets that do not fit are refused as a whole, and the result is false. Nothing is truncated.
 //
-// This is the one file of the core that writes through a pointer. Each buffer is a start, a capacity and a count; every
-// access is checked against the capacity.
+// Only this file of the core writes through a pointer. A buffer is a start, a capacity and a count; every access is checked
+// against the capacity.
 
-/// One bounded buffer in the block. Octets are appended at its end and removed from its front.
+/// One bounded buffer in the block. Octets are appended at the end and removed from the front.
 struct OctetBuffer {
   let start: Int
   let capacity: Int
-  /// The first octet that is there, and how many there are.
+  /// The offset of the first octet from `start`, and the number of octets.
   private(set) var first = 0
   private(set) var count = 0
 
@@ -35,7 +35,7 @@ struct OctetBuffer {
     first = count == 0 ? 0 : first + length
   }
 
-  /// Where the octets are in the block.
+  /// The address of the first octet.
   func octets(_ memory: UnsafeMutableRawPointer) -> UnsafeMutablePointer<UInt8> {
     (memory + start + first).assumingMemoryBound(to: UInt8.self)
   }
@@ -59,8 +59,8 @@ struct OctetBuffer {
     return true
   }
 
-  /// Ends the line that begins `length` octets before the end: its LF and a CR before it become CR LF, and its separator
-  /// octet is set as told. Takes at most three octets more.
+  /// Finishes the line that begins `length` octets before the end: its LF and a CR before that become CR LF, and its separator
+  /// octet is set as given. The line grows by at most three octets.
   mutating func finishLine(length: Int, _ separator: ReplySeparator, _ memory: UnsafeMutableRawPointer) -> Bool {
     guard length <= count, room >= LineEnd.room else { return false }
     moveToFront(memory, for: LineEnd.room)
@@ -69,7 +69,7 @@ struct OctetBuffer {
     return true
   }
 
-  /// Makes room behind the last octet for so many more, which fit.
+  /// Makes room after the last octet for `number` more, which must fit.
   private mutating func moveToFront(_ memory: UnsafeMutableRawPointer, for number: Int) {
     guard first > 0, first + count + number > capacity else { return }
     let place = (memory + start).assumingMemoryBound(to: UInt8.self)
@@ -78,12 +78,12 @@ struct OctetBuffer {
   }
 }
 
-/// The two rules by which a held line is edited.
+/// The two rules for editing a held line.
 enum LineEnd {
-  /// How many octets of room `finish` needs behind a line.
+  /// How many octets of room `finish` needs after a line.
   static var room: Int { 3 }
 
-  /// Takes the line's LF and a CR before it away, sets or inserts the fourth octet as told, appends CR LF.
+  /// Removes the line's LF and a CR before that, sets or inserts the fourth octet as given, appends CR LF.
   ///
   /// - Returns: the new length.
   static func finish(_ line: UnsafeMutablePointer<UInt8>, _ length: Int, _ separator: ReplySeparator) -> Int {
@@ -105,7 +105,7 @@ enum LineEnd {
 }
 
 extension ReplySeparator {
-  /// The octet that is set; nil where the server's own one stays.
+  /// The octet to set; nil if the server's octet stays.
   var replacement: UInt8? {
     switch self {
     case .kept: nil
@@ -123,9 +123,10 @@ struct ConversationBuffers {
   var toClient: OctetBuffer
   var toServer: OctetBuffer
 
-  /// What one line of either side can add to the client's output: two reply lines, a reply of the session and a closing one.
+  /// How many octets one line of either side can add to the client's output: two reply lines, a reply of the session and a
+  /// closing reply.
   let clientRoom: Int
-  /// What one line of the client can add to the server's output.
+  /// How many octets one line of the client can add to the server's output.
   let serverRoom: Int
 
   init(_ limits: Limits) {
@@ -143,7 +144,7 @@ struct ConversationBuffers {
   /// The size of the block, in octets.
   var size: Int { toServer.end }
 
-  /// Whether nothing is kept, so that the block may go.
+  /// Whether all buffers are empty, so that the block can be freed.
   var areEmpty: Bool {
     client.isEmpty && reply.isEmpty && earlier.isEmpty && toClient.isEmpty && toServer.isEmpty
   }

@@ -1,8 +1,11 @@
-// What a conversation does with each of the session's commands.
+// ConversationCore+Commands: carries out the session's commands on the buffers of a conversation.
+//
+// Contract: commands that only move octets are done here. Any other becomes the decision that the caller fetches.
+// Failure: an append that fails ends the session with the reason misuse.
 
 extension ConversationCore {
-  /// A step's octets join their hold, then its command is carried out. A line that is forwarded or passed at once goes
-  /// to the output directly; octets that are dropped go nowhere.
+  /// Appends a step's octets to their hold, then carries out its command. A line that is forwarded or passed at once is appended
+  /// to the output directly. Octets that are dropped are not stored.
   mutating func take(_ octets: Span<UInt8>, from party: Party, _ command: Command) {
     guard let memory else { return }
     var isKept = true
@@ -25,7 +28,7 @@ extension ConversationCore {
     if isKept { carryOut(command) } else { fail() }
   }
 
-  /// Carries one command out. What is left to the caller becomes the decision.
+  /// Carries out one command, or makes it the decision.
   mutating func carryOut(_ command: Command) {
     guard let memory else { return }
     var fits = true
@@ -81,7 +84,7 @@ extension ConversationCore {
     if case .forward(let verb) = command { lastVerb = verb }
   }
 
-  /// After a command: the timer starts again, or another one does.
+  /// After a command: counts a start of the timer if it restarts or its kind has changed.
   private mutating func finish(_ command: Command, _ fits: Bool) {
     if command.restartsTimer || session.deadline != timer {
       timer = session.deadline
@@ -90,19 +93,19 @@ extension ConversationCore {
     if !fits { fail() }
   }
 
-  /// Something did not fit, although there was room by contract: better an end than a line that is cut.
+  /// Octets did not fit, although `wants` had checked the room: end the session rather than truncate a line.
   private mutating func fail() {
     session.fail(.misuse, nil)
   }
 }
 
 extension OctetBuffer {
-  /// Appends what another buffer of the block holds.
+  /// Appends the octets of another buffer of the block.
   fileprivate mutating func append(_ other: OctetBuffer, _ memory: UnsafeMutableRawPointer) -> Bool {
     append(other.octets(memory), other.count, memory)
   }
 
-  /// Appends one line, the held octets and then the others, and ends it.
+  /// Appends one line (the held octets, then the others) and finishes it.
   fileprivate mutating func append(
     _ held: OctetBuffer, _ octets: Span<UInt8>, _ separator: ReplySeparator, _ memory: UnsafeMutableRawPointer
   ) -> Bool {

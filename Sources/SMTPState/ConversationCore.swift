@@ -1,31 +1,32 @@
-// ConversationCore: a session, its three holds and its two outputs. What SMTPConversation and the C functions share.
+// ConversationCore: a session, its three holds and its two outputs. SMTPConversation and the C functions share it.
 //
-// Purpose: carries out every command that only moves octets, and leaves the few decisions to the caller.
-// Contract: one event at a time; after each, decisions are taken with `nextDecision` until it answers nil. Octets are
-// accepted only while both outputs have room for all that one line can lead to, so an append cannot fail.
-// Failure: as the session's. An append that fails all the same is a fault of this file: it closes with the reason misuse.
+// Purpose: carry out every command that only moves octets, and return the other ones to the caller as decisions.
+// Contract: one event at a time. After each event call `nextDecision` until it returns nil. Octets are accepted only while both
+// outputs have room for everything that one line can lead to, so an append does not fail.
+// Failure: as for the session. If an append fails nevertheless, the defect is in this file: it closes with the reason misuse.
 
 /// One thing that the caller of a conversation has to do.
 public enum Decision: Equatable, Sendable {
-  /// See whether an octet of that party waits, without taking it; answer with `peeked`. First in a buffer of your own.
+  /// Look whether an octet of that party has arrived, without consuming it; answer with `peeked`. Look first in the caller's own
+  /// buffer, if there is one.
   case peek(SMTPSession.Party)
   /// Give the client's connection to the TLS layer, which reads the first octet that was not consumed; answer with
   /// `handshakeFinished`.
   case handoff(SMTPSession.Handoff)
-  /// STARTTLS cannot come any more: a TLS helper is to be sent away. The conversation goes on.
+  /// STARTTLS can no longer be requested: end the TLS helper. The conversation continues.
   case abort(SMTPSession.Reason)
-  /// Close the connection to the server that served in clear.
+  /// Close the connection to the server of the clear phase.
   case endServer
   /// Start a new server; answer with `serverRestarted`.
   case restart
-  /// Send what is left of both outputs, then copy octets both ways until both sides have ended. Final.
+  /// Send the rest of both outputs, then copy octets both ways until both sides have ended. Final.
   case relay
-  /// Send what is left of the client's output, then close. Final.
+  /// Send the rest of the client's output, then close. Final.
   case close(SMTPSession.Reason)
 }
 
 extension Decision {
-  /// The command that it is.
+  /// The command from which it was made.
   package var command: Command {
     switch self {
     case .peek(let party): .peek(party)
@@ -42,21 +43,21 @@ extension Decision {
 package struct ConversationCore {
   package var session: SMTPSession
   var buffers: ConversationBuffers
-  /// The block that `buffers` describes. While it is nil nothing happens.
+  /// The block that `buffers` describes. While it is nil no command is carried out.
   package var memory: UnsafeMutableRawPointer?
 
-  /// How often the session's timer was started: a change means that it runs from now on.
+  /// How many times the session's timer was started. When the number changes, start the timer again.
   package var timerStarts: UInt32 = 1
   /// The verb that was forwarded last.
   var lastVerb = Verb.other
   /// Whether a keyword was taken out of a reply to EHLO in clear.
   var hasTakenOutKeywords = false
 
-  /// What the caller has not taken yet.
+  /// The decision that the caller has not fetched yet.
   var decision: Decision?
   /// The kind of timer that was started last.
   var timer: Deadline?
-  // Ends that arrived while commands were still to be fetched.
+  // Ends that were reported and not yet given to the session.
   private var hasClientEnded = false
   private var endedServer: Party?
 
@@ -118,7 +119,7 @@ package struct ConversationCore {
   package mutating func serverRestarted(_ outcome: RestartOutcome) { tell { $0.serverRestarted(outcome) } }
   package mutating func timerExpired(_ kind: Deadline) { tell { $0.timerExpired(kind) } }
 
-  /// The caller broke the contract in a way that no event of the session can say.
+  /// The caller broke the contract in a way that no event of the session expresses.
   package mutating func misused() { tell { $0.misuse() } }
 
   private mutating func tell(_ event: (inout SMTPSession) -> Command) {
@@ -126,14 +127,14 @@ package struct ConversationCore {
     settle()
   }
 
-  /// The next thing to do; nil when all is done.
+  /// The next decision; nil if there is none.
   package mutating func nextDecision() -> Decision? {
     settle()
     defer { decision = nil }
     return decision
   }
 
-  /// Fetches what is left of a chain of commands, and tells what waited for its end.
+  /// Carries out the commands that are left, then delivers the events that waited for the last of them.
   private mutating func settle() {
     while decision == nil {
       switch session.interest {
@@ -155,10 +156,10 @@ package struct ConversationCore {
 }
 
 extension ConversationCore {
-  /// What waits to be sent to the client, or to whichever server there is.
+  /// The octets to be sent to the client, or to the current server.
   func output(to party: Party) -> OctetBuffer { party == .client ? buffers.toClient : buffers.toServer }
 
-  /// The same as octets, valid until the next event.
+  /// The octets to be sent to that party, valid until the next event.
   package func outputOctets(to party: Party) -> UnsafeBufferPointer<UInt8> {
     let output = output(to: party)
     guard let memory, !output.isEmpty else { return UnsafeBufferPointer(start: nil, count: 0) }

@@ -1,11 +1,11 @@
-// Facts: what is true or false of a session, a bit each, so that a session stays within 64 octets.
+// Facts: the Boolean properties of a session, one bit each, so that a session fits into 64 octets.
 
-/// One of them.
+/// The name of one fact.
 enum Fact: UInt8 {
   case isGreeted, clientEnded, serverEnded, hasNewServer, isDecided, isMidReply
 }
 
-/// The set of those that are true.
+/// The set of facts that are true.
 struct Facts: Equatable, Sendable {
   private var bits: UInt8 = 0
 
@@ -18,7 +18,7 @@ struct Facts: Equatable, Sendable {
 }
 
 extension SMTPSession {
-  /// EHLO was accepted (inside TLS also HELO), in this phase.
+  /// EHLO (inside TLS also HELO) was accepted since the start, or since TLS began.
   var isGreeted: Bool {
     get { facts[.isGreeted] }
     set { facts[.isGreeted] = newValue }
@@ -28,22 +28,22 @@ extension SMTPSession {
     get { facts[.clientEnded] }
     set { facts[.clientEnded] = newValue }
   }
-  /// A server that is to be replaced has ended while the session looks at the client.
+  /// A server that will be replaced has ended while the session peeks at the client.
   var serverEnded: Bool {
     get { facts[.serverEnded] }
     set { facts[.serverEnded] = newValue }
   }
-  /// The server that counts is `Party.newServer`.
+  /// The current server is `Party.newServer`.
   var hasNewServer: Bool {
     get { facts[.hasNewServer] }
     set { facts[.hasNewServer] = newValue }
   }
-  /// handoff or abort was emitted.
+  /// `handoff` or `abort` was issued.
   var isDecided: Bool {
     get { facts[.isDecided] }
     set { facts[.isDecided] = newValue }
   }
-  /// Lines of a reply were passed on whose last line has not come: no text of ours may come between.
+  /// Some lines of a reply were passed on, and its last line has not arrived. The session must not send a reply between them.
   var isMidReply: Bool {
     get { facts[.isMidReply] }
     set { facts[.isMidReply] = newValue }

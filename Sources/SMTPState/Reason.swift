@@ -1,56 +1,56 @@
-// Reason: why a session was decided, or closed.
+// Reason: why STARTTLS was abandoned, or why a session closes.
 
 extension SMTPSession {
-  /// What proved that STARTTLS cannot come any more (`Command.abort`), and why a session closes (`Command.close`).
-  /// A session that closes undecided aborts with the reason that it then closes with.
+  /// Why STARTTLS can no longer be requested (`Command.abort`), and why a session closes (`Command.close`).
+  /// If a session closes before the decision, abort and close have the same reason.
   public enum Reason: UInt8, Equatable, Sendable {
-    /// MAIL in clear: the one reason that closes nothing; the session relays.
+    /// MAIL was received in clear. This is the only reason after which the session does not close: it relays.
     case mail
-    /// QUIT.
+    /// The client sent QUIT.
     case quit
-    /// The client ended its input, and nothing of what it had sent is left to do.
+    /// The client ended its input, and all its complete lines were processed.
     case clientEnded
     /// The server ended its input, or could not be started.
     case serverEnded
-    /// The server said 421: it closes, and so does the session.
+    /// The server sent 421: it closes, and the session closes too.
     case serverRefused
-    /// The server sent something that is no SMTP reply, or a reply with two codes, too many lines or too long a line.
+    /// The server sent octets that are not an SMTP reply, or a reply with two codes, too many lines or too long a line.
     case serverGarbage
     /// The server sent a reply that no command asked for.
     case serverUnasked
-    /// The server sent no greeting in time.
+    /// The server did not send its greeting in time.
     case greetingTimeout
-    /// The client sent no complete command in time.
+    /// The client did not send a complete command in time.
     case commandTimeout
-    /// The server sent no complete reply in time.
+    /// The server did not send a complete reply in time.
     case replyTimeout
-    /// The server did not answer the session's RSET in time.
+    /// The server did not answer the session's RSET in time, or a peek was not answered in time.
     case resetTimeout
-    /// There was no TLS in time.
+    /// The TLS handshake did not end in time.
     case handshakeTimeout
     /// The whole clear-text phase took too long.
     case clearPhaseTimeout
-    /// Plain text after STARTTLS.
+    /// The client sent plain text after STARTTLS.
     case injectedPlaintext
     /// The TLS handshake failed.
     case tlsFailed
-    /// The server did not come back after the handshake.
+    /// After the handshake there was no new server, or it did not send a 220 greeting.
     case restartFailed
-    /// More junk, or more commands before TLS, than the policy allows.
+    /// The client sent more junk, or more commands before TLS, than the policy allows.
     case tooManyCommands
-    /// HTTP or a TLS record on an SMTP port.
+    /// The client sent HTTP or a TLS record to an SMTP port.
     case wrongProtocol
-    /// A chunk (BDAT) that nobody asked for, larger than the policy skips.
+    /// The client sent a chunk (BDAT) that is larger than the limit for chunks that are skipped.
     case chunkTooLarge
-    /// A chunk whose size cannot be read, so that its end cannot be found.
+    /// The client sent a chunk whose size cannot be read, so that its end is unknown.
     case badChunk
-    /// A SASL response that cannot be forwarded, although the server waits for one.
+    /// The client sent a SASL response that cannot be forwarded, while the server waits for one.
     case badResponse
     /// The caller broke the contract: octets after the client ended, an answer that no command asked for, an event while
-    /// `interest` was `.again`, a new server before `restarted`.
+    /// `interest` was `.again`, or a new server before `serverRestarted`.
     case misuse
 
-    /// A name for the log, in the words of this enumeration.
+    /// A name for the log: the name of the case in separate words.
     public var name: StaticString {
       switch self {
       case .mail: "mail"

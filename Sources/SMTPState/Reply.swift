@@ -1,54 +1,54 @@
-// Reply: every text that the session itself says to a client.
+// Reply: every text that the session itself sends to a client.
 //
-// Fixed octets, each with its enhanced status code (RFC 3463, RFC 5248). Nothing that a peer sent is ever part of one.
+// Contract: fixed octets, each with its enhanced status code (RFC 3463, RFC 5248). No octet that a peer sent is part of them.
 
 extension SMTPSession {
-  /// One of the session's own replies, to be written to the client as it stands.
+  /// One of the session's own replies. Write its `text` to the client unchanged.
   public enum Reply: UInt8, Equatable, Sendable {
-    /// The second line of a rewritten reply to EHLO that has more lines. Not a reply of its own.
+    /// The second line of a rewritten reply to EHLO that has more lines. A part of that reply.
     case starttlsKeyword
-    /// The second and last line of a rewritten reply to EHLO. Not a reply of its own.
+    /// The second and last line of a rewritten reply to EHLO. A part of that reply.
     case lastStarttlsKeyword
-    /// The answer to STARTTLS. After it the client gets TLS or the end of the connection (RFC 3207, 4).
+    /// STARTTLS is accepted. After it either TLS begins or the connection ends (RFC 3207, 4).
     case readyForTLS
-    /// The answer to QUIT from a server that ended without one.
+    /// The answer to QUIT, if the server ended without sending one.
     case goodbye
-    /// The server failed or spoke out of turn.
+    /// The server failed, or sent garbage or an unasked reply; the session closes.
     case serverFailed
-    /// The server did not come up, or did not come back.
+    /// The server did not start, or did not restart; the session closes.
     case serverUnavailable
-    /// A timer passed: the client's, the server's, or that of the whole clear phase.
+    /// A timer expired: that of the client, of the server, or of the whole clear phase; the session closes.
     case timedOut
-    /// More junk, or more commands before TLS, than the policy allows.
+    /// The client sent more junk, or more commands before TLS, than the policy allows; the session closes.
     case tooManyCommands
-    /// STARTTLS while the server could not be brought back to its first state; the session goes on.
+    /// The answer to STARTTLS if the server refused RSET; the session continues.
     case resetFailed
-    /// STARTTLS while TLS cannot be had; the session goes on.
+    /// The answer to STARTTLS if TLS is not available; the session continues.
     case tlsUnavailable
-    /// A malformed line: NUL, bare CR, too long, empty, or a bare LF where the policy refuses it.
+    /// A line that is malformed (NUL, bare CR, too long, or a bare LF where the policy refuses it) or has no verb.
     case syntaxError
     /// EHLO or HELO in LMTP (RFC 2033, 4.1).
     case wrongGreeting
     /// A SASL response that is too long or malformed (RFC 4954, 4); the session closes.
     case badResponse
-    /// A parameter where none is allowed, or a bad chunk size.
+    /// A parameter where none is allowed; or a chunk size that cannot be read, after which the session closes.
     case badParameter
-    /// A verb that is not known here.
+    /// A verb that the session does not accept.
     case unknownCommand
-    /// A command that must not come now.
+    /// A command that is not allowed in the present state.
     case badSequence
-    /// Anything but what RFC 3207, 4 allows before TLS, where TLS is required.
+    /// Before TLS, where TLS is required: any command except those that RFC 3207, 4 allows.
     case tlsRequired
     /// AUTH in clear (RFC 4954, 6).
     case encryptionRequired
-    /// A chunk that nobody asked for and that is larger than the policy skips; the session closes.
+    /// A chunk that is larger than the limit for chunks that are skipped; the session closes.
     case chunkTooLarge
     /// HTTP or a TLS record on an SMTP port; the session closes.
     case wrongProtocol
-    /// Plain text behind STARTTLS: a command injection; the session closes.
+    /// Plain text after STARTTLS: a command injection; the session closes.
     case injectedPlaintext
 
-    /// The reply's octets, CRLF included.
+    /// The reply's octets, including CRLF.
     public var text: StaticString {
       switch self {
       case .starttlsKeyword: "250-STARTTLS\r\n"

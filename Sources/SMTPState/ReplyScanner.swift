@@ -1,14 +1,15 @@
-// ReplyScanner: a server's octets in, one token a line out.
+// ReplyScanner: turns a server's octets into one token for each reply line.
 //
-// RFC 5321, 4.2, read as its 4.2.1 asks of clients: a reply may have many lines everywhere, and the octet behind the
-// last code may be missing. It also ends a line at a bare LF. Everything else is garbage, judged at the octet that
-// makes it so. It keeps positions, candidates and flags, never octets.
+// Purpose: find the end of each line, its code, whether it is the last line of its reply, and its EHLO keyword.
+// Contract: the syntax is that of RFC 5321, 4.2. As 4.2.1 asks of clients, any reply may have several lines, and the octet after
+// the last code may be missing. A bare LF also ends a line. It keeps positions, candidates and flags, and stores no octets.
+// Failure: anything else is garbage. It is detected at the first octet that violates the syntax.
 
-/// A reply's code, as far as it matters.
+/// A reply's code, as far as the session distinguishes codes.
 enum Code: UInt8, Equatable, Sendable {
-  // Codes that mean something of their own. Their raw values are their places in a set of candidates.
+  // Codes with their own meaning. Their raw values are their indices in the vocabulary.
   case ready220, authenticated235, done250, continue334, closing421
-  // All others, by their first digit.
+  // All other codes, by their first digit.
   case other2, other3, other4, other5
 
   var isPositive: Bool {
@@ -17,38 +18,40 @@ enum Code: UInt8, Equatable, Sendable {
     case .continue334, .closing421, .other3, .other4, .other5: false
     }
   }
-  /// 3yz: the server waits for more. Only AUTH is ever answered so while a session watches.
+  /// 3yz: the server waits for more. In the phases that a session reads, this is valid only for AUTH.
   var isIntermediate: Bool { self == .continue334 || self == .other3 }
 }
 
-/// The EHLO keywords that a session may have to take out of a reply.
+/// The EHLO keywords that a session may take out of a reply.
 enum Keyword: UInt8, Equatable, Sendable {
   case starttls, xclient, xforward, auth, requiretls
 }
 
-/// One line of the server, without its octets.
+/// The token of one reply line.
 struct ServerLine: Equatable, Sendable {
   let code: Code
   let isFirst: Bool
   let isLast: Bool
-  /// The line's keyword, where keywords are looked for, from the second line on.
+  /// The line's keyword, if keywords are looked for. The first line has none.
   let keyword: Keyword?
 }
 
-/// What one octet came to.
+/// The result of scanning one octet.
 enum ServerScan: Equatable, Sendable {
+  /// The line continues.
   case more
+  /// The octet completed a line.
   case line(ServerLine)
-  /// This is not an SMTP reply.
+  /// The octets are not an SMTP reply.
   case garbage
 }
 
 struct ReplyScanner: Equatable, Sendable {
-  /// Octets of this line so far.
+  /// How many octets of this line were read.
   private var position: UInt16 = 0
-  /// Complete lines of this reply so far.
+  /// How many lines of this reply are complete.
   private var lines: UInt16 = 0
-  /// The first digit, and which of the codes of their own it can still be.
+  /// The first digit, and which codes with their own meaning it can still be.
   private var digit: UInt8 = 0
   private var codes = Candidates<Code>.all
   /// The code of the reply's earlier lines, and of this line once it is known.
@@ -60,10 +63,10 @@ struct ReplyScanner: Equatable, Sendable {
 
   init() {}
 
-  /// Whether an unfinished line was begun.
+  /// Whether a line has begun and is not complete.
   var isInsideLine: Bool { position > 0 }
 
-  /// Takes one octet. `findsKeywords` is to be the same for a whole reply.
+  /// Reads one octet. `findsKeywords` must be the same for all octets of a reply.
   mutating func scan(_ octet: UInt8, _ limits: Limits, findsKeywords: Bool) -> ServerScan {
     if octet == .lineFeed { return ended() }
     if endsWithCR || octet == 0 || position + 1 >= limits.replyLine { return .garbage }
@@ -97,7 +100,7 @@ struct ReplyScanner: Equatable, Sendable {
     return .more
   }
 
-  /// One octet of a keyword, or the one behind it.
+  /// Reads one octet of a keyword, or the octet after it.
   private mutating func match(_ octet: UInt8) {
     let length = Int(position) - 4
     if octet == .space || octet == .tab {
@@ -115,7 +118,7 @@ struct ReplyScanner: Equatable, Sendable {
     keywords.word(ofLength: length).flatMap { Keyword(rawValue: UInt8(truncatingIfNeeded: $0)) }
   }
 
-  /// The line's LF has come.
+  /// The result for a line whose LF was read.
   private mutating func ended() -> ServerScan {
     let length = Int(position) - (endsWithCR ? 1 : 0)
     guard length >= 3, let code else { return .garbage }

@@ -1,29 +1,29 @@
-// SMTPConversation: a session for those who do not want to keep holds.
+// SMTPConversation: a session with its buffers, for callers that do not keep holds themselves.
 //
-// Purpose: octets of both sides go in; octets for both sides, and a few decisions, come out. Still no IO and no clock.
-// Contract: four things are left to the caller: to send the outputs, to wait for what is wanted, to run one timer, and to
-// carry out decisions. See `nextDecision`.
-// Failure: as the session's. A peer's fault becomes a reply or a close with a reason; nothing traps.
+// Purpose: octets of both sides go in; octets for both sides, and a few decisions, come out. It has no I/O and no clock.
+// Contract: the caller sends the outputs, waits for octets that are wanted, runs two timers, and carries out decisions. See
+// `nextDecision`.
+// Failure: as for the session. A peer's fault leads to a reply or to a close with a reason; nothing traps.
 
 #if !hasFeature(Embedded)
   /// One SMTP session with its buffers.
   ///
   /// ```swift
   /// var conversation = SMTPConversation(Policy())
-  /// // Octets have arrived from the client: take as many as were consumed, leave the others where they are.
+  /// // Octets have arrived from the client: remove those that were consumed, leave the others in the input.
   /// if conversation.wants(.client) { input.removeFirst(conversation.receive(input.span, from: .client)) }
   /// while let decision = conversation.nextDecision() { carryOut(decision) }
   /// conversation.withOutput(to: .client) { socket.send($0) }
   /// ```
   ///
-  /// After every event take all decisions, then send. An octet after STARTTLS is never consumed, so that it can only reach
-  /// the TLS layer: peek (`recv` with `MSG_PEEK`), or give the rest of a buffer of your own to the TLS layer.
+  /// After every event fetch all decisions, then send. No octet after STARTTLS is consumed, so it can reach only the TLS
+  /// layer: peek (`recv` with `MSG_PEEK`), or give the rest of your own buffer to the TLS layer.
   ///
-  /// The buffers are allocated when they are needed; `releaseMemory` gives them back while nothing is in them.
+  /// The buffers are allocated when they are needed; `releaseMemory` frees them while they are empty.
   public struct SMTPConversation: ~Copyable {
     private var core: ConversationCore
 
-    /// A conversation that waits for the server's greeting.
+    /// Creates a conversation that waits for the server's greeting.
     public init(_ policy: SMTPSession.Policy) {
       core = ConversationCore(policy)
     }
@@ -34,35 +34,35 @@
 
     // MARK: What to wait for
 
-    /// Whether octets of that party are accepted now. If not, leave them unread: that is the back-pressure.
+    /// Whether octets of that party are accepted now. If not, leave them unread; this gives back-pressure.
     public func wants(_ party: SMTPSession.Party) -> Bool { core.wants(party) }
 
-    /// How many octets wait to be sent to that party.
+    /// How many octets are to be sent to that party.
     public func outputCount(to party: SMTPSession.Party) -> Int { core.output(to: party).count }
 
-    /// The kind of timer that runs, nil for none; its length is the policy's.
+    /// The kind of timer that runs now, nil for none. The policy has its length.
     public var deadline: SMTPSession.Deadline? { core.session.deadline }
 
-    /// Changes whenever that timer is to be started again.
+    /// A number that changes whenever that timer must be started again.
     public var timerStarts: UInt32 { core.timerStarts }
 
     // MARK: Events
 
-    /// Octets have arrived from a party: those that were not consumed before.
+    /// Octets of a party have arrived: those that were not consumed before.
     ///
-    /// - Returns: how many are consumed. 0 if the party is not wanted.
+    /// - Returns: how many octets were consumed. 0 if the party is not wanted.
     public mutating func receive(_ octets: Span<UInt8>, from party: SMTPSession.Party) -> Int {
       allocate()
       return core.receive(octets, from: party)
     }
 
-    /// That party's input has ended, and none of its octets is left.
+    /// The input of that party has ended, and none of its octets is left.
     public mutating func inputEnded(from party: SMTPSession.Party) {
       allocate()
       core.inputEnded(from: party)
     }
 
-    /// Shows the octets that wait for a party, and forgets as many as the closure says were sent.
+    /// Calls the closure with the octets to be sent to a party, and removes as many as it returns.
     public mutating func withOutput(to party: SMTPSession.Party, _ send: (Span<UInt8>) -> Int) {
       guard let memory = core.memory else { return }
       let output = core.output(to: party)
@@ -70,18 +70,18 @@
       core.sent(send(Span(_unsafeStart: output.octets(memory), count: output.count)), to: party)
     }
 
-    /// That party's connection takes nothing more: what waits for it is dropped.
+    /// The connection to that party accepts no more octets: discard those that were to be sent.
     public mutating func dropOutput(to party: SMTPSession.Party) {
       core.sent(Int.max, to: party)
     }
 
-    /// TLS cannot be had: the helper is gone, there is no certificate. After the 220 this changes nothing.
+    /// TLS is not available: the TLS helper has ended, or there is no certificate. After the 220 this changes nothing.
     public mutating func tlsUnavailable() {
       allocate()
       core.tlsUnavailable()
     }
 
-    /// Answers `Decision.peek`: the party's next octet, nil if none waits; and whether it has ended.
+    /// Answers `Decision.peek`: the party's next octet, nil if none has arrived; and whether the party's input has ended.
     public mutating func peeked(_ first: UInt8?, ended: Bool) {
       allocate()
       core.peeked(first, ended: ended)
@@ -99,7 +99,7 @@
       core.serverRestarted(outcome)
     }
 
-    /// That timer passed. Changes nothing unless it runs.
+    /// That timer expired. Changes nothing if it was not running.
     public mutating func timerExpired(_ kind: SMTPSession.Deadline) {
       allocate()
       core.timerExpired(kind)
@@ -107,29 +107,30 @@
 
     // MARK: Decisions
 
-    /// The next thing to do; nil when nothing is left. Carry it out before the next call. `peek`, `handoff` and
-    /// `restart` want an answer, at once or later; everything else that happens meanwhile is an event as always.
+    /// The next decision to carry out; nil if there is none. Carry it out before the next call. `peek`, `handoff` and `restart`
+    /// require an answer, at once or later; report other events meanwhile as usual.
     public mutating func nextDecision() -> Decision? {
       allocate()
       return core.nextDecision()
     }
 
-    // MARK: What can be asked at any time
+    // MARK: State that can be read at any time
 
-    /// Where the session is.
+    /// The current phase.
     public var phase: SMTPSession.Phase { core.session.phase }
-    /// Whether `relay` or `close` was decided.
+    /// True once `relay` or `close` was decided. No decision follows.
     public var isFinal: Bool { core.session.isFinal }
-    /// Whether TLS was started or dismissed: the timer `.clearPhase` runs until then.
+    /// True once `handoff` or `abort` was decided. The timer `.clearPhase` runs until then.
     public var isClearPhaseOver: Bool { core.session.isClearPhaseOver }
     /// The verb of the line that was forwarded last.
     public var lastVerb: SMTPSession.Verb { core.lastVerb }
-    /// Whether a keyword was taken out of a reply to EHLO in clear: after MAIL the server's own replies pass unchanged.
+    /// Whether a keyword was taken out of a reply to EHLO in clear. After MAIL the server's replies pass unchanged, and the
+    /// client can see that keyword.
     public var hasTakenOutKeywords: Bool { core.hasTakenOutKeywords }
 
     // MARK: Memory
 
-    /// Gives the buffers back if nothing is in them. An idle conversation costs no buffer then.
+    /// Frees the buffers if they are empty, so that an idle conversation has none.
     public mutating func releaseMemory() {
       guard core.buffers.areEmpty else { return }
       core.memory?.deallocate()

@@ -1,23 +1,29 @@
-// What a client's line leads to: two tables, in clear and inside TLS, and what each of their verdicts does.
+// Session+Client: what a client's line leads to.
+//
+// Purpose: two tables (in clear, inside TLS) give a verdict on each line. `take` carries a verdict out.
+// Contract: a line is processed when nothing is outstanding, or at once if its verdict is `.pipeline`. The tables are those of
+// Docs/Rules.md.
+// Failure: a line that cannot be forwarded is answered, or ends the session with a reply and a reason.
 
-/// What a line deserves, before it is known whether its turn has come.
+/// What to do with a line. It does not depend on the replies that are outstanding.
 private enum Verdict {
-  /// Forward it at once: its reply is counted, no more.
+  /// Forward it at once. Its reply is only counted.
   case pipeline
-  /// Forward it in its turn, and read no more of the client until it is answered.
+  /// Forward it in its turn, and do not read the client until it is answered.
   case forward(Owed)
   /// Answer it in its turn.
   case answer(Reply)
-  /// The same, and count it as junk: a mail client does not send this often, and nothing else bounds it.
+  /// Answer it in its turn, and count it as junk: mail clients rarely send such lines, and no other limit bounds them.
   case junk(Reply)
-  /// Answer it in its turn, and close.
+  /// Answer it in its turn, then close.
   case refuse(Reply, Reason)
   /// STARTTLS is accepted.
   case startTLS
-  /// MAIL in clear: STARTTLS is abandoned.
+  /// MAIL in clear: abandon STARTTLS, forward the line, then relay.
   case abandon
+  /// Forward QUIT, pass its reply on, then close.
   case quit
-  /// Forward it, and watch no longer.
+  /// Inside TLS: forward it, then relay.
   case relay
 }
 
@@ -35,7 +41,7 @@ extension SMTPSession {
     return Step(consumed: octets.count, command: .keep)
   }
 
-  /// A line is complete, and a chunk of so many octets follows it.
+  /// A line is complete. A chunk of that many octets follows it.
   private mutating func received(_ line: ClientLine, _ chunk: UInt32) -> Command {
     if chunk > 0 && !letsGo {
       client.skipChunk(of: chunk)
@@ -55,7 +61,7 @@ extension SMTPSession {
     return advance()
   }
 
-  /// The line's turn has come: nothing is outstanding.
+  /// Processes a line when nothing is outstanding.
   mutating func take(_ line: ClientLine) {
     switch verdict(on: line) {
     case .pipeline:
@@ -103,7 +109,7 @@ extension SMTPSession {
     outstanding += 1
   }
 
-  /// STARTTLS is accepted: from here on not one octet of the client is consumed.
+  /// STARTTLS is accepted. From here on no octet of the client is consumed.
   private mutating func startTLS() {
     if clientEnded {
       fail(.clientEnded, nil)
@@ -116,14 +122,14 @@ extension SMTPSession {
     }
   }
 
-  /// The client's input is over.
+  /// The client's input has ended.
   mutating func clientDidEnd() {
     switch phase {
     case .greeting, .peekingBeforeReset, .resetting, .peekingAtServer, .peekingAtClient, .promised, .restarting,
       .regreeting:
       fail(.clientEnded, nil)
     case .negotiating, .secured:
-      // Complete lines are executed and owed replies delivered first; a partial line is dropped.
+      // First complete lines are executed and pending replies delivered. A partial line is dropped.
       clientEnded = true
       client = CommandScanner()
       if outstanding == 0 && !isUnasked { agenda = Agenda(.settle) }
@@ -140,9 +146,9 @@ extension SMTPSession {
     switch line.flaw {
     case .sound: break
     case .malformed:
-      // The server waits for a response: it would take the next command for one.
+      // The server waits for a response and would take the next command for it.
       if line.verb == .response { return .refuse(.badResponse, .badResponse) }
-      // A chunk follows, and would be taken for commands.
+      // A chunk follows, which would be taken for commands.
       return line.verb == .bdat ? .refuse(.badParameter, .badChunk) : .junk(.syntaxError)
     case .badChunk: return letsGo ? .relay : .refuse(.badParameter, .badChunk)
     case .largeChunk: return letsGo ? .relay : .refuse(.chunkTooLarge, .chunkTooLarge)
@@ -152,14 +158,14 @@ extension SMTPSession {
     return phase == .negotiating ? verdictInClear(on: line) : verdictInsideTLS(on: line)
   }
 
-  /// In clear. RFC 3207, 4: where TLS is required, everything but NOOP, EHLO, STARTTLS and QUIT gets 530.
+  /// The table for lines in clear. RFC 3207, 4: where TLS is required, all but NOOP, EHLO, STARTTLS and QUIT are answered 530.
   private func verdictInClear(on line: ClientLine) -> Verdict {
     let isRequired = limits.requiresTLS
     switch line.verb {
     case .ehlo: return limits.isLMTP ? .junk(.wrongGreeting) : .forward(.ehlo)
     case .helo where limits.isLMTP: return .junk(.wrongGreeting)
     case .lhlo where limits.isLMTP: return .forward(.ehlo)
-    // It proves nothing: EHLO may follow (RFC 5321, 4.1.4).
+    // HELO does not exclude STARTTLS: EHLO may follow (RFC 5321, 4.1.4).
     case .helo: return isRequired ? .answer(.tlsRequired) : .forward(.helo)
     case .starttls:
       if line.hasParameter { return .answer(.badParameter) }
@@ -184,8 +190,8 @@ extension SMTPSession {
     }
   }
 
-  /// Inside TLS. XCLIENT and XFORWARD would be believed as coming from us. Every line that is answered here is junk:
-  /// commands are not counted inside TLS, and the server does not see these.
+  /// The table for lines inside TLS. XCLIENT and XFORWARD are refused: the server would take them for commands of this proxy.
+  /// Every line that is answered here counts as junk: commands are not counted inside TLS, and the server does not see these.
   private func verdictInsideTLS(on line: ClientLine) -> Verdict {
     switch line.verb {
     case .ehlo: return limits.isLMTP ? .junk(.wrongGreeting) : .forward(.ehlo)
@@ -202,6 +208,6 @@ extension SMTPSession {
     }
   }
 
-  /// Inside TLS: whether the server is in its first state, or has been greeted anew, so that the session may let go of it.
+  /// Inside TLS: whether the session may start to relay. The server is in its first state, or has accepted a new greeting.
   private var letsGo: Bool { phase == .secured && (limits.restarts || isGreeted) }
 }

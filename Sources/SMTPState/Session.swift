@@ -1,21 +1,82 @@
-// Session: the decision. A small value that is told what happened and answers with one thing to do.
+// Session: decides when STARTTLS is requested, or can no longer be requested.
 //
-// It has no buffer, no clock and no descriptor. Octets go in through `receive`; a `Command` comes out; while
-// `interest` is `.again`, `nextCommand()` gives the rest of what the event led to, and every other event waits. What happens while
-// a command is carried out (a server may answer before `forward` returns) is noted, and told behind the last of them.
+// Purpose: a small value that takes one event at a time and returns one command. It has no buffer, no clock and no descriptor.
 //
-// Three kinds of failure, kept apart:
-// - a peer's: always an answer of the protocol (`reply`, `close` with a reason). No octet of a peer can trap.
-// - too late or said twice (`drained`, `expired` of a timer that does not run, `ended` again, anything of a server that
-//   was replaced): changes nothing, `.keep`.
-// - the caller's: closes the session with the reason `misuse`. It does not trap either.
+// Contract: octets go in through `receive`, and a `Command` comes out. While `interest` is `.again`, `nextCommand()` returns the
+// rest of what the event led to. Queue events that arrive meanwhile (a server may answer before `forward` returns); deliver them
+// after the last command.
 //
-// What happens on a client's line is in Session+Client.swift, on a server's in Session+Server.swift.
+// Failure: three kinds, kept apart.
+// - Of a peer: answered in SMTP (`reply`, or `close` with a reason). No octet of a peer can cause a trap.
+// - An event that is late or repeated (`outputDrained`, `timerExpired` for a timer that is not running, a second `inputEnded`,
+//   any event of a server that was replaced): changes nothing and returns `.keep`.
+// - Of the caller: closes the session with the reason `misuse`. It does not trap either.
+//
+// THEORY OF OPERATION
+//
+// A session consists of three machines:
+//
+// - CommandScanner (`client`) turns the client's octets into one token for each line (`ClientLine`).
+// - ReplyScanner (`server`) turns the server's octets into one token for each reply line (`ServerLine`), or reports garbage.
+// - The control (`phase` and every other property) decides what each token leads to. It never looks at an octet, except at the
+//   one that a peek returns. The control is in this file, in Session+Client.swift (a client's line) and in Session+Server.swift
+//   (a server's line).
+//
+// Octets go to a scanner until it returns a token. The token goes to the control. The control moves to the next phase and puts
+// effects on the agenda. Each effect leaves as one command. When the agenda is empty, the next token may come.
+//
+// The machines are coupled at these points only:
+//
+// | from           | to             | what                                                                                    |
+// |----------------|----------------|-----------------------------------------------------------------------------------------|
+// | control        | both scanners  | a scanner gets octets only while `interest` includes its side                           |
+// | control        | CommandScanner | `inClear`: the first octet of a TLS record is recognised only in `.negotiating`         |
+// | control        | CommandScanner | `expectResponse()` after a 334: the next line is no command                             |
+// | control        | CommandScanner | `skipChunk(of:)` after BDAT that is not relayed: the next octets are no line            |
+// | control        | ReplyScanner   | `findsKeywords`: keywords are recognised only in a reply to EHLO (`owed` is `.ehlo`)    |
+// | CommandScanner | control        | `isSkippingChunk`: the client is read, whatever is outstanding                          |
+// | ReplyScanner   | control        | `isInsideLine` while nothing is outstanding: the line is unasked, the client must wait  |
+// | control        | both scanners  | `startAnew()` resets both, but a 421 keeps the place in its reply                       |
+// | control        | CommandScanner | the client's end resets it: a partial line is dropped                                   |
+//
+// What each property means in which phase. Where a phase is not listed the property has no meaning and a fixed value (0, nil,
+// false, a new scanner), so that equal futures are equal values. "Watched" is `.negotiating` and `.secured`. "The switch" is
+// `.peekingBeforeReset` to `.handshaking`.
+//
+// | property            | phases                     | meaning there                                                    |
+// |---------------------|----------------------------|------------------------------------------------------------------|
+// | `limits`            | all                        | the policy, brought into range; never changes                    |
+// | `client`            | watched                    | the position in the client's line, exchange line or chunk        |
+// | `server`            | those that read the server | the position in the server's reply                               |
+// | `outstanding`       | watched                    | how many replies the server has yet to send                      |
+// |                     | others that read the server| 1: the reply that the phase waits for                            |
+// | `owed`              | watched                    | which reply is pending, where that matters                       |
+// | `waiting`           | watched                    | a complete line that waits until nothing is outstanding          |
+// | `junk`              | watched, the switch        | how many lines were answered as junk                             |
+// | `commands`          | `.negotiating`, the switch | how many command lines were received                             |
+// | `offer`             | `.greeting`, `.negotiating`| how STARTTLS would be answered now. `.impossible` in all later   |
+// |                     | the switch                 | phases                                                           |
+// | `isGreeted`         | `.negotiating`, the switch | EHLO was accepted                                                |
+// |                     | `.secured`                 | EHLO or HELO was accepted inside TLS                             |
+// | `clientEnded`       | watched                    | the client has ended; its complete lines are still executed      |
+// | `serverEnded`       | `.peekingAtClient`         | the server that will be replaced has ended                       |
+// | `hasNewServer`      | after a restart            | the server is `Party.newServer`; false in the final phases       |
+// | `isDecided`         | all                        | `handoff` or `abort` was issued; stays true                      |
+// | `isMidReply`        | those that pass replies on | the client has received a part of a reply                        |
+// | `reason`            | `.quitting`, `.refusing`,  | the reason of `abort` and `close`. No meaning in a relay that    |
+// |                     | `.relaying`, `.closed`     | began inside TLS                                                 |
+// | `agenda`            | all                        | the effects not fetched yet; `interest` is `.again` until empty  |
+// | `verb`              | while the effect is pending| the parameter of the effect `forward`                            |
+// | `reply`             | while the effect is pending| the parameter of the effect `reply`                              |
+// | `separator`         | while the effect is pending| the parameter of the effect `pass`                               |
+// | `earlierSeparator`  | while the effect is pending| the parameter of the effect `passEarlier`                        |
+//
+// The counts of the switch are kept because the session returns to `.negotiating` when STARTTLS is answered 454.
 
-/// One SMTP session between a client and a server that has no TLS: decides when STARTTLS is requested (`handoff`) or
-/// provably abandoned (`abort`), and what each side hears until then.
+/// One SMTP session between a client and a server that has no TLS. It decides when STARTTLS is requested (`handoff`) or
+/// provably abandoned (`abort`), and what is sent to each side until then.
 ///
-/// A session is a value: a copy goes its own way. Two that are equal have equal futures.
+/// A session is a value: a copy is independent. Two equal sessions answer equal events equally.
 ///
 /// ```swift
 /// var session = SMTPSession(Policy())
@@ -24,63 +85,63 @@
 /// while session.interest == .again { carryOut(session.nextCommand()) }
 /// ```
 public struct SMTPSession: Equatable, Sendable {
-  // 64 octets, thanks to their order: what is not one octet stands where it needs no padding.
+  // 64 octets. The order of the properties matters: those larger than one octet are placed where no padding is needed.
   let limits: Limits
-  /// Replies owed by the server, its greeting and the answer to our RSET included. Counted, so that replies are in order
-  /// by construction.
+  /// The number of replies that the server has yet to send, including its greeting and the answer to the session's RSET.
+  /// Counting them keeps the replies in order without a queue.
   var outstanding: UInt8 = 1
-  /// Whose reply is owed, where that matters. Then nothing else is outstanding, and the client is not read.
+  /// Which reply is pending, where that matters. Then it is the only outstanding one, and the client is not read.
   var owed = Owed.any
-  /// Lines answered as junk.
+  /// The number of lines answered as junk.
   var junk: UInt8 = 0
   var client = CommandScanner()
-  /// Where the session is.
+  /// The current phase.
   public internal(set) var phase = Phase.greeting
   var server = ReplyScanner()
-  /// Why the session is decided or closed.
+  /// Why STARTTLS was abandoned, or why the session closes.
   var reason = Reason.misuse
-  /// Commands before TLS.
+  /// The number of command lines before TLS.
   var commands: UInt16 = 0
 
-  /// What the last event led to and was not fetched yet, with the parameters of its effects.
+  /// The effects of the last event that are not fetched yet. The next four properties are their parameters.
   var agenda = Agenda()
   var verb = Verb.other
   var reply = Reply.goodbye
   var separator = ReplySeparator.kept
   var earlierSeparator = ReplySeparator.kept
 
-  /// A complete line, held, that waits until nothing is outstanding.
+  /// A complete, held client line that waits until nothing is outstanding.
   var waiting: ClientLine?
   /// How STARTTLS would be answered now.
   var offer = Offer.possible
-  /// What is true or false: see Facts.swift.
+  /// Six Boolean properties, see Facts.swift.
   var facts = Facts()
 
-  /// A new session, which waits for the server's greeting.
+  /// Creates a session that waits for the server's greeting.
   public init(_ policy: Policy) {
     limits = Limits(policy)
   }
 }
 
-/// Whose reply is owed, where that makes a difference.
+/// Which reply is pending, where that makes a difference.
 enum Owed: UInt8, Equatable, Sendable {
-  /// That of any command, or none.
+  /// The reply to any other command, or no reply.
   case any
-  /// EHLO's, which is rewritten (LHLO's in LMTP).
+  /// The reply to EHLO (LHLO in LMTP), which is rewritten.
   case ehlo
-  /// HELO's.
+  /// The reply to HELO.
   case helo
-  /// AUTH's, or that of one line of its exchange.
+  /// The reply to AUTH, or to one line of its exchange.
   case authentication
 }
 
 /// How STARTTLS would be answered now.
 enum Offer: UInt8, Equatable, Sendable {
-  /// TLS, once an EHLO was accepted. Only now is it listed.
+  /// Accepted, once an EHLO was accepted. Only in this case STARTTLS is listed in the reply to EHLO.
   case possible
-  /// 454: the helper is gone, or there is no certificate.
+  /// 454: the TLS helper has ended, or there is no certificate.
   case unavailable
-  /// 503: the greeting was not 220, AUTH succeeded in clear, or TLS is there already.
+  /// 503: the greeting was not 220, AUTH succeeded in clear, or TLS is already in use.
   case impossible
 }
 
@@ -99,8 +160,8 @@ extension SMTPSession {
     }
   }
 
-  /// The kind of timer that runs now, started anew at every command but `keep` and `drop`, and whenever it becomes another.
-  /// Beside it `.clearPhase` runs from the start until a decision.
+  /// The kind of timer that runs now. It starts again at every command except `keep` and `drop`, and whenever the kind changes.
+  /// The timer `.clearPhase` runs in parallel, from the start until the decision.
   public var deadline: Deadline? {
     if !agenda.isEmpty { return nil }
     switch phase {
@@ -113,24 +174,24 @@ extension SMTPSession {
     }
   }
 
-  /// Whether the session has ended in a decision of its caller's: nothing more comes out of it.
+  /// True once `relay` or `close` was issued. No command follows.
   public var isFinal: Bool {
     agenda.isEmpty && (phase == .relaying || phase == .closed)
   }
 
-  /// Whether handoff or abort was emitted: `.clearPhase` runs until then.
+  /// True once `handoff` or `abort` was issued. The timer `.clearPhase` runs until then.
   public var isClearPhaseOver: Bool { isDecided }
 
-  /// In the watched phases: whether the client's octets are taken.
+  /// In the watched phases: whether octets of the client are accepted.
   private var wantsClient: Bool {
     if clientEnded || isUnasked { return false }
     return client.isSkippingChunk || (waiting == nil && owed == .any && outstanding < limits.outstanding)
   }
 
-  /// The server is in the middle of a line that nothing asked for: nothing is taken up until it is judged.
+  /// The server has begun a line that no command asked for. No client line is processed until this line is complete.
   var isUnasked: Bool { outstanding == 0 && server.isInsideLine }
 
-  /// The turn of the waiting command, or of the client's end, has come. The one place where a client's end is judged.
+  /// Whether the deferred command, or the client's end, can be processed now. Only here is a client's end judged.
   private var hasUnsettled: Bool {
     switch phase {
     case .negotiating, .secured: outstanding == 0 && !isUnasked && (waiting != nil || clientEnded)
@@ -144,10 +205,10 @@ extension SMTPSession {
 // MARK: - Events
 
 extension SMTPSession {
-  /// Octets of a party have come, those not consumed before.
+  /// Octets of a party have arrived: those that were not consumed before.
   ///
-  /// Consumes at most to the end of the first line (or of a chunk); at least one octet, if there is one and the party is
-  /// wanted. Nothing of a server that was replaced.
+  /// Consumes at most to the end of the first line (or of a chunk). Consumes at least one octet if there is one and `interest`
+  /// includes the party. Consumes none of a server that was replaced.
   public mutating func receive(_ octets: Span<UInt8>, from party: Party) -> Step {
     if party == .newServer && !hasNewServer { return Step(consumed: 0, command: misuse()) }
     guard !octets.isEmpty else { return Step(consumed: 0, command: .keep) }
@@ -164,14 +225,14 @@ extension SMTPSession {
     }
   }
 
-  /// The rest of what the last event led to. Only while `interest` is `.again`; otherwise `.keep`.
+  /// Returns the next command that the last event led to while `interest` is `.again`; otherwise `.keep`.
   public mutating func nextCommand() -> Command {
     advance()
   }
 
-  /// That party's input is over: a peek returned 0, so that no octet of it is left; where the caller buffers, none there
-  /// either. The end of the client is not reported between the handoff and `secured`: it is the TLS layer's then. The end
-  /// of a server that was replaced changes nothing.
+  /// The input of that party has ended: a peek returned 0, and no octet is left, nor in a buffer of the caller. Between
+  /// `handoff` and `handshakeFinished` do not report the end of the client: it belongs to the TLS layer then. The end of a
+  /// server that was replaced changes nothing.
   public mutating func inputEnded(from party: Party) -> Command {
     if party == .client && clientEnded || party == .server && hasNewServer { return .keep }
     guard agenda.isEmpty, party != .newServer || hasNewServer else { return misuse() }
@@ -182,7 +243,8 @@ extension SMTPSession {
     return advance()
   }
 
-  /// Every octet of all earlier commands is accepted by the kernel. While `interest` is `.drain`; otherwise too late.
+  /// The kernel has accepted every octet of all earlier commands. Report it while `interest` is `.drain`; at any other time it
+  /// changes nothing.
   public mutating func outputDrained() -> Command {
     guard agenda.isEmpty, phase == .promised else { return .keep }
     agenda = limits.restarts ? Agenda(.endServer, .handoff) : Agenda(.handoff)
@@ -190,7 +252,7 @@ extension SMTPSession {
     return advance()
   }
 
-  /// Answers `peek`: the party's next octet, nil if none waits; and whether the party has ended.
+  /// Answers `peek`: the party's next octet, nil if none has arrived; and whether the party's input has ended.
   public mutating func peeked(_ first: UInt8?, ended: Bool) -> Command {
     guard agenda.isEmpty else { return misuse() }
     switch phase {
@@ -222,8 +284,8 @@ extension SMTPSession {
     return advance()
   }
 
-  /// Whether what the client sent after STARTTLS ends the session: a command injection, or its end. Nothing, or an eager
-  /// ClientHello, which belongs to the TLS layer (RFC 9051, 6.2.1), does not.
+  /// Whether what the client sent after STARTTLS ends the session: a command injection or the client's end does. No octet, or an
+  /// early ClientHello, which belongs to the TLS layer (RFC 9051, 6.2.1), does not.
   private mutating func endsAtLook(_ first: UInt8?, ended: Bool) -> Bool {
     switch first {
     case nil where ended: fail(.clientEnded, nil)
@@ -233,8 +295,8 @@ extension SMTPSession {
     return true
   }
 
-  /// TLS cannot be had: the helper is gone, there is no certificate. At any time before the 220, also in place of `peeked`
-  /// and while `interest` is `.again`; later it changes nothing.
+  /// TLS is not available: the TLS helper has ended, or there is no certificate. Valid at any time before the 220, also in place
+  /// of `peeked` and while `interest` is `.again`; later it changes nothing.
   public mutating func tlsUnavailable() -> Command {
     guard offer == .possible else { return .keep }
     switch phase {
@@ -243,13 +305,13 @@ extension SMTPSession {
       return .keep
     case .peekingBeforeReset, .peekingAtServer, .peekingAtClient:
       if serverEnded {
-        // The session would have to go on with a server that is gone.
+        // The session would have to continue with a server that has ended.
         fail(.serverEnded, .serverFailed)
         return advance()
       }
       offer = .unavailable
       phase = .negotiating
-      // The look may still stand on the agenda, behind the last line of the answer to RSET.
+      // The peek may still be on the agenda, after the last line of the answer to RSET.
       guard agenda.isEmpty else {
         agenda.remove(.peek)
         say(.tlsUnavailable)
@@ -297,7 +359,7 @@ extension SMTPSession {
     return advance()
   }
 
-  /// That timer passed. Changes nothing unless it runs.
+  /// That timer expired. Changes nothing if it was not running.
   public mutating func timerExpired(_ kind: Deadline) -> Command {
     guard agenda.isEmpty, kind == deadline || kind == .clearPhase && !isDecided && !isFinal else { return .keep }
     switch kind {
@@ -312,10 +374,10 @@ extension SMTPSession {
   }
 }
 
-// MARK: - How a session moves
+// MARK: - Transitions
 
 extension SMTPSession {
-  /// The next effect, as a command. Behind the last one it is judged whether something that waited has its turn.
+  /// Returns the next effect as a command. After the last one it checks whether a deferred line or end can be processed.
   mutating func advance() -> Command {
     let command = takeNext()
     if agenda.isEmpty && hasUnsettled { agenda = Agenda(.settle) }
@@ -360,7 +422,7 @@ extension SMTPSession {
     }
   }
 
-  /// Takes up the waiting command; without one, closes behind a client that has ended.
+  /// Processes the deferred command; if there is none, the client has ended, and the session closes.
   private mutating func settle() {
     if let line = waiting {
       waiting = nil
@@ -370,13 +432,14 @@ extension SMTPSession {
     }
   }
 
-  /// Puts one of our own replies on the agenda.
+  /// Puts one of the session's own replies on the agenda.
   mutating func say(_ text: Reply) {
     reply = text
     agenda.insert(.reply)
   }
 
-  /// Puts an end to the session: abort, if it is undecided; the text, if there is one and no reply is half passed on; close.
+  /// Ends the session: abort, if it is undecided; the reply, unless it is nil or the client has received only a part of another
+  /// reply; close.
   mutating func fail(_ why: Reason, _ text: Reply?) {
     let wasMidReply = isMidReply
     startAnew()
@@ -388,8 +451,7 @@ extension SMTPSession {
     agenda.insert(.close)
   }
 
-  /// Forgets everything that came before but which server counts: for the phase inside TLS (RFC 3207, 4.2), and for the
-  /// final ones.
+  /// Forgets everything except which server is in use: before the phase inside TLS (RFC 3207, 4.2), and before the last phases.
   mutating func startAnew() {
     client = CommandScanner()
     server = ReplyScanner()

@@ -1,4 +1,5 @@
-// ShortNames: within this package the nested types go by their short names. Importers see `SMTPSession` and `SMTPConversation` alone.
+// ShortNames: short names of the nested types for use within this package. Importers of the library use the full names, such as
+// `SMTPSession.Command`.
 
 package typealias Command = SMTPSession.Command
 package typealias Deadline = SMTPSession.Deadline

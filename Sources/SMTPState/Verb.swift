@@ -1,35 +1,35 @@
-// Verb: the first word of a client's line, as far as it means something to the session.
+// Verb: the first word of a client's line, as far as the session distinguishes words.
 //
-// Words are compared without regard to case (RFC 5321, 2.4) and are ended by SP, HT or the line's end. A scanner never
-// stores the word: it narrows a set of candidates octet by octet, see `Candidates`.
+// Contract: words are compared case-insensitively (RFC 5321, 2.4). A word ends at SP, HT or the line's end. The scanner does not
+// store the word: it narrows a set of candidates octet by octet, see `Candidates`.
 
 extension SMTPSession {
-  /// What a client's line is, judged by its first word.
+  /// The kind of a client's line, given by its first word.
   public enum Verb: UInt8, Equatable, Sendable {
-    // The session's own words. Their raw values are their places in a set of candidates.
+    // Words of the vocabulary. Their raw values are their indices in it.
     /// A greeting (RFC 5321, 4.1.1.1; RFC 2033, 4.1).
     case ehlo, helo, lhlo
     /// The request for TLS (RFC 3207).
     case starttls
     /// A step of a mail transaction (RFC 5321, 3.3; RFC 3030).
     case mail, rcpt, data, bdat
-    /// A command without consequence for STARTTLS (RFC 5321, 4.1.1; RFC 1985).
+    /// A command that has no effect on STARTTLS (RFC 5321, 4.1.1; RFC 1985).
     case rset, noop, vrfy, expn, help, etrn
     /// AUTH (RFC 4954), or QUIT (RFC 5321, 4.1.1.10).
     case auth, quit
-    /// What a trusted proxy says for a client: never forwarded while the session watches.
+    /// A command with which a trusted proxy describes its client. Not forwarded until the session relays.
     case xclient, xforward
-    /// A method of HTTP: a browser that was lured to this port (the cross-protocol attacks of ALPACA, 2021).
+    /// An HTTP method: a browser was directed to this port (the cross-protocol attacks of ALPACA, 2021).
     case get, post, put, head, options, connect, delete, patch, trace
 
     /// Any other word.
     case other
-    /// No word at all: an empty line, or one that begins with a blank.
+    /// No word: an empty line, or one that begins with a blank.
     case blank
-    /// The answer to a server's 334: not a command but one line of a SASL exchange (RFC 4954, 4). Never to be logged.
+    /// One line of a SASL exchange, the answer to a server's 334 (RFC 4954, 4). Do not log it: it may contain a password.
     case response
 
-    /// The verb's spelling in capitals; empty for the last three, which have none.
+    /// The verb in capitals; empty for the last three, which have no word.
     public var word: StaticString {
       switch self {
       case .ehlo: "EHLO"

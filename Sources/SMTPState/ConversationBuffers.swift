@@ -65,7 +65,7 @@ struct OctetBuffer {
     guard length <= count, room >= LineEnd.room else { return false }
     moveToFront(memory, for: LineEnd.room)
     let line = octets(memory) + (count - length)
-    count += LineEnd.finish(line, length, separator) - length
+    count += LineEnd.finish(line, length, separator.replacement) - length
     return true
   }
 
@@ -79,18 +79,21 @@ struct OctetBuffer {
 }
 
 /// The two rules for editing a held line.
-enum LineEnd {
+package enum LineEnd {
   /// How many octets of room `finish` needs after a line.
   static var room: Int { 3 }
 
   /// Removes the line's LF and a CR before that, sets or inserts the fourth octet as given, appends CR LF.
   ///
+  /// - Parameter fourth: the octet to set; nil if the line's own stays.
   /// - Returns: the new length.
-  static func finish(_ line: UnsafeMutablePointer<UInt8>, _ length: Int, _ separator: ReplySeparator) -> Int {
+  package static func finish(_ line: UnsafeMutablePointer<UInt8>, _ length: Int, _ fourth: UInt8?) -> Int {
     var end = length
-    if end > 0 && line[end - 1] == .lineFeed { end -= 1 }
-    if end > 0 && line[end - 1] == .carriageReturn { end -= 1 }
-    if let octet = separator.replacement {
+    if end > 0 && line[end - 1] == .lineFeed {
+      end -= 1
+      if end > 0 && line[end - 1] == .carriageReturn { end -= 1 }
+    }
+    if let octet = fourth {
       if end > 3 {
         line[3] = octet
       } else {

@@ -12,15 +12,8 @@ extension ConversationCore {
     switch command {
     case .drop:
       break
-    case .forward where party == .client:
-      isKept = buffers.toServer.append(buffers.client, octets, .kept, memory)
-      buffers.client.removeAll()
-      noteForward(command)
-      return finish(command, isKept)
-    case .pass(let separator) where party != .client:
-      isKept = buffers.toClient.append(buffers.reply, octets, separator, memory)
-      buffers.reply.removeAll()
-      return finish(command, isKept)
+    case .forward where party == .client, .pass where party != .client:
+      return carryOut(command, octets)
     case .keep, .forward, .pass, .stash, .passEarlier, .reply, .resetServer, .peek, .endServer, .restart, .handoff, .abort,
       .relay, .close:
       isKept = party == .client ? buffers.client.append(octets, memory) : buffers.reply.append(octets, memory)
@@ -28,8 +21,9 @@ extension ConversationCore {
     if isKept { carryOut(command) } else { fail() }
   }
 
-  /// Carries out one command, or makes it the decision.
-  mutating func carryOut(_ command: Command) {
+  /// Carries out one command, or makes it the decision. A line that is forwarded or passed ends with `octets`, which are in no
+  /// hold.
+  mutating func carryOut(_ command: Command, _ octets: Span<UInt8> = Span()) {
     guard let memory else { return }
     var fits = true
     switch command {
@@ -38,12 +32,12 @@ extension ConversationCore {
     case .drop(.reply):
       if session.phase == .negotiating && (lastVerb == .ehlo || lastVerb == .lhlo) { hasTakenOutKeywords = true }
       buffers.reply.removeAll()
-    case .forward:
-      fits = buffers.toServer.append(buffers.client, Span(), .kept, memory)
+    case .forward(let verb):
+      fits = buffers.toServer.append(buffers.client, octets, .kept, memory)
       buffers.client.removeAll()
-      noteForward(command)
+      lastVerb = verb
     case .pass(let separator):
-      fits = buffers.toClient.append(buffers.reply, Span(), separator, memory)
+      fits = buffers.toClient.append(buffers.reply, octets, separator, memory)
       buffers.reply.removeAll()
     case .passEarlier(let separator):
       fits = buffers.toClient.append(buffers.earlier, Span(), separator, memory)
@@ -77,15 +71,7 @@ extension ConversationCore {
       buffers.earlier.removeAll()
       decision = .close(reason)
     }
-    finish(command, fits)
-  }
-
-  private mutating func noteForward(_ command: Command) {
-    if case .forward(let verb) = command { lastVerb = verb }
-  }
-
-  /// After a command: counts a start of the timer if it restarts or its kind has changed.
-  private mutating func finish(_ command: Command, _ fits: Bool) {
+    // The timer starts again, or another kind runs.
     if command.restartsTimer || session.deadline != timer {
       timer = session.deadline
       timerStarts &+= 1

@@ -44,7 +44,7 @@ extension SMTPSession {
     set { facts[.isDecided] = newValue }
   }
   /// Some lines of a reply were passed on, and its last line has not arrived. The session must not send a reply between them.
-  var isMidReply: Bool {
+  package internal(set) var isMidReply: Bool {
     get { facts[.isMidReply] }
     set { facts[.isMidReply] = newValue }
   }

@@ -31,12 +31,8 @@ extension SessionDriver {
       if verb == .ehlo || verb == .helo || verb == .lhlo { record.noteHelo(clientHold) }
       lastVerb = verb
       write(&clientHold, .kept, to: &toServer)
-    case .pass(let separator):
-      isMidReply = SessionDriver.isContinued(replyHold, separator)
-      write(&replyHold, separator, to: &toClient)
-    case .passEarlier(let separator):
-      isMidReply = SessionDriver.isContinued(earlierHold, separator)
-      write(&earlierHold, separator, to: &toClient)
+    case .pass(let separator): write(&replyHold, separator, to: &toClient)
+    case .passEarlier(let separator): write(&earlierHold, separator, to: &toClient)
     case .stash: swap(&earlierHold, &replyHold)
     case .reply(let reply): say(reply)
     case .resetServer:
@@ -57,18 +53,7 @@ extension SessionDriver {
     record.decidedAt = now
   }
 
-  /// Whether a reply's line says that another one follows (RFC 5321, 4.2.1).
-  private static func isContinued(_ line: borrowing ByteQueue, _ separator: SMTPSession.ReplySeparator) -> Bool {
-    switch separator {
-    case .kept: line[3] == 0x2D
-    case .hyphen: true
-    case .space: false
-    }
-  }
-
   private func say(_ reply: SMTPSession.Reply) {
-    // `250-STARTTLS` is followed by another line of the server's reply.
-    isMidReply = reply == .starttlsKeyword
     if !toClient.append(reply.text) { loseClient() }
     clientHold.removeAll()
   }

@@ -25,7 +25,7 @@ extension SessionDriver {
 
   /// Whether the client is at a place where a reply may come.
   private var maySayReply: Bool {
-    guard !isMidReply, !clientBroken, !clientOutputEnded, session.interest != .again else { return false }
+    guard !session.isMidReply, !clientBroken, !clientOutputEnded, session.interest != .again else { return false }
     switch session.phase {
     case .greeting, .negotiating, .peekingBeforeReset, .resetting, .peekingAtServer, .peekingAtClient, .restarting,
       .regreeting, .secured, .quitting:

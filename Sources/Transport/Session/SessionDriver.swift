@@ -99,8 +99,6 @@ public final class SessionDriver {
   var endWaitsToWrite = false
   /// The client's connection broke in the relay, and the server is given a last moment.
   var isLeavingRelay = false
-  /// The last line to the client announced another one of the same reply: no text of ours may come between.
-  var isMidReply = false
   /// The verb that was forwarded last.
   var lastVerb = SMTPSession.Verb.other
   /// Octets thrown away while lingering.

@@ -13,17 +13,7 @@ final class ChainOpenRelayTests: ProxyTestCase {
   ) throws -> [[String]] {
     try [false, true].map { isInsideTLS in
       let connection = try chained(options, program: program, environment: try environment(more))
-      let client = connection.client
-      try client.expect("220 ")
-      try client.ask("EHLO client.example")
-      if isInsideTLS {
-        try client.startTLS()
-        try client.ask("EHLO client.example")
-      }
-      XCTAssertEqual(try client.ask("MAIL FROM:<>").prefix(4), "250 ")
-      let replies = try recipients.map { try client.ask("RCPT TO:<\($0)>") }
-      XCTAssertEqual(try client.ask("QUIT").prefix(4), "221 ")
-      client.close()
+      let replies = try connection.client.repliesToRecipients(recipients, isInsideTLS: isInsideTLS)
       assertNothingIsLeft()
       return replies
     }

@@ -9,18 +9,7 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
   /// What a stranger's recipients are answered, in clear and inside TLS.
   private func replies(_ daemon: RunningDaemon, _ recipients: [String]) throws -> [[String]] {
     try [false, true].map { isInsideTLS in
-      let client = try client(daemon, from: stranger)
-      try client.expect("220 ")
-      try client.ask("EHLO client.example")
-      if isInsideTLS {
-        try client.startTLS()
-        try client.ask("EHLO client.example")
-      }
-      XCTAssertEqual(try client.ask("MAIL FROM:<>").prefix(4), "250 ")
-      let replies = try recipients.map { try client.ask("RCPT TO:<\($0)>") }
-      XCTAssertEqual(try client.ask("QUIT").prefix(4), "221 ")
-      client.close()
-      return replies
+      try client(daemon, from: stranger).repliesToRecipients(recipients, isInsideTLS: isInsideTLS)
     }
   }
 

@@ -184,7 +184,7 @@ struct StartTLSDaemon: ParsableCommand {
   private func checkedBackends() throws(ConfigurationError) -> Int? {
     guard let maxBackends else { return nil }
     guard maxBackends > 1, maxBackends <= 1_000_000 else {
-      throw .usage("--max-backends \(maxBackends): give a number from 2 to 1000000: a session may have two processes for a short time")
+      throw .usage("--max-backends \(maxBackends): give a number from 2 to 1000000: a session may need two processes")
     }
     return maxBackends
   }
@@ -198,7 +198,7 @@ struct StartTLSDaemon: ParsableCommand {
         throw .usage("there is no certificate: name one with --certificate and its key with --key")
       }
       guard certificate.count == key.count else {
-        throw .usage("\(certificate.count) --certificate and \(key.count) --key: each certificate needs its key, in the same order")
+        throw .usage("\(certificate.count) --certificate and \(key.count) --key: each certificate needs its key, in order")
       }
       for (certificate, key) in zip(certificate, key) {
         pairs.append(TLSCredentials.Pair(certificate: certificate, key: key))

@@ -9,11 +9,11 @@ import Glibc
 import ProgramSupport
 import Transport
 
-/// What the program is called with.
+/// The settings from the command line.
 public struct Options: Hashable, Sendable {
-  /// What is to be done.
+  /// What to do.
   public enum Purpose: Hashable, Sendable {
-    /// Hold a session.
+    /// Run a session.
     case serve
     /// Print the help text.
     case help
@@ -21,30 +21,30 @@ public struct Options: Hashable, Sendable {
     case version
   }
 
-  /// What is to be done. With `help` and `version` nothing else was checked.
+  /// What to do. With `help` and `version` nothing else was checked.
   public var purpose = Purpose.serve
   /// The path of the Maildir.
   public var maildir = ""
-  /// The most octets of a message; 0: no limit.
+  /// The maximum size of a message in octets; 0: no limit.
   public var sizeLimit = 52_428_800
-  /// The most recipients of a message.
+  /// The maximum number of recipients of a message.
   public var recipientsLimit = 100
-  /// Whose mail is taken; by default everybody's.
+  /// The domains whose mail is accepted; by default all.
   public var domains = RecipientDomains()
-  /// The name that the server gives itself; nil: the system's.
+  /// The name of the server; nil: the system's host name.
   public var hostname: String?
-  /// Seconds that a client may take for a command (RFC 5321, 4.5.3.2.7: at least 300).
+  /// Timeout for a command, in seconds (RFC 5321, 4.5.3.2.7: at least 300).
   public var commandTimeout = 300
-  /// Seconds that a client may be silent inside a message (RFC 5321, 4.5.3.2.5: at least 180).
+  /// Timeout for more octets of a message, in seconds (RFC 5321, 4.5.3.2.5: at least 180).
   public var dataTimeout = 300
 
-  /// The defaults, without a Maildir.
+  /// Creates the defaults, without a Maildir.
   public init() {}
 }
 
-/// A command line that cannot be used.
+/// A command line with an error.
 public struct UsageError: Error, Hashable, Sendable, CustomStringConvertible {
-  /// One line that says what is wrong.
+  /// One line that states the error.
   public let description: String
 }
 
@@ -72,7 +72,7 @@ extension Options {
 
     """
 
-  /// The long options; their values are what getopt answers.
+  /// The long options; their values are the return values of getopt.
   private enum Name: CInt, CaseIterable {
     case sizeLimit = 256
     case recipientsLimit, domain, hostname, commandTimeout, dataTimeout, help, version
@@ -95,7 +95,7 @@ extension Options {
     var takesValue: Bool { self != .help && self != .version }
   }
 
-  /// Reads the program's own arguments. Uses the variables of getopt(3): one call at a time.
+  /// Parses the program's arguments. It uses the global variables of getopt(3): one call at a time.
   public static func parse(
     count: CInt, arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
   ) throws(UsageError) -> Options {

@@ -55,20 +55,20 @@ extension Options {
   /// What `--help` prints.
   public static let help = """
     usage: maildir-smtpd [options] MAILDIR
-    Speaks SMTP on standard input and output and delivers every message to the one MAILDIR, whoever it is for or, with
-    --domain, for recipients there only. Never relays. Run it under a UCSPI server, inetd, or a front end that takes TLS off.
+    SMTP server on standard input and output. Delivers every message to MAILDIR, for all recipients or, with --domain, only
+    for recipients of these domains. Never relays. Run it under a UCSPI server, inetd, or a front end that terminates TLS.
 
       -d, --maildir PATH          the Maildir, instead of the operand
-          --size-limit OCTETS     largest message; 0: no limit (default 52428800)
+          --size-limit OCTETS     maximum size of a message; 0: no limit (default 52428800)
           --domain NAME           accept recipients of this domain only; may be repeated (default: all)
-          --recipients-limit N    most recipients of a message (default 100)
+          --recipients-limit N    maximum number of recipients of a message (default 100)
           --hostname NAME         name in the greeting and in header lines (default: the system's)
-          --command-timeout SECS  longest wait for a command (default 300)
-          --data-timeout SECS     longest silence inside a message (default 300)
+          --command-timeout SECS  timeout for a command, in seconds (default 300)
+          --data-timeout SECS     timeout for more octets of a message, in seconds (default 300)
           --help                  print this text
           --version               print the version
 
-    exit codes: 0 done, 1 the client broke off, 99 timed out, 100 usage, 111 system failure
+    exit codes: 0 success, 1 the client disconnected, 99 timeout, 100 usage, 111 system failure
 
     """
 

@@ -1,4 +1,4 @@
-/* CKernel: the wrappers of CKernel.h. _GNU_SOURCE is defined here and nowhere else. */
+/* CKernel: the wrappers of CKernel.h. Only this file defines _GNU_SOURCE. */
 
 #define _GNU_SOURCE
 
@@ -49,11 +49,11 @@ int kernel_close_range(unsigned first, unsigned last, int flags) {
 
 /* Processes. */
 
-/* The child between borrows this process's memory and does two things in it: _Fork, which may be called there, and one
- * store. The process that it makes has a copy of that memory, this frame and those above it included, so it may return
- * from here although its parent must not. */
+/* The intermediate child shares this process's memory and does only two things: it calls _Fork, which is permitted after
+ * vfork, and stores the result. The process that it creates has a copy of the memory with this stack frame and its
+ * callers. It may therefore return from this function; the intermediate child must not. */
 int kernel_fork_detached(void) {
-  /* What is said when the child between is killed: try again. */
+  /* The error if the intermediate child is killed: try again. */
   volatile int failure = EAGAIN;
   pid_t between = vfork();
   if (between < 0) return -1;
@@ -63,7 +63,7 @@ int kernel_fork_detached(void) {
     failure = detached > 0 ? 0 : errno;
     _exit(0);
   }
-  /* ECHILD: SIGCHLD is ignored here, and the child has been reaped by the kernel. */
+  /* ECHILD: SIGCHLD is ignored in this process, and the kernel has reaped the child. */
   while (waitpid(between, NULL, 0) < 0 && errno == EINTR) {}
   if (failure == 0) return 1;
   errno = failure;
@@ -121,6 +121,6 @@ void kernel_set_optind(int index) { optind = index; }
 const char *kernel_optarg(void) { return optarg; }
 void kernel_set_opterr(int on) { opterr = on; }
 
-/* What tests want. */
+/* Fault injection for tests. */
 
 _Thread_local void *kernel_fault_object;

@@ -1,10 +1,12 @@
 // CommandLineOptions: getopt_long(3) for the programs that must start fast.
 //
-// Options end at the first operand or at `--` (POSIX order), so that a program's own options never reach into those of
-// the program that it is to execute. Uses the variables of getopt: one call at a time.
+// Options end at the first operand or at `--` (POSIX order), so that the options of the program to execute are not
+// parsed. It uses the global variables of getopt: one call at a time.
 //
-// A program's options are an InlineArray of plain values, and the tables for getopt plain memory: for an Array the
-// runtime has to build its metadata from a mangled name, which a program that lives for milliseconds feels.
+// A program's options are an InlineArray of plain values, and the tables for getopt are plain memory. For an Array the
+// runtime would build metadata from a mangled name, which is a measurable cost in a program that runs for milliseconds.
+//
+// Failure: a CommandLineError, whose text is one line.
 
 import CKernel
 import Glibc
@@ -12,14 +14,14 @@ import Transport
 
 /// One option of a program: `--name`, and `-letter` if it has one.
 public struct CommandLineOption: Sendable {
-  /// The one letter, or nil.
+  /// The option letter, or nil.
   public let letter: Unicode.Scalar?
   /// The long name, without `--`.
   public let name: StaticString
-  /// Whether a value follows.
+  /// True if the option takes a value.
   public let takesValue: Bool
 
-  /// An option; by default without value.
+  /// Creates an option; by default without value.
   public init(_ letter: Unicode.Scalar?, _ name: StaticString, takesValue: Bool = false) {
     self.letter = letter
     self.name = name
@@ -27,30 +29,30 @@ public struct CommandLineOption: Sendable {
   }
 }
 
-/// A command line that cannot be used.
+/// A command line with an error.
 public struct CommandLineError: Error, Hashable, Sendable, CustomStringConvertible {
-  /// One line that says what is wrong.
+  /// One line that states the error.
   public let description: String
 
-  /// An error with its one line.
+  /// Creates an error with its line.
   public init(_ description: String) {
     self.description = description
   }
 }
 
 extension CommandLineOption {
-  /// A command line as `main` gets it.
+  /// The arguments in the form that `main` gets them.
   public typealias Arguments = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
 
-  /// Reads a program's options.
+  /// Parses a program's options.
   ///
   /// - Parameters:
-  ///   - options: those that the program has.
-  ///   - shared: those that it has in common with other programs.
-  ///   - count: the first argument of `main`: how many words there are, the program's name included.
-  ///   - arguments: the second one: the words. They may be put in another order.
-  ///   - accept: gets each option's long name and its value, in the order in which they stand; the value is empty where
-  ///     the option takes none.
+  ///   - options: the options of this program.
+  ///   - shared: the options that it shares with other programs.
+  ///   - count: the first argument of `main`: the number of arguments, including the program's name.
+  ///   - arguments: the second argument of `main`. The arguments may be reordered.
+  ///   - accept: called for each option in order, with its long name and its value. The value is empty if the option
+  ///     takes none.
   /// - Returns: the index of the first operand, `count` if there is none.
   public static func parse(
     _ options: Span<CommandLineOption>, shared: Span<CommandLineOption> = Span(),
@@ -76,7 +78,7 @@ extension CommandLineOption {
     }
   }
 
-  /// An option's value as a whole number without sign, at most 2^31 - 1.
+  /// The value of an option as an unsigned integer, at most 2^31 - 1.
   public static func number(_ value: String, of name: String) throws(CommandLineError) -> Int {
     let isPlain = !value.isEmpty && value.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
     guard isPlain, let number = Int(value), number <= Int(CInt.max) else {
@@ -86,11 +88,11 @@ extension CommandLineOption {
   }
 }
 
-/// Options in the form that getopt_long(3) wants.
+/// Options in the form of getopt_long(3).
 private struct OptionTable: ~Copyable {
-  /// The letters, `:` behind one that takes a value, ended by NUL.
+  /// The letters, with `:` after one that takes a value, terminated by NUL.
   let letters: UnsafeMutablePointer<CChar>
-  /// The long names, ended by an entry without one.
+  /// The long names, terminated by an empty entry.
   let entries: UnsafeMutablePointer<option>
   private var lettersCount = 0
   private var count = 0
@@ -98,7 +100,7 @@ private struct OptionTable: ~Copyable {
   init(capacity: Int) {
     letters = .allocate(capacity: 2 + 2 * capacity + 1)
     entries = .allocate(capacity: capacity + 1)
-    // POSIX order; a missing value is answered by `:`.
+    // POSIX order; a missing value is reported as `:`.
     append(letter: "+")
     append(letter: ":")
     end()
@@ -114,7 +116,7 @@ private struct OptionTable: ~Copyable {
       append(letter: letter)
       if added.takesValue { append(letter: ":") }
     }
-    // getopt answers the letter or, where there is none, the place in the table, above every letter.
+    // getopt returns the letter or, for an option without one, its index plus an offset above all letters.
     entries[count] = option(
       name: added.name.characters, has_arg: added.takesValue ? required_argument : no_argument, flag: nil,
       val: added.letter.map { CInt(bitPattern: $0.value) } ?? 256 + CInt(count))
@@ -132,7 +134,7 @@ private struct OptionTable: ~Copyable {
     entries[count] = option(name: nil, has_arg: 0, flag: nil, val: 0)
   }
 
-  /// The place of the option that getopt's answer stands for; nil: it is none.
+  /// The index of the option that getopt returned; nil if it is unknown.
   func place(of answer: CInt) -> Int? {
     for index in 0..<count where entries[index].val == answer { return index }
     return nil

@@ -1,39 +1,39 @@
-// ProgramText: what a program says before it does anything.
+// ProgramText: the texts of a program for `--help` and `--version`, and its usage errors.
 //
-// Every program answers `--help` and `--version` on standard output and a wrong command line on standard error, with
-// the same exit codes.
+// Every program prints `--help` and `--version` on standard output and an error in the command line on standard error,
+// with the same exit codes.
 
-/// What a command line asks for.
+/// What a command line requests.
 public enum CommandLinePurpose: Hashable, Sendable {
-  /// The program's work.
+  /// Run the program.
   case serve
-  /// The text of `--help`.
+  /// Print the text of `--help`.
   case help
-  /// The text of `--version`.
+  /// Print the text of `--version`.
   case version
 }
 
-/// A program's name and the texts about it.
+/// A program's name and its texts.
 public struct ProgramText: Sendable {
-  /// The name, as it stands before each complaint.
+  /// The name, the prefix of each error message.
   public let name: String
-  /// The answer to `--help`, with the end of its last line.
+  /// The text of `--help`, with the final line end.
   public let help: String
 
-  /// The texts of a program.
+  /// Creates the texts of a program.
   public init(name: String, help: String) {
     self.name = name
     self.help = help
   }
 
-  /// The answer to `--version`, with the end of its line.
+  /// The text of `--version`, with the final line end.
   public var version: String { "\(name) \(Version.text)\n" }
 
-  /// Has the command line read, and answers it where it asks for no work.
+  /// Parses the command line and handles `--help`, `--version` and errors.
   ///
-  /// - Parameter read: reads the command line and says what it asks for.
-  /// - Returns: nil when the work is to be done; otherwise the exit code: 0 a text was printed, 111 it could not be,
-  ///   100 the command line is wrong, which was said on standard error.
+  /// - Parameter read: parses the command line and returns what it requests.
+  /// - Returns: nil if the program must run; otherwise the exit code. 0: a text was printed. 111: it could not be
+  ///   printed. 100: the command line is wrong, and an error was written to standard error.
   public func answer(_ read: () throws(CommandLineError) -> CommandLinePurpose) -> CInt? {
     do throws(CommandLineError) {
       switch try read() {

@@ -1,33 +1,33 @@
-// StandardStreams: the three descriptors that every program is started with.
+// StandardStreams: the three descriptors that every program gets at its start.
 //
-// Standard error is the log, for this program and for those that it starts, unless it is the client's connection: inetd,
-// xinetd and systemd (StandardInput=socket) make the client's socket 0, 1 and 2. A line written there would go to the
-// client, in clear text even inside TLS. `prepare` finds that out and puts something else in place of 2:
+// Standard error is the log of this program and of the programs that it starts, unless it is the client's connection:
+// inetd, xinetd and systemd (StandardInput=socket) make the client's socket 0, 1 and 2. A line written there would go
+// to the client, in clear even inside TLS. `prepare` detects that and replaces descriptor 2:
 //
-// - a datagram socket to the system's log, /dev/log, if that is there;
-// - otherwise /dev/null, and the lines are lost.
+// - with a datagram socket to the system's log, /dev/log, if that exists;
+// - otherwise with /dev/null, and the lines are lost.
 //
-// Programs that are executed from here inherit it; those of ours see what it is, see SystemLog.
+// Executed programs inherit it; our programs detect its kind, see SystemLog.
 //
 // Order: `prepare` before anything is opened or written, then the command line, then, with a client, `check`.
 
 import Glibc
 public import Transport
 
-/// Standard input, output and error, as all programs treat them.
+/// Standard input, output and error, with the rules that all programs share.
 public enum StandardStreams {
-  /// What 0 and 1 are for.
+  /// The purpose of 0 and 1.
   public enum Purpose: Hashable, Sendable {
-    /// They are one client's connection.
+    /// They are the connection of one client.
     case connection
-    /// There is no client on them. 0 may be a listening socket; 1 and 2 may be one socket to the system's log.
+    /// They are not a client's. 0 may be a listening socket; 1 and 2 may be one socket to the system's log.
     case daemon
   }
 
-  /// Makes sure that 2 is open and is not the client's socket; for a daemon also that 0 and 1 are open. To be called first
-  /// of all.
+  /// Makes sure that 2 is open and is not the client's socket; for a daemon also that 0 and 1 are open. Call it before
+  /// anything else.
   ///
-  /// - Throws: what kept one of them from being replaced; then nothing may be written to standard error.
+  /// - Throws: the error that prevented the replacement of a descriptor; then nothing may be written to standard error.
   public static func prepare(for purpose: Purpose) throws(SystemError) {
     if purpose == .daemon {
       for number in [STDIN_FILENO, STDOUT_FILENO] where !isOpen(number) { try standIn(number) }
@@ -39,19 +39,19 @@ public enum StandardStreams {
     }
   }
 
-  /// Makes sure that 0 and 1 are a client's connection before anything else is opened, or a channel would get one of these
-  /// numbers, and that 2 is not one of its two pipes. A pipe counts only here: with `2>&1 | less` people want to read
-  /// what is wrong with the command line.
+  /// Makes sure that 0 and 1 are a client's connection, and that 2 is not one of its two pipes. Call it before anything
+  /// else is opened, or a channel would get one of these numbers. A pipe is checked only here: with `2>&1 | less` the
+  /// operator must see errors in the command line.
   ///
-  /// - Throws: EBADF of fcntl when standard input or output is closed.
+  /// - Throws: EBADF of fcntl if standard input or output is closed.
   public static func check() throws(SystemError) {
     _ = try Kernel.control(STDIN_FILENO, F_GETFD)
     _ = try Kernel.control(STDOUT_FILENO, F_GETFD)
     if isErrors(S_IFIFO, STDIN_FILENO) || isErrors(S_IFIFO, STDOUT_FILENO) { try replaceErrors() }
   }
 
-  /// Writes one line, `program: text`, to standard error in one call. Controls and octets above 0x7E become
-  /// `\xNN`. A line that cannot be written is lost: there is nobody left to tell.
+  /// Writes one line, `program: text`, to standard error in one call. Control characters and octets above 0x7E become
+  /// `\xNN`. A line that cannot be written is lost, because there is no other place to report it.
   public static func complain(_ program: String, _ text: String) {
     if SystemLog.isStandardError { return SystemLog.write(program, text) }
     var line = Array("\(program): ".utf8)
@@ -62,7 +62,7 @@ public enum StandardStreams {
 
   /// Writes a text to standard output, for `--help` and `--version`.
   ///
-  /// - Returns: whether all of it was written.
+  /// - Returns: true if the whole text was written.
   public static func print(_ text: String) -> Bool {
     let octets = Array(text.utf8)
     return octets.withUnsafeBytes { try? Kernel.write(STDOUT_FILENO, $0) } == octets.count
@@ -76,7 +76,9 @@ extension StandardStreams {
     (try? Kernel.control(number, F_GETFD)) != nil
   }
 
-  /// Whether 2 is of this kind and the same socket or pipe as `number`. An inode of the kernel's own file systems for
+  /// True if 2 has this kind and is the same socket or pipe as `number`. Sockets and pipes are identified by an inode
+  /// of the kernel's own file systems. A terminal or a file on all three descriptors belongs to an operator, not to a
+  /// client.
   /// sockets and pipes is one of them. A terminal or a file that is all three is an operator's, not a client's.
   private static func isErrors(_ kind: mode_t, _ number: CInt) -> Bool {
     guard let errors = try? Kernel.status(STDERR_FILENO), errors.st_mode & S_IFMT == kind,
@@ -90,23 +92,23 @@ extension StandardStreams {
     if !SystemLog.connect(log), let null = try? Kernel.open("/dev/null", O_RDWR) {
       return try put(Descriptor(adopting: null), at: STDERR_FILENO)
     }
-    // In a bare chroot there is no /dev/null either. What is written to a socket that is not connected is lost as well.
+    // In a bare chroot /dev/null is missing too. Text written to a socket that is not connected is lost as well.
     try put(log, at: STDERR_FILENO)
   }
 
-  /// Opens /dev/null as this number. It survives an exec, as the real one would.
+  /// Opens /dev/null with this number. It stays open across an exec, like a regular standard stream.
   private static func standIn(_ number: CInt) throws(SystemError) {
     let null = try Kernel.open("/dev/null", O_RDWR)
     try put(Descriptor(adopting: null), at: number)
   }
 
-  /// Makes `number` open on what the descriptor is open on, not close-on-exec.
+  /// Makes `number` a duplicate of the descriptor, not close-on-exec.
   private static func put(_ descriptor: consuming Descriptor, at number: CInt) throws(SystemError) {
     guard descriptor.number == number else {
       if dup2(descriptor.number, number) < 0 { throw SystemError.last("dup2") }
       return
     }
-    // It was the lowest free number.
+    // The descriptor already had this number, the lowest free one.
     try descriptor.setCloseOnExec(false)
     _ = descriptor.release()
   }

@@ -1,34 +1,34 @@
-// SystemLog: lines for the system's log, as datagrams to /dev/log.
+// SystemLog: sends lines to the system's log, as datagrams to /dev/log.
 //
-// The form is that of RFC 3164, as syslog(3) writes it: `<22>Mmm dd hh:mm:ss program[process]: text`. 22 is facility mail,
-// severity informational. The socket stands at the place of standard error, so that programs that are executed find it
-// there: ours recognise it, and what others write is a datagram of its own. It is not blocking, since a log that is not
-// read must not stop the mail: then lines are lost.
+// The format is that of RFC 3164, as syslog(3) writes it: `<22>Mmm dd hh:mm:ss program[process]: text`. 22 is facility
+// mail, severity informational. The socket is used as standard error, so that executed programs inherit it: our
+// programs recognise it; text of other programs is sent as one datagram per write. The socket is non-blocking, because
+// a log that is not read must not stop the mail: lines are lost instead.
 
 import CKernel
 import Glibc
 import Transport
 
-/// The system's log at the place of standard error.
+/// The system's log in place of standard error.
 package enum SystemLog {
   private static var path: String { "/dev/log" }
   /// Facility mail (2), severity informational (6).
   private static var priority: Int { 2 << 3 | 6 }
 
-  /// Whether standard error is such a socket.
+  /// True if standard error is such a socket.
   package static var isStandardError: Bool {
     (try? Kernel.option(STDERR_FILENO, SOL_SOCKET, SO_TYPE)) == CInt(SOCK_DGRAM.rawValue)
       && (try? Kernel.option(STDERR_FILENO, SOL_SOCKET, SO_DOMAIN)) == AF_UNIX
   }
 
-  /// A socket for the log, not connected yet.
+  /// Creates a socket for the log, not connected yet.
   static func socket() throws(SystemError) -> Descriptor {
     Descriptor(adopting: try Kernel.socket(AF_UNIX, CInt(SOCK_NONBLOCK.rawValue), type: SOCK_DGRAM))
   }
 
   /// Connects it.
   ///
-  /// - Returns: false where nobody listens.
+  /// - Returns: false if no process listens.
   static func connect(_ socket: borrowing Descriptor) -> Bool {
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
@@ -48,7 +48,7 @@ package enum SystemLog {
     _ = line.withUnsafeBytes { try? Kernel.send(STDERR_FILENO, $0, CInt(MSG_DONTWAIT | MSG_NOSIGNAL)) }
   }
 
-  /// The local time as RFC 3164, 4.1.2 has it, and a blank.
+  /// The local time in the format of RFC 3164, 4.1.2, and a space.
   private static var time: String {
     var seconds = Glibc.time(nil)
     var parts = tm()

@@ -1,39 +1,39 @@
-// TLSHelperOptions: the options that say how a TLS helper is to run.
+// TLSHelperOptions: the options of a TLS helper.
 //
-// Those who start a helper take them and hand them on; the helper obeys them. Letters, names and meanings are those of
-// s6-ucspitlsd and s6-tlsd-io, so that either side can be exchanged. Of options that contradict each other the
-// last one counts.
+// The programs that start a helper accept these options and pass them on; the helper applies them. Letters, names and
+// meanings are those of s6-ucspitlsd and s6-tlsd-io, so that either side can be replaced. Among contradicting options
+// the last one counts.
 
-/// How a TLS helper is to run.
+/// The settings of a TLS helper.
 public struct TLSHelperOptions: Hashable, Sendable {
-  /// Whether a client is asked for a certificate.
+  /// If a client is asked for a certificate.
   public enum ClientCertificate: Hashable, Sendable {
     /// It is not asked.
     case ignored
-    /// It is asked and need not have one (`-Y`); one that it sends must be valid.
+    /// The client is asked (`-Y`). A certificate is optional, but one that is sent must be valid.
     case optional
-    /// The handshake fails without a valid one (`-y`).
+    /// The client is asked (`-y`). The handshake fails without a valid certificate.
     case required
   }
 
-  /// Whether the server's end is said with close_notify (`-S`) or by ending the TCP direction alone (`-s`, default).
+  /// True if the server's end sends close_notify (`-S`), false if it ends the TCP direction only (`-s`, the default).
   public var sendsCloseNotify = false
-  /// Whether an end of the client without close_notify is an error (`-J`) or not (`-j`, the default).
+  /// True if an end of the client without close_notify is an error (`-J`), false if not (`-j`, the default).
   public var requiresCloseNotify = false
-  /// Whether a client is asked for a certificate; the default is no.
+  /// If a client is asked for a certificate; the default is no.
   public var clientCertificate = ClientCertificate.ignored
-  /// 0: only the certificate in CERTFILE. 1: also those in CERTFILE:name. 2 and more: only the latter.
+  /// 0: only the certificate in CERTFILE. 1: also those in CERTFILE:name. 2 and more: only those in CERTFILE:name.
   public var serverNameLevel = 0
-  /// The limit of a handshake; 0: none; nil: not said, the helper's own default.
+  /// Timeout of the handshake; 0: none; nil: not given, the helper's own default.
   public var handshakeTimeoutMilliseconds: Int?
-  /// The limit of a session; 0: none; nil: not given, the helper's own default.
+  /// Timeout of the session; 0: none; nil: not given, the helper's own default.
   public var sessionTimeoutMilliseconds: Int?
-  /// That default: a day.
+  /// The default session timeout: one day.
   public static let defaultSessionMilliseconds = 86_400_000
-  /// 0 quiet, 1 failures, 2 also what goes well.
+  /// 0: quiet; 1: failures; 2: also successes.
   public var verbosity = 1
 
-  /// The defaults.
+  /// Creates the defaults.
   public init() {}
 
   /// The options, for `CommandLineOption.parse`.
@@ -52,9 +52,9 @@ public struct TLSHelperOptions: Hashable, Sendable {
     CommandLineOption("v", "verbosity", takesValue: true),
   ]
 
-  /// Takes an option by its long name.
+  /// Applies an option, identified by its long name.
   ///
-  /// - Returns: whether it is one of `list`.
+  /// - Returns: true if it is an option in `list`.
   public mutating func accept(_ name: String, _ value: String) throws(CommandLineError) -> Bool {
     switch name {
     case "close-notify": sendsCloseNotify = true
@@ -74,7 +74,7 @@ public struct TLSHelperOptions: Hashable, Sendable {
     return true
   }
 
-  /// The options as a command line, without those that say the default.
+  /// The options as command line arguments, without those that have the default value.
   public var arguments: [String] {
     var words: [String] = []
     if sendsCloseNotify { words.append("-S") }

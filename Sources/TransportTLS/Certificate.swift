@@ -1,20 +1,20 @@
-// A server's certificate chain and its key, in the library's form, and what is looked at in them.
+// Certificate: a server's certificate chain and its key in the library's form, and the checks on them.
 
 import CGnuTLS
 
 /// A certificate chain: the server's own first, then its issuers.
 struct CertificateChain: ~Copyable {
-  /// The most certificates in a file. Clients verify no longer chain (OpenSSL's default depth is 100 as well), and all of
-  /// it is sent in each handshake.
+  /// The maximum number of certificates in a file. Clients verify no longer chain (OpenSSL's default depth is 100 as
+  /// well), and each handshake sends the whole chain.
   static let limit = 100
 
   private let list: UnsafeMutablePointer<gnutls_x509_crt_t?>
   /// How many certificates were read.
   private let count: Int
-  /// How many of them, from the first on, are the chain.
+  /// How many of them, counted from the first, form the chain.
   private let length: Int
 
-  /// Reads a chain from a file. The issuers may stand in any order, and others among them.
+  /// Reads a chain from a file. The issuers may be in any order, with other certificates among them.
   ///
   /// - Throws: `.badCertificate`, `.chainTooLong`.
   init(_ file: borrowing CredentialFile, path: String) throws(TLSCredentialsError) {
@@ -33,9 +33,9 @@ struct CertificateChain: ~Copyable {
     length = CertificateChain.sort(list, Int(count))
   }
 
-  /// Puts each certificate's issuer behind it; the library does that for at most 16.
+  /// Sorts the chain: each certificate is followed by its issuer. The library sorts at most 16.
   ///
-  /// - Returns: how many make a chain; the others come after them.
+  /// - Returns: how many form a chain; the others follow them.
   private static func sort(_ list: UnsafeMutablePointer<gnutls_x509_crt_t?>, _ count: Int) -> Int {
     for last in 0..<count {
       guard gnutls_x509_crt_check_issuer(list[last], list[last]) == 0,
@@ -55,15 +55,15 @@ struct CertificateChain: ~Copyable {
   var validFrom: Int { gnutls_x509_crt_get_activation_time(list[0]) }
   /// Seconds since 1970.
   var validUntil: Int { gnutls_x509_crt_get_expiration_time(list[0]) }
-  /// Whether the certificate names itself as its issuer.
+  /// True if the certificate names itself as its issuer.
   var isSelfSigned: Bool { gnutls_x509_crt_check_issuer(list[0], list[0]) != 0 }
 
-  /// Whether it covers each of some names.
+  /// True if it covers all of the names.
   func covers(_ names: [String]) -> Bool {
     names.allSatisfy { gnutls_x509_crt_check_hostname(list[0], $0) != 0 }
   }
 
-  /// Whether the server's own certificate is for this key: whether their public keys are the same.
+  /// True if the server's own certificate belongs to this key: their public keys are equal.
   func isFor(_ key: borrowing PrivateKey) -> Bool {
     let flag = GNUTLS_KEYID_USE_SHA256.rawValue
     let own = publicKeyIdentifier { gnutls_x509_crt_get_key_id(list[0], flag, $0, &$1) }
@@ -71,13 +71,14 @@ struct CertificateChain: ~Copyable {
     return own != nil && own == other
   }
 
-  /// Adds a copy of the chain and its key to credentials; the library's code.
+  /// Adds a copy of the chain and its key to credentials; returns the library's code.
   func add(with key: borrowing PrivateKey, to certificates: gnutls_certificate_credentials_t) -> CInt {
     gnutls_certificate_set_x509_key(certificates, list, CInt(length), key.key)
   }
 }
 
-/// A private key. GnuTLS wipes it when the value ends, but only frees what it decoded PEM into; of DER nothing is left.
+/// A private key. GnuTLS wipes it when the value ends. It only frees the buffer decoded from PEM; from DER no copy
+/// remains.
 struct PrivateKey: ~Copyable {
   fileprivate let key: gnutls_x509_privkey_t
 
@@ -100,9 +101,9 @@ struct PrivateKey: ~Copyable {
   deinit { gnutls_x509_privkey_deinit(key) }
 }
 
-/// SHA-256 of a public key; nil when it cannot be made.
+/// SHA-256 of a public key; nil if it cannot be computed.
 ///
-/// - Parameter compute: the library's call, with a buffer and its size.
+/// - Parameter compute: the library's function, with a buffer and its size.
 private func publicKeyIdentifier(_ compute: (UnsafeMutablePointer<UInt8>, inout Int) -> CInt) -> [UInt8]? {
   var size = 32
   var code: CInt = 0

@@ -1,13 +1,13 @@
-// Client certificates: whether a client is asked for one, who may have issued it, and what it says.
+// ClientCertificates: if a client is asked for a certificate, who may have issued it, and what it contains.
 //
-// A certificate that a client sends is verified whether or not it had to send one; a bad one fails the handshake. In
-// TLS 1.3 the client learns of that only behind its own Finished.
+// A certificate that a client sends is always verified, even if it was optional; an invalid one fails the handshake. In
+// TLS 1.3 the client learns that only after its own Finished.
 
 import CGnuTLS
 
-/// Whether and how clients are asked for a certificate.
+/// If and how clients are asked for a certificate.
 public enum ClientCertificates: Hashable, Sendable {
-  /// Where the certificates of those stand who may issue clients' certificates, in PEM.
+  /// The location of the certificates of trusted issuers, in PEM.
   public enum Trust: Hashable, Sendable {
     /// All files in a folder.
     case folder(String)
@@ -17,9 +17,9 @@ public enum ClientCertificates: Hashable, Sendable {
 
   /// Clients are not asked.
   case ignored
-  /// Clients are asked and need not have one.
+  /// Clients are asked; a certificate is optional.
   case optional(Trust)
-  /// A client without a valid one is refused.
+  /// A client without a valid certificate is refused.
   case required(Trust)
 
   /// Adds the trusted issuers.
@@ -39,7 +39,7 @@ public enum ClientCertificates: Hashable, Sendable {
 }
 
 extension GnuTLSStream {
-  /// Sets a new session up to ask for a certificate and to verify it.
+  /// Configures a new session to request a certificate and to verify it.
   static func ask(_ session: gnutls_session_t, forCertificate clients: ClientCertificates) {
     switch clients {
     case .ignored:
@@ -58,7 +58,7 @@ extension GnuTLSStream {
     }
   }
 
-  /// The verified certificate that the client sent; nil when it sent none. Meaningful behind the handshake.
+  /// The verified certificate of the client; nil if it sent none. Valid after the handshake.
   public var clientCertificate: ClientCertificate? {
     var count: UInt32 = 0
     guard let list = gnutls_certificate_get_peers(session, &count), count > 0 else { return nil }
@@ -66,14 +66,14 @@ extension GnuTLSStream {
   }
 }
 
-/// What is said of a client's certificate.
+/// What is reported about a client's certificate.
 public struct ClientCertificate: Hashable, Sendable {
   /// SHA-256 of the certificate, in lower-case hexadecimal digits.
   public let fingerprint: String
-  /// The subject's distinguished name as RFC 4514 writes it; nil when it has none or one with controls in it.
+  /// The subject's distinguished name as in RFC 4514; nil if there is none or it contains control characters.
   public let subject: String?
 
-  /// A certificate in DER; nil when it cannot be parsed.
+  /// Reads a certificate in DER; nil if it cannot be parsed.
   init?(_ der: UnsafeBufferPointer<UInt8>) {
     var octets = gnutls_datum_t(data: UnsafeMutablePointer(mutating: der.baseAddress), size: UInt32(der.count))
     var digest = [UInt8](repeating: 0, count: 32)

@@ -1,4 +1,4 @@
-// Files with a certificate chain or a key, in PEM or DER: read whole, and wiped from memory.
+// CredentialFile: reads a file with a certificate chain or a key, in PEM or DER, and wipes it from memory.
 
 import CGnuTLS
 import Glibc
@@ -8,10 +8,10 @@ import Transport
 struct CredentialFile: ~Copyable {
   private static let limit = 1 << 20
 
-  // Of full size from the start: growing would leave copies of a key behind in memory.
+  // Allocated at full size: growing the buffer would leave copies of a key in memory.
   private let storage = UnsafeMutableRawBufferPointer.allocate(byteCount: limit + 1, alignment: 16)
   private var length = 0
-  /// Whether others than its owner may read it.
+  /// True if users other than the owner may read the file.
   private(set) var isExposed = false
 
   /// Reads a file of at most 1 MiB.
@@ -35,27 +35,27 @@ struct CredentialFile: ~Copyable {
     storage.deallocate()
   }
 
-  /// PEM, if `-----BEGIN` stands anywhere in it; otherwise DER, in which a file holds one object.
+  /// PEM if it contains `-----BEGIN`; otherwise DER, with one object per file.
   var form: gnutls_x509_crt_fmt_t {
-    // Not `firstRange(of:)`: it would link the library of regular expressions, 1.4 MB, to each program.
+    // Not `firstRange(of:)`: it would link the regular expression library, 1.4 MB, into each program.
     let octets = storage[..<length]
     let isPEM = octets.indices.contains { octets[$0...].starts(with: "-----BEGIN".utf8) }
     return isPEM ? GNUTLS_X509_FMT_PEM : GNUTLS_X509_FMT_DER
   }
 
-  /// Shows the octets in the library's form.
+  /// Passes the octets in the library's form.
   borrowing func withDatum<Result>(_ body: (inout gnutls_datum_t) -> Result) -> Result {
     var datum = gnutls_datum_t(data: storage.baseAddress?.assumingMemoryBound(to: UInt8.self), size: UInt32(length))
     return body(&datum)
   }
 }
 
-/// The library's words for one of its error codes.
+/// The library's text for one of its error codes.
 func libraryText(_ code: CInt) -> String {
   String(cString: gnutls_strerror(code))
 }
 
-/// `2026-05-31`, in UTC, for a time in seconds since 1970.
+/// A date such as `2026-05-31`, in UTC, for a time in seconds since 1970.
 func calendarDate(_ time: Int) -> String {
   var time = time_t(time)
   var parts = tm()
@@ -64,7 +64,7 @@ func calendarDate(_ time: Int) -> String {
   return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
 }
 
-/// Whether a text is a DNS name: letters, digits, `-` and `.`, no empty label, at most 253 octets.
+/// True if a text is a DNS name: letters, digits, `-` and `.`, no empty label, at most 253 octets.
 func isDNSName(_ text: some StringProtocol) -> Bool {
   let octets = text.utf8
   guard (1...253).contains(octets.count) else { return false }

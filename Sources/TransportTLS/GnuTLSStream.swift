@@ -1,14 +1,16 @@
-// GnuTLSStream: one server-side TLS connection on GnuTLS.
+// GnuTLSStream: one server-side TLS connection with GnuTLS.
 //
-// It is made without a socket, because making it can fail and `220` to STARTTLS must not be sent before that; the
-// socket is attached afterwards. From then on the stream owns it. It moves octets with MSG_DONTWAIT, see
-// TLSTransport.swift, and so neither knows nor changes O_NONBLOCK. Instead of a socket it takes two descriptors of any
-// kind, for programs that cannot choose what their standard input and output are.
+// The stream is created without a socket: the creation can fail, and it must happen before `220` is sent to STARTTLS.
+// The socket is attached afterwards, and the stream then owns it. Octets are moved with MSG_DONTWAIT
+// (TLSTransport.swift), so O_NONBLOCK neither matters nor changes. Instead of a socket the stream accepts two
+// descriptors of any kind, for programs that cannot choose their standard input and output.
 //
-// TLS 1.2 and 1.3 as the priorities allow. ALPN `smtp`: a client that offers only other protocols is refused with an
-// alert; one that offers none is fine. Renegotiation ends the session. A fatal error is final: the matching alert is
-// sent as far as the kernel takes it, the sending half is shut down, what has arrived is discarded (closing would
-// otherwise become a reset that overtakes the alert), and every later call fails. Deadlines are the caller's.
+// TLS 1.2 and 1.3, as the priorities allow. ALPN `smtp`: a client that offers only other protocols is refused with an
+// alert; a client without ALPN is accepted. Renegotiation ends the session. Deadlines are set by the caller.
+//
+// Failure: a fatal error is final. The matching alert is sent as far as the kernel accepts it, the sending half is shut
+// down, and the input received so far is discarded: with unread input a close would send a reset that could overtake
+// the alert. Every later call fails.
 
 import CGnuTLS
 import Glibc
@@ -16,60 +18,61 @@ public import Transport
 
 /// A server-side TLS connection.
 public final class GnuTLSStream: TLSStream {
-  /// The number to be polled for reading; that of the socket, which is also polled for writing. -1 before `attach`.
+  /// The descriptor to poll for reading: the socket, which is also polled for writing. -1 before `attach`.
   public private(set) var descriptor: CInt = -1
 
-  /// The number to be polled for writing: `descriptor` unless two were attached. -1 before `attach`.
+  /// The descriptor to poll for writing: `descriptor`, unless two were attached. -1 before `attach`.
   public private(set) var outputDescriptor: CInt = -1
 
-  /// Whether `endSending` says close_notify. Without it only the socket's sending half ends, and a client that is
-  /// strict calls what it got truncated.
+  /// True if `endSending` sends close_notify. If false, only the sending half of the socket ends, and a strict client
+  /// treats the data as truncated.
   public var sendsCloseNotify = true
 
-  /// What was negotiated; empty words before the handshake is complete.
+  /// The negotiated parameters; empty strings before the handshake is complete.
   public private(set) var facts = TLSFacts(version: "", cipher: "")
 
-  /// Why the session failed, in one line for the operator; nil while it has not. Of what the peer chose there is at most
-  /// a server name in it, escaped.
+  /// Why the session failed, in one line for the operator; nil if it has not failed. The only text of the peer in it is
+  /// a server name, which is escaped.
   public private(set) var failure: String?
 
-  /// The last error of the socket itself.
+  /// The last error of the socket.
   var socketError: SystemError?
 
-  /// Whether the client's octets have ended without close_notify. The library is not told: it would then refuse to send
-  /// as well, and a client that ended its half may still be answered.
+  /// True if the client's octets have ended without close_notify. The library is not notified of that end: it would
+  /// then refuse to send as well, but a client that ended its half may still get replies.
   var inputHasEnded = false
 
-  /// The server name that the client asked for, if it is none that can choose a certificate, see UnusableServerName.swift.
+  /// The server name that the client requested, if it is not usable to choose a certificate, see
+  /// UnusableServerName.swift.
   var unusableServerName: [UInt8]?
-  /// Whether a name that the library refuses is to be kept from it.
+  /// True if the library must not receive a name that it would refuse.
   var toleratesServerNames = true
 
   let session: gnutls_session_t
   private let credentials: TLSCredentials
   private var socket: Descriptor?
-  /// In place of `socket`, when two descriptors were attached.
+  /// Used in place of `socket` if two descriptors were attached.
   var separate: SeparateDescriptors?
   private var holdsRecord = false
-  /// The last read saw an end or a failure after the octets that it answered with.
+  /// The last read met an end or a failure after the octets that it returned.
   private var holdsEnd = false
   private var hasEndedOutput = false
   private var warnings = 0
-  /// How often the library may still ask the kernel for octets in this call of ours, see `pullsLimit`.
+  /// How many more times the library may request octets from the kernel in this call, see `pullsLimit`.
   var pullsLeft = 0
 
-  /// How many warning alerts a client may send during the handshake.
+  /// The maximum number of warning alerts from a client during the handshake.
   private static let warningLimit = 4
 
-  /// The longest handshake message that is accepted, in octets. A ClientHello with post-quantum keys has about 2,000.
+  /// The longest accepted handshake message, in octets. A ClientHello with post-quantum keys has about 2,000.
   private static let handshakeMessageLimit = 65_536
 
-  /// How often the library may ask for octets in one handshake step or read: twice a record. A client that sends very many
-  /// small records, empty ones among them, would otherwise keep everybody else waiting. What is left stays in the
-  /// kernel, where poll sees it.
+  /// How often the library may request octets in one handshake step or read: twice per record. Without a limit, a
+  /// client that sends very many small records, or empty ones, would delay all other sessions. Further octets stay in
+  /// the kernel, where poll sees them.
   private static let pullsLimit = 64
 
-  /// Prepares a session; no socket is needed yet. Whatever can fail before a handshake fails here.
+  /// Prepares a session; no socket is needed yet. Everything that can fail before a handshake fails here.
   public init(_ credentials: TLSCredentials) throws(TLSCredentialsError) {
     self.credentials = credentials
     session = try GnuTLSStream.session(credentials)
@@ -79,7 +82,7 @@ public final class GnuTLSStream: TLSStream {
     gnutls_deinit(session)
   }
 
-  /// Takes the socket over. Once; a second socket would be closed and ignored.
+  /// Takes ownership of the socket. Call it once; a second socket is closed and ignored.
   public func attach(_ socket: consuming Descriptor) {
     guard descriptor < 0 else { return }
     descriptor = socket.number
@@ -88,8 +91,8 @@ public final class GnuTLSStream: TLSStream {
     connectTransport()
   }
 
-  /// Takes two descriptors of any kind over, in place of a socket: one that is read and one that is written. Both may be
-  /// open on the same socket. Once, like `attach(_:)`.
+  /// Takes ownership of two descriptors of any kind in place of a socket: one to read and one to write. Both may be
+  /// open on the same socket. Call it once, like `attach(_:)`.
   public func attach(reading input: consuming OctetStream, writing output: consuming OctetStream) {
     guard descriptor < 0 else { return }
     descriptor = input.descriptor.number
@@ -98,18 +101,18 @@ public final class GnuTLSStream: TLSStream {
     connectTransport()
   }
 
-  /// What the last call that answered `.wouldBlock` waits for.
+  /// What the last call that returned `.wouldBlock` waits for.
   public var direction: TLSDirection {
     gnutls_record_get_direction(session) == 0 ? .read : .write
   }
 
-  /// Whether there is something to read that poll does not see: decrypted octets in the library, or an end that came with
-  /// the octets of the last read.
+  /// True if there is something to read that poll does not see: decrypted octets in the library, or an end that came
+  /// with the octets of the last read.
   public var hasPending: Bool {
     holdsEnd || gnutls_record_check_pending(session) > 0
   }
 
-  /// Goes on with the handshake. Without a socket it fails.
+  /// Continues the handshake. It fails if no socket is attached.
   public func handshake() -> TLSHandshake {
     guard descriptor >= 0 else { return .failed("no socket is attached") }
     pullsLeft = GnuTLSStream.pullsLimit
@@ -135,14 +138,14 @@ public final class GnuTLSStream: TLSStream {
     return .failed(failure ?? "")
   }
 
-  /// Acknowledges the client's Finished now. Nothing of ours carries the acknowledgement, since no tickets are sent, and a
-  /// client that waits for it before its next small segment (RFC 896) would lose 40 ms. Means nothing but on TCP.
+  /// Acknowledges the client's Finished now. No tickets are sent, so no octets of ours carry the acknowledgement. A
+  /// client that waits for it before its next small segment (RFC 896) would lose 40 ms. It has an effect on TCP only.
   private func acknowledge() {
     try? Kernel.setOption(descriptor, CInt(IPPROTO_TCP), TCP_QUICKACK, 1)
   }
 
-  /// Reads decrypted octets, of several records if they are small. After a fatal error it answers the socket's error, or EPROTO with the words in
-  /// `failure`.
+  /// Reads decrypted octets, of several records if they are small. After a fatal error it returns the socket's error,
+  /// or EPROTO with the text in `failure`.
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     guard buffer.count > 0 else { return .failed(SystemError("gnutls_record_recv", EINVAL)) }
     guard descriptor >= 0, failure == nil else { return failed("gnutls_record_recv") }
@@ -154,7 +157,7 @@ public final class GnuTLSStream: TLSStream {
       case .moved(let count): moved += count
       case let answer:
         guard moved > 0 else { return answer }
-        // An end or a failure is final: the next read answers with it. The socket has nothing more to tell of it.
+        // An end or a failure is final, and the next read returns it. The socket reports nothing more about it.
         holdsEnd = answer != .wouldBlock
         return .moved(moved)
       }
@@ -186,13 +189,13 @@ public final class GnuTLSStream: TLSStream {
     return failed("gnutls_record_recv")
   }
 
-  /// Encrypts and sends octets. After `.wouldBlock` a record is held and goes out first: begin the next call with the
+  /// Encrypts and sends octets. After `.wouldBlock` a record is held and is sent first: begin the next call with the
   /// same octets.
   public func write(_ octets: UnsafeRawBufferPointer) -> IOResult {
     guard descriptor >= 0, failure == nil else { return failed("gnutls_record_send") }
     guard octets.count > 0 else { return .moved(0) }
     while true {
-      // A record that the kernel did not take whole is completed as it is; its octets are the first of these.
+      // A record that the kernel accepted only in part is completed unchanged; its octets are the first of these.
       let code =
         holdsRecord
         ? gnutls_record_send(session, nil, 0)
@@ -214,9 +217,9 @@ public final class GnuTLSStream: TLSStream {
     }
   }
 
-  /// Sends close_notify where TLS stands, unless `sendsCloseNotify` is false, and ends the sending half of the socket.
+  /// Sends close_notify if TLS is established and `sendsCloseNotify` is true, and ends the sending half of the socket.
   ///
-  /// - Returns: false while the kernel does not take the close_notify.
+  /// - Returns: false while the kernel does not accept the close_notify.
   public func endSending() -> Bool {
     guard descriptor >= 0, !hasEndedOutput else { return true }
     if failure == nil, !facts.version.isEmpty, sendsCloseNotify {
@@ -228,7 +231,7 @@ public final class GnuTLSStream: TLSStream {
     return true
   }
 
-  /// Ends the sending half of whatever is attached.
+  /// Ends the sending half of the attached descriptors.
   private func endOutput() {
     hasEndedOutput = true
     if separate != nil {
@@ -238,7 +241,7 @@ public final class GnuTLSStream: TLSStream {
     }
   }
 
-  /// Reads and throws away what the socket has, as it came.
+  /// Reads and discards the undecrypted input of the socket.
   public func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     if let answer = separate?.read(into: buffer) { return answer }
     return IOResult(reading: buffer.count) { () throws(SystemError) in
@@ -250,7 +253,7 @@ public final class GnuTLSStream: TLSStream {
 // MARK: - Set-up and facts
 
 extension GnuTLSStream {
-  /// A session with everything set but the socket.
+  /// Creates a session with all settings except the socket.
   private static func session(_ credentials: TLSCredentials) throws(TLSCredentialsError) -> gnutls_session_t {
     var flags = UInt32(GNUTLS_SERVER) | UInt32(GNUTLS_NONBLOCK) | UInt32(GNUTLS_NO_SIGNAL)
     if !credentials.tickets { flags |= UInt32(GNUTLS_NO_TICKETS) }
@@ -306,7 +309,7 @@ extension GnuTLSStream {
 // MARK: - Failure
 
 extension GnuTLSStream {
-  /// Makes an error final: alert, half-close, discard what has arrived.
+  /// Makes an error final: alert, half-close, discard the input received so far.
   private func fail(_ code: CInt, _ doing: String) {
     failure = "TLS \(doing): \(reason(code))"
     switch code {
@@ -323,7 +326,7 @@ extension GnuTLSStream {
   private func reason(_ code: CInt) -> String {
     switch code {
     case GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR, GNUTLS_E_PUSH_ERROR:
-      // The library calls a reset premature as well; the socket knows better.
+      // The library reports a reset as premature as well; the socket has the exact error.
       return socketError?.description ?? "the client closed the connection"
     case GNUTLS_E_FATAL_ALERT_RECEIVED, GNUTLS_E_WARNING_ALERT_RECEIVED:
       let alert = gnutls_alert_get(session)
@@ -338,7 +341,7 @@ extension GnuTLSStream {
     }
   }
 
-  /// Shuts the sending half down and discards at most 64 KiB that have arrived. Does not wait.
+  /// Shuts down the sending half and discards at most 64 KiB of received input. Does not wait.
   private func halfClose() {
     endOutput()
     withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { scratch in
@@ -348,7 +351,7 @@ extension GnuTLSStream {
     }
   }
 
-  /// What a call answers once the session has failed: the socket's error, or EPROTO with the words in `failure`.
+  /// The result of a call after the session has failed: the socket's error, or EPROTO with the text in `failure`.
   private func failed(_ call: String) -> IOResult {
     if failure == nil { return .failed(SystemError(call, ENOTCONN)) }
     return .failed(socketError ?? SystemError(call, EPROTO))

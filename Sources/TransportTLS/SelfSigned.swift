@@ -1,26 +1,27 @@
-// SelfSigned: a certificate of our own, for a server that has none yet.
+// SelfSigned: creates a self-signed certificate for a server that has none yet.
 //
-// An ECDSA P-256 key and a certificate that it signs itself, kept as `key.pem` (mode 0600) and `certificate.pem` (mode
-// 0644) in one folder and used again while they are valid. Mail senders that use TLS when they can do not check the
-// name, so this protects against listeners, not against somebody in the middle.
+// It creates an ECDSA P-256 key and a certificate signed with that key. They are stored as `key.pem` (mode 0600) and
+// `certificate.pem` (mode 0644) in one folder and are used again while valid. Mail senders that use TLS
+// opportunistically do not check the name: such a certificate protects against passive listeners, not against an active
+// attacker in the middle.
 //
-// Each file appears whole or not at all: written beside its place, brought to the disk, renamed. The key never exists
-// with another mode. A crash between the two files leaves a pair that does not match, which is replaced at the next
-// start. A certificate that is not self-signed is never overwritten.
+// Contract: each file appears completely or not at all: it is written under a temporary name, synchronised to disk, and
+// renamed. The key never exists with another mode. After a crash between the two files the pair does not match; it is
+// replaced at the next start. A certificate that is not self-signed is never overwritten.
 
 import CGnuTLS
 import Glibc
 import Transport
 
-/// Makes and keeps self-signed certificates.
+/// Creates and stores self-signed certificates.
 public enum SelfSigned {
-  /// The pair of files in a folder, made anew when there is none, when it has expired or does so within a week, when it
-  /// does not cover the names, or when its parts do not match.
+  /// The pair of files in a folder. A new pair is created if there is none, if it has expired or expires within a week,
+  /// if it does not cover the names, or if certificate and key do not match.
   ///
   /// - Parameters:
-  ///   - folder: is created with mode 0700 when it does not exist; its parent must exist.
+  ///   - folder: created with mode 0700 if it does not exist; its parent must exist.
   ///   - names: the DNS names to certify, at least one.
-  ///   - validDays: for how many days a new certificate is valid.
+  ///   - validDays: how many days a new certificate is valid.
   /// - Throws: `.badName`, `.unwritable`, `.unreadable`, `.notSelfSigned`, `.library`.
   public static func pair(
     in folder: String, names: [String], validDays: Int = 3650
@@ -44,7 +45,7 @@ public enum SelfSigned {
     return pair
   }
 
-  /// Whether the files are there and good. Throws when something stands there that must not be overwritten.
+  /// True if the files exist and are usable. Throws if a file exists there that must not be overwritten.
   private static func isUsable(_ pair: TLSCredentials.Pair, _ names: [String]) throws(TLSCredentialsError) -> Bool {
     do throws(TLSCredentialsError) {
       let chain = try CertificateChain(CredentialFile(pair.certificate), path: pair.certificate)
@@ -63,14 +64,14 @@ public enum SelfSigned {
     }
   }
 
-  /// Writes a file beside its place, brings it to the disk and renames it.
+  /// Writes a file under a temporary name, synchronises it to disk and renames it.
   private static func replace(
     _ name: String, in folder: String, mode: mode_t, _ octets: UnsafeRawBufferPointer
   ) throws(TLSCredentialsError) {
     let path = "\(folder)/\(name)"
     let draft = "\(folder)/.\(name).\(getpid())"
     do throws(SystemError) {
-      // What a crash of a process with the same number left behind.
+      // Removes a file left by a crashed process with the same process number.
       try? Kernel.unlink(draft)
       let file = Descriptor(adopting: try Kernel.open(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o600))
       do throws(SystemError) {
@@ -93,7 +94,7 @@ public enum SelfSigned {
   }
 }
 
-/// A fresh key and the certificate that it signed.
+/// A new key and the certificate signed with it.
 private struct Certificate: ~Copyable {
   private var key = gnutls_datum_t()
   private var certificate = gnutls_datum_t()
@@ -111,10 +112,10 @@ private struct Certificate: ~Copyable {
     try Certificate.check(gnutls_x509_crt_set_version(draft, 3))
     var serial = [UInt8](repeating: 0, count: 16)
     try Certificate.check(gnutls_rnd(GNUTLS_RND_NONCE, &serial, serial.count))
-    // Positive and of fixed length, as RFC 5280 4.1.2.2 wants it.
+    // Positive and of fixed length, as RFC 5280, 4.1.2.2 requires.
     serial[0] = serial[0] & 0x3f | 0x40
     try Certificate.check(gnutls_x509_crt_set_serial(draft, serial, serial.count))
-    // From yesterday on: the clocks of others differ.
+    // Valid from yesterday on, because the clocks of peers differ.
     let now = time(nil)
     try Certificate.check(gnutls_x509_crt_set_activation_time(draft, now - 86_400))
     try Certificate.check(gnutls_x509_crt_set_expiration_time(draft, now + validDays * 86_400))

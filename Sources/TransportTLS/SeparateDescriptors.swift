@@ -1,16 +1,16 @@
-// SeparateDescriptors: a session's network when it is two descriptors of any kind.
+// SeparateDescriptors: the network side of a session on two descriptors of any kind.
 //
-// A program that another one starts gets its network as standard input and output: one socket on both, two sockets, or
-// two pipes. Sockets are read and written like the daemon's; the rest as OctetStream says. No flag is set.
+// A program that another one starts gets its connection as standard input and output: one socket on both, two sockets,
+// or two pipes. Sockets are read and written as in the daemon, other kinds as OctetStream does. No flag is set.
 
 import CGnuTLS
 import Glibc
 import Transport
 
-/// The descriptor that is read and the one that is written.
+/// The descriptor to read and the descriptor to write.
 struct SeparateDescriptors: ~Copyable {
   private var input: OctetStream
-  /// nil once the sending half has ended.
+  /// nil after the sending half has ended.
   private var output: OctetStream?
   let readsSocket: Bool
   let writesSocket: Bool
@@ -22,12 +22,12 @@ struct SeparateDescriptors: ~Copyable {
     self.output = consume output
   }
 
-  /// Reads what there is.
+  /// Reads what is available.
   mutating func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     input.read(into: buffer)
   }
 
-  /// What the library's pull function wants: 0 is the end.
+  /// The interface of the library's pull function: 0 means the end.
   mutating func pull(_ buffer: UnsafeMutableRawBufferPointer) throws(SystemError) -> Int {
     switch input.read(into: buffer) {
     case .moved(let count): return count
@@ -37,7 +37,7 @@ struct SeparateDescriptors: ~Copyable {
     }
   }
 
-  /// What the library's push function wants: how many octets were taken, which may be fewer than there are.
+  /// The interface of the library's push function: the number of octets accepted, which may be fewer than requested.
   mutating func push(_ vector: UnsafeMutableBufferPointer<iovec>) throws(SystemError) -> Int {
     guard output != nil else { throw SystemError("write", EPIPE) }
     var written = 0
@@ -50,7 +50,7 @@ struct SeparateDescriptors: ~Copyable {
         if written > 0 { return written }
         throw SystemError("write", EAGAIN)
       case .failed(let error):
-        // What was taken must be told; the error comes again.
+        // The accepted octets must be reported first; the error is returned by the next call.
         if written > 0 { return written }
         throw error
       }
@@ -58,7 +58,7 @@ struct SeparateDescriptors: ~Copyable {
     return written
   }
 
-  /// Ends the sending half. A socket stays open for its other half; anything else is closed.
+  /// Ends the sending half. A socket stays open for its receiving half; any other kind is closed.
   mutating func endOutput() {
     if writesSocket {
       if let number = output?.descriptor.number { try? Kernel.shutdown(number, CInt(SHUT_WR)) }

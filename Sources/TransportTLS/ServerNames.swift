@@ -1,11 +1,11 @@
-// Server names: the name that a client asks for (SNI), and the certificate that it gets.
+// ServerNames: the server name that a client requests (SNI) and the certificate that it gets.
 //
-// The name is the client's text and not believed: only a DNS name counts, in lower case. Another name chooses nothing, see
+// The name is untrusted text of the client: only a DNS name counts, in lower case. Any other name has no effect, see
 // UnusableServerName.swift.
 
 import CGnuTLS
 
-/// The name that the client of a session asked for, in lower case, or nil when it is missing or not a DNS name.
+/// The server name that the client requested, in lower case; nil if it is missing or not a DNS name.
 func requestedName(_ session: gnutls_session_t) -> String? {
   var octets = [UInt8](repeating: 0, count: 256)
   var length = octets.count
@@ -16,7 +16,7 @@ func requestedName(_ session: gnutls_session_t) -> String? {
 }
 
 extension GnuTLSStream {
-  /// Lets the client's name choose among the certificates that have one. The credentials must outlive the session.
+  /// Chooses among the named certificates by the client's server name. The credentials must outlive the session.
   static func chooseByName(_ session: gnutls_session_t, _ credentials: TLSCredentials) {
     gnutls_session_set_ptr(session, Unmanaged.passUnretained(credentials).toOpaque())
     gnutls_handshake_set_post_client_hello_function(session) { session in

@@ -1,8 +1,9 @@
-// TLSCredentials: certificates, keys and priorities, checked and loaded once for thousands of sessions.
+// TLSCredentials: certificates, keys and priorities, checked and loaded once for all sessions.
 //
-// A value never changes after it was made. To reload, make a new one and give it to the sessions that start from
-// then on; each session holds the one it began with. What is wrong with a file is found here, before anybody is offered
-// STARTTLS.
+// Contract: a value never changes after its creation. To reload, create a new value and give it to the sessions that
+// start from then on; each session keeps the value that it started with.
+//
+// Failure: a TLSCredentialsError. Errors in files are found here, before STARTTLS is offered to a client.
 
 import CGnuTLS
 import Glibc
@@ -15,18 +16,18 @@ import Glibc
 /// stream.attach(socket)                           // after `220`
 /// ```
 ///
-/// Certificates that are chosen by the name that the client asks for, whatever names stand in them, are `named`.
+/// Certificates that are chosen by the requested server name, regardless of the names in them, are `named`.
 public final class TLSCredentials: @unchecked Sendable {
-  // Unchecked: the pointers never change, and the library only reads what is behind them once a session uses it.
+  // Unchecked: the pointers never change, and the library only reads their objects once a session uses them.
 
-  /// The names of a certificate chain's file and its key's file, each PEM or DER. They may be the same file.
+  /// The paths of a certificate chain and its key, each PEM or DER. They may be the same file.
   public struct Pair: Hashable, Sendable {
     /// The file of the certificate and its chain.
     public var certificate: String
     /// The file of the private key.
     public var key: String
 
-    /// The two files' names; nothing is opened yet.
+    /// Creates a value from two paths; no file is opened yet.
     public init(certificate: String, key: String) {
       self.certificate = certificate
       self.key = key
@@ -35,45 +36,45 @@ public final class TLSCredentials: @unchecked Sendable {
 
   /// TLS 1.3 and 1.2, forward secrecy, AEAD ciphers, no SHA-1.
   ///
-  /// Without `%SERVER_PRECEDENCE`: it would prefer P-256 to the X25519 for which most clients send a key at once, and
-  /// so cost a second round trip a handshake. Of these ciphers the client's choice is as good as ours.
+  /// Without `%SERVER_PRECEDENCE`: it would prefer P-256 to X25519, for which most clients send a key share at once,
+  /// and would cost one more round trip per handshake. The client's choice among these ciphers is as good as ours.
   public static let defaultPriorities =
     "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:-CIPHER-ALL:+AES-256-GCM:+CHACHA20-POLY1305"
     + ":+AES-128-GCM:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1"
 
-  /// Whether and how clients are asked for a certificate.
+  /// If and how clients are asked for a certificate.
   public let clients: ClientCertificates
 
-  /// Until when all certificates are valid, in seconds since 1970: the earliest of their ends.
+  /// The time until which all certificates are valid, in seconds since 1970: the earliest expiry.
   public let validUntil: Int
 
-  /// The key files that others than their owner may read, by name: worth a warning.
+  /// The paths of key files that users other than the owner may read: log a warning for each.
   public let exposedKeys: [String]
 
-  /// Whether sessions may be resumed with tickets.
+  /// True if sessions may be resumed with tickets.
   public let tickets: Bool
 
-  /// What a session begins with.
+  /// The initial credentials of a session.
   let certificates: gnutls_certificate_credentials_t
-  /// Whether `certificates` has a certificate at all.
+  /// True if `certificates` has a certificate.
   let hasDefault: Bool
   let priorities: gnutls_priority_t
   private let named: [String: gnutls_certificate_credentials_t]
   private var ticketKey = gnutls_datum_t()
 
-  /// Loads and checks everything.
+  /// Loads and checks all files.
   ///
   /// - Parameters:
-  ///   - pairs: with several the client's server name (SNI) and abilities choose; the first is the default. None only
-  ///     if there are `named` ones; then a client that asks for no such name is refused.
-  ///   - named: by server name in lower case. `*.example.org` stands for every name with one label more.
-  ///   - clients: whether and how clients are asked for a certificate.
-  ///   - isDateChecked: whether a certificate that has expired or is not valid yet is an error. Where TLS is
-  ///     opportunistic an expired certificate may be better than none.
-  ///   - isKeyTried: whether a key is also tried out by a signature, which the certificate then has to bear out.
-  ///     Otherwise only their public keys are compared: a program for one connection saves one signature of two.
+  ///   - pairs: if there are several, the client's server name (SNI) and capabilities decide; the first is the default.
+  ///     May be empty only if there are `named` ones; then a client without a matching name is refused.
+  ///   - named: by server name in lower case. `*.example.org` matches every name with one more label.
+  ///   - clients: if and how clients are asked for a certificate.
+  ///   - isDateChecked: true if a certificate that has expired or is not valid yet is an error. With opportunistic TLS
+  ///     an expired certificate may be better than none.
+  ///   - isKeyTried: true if the key is also tested with a signature that is verified with the certificate. If false,
+  ///     only the public keys are compared: a program for one connection saves one signature of two.
   ///   - priorities: a GnuTLS priority string.
-  ///   - tickets: whether to issue session tickets. Off unless asked for: some mail senders break on them.
+  ///   - tickets: true to issue session tickets. Off by default, because some mail senders fail with them.
   public init(
     _ pairs: [Pair], named: [String: Pair] = [:], clients: ClientCertificates = .ignored, isDateChecked: Bool = true,
     isKeyTried: Bool = true, priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false
@@ -129,11 +130,11 @@ public final class TLSCredentials: @unchecked Sendable {
     }
   }
 
-  /// Whether there are certificates that are chosen by name.
+  /// True if there are certificates that are chosen by name.
   var isNamed: Bool { !named.isEmpty }
 
-  /// The certificate for a server name in lower case: its own, that of `*` in place of its first label (not for a name
-  /// of two labels), the default, or nil.
+  /// The certificate for a server name in lower case: that of the name, that of `*` in place of its first label (not
+  /// for a name of two labels), the default, or nil.
   func certificates(for name: String?) -> gnutls_certificate_credentials_t? {
     if let name {
       if let own = named[name] { return own }
@@ -150,14 +151,14 @@ public final class TLSCredentials: @unchecked Sendable {
     return certificates
   }
 
-  /// Gives a session the key that its tickets are sealed with.
+  /// Gives a session the key that encrypts its tickets.
   func enableTickets(_ session: gnutls_session_t) -> CInt {
     gnutls_session_ticket_enable_server(session, &ticketKey)
   }
 
   /// Checks a pair of files and adds it.
   ///
-  /// - Returns: until when the certificate is valid, and whether others than the owner may read the key.
+  /// - Returns: the end of the certificate's validity, and true if users other than the owner may read the key.
   private static func load(
     _ pair: Pair, into certificates: gnutls_certificate_credentials_t, isDateChecked: Bool
   ) throws(TLSCredentialsError) -> (validUntil: Int, isKeyExposed: Bool) {

@@ -1,4 +1,4 @@
-// TLSCredentialsError: why TLS cannot be offered, in words that tell the operator what to do.
+// TLSCredentialsError: why TLS cannot be offered, and what the operator can do.
 
 public import Transport
 
@@ -10,13 +10,13 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
   case unreadable(path: String, SystemError)
   /// A file is larger than a certificate chain or key ever is.
   case tooLarge(path: String)
-  /// A file holds no certificate in PEM or DER; the library's words.
+  /// A file holds no certificate in PEM or DER; the text is the library's.
   case badCertificate(path: String, String)
   /// A file holds more certificates than a chain may have.
   case chainTooLong(path: String, count: Int)
-  /// A file holds no usable private key in PEM or DER; the library's words.
+  /// A file holds no usable private key in PEM or DER; the text is the library's.
   case badKey(path: String, String)
-  /// A file or folder holds no certificate of an issuer whose clients are trusted; the library's words.
+  /// A file or folder holds no certificate of a trusted issuer of client certificates; the text is the library's.
   case badTrust(path: String, String)
   /// Certificate and key do not belong together.
   case mismatch(certificate: String, key: String)
@@ -24,15 +24,15 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
   case expired(path: String, at: Int)
   /// The certificate is not valid yet. The time is in seconds since 1970.
   case notYetValid(path: String, from: Int)
-  /// The priority string is wrong; from where on.
+  /// The priority string is wrong; the second value is the part from the error on.
   case badPriorities(String, at: String)
   /// A name for which a certificate is to be created is not a DNS name.
   case badName(String)
   /// A file or folder cannot be written.
   case unwritable(path: String, SystemError)
-  /// A file stands where a self-signed certificate is to go, and it is somebody else's.
+  /// The file at the place of the self-signed certificate was not created by this module.
   case notSelfSigned(path: String)
-  /// The TLS library failed in a way that depends on no file; its words.
+  /// The TLS library failed in a way that depends on no file; the text is the library's.
   case library(String)
 
   /// One line for the operator.

@@ -1,15 +1,15 @@
-// TLSTransport: how GnuTLS reaches the socket.
+// TLSTransport: the network functions that GnuTLS calls.
 //
-// The library's own functions wait on a blocking socket. These do not: each call carries MSG_DONTWAIT, and MSG_NOSIGNAL
-// where it sends, so that O_NONBLOCK of the description plays no part. When a call fails the library wants -1, errno
-// and a note of that errno for itself; EAGAIN is the only one that it goes on after.
+// The library's own functions wait on a blocking socket. These do not: each call has MSG_DONTWAIT, and MSG_NOSIGNAL if
+// it sends, so O_NONBLOCK of the description has no effect. A failed call must return -1, set errno, and store that
+// errno for the library. The library continues only after EAGAIN.
 
 import CGnuTLS
 import Glibc
 import Transport
 
 extension GnuTLSStream {
-  /// Connects the session to the stream, which it must not outlive.
+  /// Connects the session to the stream; the session must not outlive it.
   func connectTransport() {
     gnutls_transport_set_ptr(session, Unmanaged.passUnretained(self).toOpaque())
     watchServerName()
@@ -21,14 +21,14 @@ extension GnuTLSStream {
     gnutls_transport_set_vec_push_function(session) { context, vector, count in
       guard let context, let vector else { return -1 }
       let stream = Unmanaged<GnuTLSStream>.fromOpaque(context).takeUnretainedValue()
-      // giovec_t is iovec under another name.
+      // giovec_t has the same layout as iovec.
       return vector.withMemoryRebound(to: iovec.self, capacity: Int(count)) {
         stream.push(UnsafeMutableBufferPointer(start: UnsafeMutablePointer(mutating: $0), count: Int(count)))
       }
     }
   }
 
-  /// The end of file is kept from the library, see `inputHasEnded`.
+  /// The end of file is not reported to the library, see `inputHasEnded`.
   private func pull(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
     guard pullsLeft > 0 else { return answer(SystemError("recv", EAGAIN)) }
     pullsLeft -= 1

@@ -1,28 +1,28 @@
-// UnusableServerName: a client that asks for a server name which is no host name gets the default certificate.
+// UnusableServerName: a client that requests a server name that is not a host name gets the default certificate.
 //
-// Senders ask for `mail_server`, `::1` or `localhost:25`. GnuTLS ends such a handshake with the alert illegal_parameter
-// while it reads the ClientHello, and no setting prevents that, neither in 3.7.9 nor in 3.8.9. So the handshake hook looks
-// at the ClientHello before the library does. A name that the library would refuse gives this one session a server_name
-// extension of ours in place of the library's; it ignores what it receives. No octet of the ClientHello is changed, and
-// usable names are left to the library.
+// Some senders request `mail_server`, `::1` or `localhost:25`. GnuTLS ends such a handshake with the alert
+// illegal_parameter while it reads the ClientHello. No setting prevents that, neither in 3.7.9 nor in 3.8.9. The
+// handshake hook therefore examines the ClientHello before the library does. If the library would refuse the name, our
+// own server_name extension replaces the library's in this session; it ignores its input. The octets of the ClientHello
+// are not changed, and the library handles usable names.
 //
-// The library lets nobody register its own extensions, and 0 is server_name. It compares the number as an `int` and then
-// keeps 16 bits of it: 0x10000 is registered and found as 0. A library that refuses the number, or keeps all of it, ends
-// the handshake as before; then the failure says which name it was.
+// The library does not let an application replace its own extensions, and server_name has number 0. But it compares the
+// number as an `int` and then keeps 16 bits: 0x10000 is registered and found as 0. A library that refuses this number,
+// or keeps all bits, ends the handshake as before; the failure text then contains the name.
 
 import CGnuTLS
 
-/// What the server_name extension of a ClientHello asks for (RFC 6066 section 3). Only its first host name counts.
+/// The request in the server_name extension of a ClientHello (RFC 6066, 3). Only its first host name counts.
 enum RequestedServerName: Hashable {
-  /// No host name, or a list that cannot be parsed: the library judges it.
+  /// No host name, or a list that cannot be parsed: the library decides.
   case none
   /// A name that can choose a certificate.
   case usable
-  /// An empty name or one that is no DNS name: at most the first 255 octets of it. The library refuses those with
-  /// octets other than letters, digits, `-` and `.`, and the empty one.
+  /// An empty name, or one that is not a DNS name: at most its first 255 octets. The library refuses the empty name and
+  /// names with octets other than letters, digits, `-` and `.`.
   case unusable([UInt8], isRefusedByLibrary: Bool)
 
-  /// The longest part of an unusable name that is kept, in octets.
+  /// The maximum length of an unusable name that is kept, in octets.
   static let limit = 255
 
   /// - Parameter octets: the extension's contents.
@@ -61,17 +61,18 @@ enum RequestedServerName: Hashable {
 }
 
 extension UnsafeBufferPointer<UInt8> {
-  /// Two octets as a number.
+  /// Two octets as a number, in network order.
   fileprivate func number(at index: Int) -> Int { Int(self[index]) << 8 | Int(self[index + 1]) }
 }
 
 extension GnuTLSStream {
-  /// Has every ClientHello looked at before the library reads it. The session must be connected to its stream.
+  /// Installs the hook that examines each ClientHello before the library reads it. The session must be connected to its
+  /// stream.
   func watchServerName() {
     let type = GNUTLS_HANDSHAKE_CLIENT_HELLO.rawValue
     gnutls_handshake_set_hook_function(session, type, GNUTLS_HOOK_PRE) { session, _, _, incoming, message in
       guard incoming != 0, let session, let message, let context = gnutls_transport_get_ptr(session) else { return 0 }
-      // What cannot be parsed is the library's to refuse.
+      // If it cannot be parsed, the library refuses it.
       _ = gnutls_ext_raw_parse(
         context,
         { context, type, data, count in
@@ -90,9 +91,9 @@ extension GnuTLSStream {
     if isRefusedByLibrary, toleratesServerNames { replaceServerName() }
   }
 
-  /// Puts an extension that ignores what it receives in the place of the library's server_name.
+  /// Replaces the library's server_name extension with one that ignores its input.
   private func replaceServerName() {
-    // Once: the ClientHello after a HelloRetryRequest finds the first.
+    // Only once: after a HelloRetryRequest the second ClientHello finds the extension of the first.
     toleratesServerNames = false
     _ = gnutls_session_ext_register(
       session, "server_name", 0x10000, GNUTLS_EXT_MANDATORY, { _, _, _ in 0 }, nil, nil, nil, nil, 0)

@@ -1,11 +1,20 @@
 /*
- * CKernel: what the Swift overlay of glibc hides.
+ * CKernel: functions and constants that the Swift overlay of glibc does not export.
  *
- * Thin wrappers around calls that need _GNU_SOURCE, around macros that Swift cannot see, and around the variables
- * of getopt, which Swift 6 refuses as shared mutable state. No wrapper adds a policy of its own, retries or
- * allocates; each returns what the call returns and leaves errno as the call left it.
+ * Thin wrappers around calls that need _GNU_SOURCE, around macros that Swift cannot import, and around the variables
+ * of getopt, which Swift 6 rejects as shared mutable state.
  *
+<<<<<<< HEAD
  * The system's headers below come along with their own names: epoll_create1, epoll_ctl and epoll_wait; signalfd; getopt_long.
+||||||| ac57fe8
+ * The system's headers below come along with their own names: epoll_create1, epoll_ctl and epoll_wait; signalfd and
+ * timerfd_create; eventfd; getopt_long.
+=======
+ * Contract: a wrapper adds no policy, does not retry and does not allocate.
+ * Failure: each wrapper returns what the call returns and leaves errno unchanged after the call.
+ *
+ * The system headers below also export: epoll_create1, epoll_ctl and epoll_wait; signalfd; getopt_long.
+>>>>>>> l2
  */
 
 #ifndef CKERNEL_H
@@ -33,13 +42,13 @@ static const int KERNEL_EPOLL_CLOEXEC = EPOLL_CLOEXEC;
 static const int KERNEL_SFD_CLOEXEC = SFD_CLOEXEC;
 static const int KERNEL_SFD_NONBLOCK = SFD_NONBLOCK;
 
-/* POLLRDHUP (poll.h shows it under _GNU_SOURCE only): the peer has shut down its writing half. */
+/* POLLRDHUP (poll.h defines it only with _GNU_SOURCE): the peer has shut down its sending half. */
 static const short KERNEL_POLLRDHUP = 0x2000;
 
-/* POSIX_SPAWN_SETSID: the child leads a session of its own. */
+/* POSIX_SPAWN_SETSID: the child becomes the leader of a new session. */
 static const short KERNEL_POSIX_SPAWN_SETSID = 0x80;
 
-/* The limit of the processes of a user, see getrlimit(2). */
+/* The limit on the processes of a user, see getrlimit(2). */
 static const unsigned KERNEL_RLIMIT_NPROC = RLIMIT_NPROC;
 
 /* -- Sockets and pipes. ---------------------------------------------------------------------------------------- */
@@ -50,37 +59,71 @@ int kernel_accept4(int listener, struct sockaddr *address, socklen_t *length, in
 /* pipe2(2) into `ends[0]` (reading) and `ends[1]`. flags: O_CLOEXEC, O_NONBLOCK. */
 int kernel_pipe2(int *ends, int flags);
 
-/* fcntl(F_DUPFD_CLOEXEC): a duplicate not below `least`, close-on-exec. */
+<<<<<<< HEAD
+/* fcntl(F_DUPFD_CLOEXEC): a duplicate whose number is at least `least`, close-on-exec. */
+||||||| ac57fe8
+/* dup3(2). flags: O_CLOEXEC. */
+int kernel_dup3(int descriptor, int target, int flags);
+
+/* fcntl(F_DUPFD_CLOEXEC): a duplicate whose number is at least `least`, close-on-exec. */
+=======
+/* dup3(2). flags: O_CLOEXEC. */
+int kernel_dup3(int descriptor, int target, int flags);
+
+/* fcntl(F_DUPFD_CLOEXEC): a duplicate whose number is at least `least`, close-on-exec. */
+>>>>>>> l2
 int kernel_duplicate_above(int descriptor, int least);
 
-/* preadv2(RWF_NOWAIT) at the file's own position: a read that does not wait whatever O_NONBLOCK says. EAGAIN when it
- * would wait, EOPNOTSUPP where the kernel cannot do that (terminals, and pipes on old kernels). */
+/* preadv2(RWF_NOWAIT) at the current file position: a read that does not wait, independent of O_NONBLOCK. EAGAIN if it
+ * would wait, EOPNOTSUPP if the kernel does not support it (terminals, and pipes on old kernels). */
 ssize_t kernel_read_nowait(int descriptor, void *_Nullable buffer, size_t count);
 
-/* pwritev2(RWF_NOWAIT) at the file's own position: the same for a write. */
+/* pwritev2(RWF_NOWAIT) at the current file position: the same for a write. */
 ssize_t kernel_write_nowait(int descriptor, const void *_Nullable buffer, size_t count);
 
+<<<<<<< HEAD
 /* close_range(2): closes `first` to `last`, both included. flags: 0. */
+||||||| ac57fe8
+/* splice(2) without offsets. */
+ssize_t kernel_splice(int from, int to, size_t count, unsigned flags);
+
+/* ppoll(2). mask may be NULL; timeout NULL waits for ever. */
+int kernel_ppoll(
+  struct pollfd *_Nullable descriptors, nfds_t count, const struct timespec *_Nullable timeout,
+  const sigset_t *_Nullable mask);
+
+/* close_range(2): closes `first` to `last`, both included. flags: 0 or KERNEL_CLOSE_RANGE_CLOEXEC. */
+=======
+/* splice(2) without offsets. */
+ssize_t kernel_splice(int from, int to, size_t count, unsigned flags);
+
+/* ppoll(2). mask may be NULL; with timeout NULL there is no timeout. */
+int kernel_ppoll(
+  struct pollfd *_Nullable descriptors, nfds_t count, const struct timespec *_Nullable timeout,
+  const sigset_t *_Nullable mask);
+
+/* close_range(2): closes `first` to `last`, both included. flags: 0 or KERNEL_CLOSE_RANGE_CLOEXEC. */
+>>>>>>> l2
 int kernel_close_range(unsigned first, unsigned last, int flags);
 
 /* -- Processes. ------------------------------------------------------------------------------------------------- */
 
-/* Makes a process that is nobody's child: 0 in it, 1 in this one, -1 with errno when there is none. It is made by a
- * child (vfork(2)) that has ended and been reaped when this returns. Only for a process of one thread, without handlers
- * for signals. */
+/* Creates a process that is not a child of this process. Returns 0 in the new process, 1 in this process, and -1 with
+ * errno on failure. An intermediate child (vfork(2)) creates it; that child has ended and is reaped when this function
+ * returns. Only for a process with one thread and without signal handlers. */
 int kernel_fork_detached(void);
 
-/* pidfd_open(2): a descriptor, close-on-exec, that polls readable once the process has ended. */
+/* pidfd_open(2): a descriptor, close-on-exec. poll reports it readable once the process has ended. */
 int kernel_pidfd_open(pid_t process);
 
-/* pidfd_send_signal(2): never reaches another process that got the same number. */
+/* pidfd_send_signal(2): never reaches another process that reuses the same number. */
 int kernel_pidfd_send_signal(int pidfd, int signal);
 
-/* waitid(P_PIDFD, WEXITED | WNOHANG): 1 when the process was reaped, 0 when it still runs, -1 with errno.
- * *killed says whether a signal ended it, *value is then that signal, otherwise the exit code. */
+/* waitid(P_PIDFD, WEXITED | WNOHANG): 1 if the process was reaped, 0 if it still runs, -1 with errno.
+ * *killed is true if a signal ended it; *value is then that signal, otherwise the exit code. */
 int kernel_pidfd_reap(int pidfd, bool *killed, int *value);
 
-/* posix_spawn_file_actions_addclosefrom_np(3): in the child, close every descriptor from `first` on. */
+/* posix_spawn_file_actions_addclosefrom_np(3): closes every descriptor from `first` on in the child. */
 int kernel_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
 
 /* The macros of wait(2). */
@@ -90,28 +133,62 @@ bool kernel_WIFSIGNALED(int status);
 int kernel_WTERMSIG(int status);
 bool kernel_WIFSTOPPED(int status);
 
-/* setresuid(2), setresgid(2) and setgroups(2). Drop groups first, the user last. */
+/* setresuid(2), setresgid(2) and setgroups(2). Drop the supplementary groups first and the user last. */
 int kernel_setresuid(uid_t real, uid_t effective, uid_t saved);
 int kernel_setresgid(gid_t real, gid_t effective, gid_t saved);
 int kernel_setgroups(size_t count, const gid_t *_Nullable groups);
 
+<<<<<<< HEAD
+||||||| ac57fe8
+/* prctl(PR_SET_PDEATHSIG): the signal to get when the parent ends. Set it, then compare getppid(). */
+int kernel_set_parent_death_signal(int signal);
+
+/* prctl(PR_SET_NO_NEW_PRIVS): no exec from here on grants privileges. */
+int kernel_set_no_new_privileges(void);
+
+/* prctl(PR_SET_DUMPABLE, 0): no core dump, no ptrace by the same user. */
+int kernel_set_undumpable(void);
+
+=======
+/* prctl(PR_SET_PDEATHSIG): the signal sent to this process when its parent ends. Set it, then compare getppid(). */
+int kernel_set_parent_death_signal(int signal);
+
+/* prctl(PR_SET_NO_NEW_PRIVS): no later exec grants privileges. */
+int kernel_set_no_new_privileges(void);
+
+/* prctl(PR_SET_DUMPABLE, 0): no core dump and no ptrace by the same user. */
+int kernel_set_undumpable(void);
+
+>>>>>>> l2
 /* -- getopt(3). ------------------------------------------------------------------------------------------------- */
 
-/* getopt_long(3). Begin the short options with '+' for POSIX order (options end at the first operand). */
+/* getopt_long(3). Start the short options with '+' for POSIX order: options end at the first operand. */
 int kernel_getopt_long(
   int count, char *_Nullable const *_Nonnull arguments, const char *short_options,
   const struct option *_Nullable long_options, int *_Nullable index);
 
-/* The variables of getopt(3): the next argument's index, the option's value, the offending option. */
+/* The variables of getopt(3): the index of the next argument, the value of the option, the invalid option. */
 int kernel_optind(void);
 void kernel_set_optind(int index);
 const char *_Nullable kernel_optarg(void);
+<<<<<<< HEAD
+||||||| ac57fe8
+int kernel_optopt(void);
+
+/* opterr: whether getopt prints its own messages. */
+int kernel_opterr(void);
+=======
+int kernel_optopt(void);
+
+/* opterr: nonzero if getopt prints its own messages. */
+int kernel_opterr(void);
+>>>>>>> l2
 void kernel_set_opterr(int on);
 
-/* -- What tests want. --------------------------------------------------------------------------------------- */
+/* -- Fault injection for tests. ------------------------------------------------------------------------------- */
 
-/* An object of the test's that answers this thread's calls in the kernel's place, see Kernel.swift; NULL in production.
- * Each thread has its own, so none is shared. Use the functions: Swift knows no variable of a thread. */
+/* An object of a test that replaces the results of this thread's system calls, see Kernel.swift; NULL in production.
+ * Each thread has its own. Use the functions: Swift cannot import a thread-local variable. */
 extern _Thread_local void *_Nullable kernel_fault_object __attribute__((tls_model("initial-exec")));
 
 static inline void *_Nullable kernel_fault(void) { return kernel_fault_object; }

@@ -1,4 +1,4 @@
-// Clock: the time of day for names and dates, and a steady time for deadlines.
+// Clock: the time of day for names and dates, and monotonic time for deadlines.
 
 import Glibc
 
@@ -9,13 +9,13 @@ public struct WallTime: Hashable, Sendable {
   /// 0 to 999,999.
   public let microseconds: Int64
 
-  /// The given moment.
+  /// Creates a time from its parts.
   public init(seconds: Int64, microseconds: Int64 = 0) {
     self.seconds = seconds
     self.microseconds = microseconds
   }
 
-  /// The present.
+  /// The current time.
   public static func now() -> WallTime {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
@@ -23,17 +23,17 @@ public struct WallTime: Hashable, Sendable {
   }
 }
 
-/// A moment of a clock that nobody sets.
+/// A point in monotonic time.
 struct Deadline: Hashable, Sendable {
   private let milliseconds: Int64
 
-  /// So many seconds from now. The count is bounded to a year, so that nothing overflows.
+  /// The point in time this many seconds from now. The number is limited to one year, so that nothing overflows.
   init(secondsFromNow seconds: Int) {
     let bounded = Int64(max(0, min(seconds, 31_536_000)))
     self.milliseconds = Deadline.present() + bounded * 1000
   }
 
-  /// The milliseconds that are left, for poll(2); 0 when the moment has passed.
+  /// The remaining milliseconds, for poll(2); 0 if the point in time has passed.
   var remainingMilliseconds: CInt {
     CInt(max(0, min(milliseconds - Deadline.present(), Int64(CInt.max))))
   }

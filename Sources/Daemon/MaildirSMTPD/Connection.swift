@@ -1,25 +1,26 @@
-// Connection: what the environment, and where it is silent the socket, says about the client's connection.
+// Connection: the facts about the client's connection, from the environment and otherwise from the socket.
 //
-// UCSPI servers set TCPREMOTEIP and TCPREMOTEPORT. inetd sets nothing: there the socket's other end is the client. UCSPI-TLS helpers and front ends that take TLS off set SSL_PROTOCOL
-// and SSL_CIPHER. All of it is optional, and all of it is made harmless here, since it ends up in a header line.
+// UCSPI servers set TCPREMOTEIP and TCPREMOTEPORT. inetd sets nothing: then the peer of the socket is the client.
+// UCSPI-TLS helpers and front ends that terminate TLS set SSL_PROTOCOL and SSL_CIPHER. All of it is optional. All of it
+// is sanitised here, because it is written to a header line.
 
 public import Transport
 
 /// The client's address and the protection of its connection.
 public struct Connection: Hashable, Sendable {
-  /// The client's IP address; nil if nobody told.
+  /// The client's IP address; nil if unknown.
   public let remoteAddress: String?
-  /// The client's port; nil if nobody told.
+  /// The client's port; nil if unknown.
   public let remotePort: String?
-  /// The TLS version, for example `TLSv1.3`; nil if the connection came in clear.
+  /// The TLS version, for example `TLSv1.3`; nil if the connection is in clear.
   public let tlsVersion: String?
-  /// The TLS cipher suite; nil if nobody told.
+  /// The TLS cipher suite; nil if unknown.
   public let tlsCipher: String?
 
   /// - Parameters:
-  ///   - peer: answers the address at the other end of the socket, nil if there is none. Not asked where TCPREMOTEIP is
-  ///     set: the socket may come from a relay.
-  ///   - variable: looks a variable of the environment up; nil if it is not set.
+  ///   - peer: returns the address of the socket's peer, nil if there is none. Not called if TCPREMOTEIP is set,
+  ///     because the socket may come from a relay.
+  ///   - variable: returns an environment variable; nil if it is not set.
   public init(peer: () -> SocketAddress? = { nil }, variable: (String) -> String?) {
     func text(_ name: String) -> String? {
       guard let value = variable(name), !value.isEmpty else { return nil }
@@ -37,7 +38,7 @@ public struct Connection: Hashable, Sendable {
     self.tlsCipher = text("SSL_CIPHER")
   }
 
-  /// Whether the client spoke TLS.
+  /// True if the client uses TLS.
   public var isSecured: Bool { tlsVersion != nil || tlsCipher != nil }
 
   /// The address and port for a log line.

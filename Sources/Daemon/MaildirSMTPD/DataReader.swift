@@ -1,45 +1,45 @@
-// DataReader: a message out of the octets behind DATA.
+// DataReader: extracts a message from the octets after DATA.
 //
-// Only CRLF "." CRLF ends a message (RFC 5321, 4.1.1.4), where the first CRLF may be that of the DATA command. A CR
-// without LF behind it, or a LF without CR before it, condemns the message and never ends a line: so no other server's
-// idea of a line end can make a second message out of a part of this one (SMTP smuggling, CVE-2023-51764 and its kin).
-// A condemned message is read up to its true end.
+// Only CRLF "." CRLF ends a message (RFC 5321, 4.1.1.4); the first CRLF may be that of the DATA command. A CR without a
+// following LF, or an LF without a preceding CR, makes the message invalid and never ends a line. So another server's
+// interpretation of line ends cannot turn a part of this message into a second message (SMTP smuggling, CVE-2023-51764
+// and similar). An invalid message is read to its end.
 //
-// Lines come out with LF, their stuffed dots removed (RFC 5321, 4.5.2). The size counts CRLF as two octets and neither
-// stuffed dots nor the last line (RFC 1870, 5). All other octets pass as they are.
+// Lines are returned with LF, without stuffed dots (RFC 5321, 4.5.2). The size counts CRLF as two octets, without
+// stuffed dots and the last line (RFC 1870, 5). All other octets are unchanged.
 //
-// Memory: none beyond this value; the message goes into a buffer that the caller empties. Tokens and stored octets do
-// not depend on how the octets are cut.
+// Memory: only this value; the message goes into a buffer that the caller empties. Tokens and stored octets do not
+// depend on how the input is divided.
 
 /// Reads one message.
 public struct DataReader: Hashable, Sendable {
-  /// What a reader found.
+  /// The result of a call.
   public enum Token: Hashable, Sendable {
     /// All octets were consumed; the message goes on.
     case more
-    /// The message is over; the octets behind it are commands.
+    /// The message has ended; the octets after it are commands.
     case ended
-    /// The message holds a bare CR or LF. Said once; nothing is stored from here on.
+    /// The message contains a bare CR or LF. Reported once; nothing is stored from then on.
     case bareLineEnd
-    /// The message is over the limit. Said once, unless it is condemned already; nothing is stored from here on.
+    /// The message exceeds the limit. Reported once, unless it is already invalid; nothing is stored from then on.
     case tooLarge
   }
 
-  /// Where in a line the next octet is.
+  /// The position of the next octet in a line.
   private enum Position: Hashable, Sendable {
-    /// Behind CRLF.
+    /// After CRLF.
     case lineStart
-    /// Behind an octet that begins nothing.
+    /// After an octet that starts no sequence.
     case text
-    /// Behind a CR that is not the one of `dotCarriageReturn`.
+    /// After a CR other than that of `dotCarriageReturn`.
     case carriageReturn
-    /// Behind a dot at the line's start, which is not stored.
+    /// After a dot at the start of a line, which is not stored.
     case dot
-    /// Behind a dot at the line's start and a CR: a LF ends the message.
+    /// After a dot at the start of a line and a CR: an LF ends the message.
     case dotCarriageReturn
   }
 
-  /// The octets of the message so far.
+  /// The number of octets of the message so far.
   public private(set) var size = 0
 
   private let limit: Int
@@ -47,27 +47,27 @@ public struct DataReader: Hashable, Sendable {
   private var condemned = false
   private var storing = true
 
-  /// A reader of a message of at most `limit` octets; 0: of any size.
+  /// Creates a reader for a message of at most `limit` octets; 0: of any size.
   public init(limit: Int) {
     self.limit = limit > 0 ? limit : .max
   }
 
-  /// Stores nothing from here on: the place to store it has failed. The message is read to its end all the same.
+  /// Stores nothing from now on, because the storage has failed. The message is still read to its end.
   public mutating func mute() {
     storing = false
   }
 
-  /// Consumes octets up to the first token and appends what is to be stored to `content`.
+  /// Consumes octets up to the first token and appends the octets to store to `content`.
   ///
-  /// - Returns: how many octets were consumed, all of them if the token is `more`, and the token.
+  /// - Returns: the number of octets consumed (all of them if the token is `more`), and the token.
   public mutating func read(
     _ octets: ArraySlice<UInt8>, storing content: inout [UInt8]
   ) -> (consumed: Int, token: Token) {
     var index = octets.startIndex
     while index < octets.endIndex {
       if position == .text, !condemned {
-        // Runs of ordinary octets are nearly everything and are copied at once. An octet over the limit is left to
-        // `take`, which judges it.
+        // Most octets are ordinary: runs of them are copied at once. An octet over the limit is left for `take` to
+        // handle.
         let run = octets[index...].prefix(limit - size) { $0 != Octet.carriageReturn && $0 != Octet.lineFeed }
         if storing { content += run }
         size += run.count
@@ -95,7 +95,7 @@ public struct DataReader: Hashable, Sendable {
       position = .lineStart
       return store(octet, counting: 2, in: &content)
     case .carriageReturn, .dotCarriageReturn:
-      // The CR before was bare; this octet may be the CR of a CRLF.
+      // The previous CR was bare; this octet may be the CR of a CRLF.
       position = octet == Octet.carriageReturn ? .carriageReturn : .text
       return condemn(.bareLineEnd)
     case .lineStart, .text, .dot:
@@ -103,7 +103,7 @@ public struct DataReader: Hashable, Sendable {
     }
   }
 
-  /// An octet with no CR before it.
+  /// Handles an octet without a preceding CR.
   private mutating func begin(_ octet: UInt8, storing content: inout [UInt8]) -> Token {
     switch octet {
     case Octet.carriageReturn:
@@ -135,7 +135,7 @@ public struct DataReader: Hashable, Sendable {
 }
 
 extension ArraySlice<UInt8> {
-  /// The longest beginning of at most `most` octets that all fulfil the predicate.
+  /// The longest prefix of at most `most` octets that all satisfy the predicate.
   fileprivate func prefix(_ most: Int, while predicate: (UInt8) -> Bool) -> ArraySlice<UInt8> {
     let stop = count > most ? startIndex + most : endIndex
     var index = startIndex

@@ -1,20 +1,20 @@
-// Delivery: one message on its way to a Maildir.
+// Delivery: stores one message in a Maildir.
 //
-// Order: the file in `tmp` is written, its octets are on disk (fsync), it gets its name in `new` (rename), that name is
-// on disk (fsync of the folder); only then is the message the server's responsibility. A crash at any moment leaves a
-// whole message in `new` or none.
+// Order: the file in `tmp` is written; its octets are synchronised to disk (fsync); it is moved to `new` (rename); the
+// folder is synchronised (fsync). Only then is the server responsible for the message. After a crash at any time `new`
+// contains the complete message or none.
 //
-// Failure: each step's SystemError; the file is then removed wherever it is. Whoever holds a delivery ends it with
-// `commit` or `abandon`.
+// Failure: the SystemError of the step; the file is then removed. The owner of a delivery ends it with `commit` or
+// `abandon`.
 
 import Glibc
 public import Transport
 
-/// A message that is being stored.
+/// A message being stored.
 public struct Delivery: ~Copyable, Sendable {
   /// The file's name, unique on this host.
   public let name: String
-  /// The octets written so far.
+  /// The number of octets written so far.
   public private(set) var size = 0
 
   private let temporaryPath: String
@@ -23,7 +23,7 @@ public struct Delivery: ~Copyable, Sendable {
   /// The folder `new`.
   private let folder: Descriptor
 
-  /// Makes the file in `tmp`.
+  /// Creates the file in `tmp`.
   init(in maildir: String, named name: String, to folder: consuming Descriptor) throws(SystemError) {
     self.name = name
     self.temporaryPath = maildir + "/tmp/" + name
@@ -32,11 +32,11 @@ public struct Delivery: ~Copyable, Sendable {
     self.file = Descriptor(adopting: try Kernel.open(temporaryPath, O_WRONLY | O_CREAT | O_EXCL, mode: 0o600))
   }
 
-  /// Adds octets to the message. After an error the message is lost: abandon it.
+  /// Appends octets to the message. After an error the message is lost: call `abandon`.
   public mutating func write(_ octets: [UInt8]) throws(SystemError) {
     var rest = octets[...]
     while !rest.isEmpty {
-      // A typed error does not pass through the closure; the answer does.
+      // A typed error does not pass through the closure, so the result carries it.
       let answer = rest.withUnsafeBytes { bytes in
         IOResult(writing: bytes.count) { () throws(SystemError) in try Kernel.write(file.number, bytes) }
       }
@@ -52,7 +52,7 @@ public struct Delivery: ~Copyable, Sendable {
 
   /// Makes the message durable.
   ///
-  /// - Returns: the file's name in `new`.
+  /// - Returns: the name of the file in `new`.
   public consuming func commit() throws(SystemError) -> String {
     do throws(SystemError) {
       try Kernel.sync(file.number)
@@ -64,7 +64,7 @@ public struct Delivery: ~Copyable, Sendable {
     do throws(SystemError) {
       try Kernel.sync(folder.number)
     } catch {
-      // The client will be told to send the message again: it must not be there twice.
+      // The client will get a reply to send the message again: the message must not be stored twice.
       try? Kernel.unlink(path)
       throw error
     }

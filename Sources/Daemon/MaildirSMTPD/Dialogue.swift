@@ -1,30 +1,30 @@
-// Dialogue: the server's half of SMTP (RFC 5321) as a value.
+// Dialogue: the server side of SMTP (RFC 5321) as a value.
 //
-// Octets of the client go in, one action at a time comes out; the value reads and writes nothing itself. Every line
-// gets exactly one reply, in order, until the closing one. What comes out does not depend on how the octets are cut.
+// It receives the client's octets and returns one action at a time; it does no input and output itself. Every line gets
+// exactly one reply, in order, until the closing reply. The result does not depend on how the input is divided.
 //
 //     greeting -> commands <-> opening -> message -> committing -> commands ... closed
 //
-// Contract: the caller carries out an action before it gives more octets, and answers `begin` with `began` and
-// `commit` with `committed`. A caller that does not gets `wait` and no harm.
+// Contract: the caller carries out an action before it passes more octets. It calls `began` after `begin` and
+// `committed` after `commit`. Without these calls the dialogue returns `wait`.
 //
-// Bounds: one command line, the recipients of one message, and what `receive` stores of one call's octets.
-// Total: no octets and no order of calls trap.
+// Bounds: one command line, the recipients of one message, and the octets that `receive` stores per call.
+// Total function: no input and no order of calls traps.
 
-/// One client's session.
+/// The session of one client.
 public struct Dialogue: Hashable, Sendable {
-  /// What a server decides about itself.
+  /// The settings of a server.
   public struct Policy: Hashable, Sendable {
-    /// The name that the server gives itself. Visible ASCII.
+    /// The name of the server, in visible ASCII.
     public var host: String
-    /// The most octets of a message, lines counted with CRLF (RFC 1870); 0: no limit.
+    /// The maximum size of a message in octets, lines counted with CRLF (RFC 1870); 0: no limit.
     public var sizeLimit: Int
-    /// The most recipients of a message. RFC 5321, 4.5.3.1.8 asks for at least 100.
+    /// The maximum number of recipients of a message. RFC 5321, 4.5.3.1.8 requires at least 100.
     public var recipientsLimit: Int
-    /// Whose mail is taken.
+    /// The domains whose mail is accepted.
     public var domains: RecipientDomains
 
-    /// A policy with the given limits.
+    /// Creates a policy with the given limits.
     public init(host: String, sizeLimit: Int, recipientsLimit: Int, domains: RecipientDomains = RecipientDomains()) {
       self.host = host
       self.sizeLimit = sizeLimit
@@ -33,25 +33,25 @@ public struct Dialogue: Hashable, Sendable {
     }
   }
 
-  /// What the caller is to do.
+  /// What the caller must do.
   public enum Action: Hashable, Sendable {
-    /// Nothing: give the octets that follow.
+    /// Nothing: pass the next octets.
     case wait
-    /// Write this reply.
+    /// Send this reply.
     case reply(Reply)
-    /// DATA is accepted: make a place for the message and answer with `began`.
+    /// DATA is accepted: create the storage for the message and call `began`.
     case begin(Envelope)
-    /// The message is refused, though not over: remove what is stored of it. This reply comes with its end.
+    /// The message is refused before its end: remove what is stored of it. This reply is sent after its end.
     case abandon(Reply)
-    /// The message is complete: make it durable and answer with `committed`.
+    /// The message is complete: make it durable and call `committed`.
     case commit
-    /// Write this reply, then close. Nothing is read any more.
+    /// Send this reply, then close. Nothing more is read.
     case close(Reply)
   }
 
-  /// How far a call of `receive` came.
+  /// The result of a call of `receive`.
   public struct Step: Hashable, Sendable {
-    /// How many of the octets are used up. With `wait` in the phases that read: all that can be.
+    /// The number of octets consumed. With `wait` in the phases that read: all of them.
     public let consumed: Int
     /// What to do next.
     public let action: Action
@@ -59,9 +59,9 @@ public struct Dialogue: Hashable, Sendable {
 
   /// Why a message cannot be stored.
   public enum StorageFailure: Error, Hashable, Sendable {
-    /// There is no room.
+    /// The storage is full.
     case full
-    /// Anything else.
+    /// Any other error.
     case broken
 
     var reply: Reply {
@@ -73,23 +73,23 @@ public struct Dialogue: Hashable, Sendable {
   }
 
   enum Phase: Hashable, Sendable {
-    /// Reading command lines. `hello` and `envelope` say which are in order.
+    /// Reading command lines. `hello` and `envelope` determine which commands are permitted.
     case commands
-    /// DATA is accepted, `began` is awaited. No octet is consumed.
+    /// DATA is accepted, `began` is pending. No octet is consumed.
     case opening
-    /// Reading a message, up to its end even if it is refused already. A fault of the message itself replaces a
-    /// refusal that would invite the client to try again, never the other way round.
+    /// Reading a message to its end, even if it is already refused. A permanent error in the message replaces a
+    /// temporary refusal, never the other way round.
     case message(DataReader, refusal: Reply?)
-    /// The message is complete, `committed` is awaited. No octet is consumed.
+    /// The message is complete, `committed` is pending. No octet is consumed.
     case committing
-    /// Skipping the octets of a chunk that nobody asked for (RFC 3030): they are no commands. `left` is above 0.
+    /// Skipping the octets of a BDAT chunk that was not offered (RFC 3030): they are not commands. `left` is above 0.
     case chunk(left: Int)
-    /// The closing action was given.
+    /// The closing action was returned.
     case closed
   }
 
-  /// The most octets of a command line with its CRLF: 512 (RFC 5321, 4.5.3.1.4), and room for the parameters of
-  /// extensions that a client may try on us.
+  /// The maximum length of a command line with its CRLF: 512 octets (RFC 5321, 4.5.3.1.4), and room for the parameters
+  /// of extensions that a client may try.
   static let lineLimit = 2048
 
   let policy: Policy
@@ -100,15 +100,15 @@ public struct Dialogue: Hashable, Sendable {
   var envelope: Envelope?
   private var lines = LineReader(limit: Dialogue.lineLimit)
 
-  /// A session that has just begun.
+  /// Creates a new session.
   public init(_ policy: Policy) {
     self.policy = policy
   }
 
-  /// The first thing to write.
+  /// The first reply to send.
   public var greeting: Reply { .greeting(host: policy.host) }
 
-  /// Whether a message is under way: it is lost if the client leaves now.
+  /// True if a message is in progress: it is lost if the client disconnects now.
   public var isInsideMessage: Bool {
     switch phase {
     case .message: true
@@ -118,7 +118,7 @@ public struct Dialogue: Hashable, Sendable {
 
   /// Consumes octets of the client up to the first action.
   ///
-  /// - Parameter content: what is to be stored of the message is appended here. The caller stores it before it carries
+  /// - Parameter content: octets of the message to store are appended here. The caller stores them before it carries
   ///   out the action.
   public mutating func receive(_ octets: ArraySlice<UInt8>, storing content: inout [UInt8]) -> Step {
     switch phase {
@@ -148,7 +148,7 @@ public struct Dialogue: Hashable, Sendable {
     }
   }
 
-  /// Answers `begin`: the place for the message is made, or why not.
+  /// The result of `begin`: the storage for the message exists, or the error.
   public mutating func began(_ failure: StorageFailure?) -> Action {
     guard case .opening = phase else { return .wait }
     if let failure {
@@ -160,15 +160,15 @@ public struct Dialogue: Hashable, Sendable {
     return .reply(.sendMessage)
   }
 
-  /// The message that is being received can no longer be stored; the caller has removed what there was of it. Its
-  /// reply comes with its end.
+  /// The message being received can no longer be stored, and the caller has removed it. Its reply is sent after its
+  /// end.
   public mutating func failed(_ failure: StorageFailure) {
     guard case .message(var reader, nil) = phase else { return }
     reader.mute()
     phase = .message(reader, refusal: failure.reply)
   }
 
-  /// Answers `commit`: the message is safe under this name, or why not.
+  /// The result of `commit`: the message is durable under this name, or the error.
   public mutating func committed(_ outcome: Result<String, StorageFailure>) -> Action {
     guard case .committing = phase else { return .wait }
     phase = .commands

@@ -1,10 +1,10 @@
-// The commands of a Dialogue: which is in order when, and what it does (RFC 5321, 4.1).
+// DialogueCommands: the commands of a Dialogue: when each is permitted, and what it does (RFC 5321, 4.1).
 //
-// A line is a verb, blanks and an argument; blanks at its end are tolerated (4.1.1), blanks at its beginning are not.
-// Octets above 0x7E and controls are refused where they stand in an argument that means something.
+// A line is a verb, blanks and an argument. Trailing blanks are accepted (4.1.1), leading blanks are not. Octets above
+// 0x7E and control characters are refused in an argument that is used.
 
 extension Dialogue {
-  /// Carries out one line, given without its CRLF.
+  /// Carries out one line, without its CRLF.
   mutating func execute(_ line: [UInt8]) -> Action {
     let end = line.lastIndex { !$0.isBlank }.map { $0 + 1 } ?? 0
     let command = line[..<end]
@@ -32,7 +32,7 @@ extension Dialogue {
     }
   }
 
-  /// EHLO and HELO, at any time; both end a transaction (4.1.4). A refused one changes nothing.
+  /// EHLO and HELO, permitted at any time; both end a transaction (4.1.4). A refused one changes nothing.
   private mutating func greet(_ argument: ArraySlice<UInt8>, isExtended: Bool) -> Reply {
     guard !argument.isEmpty else { return .argumentNeeded }
     guard let name = Hello(argument: argument, isExtended: isExtended) else { return .badName }
@@ -54,7 +54,8 @@ extension Dialogue {
     }
   }
 
-  /// Takes every valid address of our domains. One that is given twice is accepted twice and delivered to once.
+  /// Accepts every valid address of the accepted domains. An address given twice is accepted twice and gets one
+  /// delivery.
   private mutating func rcpt(_ argument: ArraySlice<UInt8>) -> Reply {
     guard let count = envelope?.recipients.count else { return .mailFirst }
     do throws(Reply) {
@@ -87,8 +88,8 @@ extension Dialogue {
     return close(.goodbye)
   }
 
-  /// `BDAT size [LAST]` was not offered; its octets are on the wire all the same and must not be read as commands.
-  /// Without a size nobody knows where the next command is.
+  /// `BDAT size [LAST]` was not offered, but its octets follow and must not be read as commands. Without a size the
+  /// position of the next command is unknown.
   private mutating func bdat(_ argument: ArraySlice<UInt8>) -> Action {
     let digits = argument.prefix { $0.isDigit }
     let rest = argument[digits.endIndex...]

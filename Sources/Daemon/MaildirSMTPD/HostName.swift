@@ -1,11 +1,11 @@
-// HostName: the name that the server gives itself.
+// HostName: the name of the server.
 
 import Glibc
 
 /// Names of this host.
 enum HostName {
-  /// Whether `name` consists of 1 to 253 letters, digits, hyphens, underscores and dots: nothing that would need care
-  /// in a reply, a header line or a file's name.
+  /// True if `name` consists of 1 to 253 letters, digits, hyphens, underscores and dots: safe in a reply, a header line
+  /// and a file name.
   static func isValid(_ name: String) -> Bool {
     (1...253).contains(name.utf8.count)
       && name.utf8.allSatisfy { octet in
@@ -14,7 +14,7 @@ enum HostName {
       }
   }
 
-  /// The system's name, or `localhost` if it has none that is valid.
+  /// The system's host name, or `localhost` if it is not valid.
   static func ofSystem() -> String {
     var buffer = [CChar](repeating: 0, count: 256)
     let failed = gethostname(&buffer, buffer.count - 1) != 0

@@ -1,10 +1,10 @@
-// LineReader: command lines out of a stream of octets.
+// LineReader: extracts command lines from a stream of octets.
 //
 // Only CRLF ends a line (RFC 5321, 2.3.8). A line with NUL, a bare CR or a bare LF, or one over the limit, is refused
-// as soon as that shows, once, and skipped up to its CRLF: its rest never becomes a command. A client that ends its
-// lines with LF alone hears so at its first line instead of waiting for ever.
+// once, as soon as that is detected, and skipped up to its CRLF: its rest never becomes a command. A client that ends
+// its lines with LF alone gets that reply after its first line and does not wait for ever.
 //
-// Memory: one line. The tokens do not depend on how the octets are cut.
+// Memory: one line. The tokens do not depend on how the input is divided.
 
 /// Reads lines that end with CRLF.
 public struct LineReader: Hashable, Sendable {
@@ -12,41 +12,41 @@ public struct LineReader: Hashable, Sendable {
   public enum Defect: Hashable, Sendable {
     /// The line and its CRLF are longer than the limit.
     case tooLong
-    /// LF without CR before it.
+    /// LF without a preceding CR.
     case bareLineFeed
-    /// CR without LF behind it.
+    /// CR without a following LF.
     case bareCarriageReturn
     /// An octet of value 0.
     case null
   }
 
-  /// What a reader found.
+  /// The result of a call.
   public enum Token: Hashable, Sendable {
     /// All octets were consumed; the line is not complete.
     case more
     /// A line, without its CRLF.
     case line([UInt8])
-    /// The line that is being read is refused; its rest is skipped.
+    /// The current line is refused; its rest is skipped.
     case defect(Defect)
   }
 
-  /// The most octets of a line, CRLF included.
+  /// The maximum length of a line, including CRLF.
   public let limit: Int
 
   private var line: [UInt8] = []
-  /// The octet before was CR.
+  /// The previous octet was CR.
   private var afterCarriageReturn = false
-  /// The line is refused already.
+  /// The line is already refused.
   private var skipping = false
 
-  /// A reader of lines of at most `limit` octets with their CRLF.
+  /// Creates a reader of lines of at most `limit` octets including CRLF.
   public init(limit: Int) {
     self.limit = limit
   }
 
   /// Consumes octets up to the first token.
   ///
-  /// - Returns: how many octets were consumed, all of them if the token is `more`, and the token.
+  /// - Returns: the number of octets consumed (all of them if the token is `more`), and the token.
   public mutating func read(_ octets: ArraySlice<UInt8>) -> (consumed: Int, token: Token) {
     var consumed = 0
     for octet in octets {

@@ -1,7 +1,7 @@
-// LogLine: one line of log, on standard error or wherever StandardStreams has found it to go.
+// LogLine: one line of the log, on standard error or on the replacement that StandardStreams has chosen.
 //
-// Written by one call, so that lines of many processes do not mix. Controls, octets above 0x7E and the backslash are
-// escaped. Never contains text of a message.
+// It is written with one call, so that lines of several processes do not mix. Control characters, octets above 0x7E and
+// the backslash are escaped. It never contains text of a message.
 
 import ProgramSupport
 import Transport

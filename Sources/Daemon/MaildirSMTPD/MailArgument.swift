@@ -1,13 +1,13 @@
-// MailArgument: what stands behind MAIL and RCPT, `FROM:<path> KEYWORD=value ...` (RFC 5321, 4.1.2).
+// MailArgument: the argument of MAIL and RCPT, `FROM:<path> KEYWORD=value ...` (RFC 5321, 4.1.2).
 //
-// Blanks between the colon and the path are accepted, since people type them and they hide nothing. MAIL takes SIZE
-// (RFC 1870) and BODY=7BIT or BODY=8BITMIME (RFC 6152), each at most once; RCPT takes nothing. A parameter that was
-// not offered is 555, one that is malformed 501 (RFC 5321, 4.1.1.11).
+// Blanks between the colon and the path are accepted, because they are common and harmless. MAIL accepts SIZE (RFC
+// 1870) and BODY=7BIT or BODY=8BITMIME (RFC 6152), each at most once; RCPT accepts no parameter. The reply to a
+// parameter that was not offered is 555, to a malformed one 501 (RFC 5321, 4.1.1.11).
 
 /// The argument of MAIL.
 struct SenderArgument: Hashable, Sendable {
   let path: MailPath
-  /// The size that the client announces; nil if it announces none, `Int.max` if it is too large to count.
+  /// The size that the client states; nil if it states none, `Int.max` if it is too large to represent.
   let declaredSize: Int?
 
   /// - Throws: the reply that refuses the argument.
@@ -49,18 +49,18 @@ struct RecipientArgument: Hashable, Sendable {
 
 /// `KEYWORD` or `KEYWORD=value`.
 private struct Parameter {
-  /// In capitals.
+  /// In upper case.
   let keyword: String
   /// Empty if there is none.
   let value: String
 
-  /// The value as a number of 1 to 20 digits, `Int.max` if it is larger than that; nil if it is no number.
+  /// The value as a number of 1 to 20 digits, `Int.max` if it is too large to represent; nil if it is not a number.
   var number: Int? {
     guard !value.isEmpty, value.utf8.count <= 20, value.utf8.allSatisfy(\.isDigit) else { return nil }
     return Int(value) ?? .max
   }
 
-  /// The parameters in what follows a path.
+  /// The parameters after a path.
   static func list(parsing rest: ArraySlice<UInt8>) throws(Reply) -> [Parameter] {
     guard rest.isEmpty || rest.first == Octet.space else { throw .badParameter }
     var list: [Parameter] = []
@@ -88,8 +88,8 @@ private struct Parameter {
 extension Reply: Error {}
 
 extension ArraySlice<UInt8> {
-  /// What follows `word`, which is matched without regard to case, and the blanks behind it; nil if the octets do not
-  /// begin with it.
+  /// The rest after `word`, which is compared without regard to case, and the blanks after it; nil if the octets do not
+  /// start with it.
   fileprivate func behind(_ word: StaticString) -> ArraySlice<UInt8>? {
     var rest = self
     for index in 0..<word.utf8CodeUnitCount {

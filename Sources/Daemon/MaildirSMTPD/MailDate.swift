@@ -1,9 +1,9 @@
 // MailDate: the date and time of RFC 5322, 3.3, in UTC.
 //
-// Counted here, since the C library's way goes through time zones and locales. The calendar is the Gregorian one, and
-// each era of 400 years has the same 146,097 days; years begin with March, so that a leap day is a year's last.
+// It is computed here, because the C library's functions depend on time zones and locales. The calendar is Gregorian.
+// Each era of 400 years has 146,097 days. Years start in March, so that a leap day is the last day of a year.
 
-/// Dates as header lines have them.
+/// Dates for header lines.
 enum MailDate {
   private static let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
   private static let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -17,7 +17,7 @@ enum MailDate {
     return "\(weekday), \(twoDigits(dayOfMonth)) \(months[Int(month) - 1]) \(year) \(time) +0000"
   }
 
-  /// The date of a day that is counted from 1970-01-01.
+  /// The date of a day, counted from 1970-01-01.
   private static func date(_ day: Int64) -> (year: Int64, month: Int64, day: Int64) {
     let (era, dayOfEra) = floored(day + 719_468, 146_097)
     let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365

@@ -1,17 +1,17 @@
 // MailPath: the address in MAIL FROM:<...> and RCPT TO:<...>.
 //
-// The grammar is RFC 5321, 4.1.2, read from its front to its end; a path that does not follow it is refused, so what
-// is accepted is visible ASCII and blanks in quotes, and can stand in a header line as it is. Three notes:
+// The grammar is that of RFC 5321, 4.1.2. A path that does not match it is refused. An accepted path is therefore
+// visible ASCII, with blanks only in quotes, and is safe in a header line. Three notes:
 //
 // - A source route (`<@a,@b:c@d>`) is accepted and dropped (RFC 5321, Appendix C).
-// - A domain may contain underscores: hosts are named so, whatever RFC 1123 says.
-// - An address literal is not looked into: nothing is ever sent to it.
+// - A domain may contain underscores: such host names exist, although RFC 1123 excludes them.
+// - The content of an address literal is not checked: nothing is ever sent to it.
 //
-// The limit on a path is twice that of RFC 5321, 4.5.3.1.3, for the addresses that mailing lists make.
+// The limit on a path is twice that of RFC 5321, 4.5.3.1.3, for addresses created by mailing lists.
 
 /// An address, or the null sender.
 public struct MailPath: Hashable, Sendable, CustomStringConvertible {
-  /// What a path is for.
+  /// The command of a path.
   public enum Purpose: Hashable, Sendable {
     /// MAIL FROM: `<>` is allowed.
     case sender
@@ -19,25 +19,25 @@ public struct MailPath: Hashable, Sendable, CustomStringConvertible {
     case recipient
   }
 
-  /// The most octets of an address.
+  /// The maximum length of an address, in octets.
   public static let limit = 512
 
-  /// The address without angle brackets and source route; empty for the null sender.
+  /// The address without angle brackets and without source route; empty for the null sender.
   public let address: String
-  /// The address with its domain in small letters: two recipients of the same identity are the same. Local parts
-  /// are compared as they are written (RFC 5321, 2.4).
+  /// The address with its domain in lower case: recipients with equal identities are the same. Local parts are compared
+  /// with regard to case (RFC 5321, 2.4).
   let identity: String
-  /// What follows the `@`, in small letters; empty for the null sender and for `<Postmaster>`.
+  /// The domain after the `@`, in lower case; empty for the null sender and for `<Postmaster>`.
   let domain: String
-  /// Whether the local part names another host to those who read `user%host`, `host!user` or `"user@host"` so.
+  /// True if the local part names another host in one of the old forms `user%host`, `host!user` or `"user@host"`.
   let isRouted: Bool
 
   /// The address in angle brackets.
   public var description: String { "<\(address)>" }
 
-  /// Reads a path at the beginning of `octets`.
+  /// Parses a path at the start of `octets`.
   ///
-  /// - Returns: the path and what follows its closing bracket; nil if there is no valid path.
+  /// - Returns: the path and the octets after its closing bracket; nil if there is no valid path.
   public static func parse(
     _ octets: ArraySlice<UInt8>, for purpose: Purpose
   ) -> (path: MailPath, rest: ArraySlice<UInt8>)? {
@@ -71,8 +71,8 @@ public struct MailPath: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// Takes the parts of a path off its front. A part that is not there leaves the scanner where it was or makes the
-/// whole path invalid; nothing is tried twice.
+/// Parses the parts of a path from the front. A missing part leaves the scanner at its position or makes the whole path
+/// invalid; there is no backtracking.
 private struct PathScanner {
   var rest: ArraySlice<UInt8>
 
@@ -88,7 +88,7 @@ private struct PathScanner {
     return run
   }
 
-  /// `@a,@b:`, if there is one; false if it is broken.
+  /// `@a,@b:`, if present; false if it is malformed.
   mutating func takeRoute() -> Bool {
     guard take("@") else { return true }
     while true {
@@ -102,7 +102,7 @@ private struct PathScanner {
     rest.first == UInt8(ascii: "\"") ? takeQuoted() : takeDotted { $0.isAtomText }
   }
 
-  /// Labels of at most 63 octets that neither begin nor end with a hyphen, 255 octets in all.
+  /// Labels of at most 63 octets that neither start nor end with a hyphen, 255 octets in total.
   mutating func takeDomain() -> ArraySlice<UInt8>? {
     let hyphen = UInt8(ascii: "-")
     guard let domain = takeDotted({ $0.isLetter || $0.isDigit || $0 == hyphen || $0 == UInt8(ascii: "_") }),
@@ -114,7 +114,7 @@ private struct PathScanner {
     return domain
   }
 
-  /// Non-empty words with one dot between each two.
+  /// Non-empty words, separated by one dot.
   private mutating func takeDotted(_ belongs: (UInt8) -> Bool) -> ArraySlice<UInt8>? {
     let start = rest
     repeat {
@@ -134,7 +134,7 @@ private struct PathScanner {
     return nil
   }
 
-  /// `[` and `]` with visible octets other than brackets and backslash between them.
+  /// `[` and `]` with visible octets between them, except brackets and backslash.
   mutating func takeLiteral() -> ArraySlice<UInt8>? {
     let start = rest
     guard take("[") else { return nil }

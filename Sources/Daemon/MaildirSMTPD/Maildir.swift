@@ -1,11 +1,11 @@
 // Maildir: the folder that messages are delivered to.
 //
-// A message is written to `tmp` and moved to `new` when it is whole and on disk; readers look at `new` and `cur`. The
-// folders are made when the first message comes, private to the owner; the folder that holds the Maildir is not made,
-// for its name is more likely a slip.
+// A message is written to `tmp` and moved to `new` after it is complete and on disk; mail readers read `new` and `cur`.
+// The folders are created with the first message, accessible to the owner only. The parent of the Maildir is not
+// created, because a missing parent probably means a wrong path.
 //
-// Failure: a SystemError; nothing is left behind. Files in `tmp` that nobody has touched for 36 hours are left from a
-// crash, and are removed as the Maildir convention asks.
+// Failure: a SystemError; no file remains. Files in `tmp` that were not accessed for 36 hours remain from a crash and
+// are removed, as the Maildir convention requires.
 
 internal import CKernel
 import Glibc
@@ -15,20 +15,20 @@ public import Transport
 public struct Maildir: Sendable {
   /// The path of the folder that holds `tmp`, `new` and `cur`.
   public let path: String
-  /// The host's name, for the names of files.
+  /// The host name, for file names.
   public let host: String
 
   private var deliveries = 0
 
-  /// The Maildir at `path`. Nothing is looked at yet.
+  /// Creates a value for the Maildir at `path`. No file is accessed yet.
   public init(path: String, host: String) {
     self.path = path
     self.host = host
   }
 
-  /// Makes a place for one message.
+  /// Creates the storage for one message.
   ///
-  /// - Parameter size: the octets that are announced, if any. If they do not fit on the disk now, the error is ENOSPC.
+  /// - Parameter size: the stated number of octets, if any. If they do not fit on the disk now, the error is ENOSPC.
   public mutating func begin(expecting size: Int?) throws(SystemError) -> Delivery {
     if deliveries == 0 {
       try makeFolders()
@@ -40,14 +40,15 @@ public struct Maildir: Sendable {
     return try Delivery(in: path, named: uniqueName(), to: folder)
   }
 
-  /// `SECONDS.MmicrosecondsPprocessQcountRrandom.host`: unique by its random part alone; the rest is for people.
+  /// `SECONDS.MmicrosecondsPprocessQcountRrandom.host`: the random part alone makes it unique; the rest is for people.
   private func uniqueName() -> String {
     let now = WallTime.now()
     let random = PlainText.hexadecimal(UInt64.random(in: 0 ... .max), digits: 16)
     return "\(now.seconds).M\(now.microseconds)P\(getpid())Q\(deliveries)R\(random).\(fileHost)"
   }
 
-  /// The host's name as a part of a file's name, which `/` would end, and `:` of which the convention takes for flags.
+  /// The host name as part of a file name. `/` and `:` are replaced: a path separator, and the start of the flags in
+  /// the Maildir convention.
   private var fileHost: String {
     host.utf8.prefix(64).reduce(into: "") { name, octet in
       switch octet {
@@ -58,7 +59,7 @@ public struct Maildir: Sendable {
     }
   }
 
-  /// Makes what is missing of the folders, durably.
+  /// Creates the missing folders and synchronises them to disk.
   private func makeFolders() throws(SystemError) {
     var isNew = false
     for folder in [path, path + "/tmp", path + "/new", path + "/cur"] {
@@ -76,7 +77,7 @@ public struct Maildir: Sendable {
     }
   }
 
-  /// The folder that holds `path`.
+  /// The parent folder of `path`.
   static func parent(of path: String) -> String {
     let trimmed = path.reversed().drop { $0 == "/" }
     let above = trimmed.drop { $0 != "/" }
@@ -85,7 +86,7 @@ public struct Maildir: Sendable {
     return above.isEmpty ? (trimmed.isEmpty ? "/" : ".") : "/"
   }
 
-  /// The octets that are free on the file system of a folder; nil if it does not say.
+  /// The free octets on the file system of a folder; nil if unknown.
   private static func room(_ folder: CInt) -> Int? {
     var facts = statvfs()
     guard fstatvfs(folder, &facts) == 0, facts.f_blocks > 0 else { return nil }

@@ -1,4 +1,4 @@
-// Octet: the octets that the protocol names, and their classes.
+// Octet: the octets that the protocol uses, and their classes.
 
 /// Names of octets.
 enum Octet {
@@ -17,6 +17,6 @@ extension UInt8 {
     return UInt8(ascii: "a") <= small && small <= UInt8(ascii: "z")
   }
 
-  /// A visible ASCII character: no blank, no control, no octet above 0x7E.
+  /// A visible ASCII character: no blank, no control character, no octet above 0x7E.
   var isVisible: Bool { 0x21 <= self && self <= 0x7E }
 }

@@ -9,11 +9,11 @@ import Glibc
 import ProgramSupport
 import Transport
 
-/// What the program is called with.
+/// The settings from the command line.
 public struct Options: Hashable, Sendable {
-  /// What is to be done.
+  /// What to do.
   public enum Purpose: Hashable, Sendable {
-    /// Hold a session.
+    /// Run a session.
     case serve
     /// Print the help text.
     case help
@@ -21,30 +21,30 @@ public struct Options: Hashable, Sendable {
     case version
   }
 
-  /// What is to be done. With `help` and `version` nothing else was checked.
+  /// What to do. With `help` and `version` nothing else was checked.
   public var purpose = Purpose.serve
   /// The path of the Maildir.
   public var maildir = ""
-  /// The most octets of a message; 0: no limit.
+  /// The maximum size of a message in octets; 0: no limit.
   public var sizeLimit = 52_428_800
-  /// The most recipients of a message.
+  /// The maximum number of recipients of a message.
   public var recipientsLimit = 100
-  /// Whose mail is taken; by default everybody's.
+  /// The domains whose mail is accepted; by default all.
   public var domains = RecipientDomains()
-  /// The name that the server gives itself; nil: the system's.
+  /// The name of the server; nil: the system's host name.
   public var hostname: String?
-  /// Seconds that a client may take for a command (RFC 5321, 4.5.3.2.7: at least 300).
+  /// Timeout for a command, in seconds (RFC 5321, 4.5.3.2.7: at least 300).
   public var commandTimeout = 300
-  /// Seconds that a client may be silent inside a message (RFC 5321, 4.5.3.2.5: at least 180).
+  /// Timeout for more octets of a message, in seconds (RFC 5321, 4.5.3.2.5: at least 180).
   public var dataTimeout = 300
 
-  /// The defaults, without a Maildir.
+  /// Creates the defaults, without a Maildir.
   public init() {}
 }
 
-/// A command line that cannot be used.
+/// A command line with an error.
 public struct UsageError: Error, Hashable, Sendable, CustomStringConvertible {
-  /// One line that says what is wrong.
+  /// One line that states the error.
   public let description: String
 }
 
@@ -55,24 +55,24 @@ extension Options {
   /// What `--help` prints.
   public static let help = """
     usage: maildir-smtpd [options] MAILDIR
-    Speaks SMTP on standard input and output and delivers every message to the one MAILDIR, whoever it is for or, with
-    --domain, for recipients there only. Never relays. Run it under a UCSPI server, inetd, or a front end that takes TLS off.
+    SMTP server on standard input and output. Delivers every message to MAILDIR, for all recipients or, with --domain, only
+    for recipients of these domains. Never relays. Run it under a UCSPI server, inetd, or a front end that terminates TLS.
 
       -d, --maildir PATH          the Maildir, instead of the operand
-          --size-limit OCTETS     largest message; 0: no limit (default 52428800)
+          --size-limit OCTETS     maximum size of a message; 0: no limit (default 52428800)
           --domain NAME           accept recipients of this domain only; may be repeated (default: all)
-          --recipients-limit N    most recipients of a message (default 100)
+          --recipients-limit N    maximum number of recipients of a message (default 100)
           --hostname NAME         name in the greeting and in header lines (default: the system's)
-          --command-timeout SECS  longest wait for a command (default 300)
-          --data-timeout SECS     longest silence inside a message (default 300)
+          --command-timeout SECS  timeout for a command, in seconds (default 300)
+          --data-timeout SECS     timeout for more octets of a message, in seconds (default 300)
           --help                  print this text
           --version               print the version
 
-    exit codes: 0 done, 1 the client broke off, 99 timed out, 100 usage, 111 system failure
+    exit codes: 0 success, 1 the client disconnected, 99 timeout, 100 usage, 111 system failure
 
     """
 
-  /// The long options; their values are what getopt answers.
+  /// The long options; their values are the return values of getopt.
   private enum Name: CInt, CaseIterable {
     case sizeLimit = 256
     case recipientsLimit, domain, hostname, commandTimeout, dataTimeout, help, version
@@ -95,7 +95,7 @@ extension Options {
     var takesValue: Bool { self != .help && self != .version }
   }
 
-  /// Reads the program's own arguments. Uses the variables of getopt(3): one call at a time.
+  /// Parses the program's arguments. It uses the global variables of getopt(3): one call at a time.
   public static func parse(
     count: CInt, arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
   ) throws(UsageError) -> Options {

@@ -1,15 +1,15 @@
-// PlainText: text from elsewhere, made safe for a header line or a log line.
+// PlainText: sanitises external text for a header line or a log line.
 //
-// Peers and the environment are not trusted. Nothing of theirs reaches a file or the log but visible ASCII, bounded in
-// length: no line end, no control character, no octet that a terminal could act upon.
+// Peers and the environment are not trusted. Only visible ASCII of limited length from them reaches a file or the log:
+// no line end, no control character, no octet that a terminal could interpret.
 
-/// Ways to make text harmless.
+/// Functions that sanitise text.
 enum PlainText {
-  /// The longest text that a header line takes from elsewhere.
+  /// The maximum length of external text in a header line.
   static let limit = 255
 
-  /// `octets` with everything but letters, digits and `-._:+/[]` replaced by `?`: one word that neither opens a comment
-  /// nor ends a clause in a Received line.
+  /// `octets` with everything except letters, digits and `-._:+/[]` replaced by `?`: one word that neither starts a
+  /// comment nor ends a clause in a Received line.
   static func token(_ octets: some Sequence<UInt8>) -> String {
     var text = ""
     for octet in octets.prefix(limit) {
@@ -22,7 +22,7 @@ enum PlainText {
     return text
   }
 
-  /// `text` with everything but visible ASCII and the space, and the backslash itself, written as `\xHH`.
+  /// `text` with the backslash, and everything except visible ASCII and the space, written as `\xHH`.
   static func escaped(_ text: String) -> String {
     var escaped = ""
     for octet in text.utf8 {
@@ -35,7 +35,7 @@ enum PlainText {
     return escaped
   }
 
-  /// `value` in small hexadecimal digits, with zeros in front up to `digits`.
+  /// `value` in lower-case hexadecimal digits, with leading zeros up to `digits`.
   static func hexadecimal(_ value: UInt64, digits: Int) -> String {
     let text = String(value, radix: 16)
     return String(repeating: "0", count: max(0, digits - text.utf8.count)) + text

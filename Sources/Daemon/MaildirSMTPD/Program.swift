@@ -6,13 +6,13 @@ import Transport
 
 /// The program.
 public enum Program {
-  /// Does what the arguments say, on the descriptors 0 and 1.
+  /// Runs the program on the descriptors 0 and 1.
   ///
   /// - Returns: the exit code.
   public static func run(
     count: CInt, arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
   ) -> ExitCode {
-    // What went wrong could only be said to the client.
+    // On failure standard error may be the client's connection: no text is written.
     guard (try? StandardStreams.prepare(for: .connection)) != nil else { return .system }
     let options: Options
     do throws(UsageError) {
@@ -42,11 +42,11 @@ public enum Program {
     }
   }
 
-  /// Who is at the other end of standard input, if that is a socket of IP; nil otherwise.
+  /// The peer's address of standard input, if that is an IP socket; nil otherwise.
   private static func peer() -> SocketAddress? {
     let input = Descriptor(adopting: STDIN_FILENO)
     let peer = try? input.peerAddress()
-    // It stays open, and becomes the wire's.
+    // It stays open; the wire takes ownership later.
     _ = input.release()
     return peer?.port == nil ? nil : peer
   }

@@ -1,15 +1,15 @@
-// Reply: every text that this server says to a client.
+// Reply: all replies of this server.
 //
-// Fixed text with an enhanced status code (RFC 2034, RFC 3463), apart from the greeting, the replies to EHLO and HELO,
-// and 354, which have none. What is filled in is our own: the host's name, the size limit, a message's name. Nothing
-// that a peer sent is ever part of a reply.
+// Fixed text with an enhanced status code (RFC 2034, RFC 3463), except the greeting, the replies to EHLO and HELO, and
+// 354, which have none. Inserted values are our own: the host name, the size limit, the name of a message. A reply
+// never contains text from a peer.
 
-/// One reply, ready to be written.
+/// One reply, ready to be sent.
 public struct Reply: Hashable, Sendable {
-  /// The reply's octets, all lines with their CRLF. ASCII only.
+  /// The reply's octets, all lines with CRLF. ASCII only.
   public let text: String
-  /// Whether the reply may stay in the output buffer while more commands are at hand (RFC 2920, 3.2: those to RSET,
-  /// MAIL and RCPT may, those to EHLO, DATA, VRFY, NOOP, QUIT and to unknown commands must not).
+  /// True if the reply may stay in the output buffer while more commands are available (RFC 2920, 3.2: replies to RSET,
+  /// MAIL and RCPT may; replies to EHLO, DATA, VRFY, NOOP, QUIT and unknown commands must not).
   public let mayWait: Bool
 
   init(_ line: String, mayWait: Bool = false) {
@@ -20,7 +20,7 @@ public struct Reply: Hashable, Sendable {
   /// The reply without its CRLF, for the log.
   var line: String { String(decoding: text.utf8.dropLast(2), as: UTF8.self) }
 
-  /// The same reply, which may wait for others.
+  /// The same reply, which may stay in the output buffer.
   var waiting: Reply { Reply(text: text, mayWait: true) }
 
   private init(text: String, mayWait: Bool) {
@@ -29,11 +29,11 @@ public struct Reply: Hashable, Sendable {
   }
 }
 
-// Openings, and the answers to commands that are carried out.
+// Greetings, and replies to commands that were carried out.
 extension Reply {
   static func greeting(host: String) -> Reply { Reply("220 \(host) ESMTP") }
 
-  /// RFC 1870, 2920, 6152 and 2034. SIZE 0 says that there is no fixed limit.
+  /// RFC 1870, 2920, 6152 and 2034. SIZE 0 means that there is no fixed limit.
   static func extensions(host: String, sizeLimit: Int) -> Reply {
     Reply(
       "250-\(host)\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SIZE \(sizeLimit)\r\n250 ENHANCEDSTATUSCODES")
@@ -51,7 +51,7 @@ extension Reply {
   static let goodbye = Reply("221 2.0.0 Bye")
 }
 
-// Lines that are no command.
+// Lines that are not a command.
 extension Reply {
   static func refused(_ defect: LineReader.Defect) -> Reply {
     switch defect {
@@ -88,15 +88,15 @@ extension Reply {
   static let badChunkSize = Reply("501 5.5.4 Bad chunk size, closing connection")
 }
 
-// Messages that are refused, and ends.
+// Refused messages, and closing replies.
 extension Reply {
   static let tooLarge = Reply("552 5.3.4 Message larger than the limit")
   static let bareLineEnd = Reply("554 5.6.0 CR or LF alone in the message")
   static let storageFull = Reply("452 4.3.1 No room for the message, try again later")
   static let storageFailed = Reply("451 4.3.0 The message cannot be stored, try again later")
 
-  /// A timer passed; the connection closes.
+  /// A timeout expired; the connection closes.
   public static let timedOut = Reply("421 4.4.2 Timed out, closing connection")
-  /// The server was told to stop; the connection closes.
+  /// A signal stopped the server; the connection closes.
   public static let stopping = Reply("421 4.3.2 Stopping, closing connection")
 }

@@ -1,12 +1,12 @@
 // Server: one session on two descriptors.
 //
-// The loop: give the dialogue the octets at hand, store what is a message's, carry the action out. When no octets are
-// left, write the replies (RFC 2920, 3.2) and wait for more. The decisions are the dialogue's; what is decided here is
-// time: a command has so long from the reply before it, however slowly it drips; a message so long from each piece to
-// the next.
+// The loop: pass the available octets to the dialogue, store the octets of a message, carry out the action. If no
+// octets are left, send the replies (RFC 2920, 3.2) and wait for more. The dialogue decides everything except the
+// timeouts. The timeout of a command starts at the previous reply and does not restart with partial input; the timeout
+// of a message restarts with each piece.
 //
-// Every end removes what is stored of an unfinished message. A message whose reply could not be written may have been
-// delivered; it is never half delivered.
+// Every end removes the stored octets of an incomplete message. If a reply could not be sent, its message may have been
+// delivered; it is never delivered in part.
 
 import Glibc
 import Transport
@@ -14,11 +14,11 @@ import Transport
 /// An SMTP session that delivers to a Maildir.
 struct Server: ~Copyable {
   private static let inputSize = 32_768
-  /// Octets of a message that are stored at once.
+  /// The number of octets of a message that are stored at once.
   private static let contentSize = 32_768
-  /// Replies that are held back at most.
+  /// The maximum number of octets of replies that are held back.
   private static let outputSize = 4096
-  /// How long a client may take to read the last reply.
+  /// The time for a client to read the last reply.
   private static let lastReplySeconds = 2
 
   private let options: Options
@@ -29,16 +29,16 @@ struct Server: ~Copyable {
   private var wire: Wire
 
   private var input = [UInt8](repeating: 0, count: Server.inputSize)
-  /// What of `input` was read and not yet given to the dialogue.
+  /// The part of `input` that was read but not yet passed to the dialogue.
   private var unread = 0..<0
   private var output: [UInt8] = []
-  /// What of the message is not yet stored.
+  /// The octets of the message that are not yet stored.
   private var content: [UInt8] = []
   private var envelope: Envelope?
   private var delivery: Delivery?
-  /// Why the message under way, or the one that is complete, is not stored.
+  /// Why the message in progress, or the completed one, is not stored.
   private var failure: Dialogue.StorageFailure?
-  /// When the command that is awaited must be complete; nil if nothing was awaited since the last reply.
+  /// The deadline of the pending command; nil if nothing was awaited since the last reply.
   private var commandDeadline: Deadline?
 
   init(options: Options, connection: Connection, host: String, wire: consuming Wire) {
@@ -52,7 +52,7 @@ struct Server: ~Copyable {
     self.wire = wire
   }
 
-  /// Holds the session. May end the process by the signal that stops it.
+  /// Runs the session. May end the process by the signal that stops it.
   mutating func run() -> ExitCode {
     output += dialogue.greeting.text.utf8
     while true {
@@ -67,7 +67,7 @@ struct Server: ~Copyable {
 // MARK: - Octets
 
 extension Server {
-  /// Writes what is to be written and reads more; the exit code if the session is over.
+  /// Sends pending replies and reads more; returns the exit code if the session has ended.
   private mutating func replenish() -> ExitCode? {
     if let end = flush() { return end }
     let deadline =
@@ -91,7 +91,7 @@ extension Server {
     switch outcome {
     case .moved: return nil
     case .expired:
-      // A closing reply would not be read either.
+      // The client would not read a closing reply either.
       delivery.take()?.abandon()
       log("timed out", "the client reads no replies")
       return .timedOut
@@ -105,7 +105,7 @@ extension Server {
     return reply.mayWait && output.count < Server.outputSize ? nil : flush()
   }
 
-  /// Writes a closing reply, if the client takes it soon.
+  /// Sends a closing reply, if the client accepts it within a short time.
   private mutating func sayLast(_ reply: Reply) {
     output += reply.text.utf8
     _ = wire.write(output, by: Deadline(secondsFromNow: Server.lastReplySeconds))
@@ -140,7 +140,7 @@ extension Server {
     }
   }
 
-  /// nil when the message may come.
+  /// nil if the message may follow.
   private mutating func begin(_ envelope: Envelope) -> Dialogue.StorageFailure? {
     self.envelope = envelope
     failure = nil
@@ -188,7 +188,7 @@ extension Server {
     }
   }
 
-  /// The class of a failure to store, logged.
+  /// Logs a storage error and returns its class.
   private func judge(_ error: SystemError) -> Dialogue.StorageFailure {
     log("cannot store a message in \(options.maildir)", "\(error)")
     switch error.code {
@@ -201,7 +201,7 @@ extension Server {
 // MARK: - Ends
 
 extension Server {
-  /// What an outcome other than moved octets means for the session.
+  /// The consequence of a result other than moved octets.
   private mutating func end(_ outcome: Wire.Outcome) -> ExitCode {
     let wasInsideMessage = dialogue.isInsideMessage
     delivery.take()?.abandon()
@@ -230,7 +230,7 @@ extension Server {
     }
   }
 
-  /// One line: what happened, from whom, and why or how much.
+  /// Logs one line: the event, its facts, and the client.
   private func log(_ event: String, _ facts: String) {
     let sender = envelope.map { ", from \($0.sender)" } ?? ""
     LogLine.write("\(event): \(facts)\(sender), client \(connection.peer)")

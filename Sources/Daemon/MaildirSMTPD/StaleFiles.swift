@@ -1,16 +1,16 @@
-// StaleFiles: what crashes have left in a Maildir's `tmp`.
+// StaleFiles: removes files that crashes have left in a Maildir's `tmp`.
 //
-// The Maildir convention: a file there that has not been accessed for 36 hours belongs to nobody any more. Only regular
-// files are removed. Only so many names are looked at, so that a crowded folder does not hold the message up; they begin at
-// a random place, so that each file's turn comes. Failures are ignored: the next session tries again.
+// The Maildir convention: a file there that was not accessed for 36 hours is abandoned. Only regular files are removed.
+// The number of names examined is limited, so that a full folder does not delay the message. The examination starts at
+// a random position, so that every file is reached eventually. Failures are ignored: the next session tries again.
 
 import Glibc
 
-/// Removal of old files.
+/// Removes old files.
 enum StaleFiles {
   /// 36 hours.
   static let ageSeconds: Int64 = 129_600
-  /// How many names one session looks at.
+  /// The number of names that one session examines.
   static let limit = 1000
 
   /// Removes the files in `folder` that were neither read nor written for 36 hours before `now`.
@@ -19,7 +19,7 @@ enum StaleFiles {
     defer { closedir(stream) }
     var count = 0
     while readdir(stream) != nil { count += 1 }
-    // Behind the last name comes the first.
+    // After the last name it continues with the first.
     func next() -> UnsafeMutablePointer<dirent>? {
       if let entry = readdir(stream) { return entry }
       rewinddir(stream)

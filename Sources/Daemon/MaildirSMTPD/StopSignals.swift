@@ -1,21 +1,21 @@
-// StopSignals: SIGTERM, SIGINT and SIGHUP as something to poll for.
+// StopSignals: SIGTERM, SIGINT and SIGHUP as a descriptor to poll.
 //
-// The signals are blocked and read from a descriptor, so none of them arrives in the middle of a file's way to disk:
-// the session ends between two steps, with nothing half done. SIGPIPE and SIGXFSZ are ignored; the write that caused
-// them says what is wrong. A signal that was ignored at the start (nohup) stays so.
+// The signals are blocked and read from a descriptor, so that none interrupts the storage of a message: the session
+// ends between two steps. SIGPIPE and SIGXFSZ are ignored; the write that caused them reports the error. A signal that
+// was ignored at the start (nohup) stays ignored.
 
 internal import CKernel
 import Glibc
 import Transport
 
-/// The signals that ask the program to stop.
+/// The signals that stop the program.
 struct StopSignals: ~Copyable {
-  /// Polls readable when a signal has come.
+  /// Readable after a signal was received.
   let descriptor: Descriptor
 
   private static let numbers = [SIGTERM, SIGINT, SIGHUP]
 
-  /// Takes the signals over, for the whole process.
+  /// Takes over the signals for the whole process.
   init() throws(SystemError) {
     signal(SIGPIPE, SIG_IGN)
     signal(SIGXFSZ, SIG_IGN)
@@ -28,15 +28,15 @@ struct StopSignals: ~Copyable {
     self.descriptor = Descriptor(adopting: number)
   }
 
-  /// The signal that has come; nil if none has.
+  /// The signal received; nil if there is none.
   func next() -> CInt? {
     var facts = signalfd_siginfo()
     let count = withUnsafeMutableBytes(of: &facts) { (try? Kernel.read(descriptor.number, $0)) ?? 0 }
     return count == MemoryLayout<signalfd_siginfo>.size ? CInt(facts.ssi_signo) : nil
   }
 
-  /// Ends the process by the signal, so that its parent sees what happened. Returns only where the kernel shields the
-  /// process from it, as it does process 1.
+  /// Ends the process by the signal, so that its parent sees the cause. Returns only if the kernel protects the process
+  /// from the signal, as it does for process 1.
   static func die(by number: CInt) {
     signal(number, SIG_DFL)
     var set = sigset_t()

@@ -1,4 +1,4 @@
-// TraceHeader: the header lines that this server puts in front of a message.
+// TraceHeader: the header lines that this server adds to a message.
 //
 //     Return-Path: <sender>
 //     Delivered-To: recipient             one line for each recipient: all of them share the one Maildir
@@ -6,23 +6,23 @@
 //      by HOST with ESMTPS (TLSv1.3 CIPHER) id NAME-OF-THE-FILE;
 //      DATE
 //
-// RFC 5321, 4.4 for the clauses, RFC 3848 for the protocol's name: ESMTPS only after EHLO inside TLS. What is filled in
-// has been checked: addresses by their grammar, all else by PlainText. A message's own header is not touched.
+// RFC 5321, 4.4 for the clauses, RFC 3848 for the protocol name: ESMTPS only after EHLO inside TLS. Inserted values
+// were checked: addresses by their grammar, all others by PlainText. The message's own header is unchanged.
 
-/// What is known about a message's way.
+/// The trace information of a message.
 public struct TraceHeader: Hashable, Sendable {
-  /// Who sent it, and to whom.
+  /// The sender and the recipients.
   public let envelope: Envelope
-  /// Where it came from.
+  /// The client's connection.
   public let connection: Connection
-  /// The server's name.
+  /// The name of the server.
   public let host: String
-  /// The message's name here.
+  /// The name of the message on this server.
   public let name: String
-  /// When it arrived.
+  /// The time of arrival.
   public let time: WallTime
 
-  /// The header of one message.
+  /// Creates the header of one message.
   public init(envelope: Envelope, connection: Connection, host: String, name: String, time: WallTime) {
     self.envelope = envelope
     self.connection = connection
@@ -41,7 +41,7 @@ public struct TraceHeader: Hashable, Sendable {
     return text
   }
 
-  /// The client's address as a literal of RFC 5321, 4.1.3.
+  /// The client's address as an address literal (RFC 5321, 4.1.3).
   private var source: String {
     guard let address = connection.remoteAddress else { return "" }
     return address.utf8.contains(UInt8(ascii: ":")) ? " ([IPv6:\(address)])" : " ([\(address)])"

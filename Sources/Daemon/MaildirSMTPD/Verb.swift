@@ -1,10 +1,10 @@
 // Verb: the first word of a command line.
 //
-// The word ends at the first SP or at the line's end and is compared without regard to case (RFC 5321, 2.4), octet by
-// octet: only the 52 ASCII letters fold, so no look-alike from elsewhere in Unicode becomes a command. HT ends
-// nothing here: `EHLO<HT>x` is one unknown word.
+// The word ends at the first SP or at the end of the line. It is compared without regard to case (RFC 5321, 2.4), for
+// the 52 ASCII letters only, so that similar Unicode characters do not become a command. HT does not end the word:
+// `EHLO<HT>x` is one unknown word.
 
-/// What a command line asks for.
+/// The command of a line.
 enum Verb: String, Hashable, Sendable, CaseIterable {
   case ehlo = "EHLO"
   case helo = "HELO"
@@ -17,7 +17,7 @@ enum Verb: String, Hashable, Sendable, CaseIterable {
   case help = "HELP"
   case quit = "QUIT"
 
-  // Words of SMTP that this server knows and does not do: 502 instead of 500 (RFC 5321, 4.2.4).
+  // SMTP commands that this server knows but does not implement: 502 instead of 500 (RFC 5321, 4.2.4).
   case auth = "AUTH"
   case bdat = "BDAT"
   case etrn = "ETRN"
@@ -28,7 +28,7 @@ enum Verb: String, Hashable, Sendable, CaseIterable {
   case starttls = "STARTTLS"
   case turn = "TURN"
 
-  // Methods of HTTP: a browser was lured to this port, and the body of its request would be read as commands.
+  // HTTP methods: a browser was directed to this port, and the body of its request would be read as commands.
   case connect = "CONNECT"
   case delete = "DELETE"
   case get = "GET"
@@ -39,10 +39,10 @@ enum Verb: String, Hashable, Sendable, CaseIterable {
   case put = "PUT"
   case trace = "TRACE"
 
-  /// The verb that `word` spells; nil for every other word, the empty one included.
+  /// The verb for `word`; nil for every other word, including the empty one.
   init?(word: ArraySlice<UInt8>) {
     var capitals = ""
-    // The longest word in the table has eight letters; nothing longer is worth copying.
+    // The longest verb has eight letters; a longer word is not copied.
     guard word.count <= 8 else { return nil }
     for octet in word {
       switch octet {

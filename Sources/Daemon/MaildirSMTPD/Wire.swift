@@ -1,25 +1,25 @@
-// Wire: the client's end of the session, on whatever the descriptors 0 and 1 are.
+// Wire: the client's connection on descriptors 0 and 1 of any kind.
 //
-// Reads wait for octets, a deadline or a signal; writes for room, a deadline or a signal. No status flag is ever set:
-// the description may belong to others as well.
+// Reads wait for octets, a deadline or a signal; writes wait for room, a deadline or a signal. No status flag is ever
+// set, because the description may be shared.
 //
-// Failure: in the outcome. A client that is gone and a descriptor that cannot be used differ: the first is the
-// client's affair, the second ours.
+// Failure: reported in the outcome. It distinguishes a client that is gone from a descriptor that cannot be used: the
+// first is caused by the client, the second by this system.
 
 import Glibc
 import Transport
 
 /// Both directions of one client's connection.
 struct Wire: ~Copyable {
-  /// What reading or writing came to.
+  /// The result of a read or a write.
   enum Outcome: Hashable, Sendable {
-    /// So many octets were moved; when writing, all of them.
+    /// The number of octets moved; for a write, all of them.
     case moved(Int)
-    /// The client has ended its side. Only reading says so.
+    /// The client has ended its side. Only a read returns it.
     case ended
     /// The deadline passed.
     case expired
-    /// A signal asks the program to stop.
+    /// A signal requests the program to stop.
     case stopped(CInt)
     /// The connection is broken.
     case gone(SystemError)
@@ -31,7 +31,7 @@ struct Wire: ~Copyable {
   private var output: OctetStream
   private let signals: StopSignals
 
-  /// Takes over two open descriptors; both may be the same socket.
+  /// Takes ownership of two open descriptors; both may be the same socket.
   init(input: CInt, output: CInt, signals: consuming StopSignals) throws(SystemError) {
     let from = try OctetStream(Descriptor(adopting: input))
     let to = try OctetStream(Descriptor(adopting: output))
@@ -40,7 +40,7 @@ struct Wire: ~Copyable {
     self.signals = signals
   }
 
-  /// Reads what there is, once there is something.
+  /// Reads what is available; waits for at least one octet.
   mutating func read(into buffer: inout [UInt8], by deadline: Deadline) -> Outcome {
     while true {
       if let outcome = wait(for: CInt(POLLIN), on: input.descriptor.number, by: deadline) { return outcome }
@@ -67,10 +67,10 @@ struct Wire: ~Copyable {
     return .moved(octets.count)
   }
 
-  /// Lets the client read the last reply: a socket that is closed with octets unread resets the connection, which can
-  /// take back what was sent. Ends the sending half and reads on, for a while and up to a limit.
+  /// Lets the client read the last reply. A socket closed with unread octets resets the connection, and the client
+  /// could lose the reply. Ends the sending half and reads on, for a limited time and a limited number of octets.
   ///
-  /// - Parameter isNeeded: whether to do so even if nothing is unread now.
+  /// - Parameter isNeeded: true to do so even if nothing is unread now.
   mutating func linger(isNeeded: Bool, by deadline: Deadline) {
     var buffer = [UInt8](repeating: 0, count: 4096)
     guard input.canPeek, output.canPeek else { return }
@@ -82,7 +82,7 @@ struct Wire: ~Copyable {
     while left > 0, case .moved(let count) = read(into: &buffer, by: deadline) { left -= count }
   }
 
-  /// nil when the descriptor is ready.
+  /// nil if the descriptor is ready.
   private borrowing func wait(for events: CInt, on number: CInt, by deadline: Deadline) -> Outcome? {
     var entries = [
       pollfd(fd: number, events: CShort(events), revents: 0),

@@ -1,16 +1,16 @@
-// KnownProgram: server programs that are known to take a client for a local user.
+// KnownProgram: server programs that are known to treat a client as a local user.
 //
-// They ask who is at the other end of descriptor 0. Where that is no TCP socket they trust it. They are recognised by the
-// words of the command line, so that a program started through env, nice or `sh -c` is recognised as well. A word that
-// only looks like one of them is taken for it: the error message names the option that overrides it.
+// They examine the peer of descriptor 0. If it is not a TCP socket, they trust it. They are recognised by the words of
+// the command line, so that a program started through env, nice or `sh -c` is recognised as well. A word that only
+// looks like one of them is a false positive: the error message names the option that overrides it.
 
 import Glibc
 
 /// A program that trusts its descriptor.
 package enum KnownProgram: Hashable, Sendable {
-  /// Exim, which takes the client's address with `-oMa`.
+  /// Exim, which accepts the client's address with `-oMa`.
   case exim
-  /// Any program called sendmail (Sendmail's, Postfix's, another's), and Postfix's smtpd run by hand.
+  /// Any program called sendmail (of Sendmail, Postfix or others), and Postfix's smtpd started by hand.
   case sendmail
 
   /// The known program that a command line starts without the client's address; nil if there is none.
@@ -22,7 +22,7 @@ package enum KnownProgram: Hashable, Sendable {
     var argument = arguments
     while let text = argument.pointee {
       forEachWord(of: text) { word in
-        // Postfix's and other sendmails ignore -oMa.
+        // Postfix's sendmail and others ignore -oMa.
         if word.elementsEqual("-oMa".utf8) { hasAddress = true }
         guard found != .sendmail, let known = KnownProgram(word: word) else { return }
         found = known
@@ -39,7 +39,7 @@ package enum KnownProgram: Hashable, Sendable {
     return list.withUnsafeMutableBufferPointer { $0.baseAddress.flatMap { trusting(UnsafePointer($0)) } }
   }
 
-  /// A word of a command line: a path or a name, `sendmail.postfix` among them. `NAME=value` is no program.
+  /// Examines a word of a command line: a path or a name, such as `sendmail.postfix`. `NAME=value` is not a program.
   private init?(word: UnsafeBufferPointer<UInt8>) {
     guard !word.contains(UInt8(ascii: "=")) else { return nil }
     var name = word[...]
@@ -66,7 +66,7 @@ package enum KnownProgram: Hashable, Sendable {
     }
   }
 
-  /// White space, and what ends or begins a word for a shell.
+  /// White space, and characters that end or start a word in a shell.
   private static func separates(_ octet: UInt8) -> Bool {
     switch octet {
     case UInt8(ascii: "\t"), UInt8(ascii: "\n"), UInt8(ascii: "\r"), UInt8(ascii: " "), UInt8(ascii: ";"), UInt8(ascii: "&"),
@@ -79,7 +79,7 @@ package enum KnownProgram: Hashable, Sendable {
 }
 
 extension Slice<UnsafeBufferPointer<UInt8>> {
-  /// Whether these octets occur in it.
+  /// True if it contains these octets.
   fileprivate func contains(_ text: StaticString) -> Bool {
     let count = text.utf8CodeUnitCount
     guard self.count >= count else { return false }

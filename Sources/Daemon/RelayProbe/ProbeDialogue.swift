@@ -1,16 +1,16 @@
-// ProbeDialogue: what a probe sends to a server program, and what it concludes from the replies.
+// ProbeDialogue: the commands that a probe sends to a server program, and its conclusion from the replies.
 //
-// A stranger to the server wants to send mail to a stranger, which only an open relay accepts: a bounce first, which no
-// server may refuse, then a mail with a sender. No message is ever sent, and no DATA. Names under `.invalid`
-// are nobody's (RFC 2606), and so are addresses of 192.0.2.0/24 (RFC 5737). The address as a recipient's domain is for
-// servers that look every domain up and would refuse a name under `.invalid` for that reason alone.
+// An unknown client offers mail to a recipient of another domain, which only an open relay accepts: first with the null
+// sender, which no server may refuse, then with a sender. No DATA and no message are sent. Names under `.invalid` are
+// reserved (RFC 2606), and so are addresses of 192.0.2.0/24 (RFC 5737). The recipient with an address as its domain is
+// for servers that look up every domain and would refuse a name under `.invalid` for that reason alone.
 //
-// A value without IO: lines of replies in, commands out. The first reply to a recipient counts even if the program then
-// goes away or takes too long: many servers slow down or disconnect a client that was refused.
+// A value without input and output: it receives reply lines and returns commands. The first reply to a recipient counts
+// even if the program then ends or exceeds its time: many servers slow down or disconnect a client after a refusal.
 
 /// The dialogue of one probe.
 package struct ProbeDialogue {
-  /// The client's address in the program's environment: an address of nobody's network.
+  /// The client's address in the program's environment: an address reserved for documentation.
   package static let client = "192.0.2.1"
 
   /// What to do after a line.
@@ -19,7 +19,7 @@ package struct ProbeDialogue {
     case wait
     /// Send this command, CRLF included.
     case send(String)
-    /// The dialogue has come to its end.
+    /// The dialogue has ended.
     case finished
   }
 
@@ -33,7 +33,7 @@ package struct ProbeDialogue {
     case literal = "<postmaster@[192.0.2.2]>"
   }
 
-  /// The reply that is awaited.
+  /// The pending reply.
   private enum Phase {
     case greeting
     /// To EHLO, or to LHLO.
@@ -50,9 +50,9 @@ package struct ProbeDialogue {
 
   private let isLMTP: Bool
   private var phase = Phase.greeting
-  /// The command that is being answered, for messages.
+  /// The command whose reply is pending, for messages.
   private var command = ""
-  /// Lines of the reply so far, to limit them.
+  /// The number of lines of the reply so far, to limit them.
   private var lines = 0
   private var accepted: RelayFinding?
   private var refusal: String?
@@ -64,7 +64,7 @@ package struct ProbeDialogue {
     self.isLMTP = isLMTP
   }
 
-  /// Takes a line of a reply, without its line end.
+  /// Processes a line of a reply, without its line end.
   package mutating func receive(_ line: String) -> Action {
     lines += 1
     let octets = Array(line.utf8)
@@ -82,17 +82,17 @@ package struct ProbeDialogue {
     _ = fail(command.isEmpty ? "ends without a greeting" : "ends without an answer to \(command)")
   }
 
-  /// The time is over.
+  /// The time has expired.
   package mutating func expired() {
     _ = fail(command.isEmpty ? "sends no greeting in time" : "does not answer \(command) in time")
   }
 
-  /// Octets came that answer nothing, or too many without the end of a line.
+  /// Octets came while no reply was pending, or too many without a line end.
   package mutating func misbehaved() {
     _ = fail("sends more than it was asked for")
   }
 
-  /// What all of it comes to. To be read after the end.
+  /// The conclusion. Read it after the end.
   package var finding: RelayFinding {
     if let accepted { return accepted }
     if let refusal { return .refuses(reply: refusal) }
@@ -117,7 +117,7 @@ package struct ProbeDialogue {
       return isPositive ? mail(.null) : refused(line)
     case .mail(let sender):
       if isPositive { return recipient(sender, .domain) }
-      // RFC 4954: who wants authentication first answers 530, to MAIL already.
+      // RFC 4954: a server that requires authentication first replies 530, possibly already to MAIL.
       if line.hasPrefix("530") { refusal = refusal ?? line } else { senderRefusal = senderRefusal ?? line }
       return next(after: sender, isOpen: false)
     case .recipient(let sender, let recipient):
@@ -144,7 +144,7 @@ package struct ProbeDialogue {
     ask("RCPT TO:\(recipient.rawValue)", .recipient(sender, recipient))
   }
 
-  /// Goes on after the last reply about a sender's mail, which may still be open.
+  /// Continues after the last reply about a sender's mail. The transaction may still be open.
   private mutating func next(after sender: Sender, isOpen: Bool) -> Action {
     guard sender == .null else { return quit() }
     return isOpen ? ask("RSET", .reset) : mail(.named)

@@ -1,4 +1,4 @@
-// ProbedProgram: a server program under probe, from its start to its end.
+// ProbedProgram: a server program during a probe, from its start to its end.
 
 import Glibc
 import Transport
@@ -6,19 +6,19 @@ import Transport
 /// A child process, the socket to it, and the dialogue so far.
 final class ProbedProgram {
   private var child: ChildProcess?
-  /// nil once the dialogue is over.
+  /// nil after the dialogue has ended.
   private var socket: Descriptor?
   private var dialogue: ProbeDialogue
-  /// The beginning of a line that has not come to its end.
+  /// The start of an incomplete line.
   private var input: [UInt8] = []
   private var end: ProcessEnd?
   private var signalsSent = 0
   private var failure: String?
 
-  /// The longest line of a reply.
+  /// The maximum length of a reply line.
   private static let lineLimit = 4096
 
-  /// Starts a program. One that cannot be started is broken.
+  /// Starts a program. If it cannot be started, the finding is `broken`.
   init(_ program: RelayProbe.Program, isLMTP: Bool) {
     dialogue = ProbeDialogue(isLMTP: isLMTP)
     do throws(SystemError) {
@@ -30,38 +30,38 @@ final class ProbedProgram {
     }
   }
 
-  /// What to wait for: the program's replies, then its end. nil when nothing is left to do.
+  /// What to wait for: the program's replies, then its end. nil if nothing is left to do.
   var watch: CInt? { socketNumber ?? processNumber }
 
-  /// Whether replies are still awaited.
+  /// True if replies are still pending.
   var isTalking: Bool { socket != nil }
 
-  /// Something may have come.
+  /// Input may be available.
   func ready() {
     if isTalking { read() } else { reap() }
   }
 
-  /// The time for its replies is over.
+  /// The time for its replies has expired.
   func expire() {
     guard isTalking else { return }
     dialogue.expired()
     socket = nil
   }
 
-  /// The time to end is over: SIGTERM, then SIGKILL.
+  /// The time to end has expired: SIGTERM, then SIGKILL.
   func terminate() {
     reap()
     try? child?.send(signalsSent == 0 ? SIGTERM : SIGKILL)
     signalsSent += 1
   }
 
-  /// What was found. To be read after its end.
+  /// The finding. Read it after the program's end.
   var finding: RelayFinding {
     if let failure { return .broken(failure) }
     guard case .broken(let what) = dialogue.finding else { return dialogue.finding }
     switch end {
     case .exited(let code) where code != 0: return .broken("\(what) (exit code \(code))")
-    // A signal of ours is no finding.
+    // A signal of ours is not a finding.
     case .signalled(let signal) where signalsSent == 0: return .broken("\(what) (signal \(signal))")
     case .exited, .signalled, nil: return .broken(what)
     }
@@ -93,9 +93,9 @@ final class ProbedProgram {
       switch dialogue.receive(text) {
       case .wait: break
       case .send(let command):
-        // What is there before the command was sent is no reply to it.
+        // Octets that came before the command was sent are not a reply to it.
         guard input.isEmpty else { return misbehave() }
-        // A program that reads no more shows its end at the next read.
+        // If the program no longer reads, the next read shows its end.
         _ = Array(command.utf8).withUnsafeBytes { socket?.give($0) }
       case .finished:
         socket = nil
@@ -115,12 +115,12 @@ final class ProbedProgram {
       guard let ended = try child?.collect() else { return }
       end = ended
     } catch {
-      // Somebody else has reaped it: there is nothing left to wait for.
+      // Other code has reaped it: nothing is left to wait for.
     }
     child = nil
   }
 
-  /// As a log can bear it, and not too long for one line.
+  /// Escaped for a log, and limited in length.
   private func escaped(_ line: ArraySlice<UInt8>) -> String {
     var text: [UInt8] = []
     EscapedText.append(line.prefix(200), to: &text)
@@ -128,7 +128,7 @@ final class ProbedProgram {
   }
 }
 
-// Mutating in form only: an Optional of a noncopyable value lends its payload to nothing else.
+// Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
 extension ChildProcess {
   fileprivate mutating func pollNumber() -> CInt { descriptor.number }
   fileprivate mutating func send(_ number: CInt) throws(SystemError) { try signal(number) }

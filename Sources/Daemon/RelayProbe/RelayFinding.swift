@@ -1,29 +1,29 @@
-// RelayFinding: what a probe found out about a server program, and the sentence for it.
+// RelayFinding: the result of a probe of a server program, and its text.
 //
-// The texts hold replies of the program; octets that a log cannot bear are escaped.
+// The texts contain replies of the program; octets that are unsafe in a log are escaped.
 
-/// What a server program does with mail from a stranger to a stranger.
+/// How a server program treats mail from an unknown client to another domain.
 package enum RelayFinding: Hashable, Sendable {
   /// It refuses such a recipient, with this reply.
   case refuses(reply: String)
-  /// It accepts such a recipient: whoever reaches it can send mail to anybody.
+  /// It accepts such a recipient: anyone who can reach it can send mail to anyone.
   case accepts(command: String, reply: String)
-  /// It defers such a recipient (4yz), as a server that greylists does: nothing is proved.
+  /// It defers such a recipient (4yz), as a server with greylisting does: the result is not conclusive.
   case defers(reply: String)
   /// It refuses both senders, so that no recipient could be tried.
   case untried(reply: String)
-  /// It does not work as an SMTP server: what happened.
+  /// It does not work as an SMTP server; the text gives the reason.
   case broken(String)
 
-  /// What to do about a program that accepts such a recipient.
+  /// What the operator can do about a program that accepts such a recipient.
   package static func remedy(for program: KnownProgram?) -> String {
     switch program {
     case .exim:
-      "exim trusts whoever is not a TCP socket; pass it the client's address: sh -c 'exec exim4 -oMa \"$TCPREMOTEIP\" -bs'"
+      "exim trusts a peer that is not a TCP socket; pass it the client's address: sh -c 'exec exim4 -oMa \"$TCPREMOTEIP\" -bs'"
     case .sendmail:
-      "it is for local users and cannot be given the client's address; run another program"
+      "it is for local users and does not accept the client's address; run another program"
     case nil:
-      "have it judge the client by TCPREMOTEIP in its environment, or restrict the domains that it accepts mail for"
+      "configure it to check the client by TCPREMOTEIP in its environment, or restrict the domains that it accepts mail for"
     }
   }
 }

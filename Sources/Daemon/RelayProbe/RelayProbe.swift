@@ -1,12 +1,12 @@
-// RelayProbe: finds out whether a server program would be an open relay behind this front-end.
+// RelayProbe: tests if a server program would be an open relay when started by this front end.
 //
-// A server program is given one end of a socket pair, not the client's connection. Programs that ask who is at the other
-// end of descriptor 0 take every client for a local user and relay its mail. Whether one does so is found out before it
-// serves: it is started as a session starts it, as if for a client of nobody's network, and asked to accept mail for
-// a domain of nobody's.
+// A server program gets one end of a socket pair, not the client's connection. Programs that examine the peer of
+// descriptor 0 treat every client as a local user and relay its mail. The probe detects that before the program serves:
+// it starts the program as for a session, with a client address that belongs to no network, and offers it mail for a
+// domain that does not exist.
 //
-// Contract: all programs are asked at the same time; it takes 30 seconds at most; every process is ended and reaped.
-// To be called while this process has no other children that end meanwhile, and one thread.
+// Contract: all programs are probed at the same time; the probe takes at most 30 seconds; every process is ended and
+// reaped. Call it while this process has one thread and no other children that could end meanwhile.
 
 import CKernel
 import Glibc
@@ -14,7 +14,7 @@ package import Transport
 
 /// The probe.
 package enum RelayProbe {
-  /// A server program and all of the environment that it gets.
+  /// A server program and its complete environment.
   package struct Program: Sendable {
     package var arguments: [String]
     package var environment: [String]
@@ -25,7 +25,7 @@ package enum RelayProbe {
     }
   }
 
-  /// How long a probe may take.
+  /// The time limits of a probe.
   package struct Limits: Sendable {
     /// For all replies.
     package var repliesMilliseconds: Int
@@ -38,9 +38,9 @@ package enum RelayProbe {
     }
   }
 
-  /// The variables that a session with the probe's client has.
+  /// The environment variables of a session with the probe's client.
   ///
-  /// - Parameter localPort: where the server listens; 0 stands for any.
+  /// - Parameter localPort: where the server listens; 0 means any port.
   package static func connection(localPort: UInt16 = 0) -> [String] {
     [
       "PROTO=TCP", "TCPREMOTEIP=\(ProbeDialogue.client)", "TCPREMOTEPORT=49152", "TCPLOCALIP=192.0.2.2",
@@ -51,18 +51,18 @@ package enum RelayProbe {
   /// Probes programs.
   ///
   /// - Parameters:
-  ///   - isLMTP: whether they speak LMTP.
-  ///   - limits: 30 seconds in all by default.
-  /// - Returns: what was found, in the order of the programs.
+  ///   - isLMTP: true if they speak LMTP.
+  ///   - limits: 30 seconds in total by default.
+  /// - Returns: the findings, in the order of the programs.
   package static func run(
     _ programs: [Program], isLMTP: Bool, limits: Limits = Limits()
   ) throws(SystemError) -> [RelayFinding] {
-    // An inherited SIG_IGN would let the kernel reap the programs: their ends could not be learnt.
+    // With an inherited SIG_IGN the kernel would reap the programs, and their exit status would be lost.
     signal(SIGCHLD, SIG_DFL)
     let probed = programs.map { ProbedProgram($0, isLMTP: isLMTP) }
     try wait(for: probed, limits.repliesMilliseconds) { $0.isTalking }
     for program in probed { program.expire() }
-    // Its socket is closed: one that serves ends now.
+    // Its socket is closed: a program that serves ends now.
     for _ in 0..<2 {
       try wait(for: probed, limits.endMilliseconds) { $0.watch != nil }
       for program in probed where program.watch != nil { program.terminate() }
@@ -71,7 +71,7 @@ package enum RelayProbe {
     return probed.map(\.finding)
   }
 
-  /// Waits until the condition holds for none of them, or the time is over.
+  /// Waits until the condition holds for none of them, or the time has expired.
   private static func wait(
     for programs: [ProbedProgram], _ milliseconds: Int, _ isBusy: (ProbedProgram) -> Bool
   ) throws(SystemError) {

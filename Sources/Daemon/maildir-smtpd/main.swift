@@ -1,7 +1,7 @@
-// maildir-smtpd: SMTP on standard input and output, into one Maildir.
+// maildir-smtpd: SMTP on standard input and output, delivery into one Maildir.
 //
-// Executed once per connection, so its start-up is its speed: no Foundation, nothing is read but arguments, environment
-// and the Maildir.
+// It is executed once per connection, so it must start fast: no Foundation; it reads only arguments, environment and
+// the Maildir.
 
 import Glibc
 import MaildirSMTPD

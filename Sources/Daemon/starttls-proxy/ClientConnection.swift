@@ -1,24 +1,24 @@
-// ClientConnection: descriptors 0 and 1, as the proxy takes them over, and who is at their other end.
+// ClientConnection: descriptors 0 and 1 of the proxy, and the peer's address.
 
 import Glibc
 import Transport
 
-/// The client's connection in clear and the words for it in the log.
+/// The client's connection in clear, and its address for the log.
 struct ClientConnection: ~Copyable {
   var client: PlaintextClient
   /// `192.0.2.1:25`, or `unknown`.
   let peer: String
   let local: String?
 
-  /// Takes over standard input and output. Both are one socket under every TCP server.
+  /// Takes ownership of standard input and output. Under every TCP server both are one socket.
   ///
-  /// - Parameter isNamed: whether there will be a log, for which to find out who is at the other end.
+  /// - Parameter isNamed: true if there will be a log, which needs the peer's address.
   static func take(isNamed: Bool) throws(SystemError) -> ClientConnection {
     let input = Descriptor(adopting: STDIN_FILENO)
     let output = Descriptor(adopting: STDOUT_FILENO)
     let peer = isNamed ? ClientConnection.peer(input) : "unknown"
     let local = isNamed ? ClientConnection.local(input) : nil
-    // A reply in two pieces must not wait for the client's acknowledgement. Not for sockets other than TCP.
+    // A reply in two pieces must not wait for the client's acknowledgement. Sockets other than TCP have no such delay.
     try? output.sendWithoutDelay()
     let client: PlaintextClient
     if try isOneSocket(input, output) {
@@ -41,7 +41,7 @@ struct ClientConnection: ~Copyable {
     return SessionLine.peer(address)
   }
 
-  /// What the server before us says in its environment counts more than the socket, which may come from a relay.
+  /// The environment set by the TCP server takes precedence over the socket, which may come from a relay.
   private static func peer(_ input: borrowing Descriptor) -> String {
     for prefix in ["TCP", "SSL"] {
       guard let host = address(prefix + "REMOTEIP") else { continue }
@@ -52,7 +52,7 @@ struct ClientConnection: ~Copyable {
     return "unknown"
   }
 
-  /// A variable that looks like an address or a port; nothing else goes into the log.
+  /// The value of a variable if it looks like an address or a port; other values do not go into the log.
   private static func address(_ name: String) -> String? {
     guard let value = ProcessEnvironment.value(name), (1...64).contains(value.utf8.count) else { return nil }
     let isPlain = value.utf8.allSatisfy {

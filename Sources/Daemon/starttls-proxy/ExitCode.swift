@@ -1,29 +1,29 @@
-// ExitCode: how the program and the proxy end, by class, as in the UCSPI world.
+// ExitCode: the exit codes of the program and of the proxy, by class, as in UCSPI programs.
 
 import SMTPState
 import Transport
 
-/// The exit codes. The program itself ends only when it could not execute the server program; the proxy is nobody's child
-/// and ends with the class of its session.
+/// The exit codes. The program itself ends only if it could not execute the server program. The proxy has no parent
+/// that waits for it; it exits with the class of its session.
 enum ExitCode: CInt {
-  /// The session came to its end; help or version was printed.
+  /// The session ended normally; help or version was printed.
   case done = 0
-  /// The client was turned away, or its connection broke.
+  /// The client was refused, or its connection broke.
   case client = 1
-  /// There was no TLS behind the 220.
+  /// TLS failed after the 220.
   case tls = 98
-  /// Somebody took too long.
+  /// A timeout expired.
   case timeout = 99
-  /// Called wrongly, a variable names no channel, or the server program does not speak SMTP.
+  /// Wrong usage, a variable names no channel, or the server program does not speak SMTP.
   case usage = 100
-  /// The system does not let the program work, or the server program ended before its time.
+  /// The system refused a request, or the server program ended prematurely.
   case system = 111
-  /// The server program is there but cannot be executed.
+  /// The server program exists but cannot be executed.
   case notExecutable = 126
-  /// It is not there.
+  /// The server program does not exist.
   case notFound = 127
 
-  /// The class of a session's end.
+  /// The class for the end of a session.
   init(_ end: SessionRecord.End?) {
     switch end {
     case .closed(let reason): self = ExitCode(reason)

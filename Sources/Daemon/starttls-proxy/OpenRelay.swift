@@ -1,8 +1,8 @@
-// OpenRelay: keeps a server program from relaying mail for everybody.
+// OpenRelay: prevents the use of a server program that relays mail for everybody.
 //
-// The server program's descriptor 0 is a socket pair. One that asks who is at its other end, and trusts whoever is no TCP
-// socket, relays for every client. The proxy starts anew for each connection and cannot ask each time: it refuses by name
-// those that are known for it, and `--check` asks any program once.
+// The server program's descriptor 0 is a socket pair. A program that examines its peer, and trusts every peer that is
+// not a TCP socket, relays for every client. The proxy is started for each connection and cannot test the program each
+// time. So it refuses the programs that are known for this by name, and `--check` tests any program once.
 
 import Glibc
 import ProgramSupport
@@ -11,18 +11,21 @@ import SMTPState
 import Transport
 
 enum OpenRelay {
-  /// Refuses a program that is known to trust its descriptor and is not given the client's address.
+  /// Refuses a program that is known to trust its descriptor and does not get the client's address.
   ///
-  /// - Returns: the exit code, after the line about it was written; nil for any other program.
+  /// - Returns: the exit code, after an error line was written; nil for any other program.
   static func refuse(_ program: CommandLineOption.Arguments) -> ExitCode? {
     guard let known = KnownProgram.trusting(UnsafePointer(program)) else { return nil }
     StandardStreams.complain(
       Program.name,
-      "\(name(program)) would be an open relay: \(RelayFinding.remedy(for: known)), or give --trusting-backend if that is intended")
+      """
+      \(name(program)) would be an open relay: \(RelayFinding.remedy(for: known)), or give --trusting-backend if that is \
+      intended
+      """)
     return .usage
   }
 
-  /// Starts the program once, as for a session, and prints whether it accepts mail for strangers from strangers.
+  /// Starts the program once, as for a session, and prints if it accepts mail from an unknown client to another domain.
   static func check(_ options: Options, _ program: CommandLineOption.Arguments) throws(SystemError) -> ExitCode {
     ProgramEnvironment.clean()
     ProgramEnvironment.cleanConnection()

@@ -9,15 +9,15 @@ import ProgramSupport
 import SMTPState
 import Transport
 
-/// What the program is called with.
+/// The settings from the command line.
 struct Options {
-  /// Whose helper waits on the control socket.
+  /// The kind of helper on the control socket.
   enum Helper {
-    /// The environment tells.
+    /// Determined from the environment.
     case found
-    /// It goes when the control socket ends: s6-ucspitlsd, ucspi-tlsd.
+    /// It ends when the control socket ends: s6-ucspitlsd, ucspi-tlsd.
     case ordinary
-    /// It ends the server program when the control socket ends: ucspi-ssl's sslserver.
+    /// It ends the server program when the control socket ends: sslserver of ucspi-ssl.
     case ucspiSSL
   }
 
@@ -25,16 +25,16 @@ struct Options {
   var policy = SMTPSession.Policy()
   var timeouts = SessionDriver.Timeouts()
   var helper = Helper.found
-  /// Do not serve: ask the server program whether it is an open relay.
+  /// Do not serve: test if the server program is an open relay.
   var checks = false
   /// Execute a program that is known to trust its descriptor.
   var trustsProgram = false
-  /// 0 quiet, 1 the session's line and failures, 2 also the decision when it falls.
+  /// 0: quiet; 1: the session's line and failures; 2: also the decision when it is made.
   var verbosity = 1
   /// The index of the server program in the arguments.
   var program = 0
 
-  /// What the helper's report may come later than its handshake may take.
+  /// How much later than the handshake's timeout the helper's report may come.
   private static let reportMilliseconds = 5_000
 
   /// Reads the command line.
@@ -64,13 +64,13 @@ struct Options {
       throw CommandLineError("--allow-cleartext-auth makes no sense with --policy required: choose one")
     }
     guard !options.checks || !options.trustsProgram else {
-      throw CommandLineError("--check makes no sense with --trusting-backend: choose one")
+      throw CommandLineError("--check cannot be used with --trusting-backend: choose one")
     }
     options.policy.handshakeTimeoutMilliseconds += Options.reportMilliseconds
     self = options
   }
 
-  /// The defaults.
+  /// Creates the defaults.
   init() {}
 
   private mutating func acceptChoice(_ name: String, _ value: String) throws(CommandLineError) -> Bool {
@@ -85,7 +85,7 @@ struct Options {
   }
 
   private mutating func acceptLimit(_ name: String, _ value: String) throws(CommandLineError) -> Bool {
-    // A line shorter than 512 octets would break RFC 5321, 4.5.3.1; some of the longest have to fit into one buffer.
+    // A limit below 512 octets would break RFC 5321, 4.5.3.1; several of the longest lines must fit into one buffer.
     let line = 512...16_384
     switch name {
     case "max-line": policy.commandLineLimit = try number(value, of: name, line)
@@ -101,7 +101,7 @@ struct Options {
   }
 
   private mutating func acceptTimeout(_ name: String, _ value: String) throws(CommandLineError) {
-    // No timer but the session's can be switched off: every phase ends by itself.
+    // Only the session timer can be switched off: every phase ends by itself.
     let milliseconds = try number(value, of: name, (name == "session-timeout" ? 0 : 1)...1_000_000_000)
     switch name {
     case "greeting-timeout": policy.greetingTimeoutMilliseconds = milliseconds

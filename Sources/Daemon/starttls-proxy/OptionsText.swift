@@ -1,4 +1,4 @@
-// OptionsText: the options as a list for getopt and as a page for the reader.
+// OptionsText: the options for getopt, and the help text.
 
 import ProgramSupport
 import Transport
@@ -7,50 +7,54 @@ extension Options {
   private static let help = """
     usage: starttls-proxy [options] prog...
            starttls-proxy --check [options] prog...
-    Executes prog, an SMTP server on standard input and output, and stands between it and the client as a process of its
-    own. On STARTTLS the client goes to the UCSPI-TLS helper, and prog speaks to it inside TLS; on MAIL in clear the helper
-    is sent away. Runs under ucspi-tlsd, s6-ucspitlsd or sslserver -n; stands in for smtpd-starttls-proxy-io.
+    Executes prog, an SMTP server on standard input and output. A separate process of this program relays between the
+    client and prog. On STARTTLS the client's connection goes to the UCSPI-TLS helper, and prog continues inside TLS. On
+    MAIL in clear the helper is dismissed. Runs under ucspi-tlsd, s6-ucspitlsd or sslserver -n; replaces
+    smtpd-starttls-proxy-io.
 
-    Run --check once, as the user and with the environment that prog will have, before you serve: prog gets a socket pair
-    in place of the client's connection, and a program that takes whoever is there for a local user is an open relay.
+    Before you serve, run --check once, as the user and with the environment that prog will have. prog gets a socket pair
+    in place of the client's connection: a program that treats its peer as a local user is then an open relay.
 
-          --check                    start prog once, offer it mail to another domain from a stranger, and print its
-                                     reply: exit code 0 refused, 100 an open relay, or not known; 111 does not work
-          --trusting-backend         execute exim, sendmail and Postfix's programs, which trust their descriptor, although
-                                     exim is not given the client's address with -oMa
-      -p, --policy POLICY            opportunistic, or required: 530 to all that needs TLS (default opportunistic)
+          --check                    start prog once, offer it mail from an unknown client to another domain, and print its
+                                     reply. Exit codes: 0 refused; 100 open relay or not conclusive; 111 prog failed
+          --trusting-backend         execute exim, sendmail and Postfix's programs, which trust their descriptor, even if
+                                     exim does not get the client's address with -oMa
+      -p, --policy POLICY            opportunistic, or required: reply 530 to commands that need TLS
+                                     (default opportunistic)
       -P, --protocol PROTOCOL        smtp or lmtp (default smtp)
-      -a, --allow-cleartext-auth     offer and forward AUTH in clear, where the policy is opportunistic
-      -b, --tolerate-bare-lf         accept lines that end with LF alone; only if prog accepts them too, in message text
-                                     as well (default: 500)
-      -H, --helper KIND              what the end of the control socket means: s6, no TLS; ucspi-ssl, the end of prog, so
-                                     that prog keeps the socket; auto, ucspi-ssl where SSLREMOTEIP is set (default auto)
-      -v, --verbosity N              0 quiet, 1 a line a session, and failures, 2 also decisions (default 1)
+      -a, --allow-cleartext-auth     offer and forward AUTH in clear; only with --policy opportunistic
+      -b, --tolerate-bare-lf         accept lines that end with LF alone; only if prog accepts them too, also in message
+                                     text (default: reply 500)
+      -H, --helper KIND              meaning of the end of the control socket: s6, no TLS; ucspi-ssl, the end of prog, so
+                                     prog keeps the socket; auto, ucspi-ssl if SSLREMOTEIP is set (default auto)
+      -v, --verbosity N              0: quiet, 1: one line per session, and failures, 2: also decisions (default 1)
 
     limits:
-      -l, --max-line N               octets of a client's line (default 2048)
-      -L, --max-reply-line N         octets of a line of prog's (default 2048)
-      -n, --max-reply-lines N        lines of a reply (default 128)
-      -o, --max-outstanding N        commands whose replies are owed (default 64)
-      -j, --max-junk N               lines that are no commands; inside TLS all that are refused here (default 10)
+      -l, --max-line N               octets in a client's line (default 2048)
+      -L, --max-reply-line N         octets in a reply line of prog (default 2048)
+      -n, --max-reply-lines N        lines in a reply of prog (default 128)
+      -o, --max-outstanding N        commands whose replies are pending (default 64)
+      -j, --max-junk N               lines that are no commands; inside TLS all lines refused here (default 10)
       -m, --max-commands N           commands before TLS or MAIL (default 100)
-      -x, --max-chunk N              octets of an unasked BDAT (default 65536)
+      -x, --max-chunk N              octets in a BDAT chunk that was not offered (default 65536)
 
-    timers, in milliseconds:
+    timeouts, in milliseconds:
       -g, --greeting-timeout MS      for prog's greeting (default 60000)
-      -c, --command-timeout MS       for a client's next command (default 300000)
-      -r, --reply-timeout MS         for a reply of prog's (default 300000)
-      -R, --reset-timeout MS         for prog's answer to RSET before TLS (default 30000)
+      -c, --command-timeout MS       for the client's next command (default 300000)
+      -r, --reply-timeout MS         for a reply of prog (default 300000)
+      -R, --reset-timeout MS         for prog's reply to RSET before TLS (default 30000)
       -K, --handshake-timeout MS     for the handshake; the helper's report may come 5000 later (default 30000)
-      -C, --clear-phase-timeout MS   for everything before MAIL or STARTTLS (default 600000)
-      -t, --idle-timeout MS          while fewer than 64 octets move between client and prog (default 660000)
-      -O, --output-timeout MS        while the client takes fewer than 4096 octets of its output (default 300000)
-      -T, --session-timeout MS       for the whole session; 0: no limit (default 86400000, a day)
+      -C, --clear-phase-timeout MS   for the whole phase before MAIL or STARTTLS (default 600000)
+      -t, --idle-timeout MS          idle timeout while relaying: fewer than 64 octets moved (default 660000)
+      -O, --output-timeout MS        for the client to read 4096 octets of pending output (default 300000)
+      -T, --session-timeout MS       for the whole session; 0: no limit (default 86400000, one day)
 
           --help, --version          print this text or the version
 
-    environment: SSLCTLFD, SSLREADFD and SSLWRITEFD, the channels to the helper; TCPREMOTEIP and the like, for the log
-    exit codes: 100 usage, or prog would be an open relay, 111 system failure, 126 or 127 prog cannot be executed or is not there, else prog's
+    environment: SSLCTLFD, SSLREADFD and SSLWRITEFD, the channels to the helper; TCPREMOTEIP and related variables, for
+    the log
+    exit codes: 100 usage, or prog would be an open relay, 111 system failure, 126 prog cannot be executed, 127 prog does
+    not exist, else prog's
 
     """
 

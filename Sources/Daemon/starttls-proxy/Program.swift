@@ -1,12 +1,12 @@
 // Program: starttls-proxy from its arguments to the exec of the server program.
 //
 // The server program gets this process: its number, standard error, signals and the rest of its environment stay. Its
-// standard input and output become one end of a socket pair; the other end is the proxy's, a process of its own (see
-// DetachedProcess). Whichever of the two ends first, the other one sees its socket end.
+// standard input and output become one end of a socket pair. The proxy, a separate process (see DetachedProcess), has
+// the other end. Whichever ends first, the other sees the end of its socket.
 //
-// The client's connection and the channels to the helper are the proxy's. Only under ucspi-ssl the server program keeps
-// the control socket, unnamed, and inside TLS the proxy its own, as long as it has octets to deliver: there the socket's
-// end is the end of the server program.
+// The proxy owns the client's connection and the channels to the helper. The exception is ucspi-ssl, where the end of
+// the control socket is the end of the server program. There the server program keeps the control socket, without a
+// variable that names it. Inside TLS the proxy keeps its own as long as it has octets to deliver.
 
 import CKernel
 import Glibc
@@ -17,9 +17,9 @@ import Transport
 enum Program {
   static let name = Options.text.name
 
-  /// Does what the arguments say. In the original process it comes back only when no server program was executed.
+  /// Runs the program. In the original process it returns only if no server program was executed.
   static func run(count: CInt, arguments: CommandLineOption.Arguments) -> ExitCode {
-    // What went wrong could only be said to the client.
+    // On failure standard error may be the client's connection: no text is written.
     guard (try? StandardStreams.prepare(for: .connection)) != nil else { return .system }
     var options = Options()
     let answer = Options.text.answer { () throws(CommandLineError) in
@@ -65,7 +65,7 @@ enum Program {
     case .original:
       _ = consume proxyEnd
       if keepsControl { try channels.leaveControlOpen() } else { _ = consume channels }
-      // The client's connection is closed with it: only the proxy and the helper have it now.
+      // This closes the client's connection here: now only the proxy and the helper have it.
       for target in [STDIN_FILENO, STDOUT_FILENO] where dup2(programEnd.number, target) < 0 {
         throw SystemError.last("dup2")
       }
@@ -74,7 +74,7 @@ enum Program {
     }
   }
 
-  /// Executes the server program; its arguments are passed on octet by octet.
+  /// Executes the server program; its arguments are passed on unchanged.
   private static func execute(_ arguments: CommandLineOption.Arguments) -> ExitCode {
     guard let program = arguments.pointee else { return .usage }
     execvp(program, arguments)

@@ -1,14 +1,15 @@
-// ProgramEnvironment: what the server program finds in its environment.
+// ProgramEnvironment: the environment of the server program.
 //
-// It must not try to speak to the helper itself, nor believe a word about TLS that is not true: what names the channels,
-// switches STARTTLS on, or tells of a TLS session is removed. Everything else stays as it is, the addresses among it.
+// The server program must not use the helper itself, and must not get a wrong variable about TLS. Variables that name
+// the channels, enable STARTTLS, or describe a TLS session are removed. All other variables stay, including the
+// addresses.
 
 import Glibc
 import Transport
 
 /// The environment of this process, which becomes the server program's.
 enum ProgramEnvironment {
-  /// Removes what is not the server program's.
+  /// Removes the variables that are not for the server program.
   static func clean() {
     ProcessEnvironment.remove { variable in
       variable.isNamed("SSLCTLFD") || variable.isNamed("SSLREADFD") || variable.isNamed("SSLWRITEFD")
@@ -16,14 +17,14 @@ enum ProgramEnvironment {
     }
   }
 
-  /// Removes what speaks of a connection, in place of which a probe has its own.
+  /// Removes the variables of a connection; a probe sets its own.
   static func cleanConnection() {
     ProcessEnvironment.remove { variable in
       variable.isNamed("PROTO") || variable.hasPrefix("TCPREMOTE") || variable.hasPrefix("TCPLOCAL")
     }
   }
 
-  /// Whether ucspi-ssl's sslserver has started us. It tells the addresses by names of its own.
+  /// True if ucspi-ssl's sslserver has started this process. It has its own names for the addresses.
   static var isOfUCSPISSL: Bool {
     ProcessEnvironment.characters("SSLREMOTEIP") != nil && ProcessEnvironment.characters("SSLLOCALIP") != nil
   }

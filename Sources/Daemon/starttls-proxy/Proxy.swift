@@ -1,10 +1,10 @@
-// Proxy: the process between client and server program, from the fork to the session's line.
+// Proxy: the process between client and server program, from the fork to the session's log line.
 //
-// One driver under poll. Beside the driver's descriptors the control socket is polled until the decision, so that
-// STARTTLS is no longer offered once the helper is gone.
+// One driver under poll. The control socket is polled too until the decision, so that STARTTLS is no longer offered
+// after the helper has ended.
 //
-// Promises kept here: no status flag of an inherited description is set; one that came non-blocking is made blocking at
-// the handoff, and logged. Nothing is left behind: all descriptors are closed before the line is written.
+// Contract: no status flag of an inherited description is set. If the client's connection is non-blocking, it is made
+// blocking at the handoff, and that is logged. All descriptors are closed before the session's line is written.
 
 import CKernel
 import Glibc
@@ -16,7 +16,7 @@ final class Proxy: SessionHost {
   private let options: Options
   private let stream: UCSPIStream
   private var driver: SessionDriver!
-  /// The helper was seen to be gone.
+  /// True if the helper has ended.
   private var isHelperGone = false
   private var isDecided = false
 
@@ -25,13 +25,13 @@ final class Proxy: SessionHost {
     self.stream = stream
   }
 
-  /// The life of the process.
+  /// Runs the process.
   static func run(_ options: Options, _ stream: UCSPIStream, server: consuming Descriptor) -> ExitCode {
-    // The server program's descriptors are not ours.
+    // Closes the server program's descriptors, which this process does not use.
     let channels = stream.numbers
     let kept: InlineArray<4, CInt> = [channels[0], channels[1], channels[2], server.number]
     DetachedProcess.closeAll(but: kept.span)
-    // The write to a client or helper that is gone says so itself.
+    // A write to a client or helper that is gone then fails with EPIPE.
     signal(SIGPIPE, SIG_IGN)
     do throws(SystemError) {
       return try Proxy(options, stream).serve(ClientConnection.take(isNamed: options.verbosity >= 1), server)
@@ -66,7 +66,7 @@ final class Proxy: SessionHost {
   private func wait() throws(SystemError) {
     let watches = driver.watches
     let control = isDecided || isHelperGone ? nil : stream.controlNumber
-    // poll(2) passes over an entry with a negative number.
+    // poll(2) ignores an entry with a negative number.
     var entries: InlineArray<4, pollfd> = [
       Proxy.entry(watches.client?.descriptor, watches.client?.events),
       Proxy.entry(watches.clientOutput?.descriptor, watches.clientOutput?.events),
@@ -77,7 +77,7 @@ final class Proxy: SessionHost {
     var span = entries.mutableSpan
     let ready = span.withUnsafeMutableBufferPointer { poll($0.baseAddress, nfds_t($0.count), timeout) }
     guard ready >= 0 else {
-      // A signal only shortens the wait: the driver looks at the clock itself.
+      // A signal only shortens the wait: the driver reads the clock itself.
       if errno == EINTR { return }
       throw SystemError.last("poll")
     }
@@ -99,8 +99,8 @@ final class Proxy: SessionHost {
     if record.tookOutKeywords, options.verbosity >= 2 {
       warn(
         """
-        the server lists AUTH, STARTTLS, XCLIENT, XFORWARD or REQUIRETLS in clear: they are taken out of its replies, but \
-        not behind a client's first MAIL
+        the server lists AUTH, STARTTLS, XCLIENT, XFORWARD or REQUIRETLS in clear: they are removed from its replies, but \
+        not after a client's first MAIL
         """)
     }
   }
@@ -114,30 +114,30 @@ final class Proxy: SessionHost {
 
   func handoff(_ proof: SMTPSession.Handoff, _ client: consuming PlaintextClient) -> any TLSStream {
     isDecided = true
-    if options.verbosity >= 2 { warn("handoff: the TLS helper gets the client") }
+    if options.verbosity >= 2 { warn("handoff: the TLS helper gets the client's connection") }
     var client = client
     do throws(SystemError) {
       if try client.clearNonBlockingForHandoff() {
-        warn("the client's connection came non-blocking: O_NONBLOCK is cleared for the TLS helper")
+        warn("the client's connection was non-blocking: O_NONBLOCK is cleared for the TLS helper")
       }
     } catch {
       warn("the client's connection cannot be made blocking: \(error)")
     }
-    // From here on the connection is the helper's alone.
+    // From now on only the helper has the connection.
     _ = consume client
     return stream
   }
 
   func abort(_ proof: SMTPSession.Reason) {
     isDecided = true
-    if options.verbosity >= 2 { warn("abort: \(proof.name): the TLS helper is sent away") }
+    if options.verbosity >= 2 { warn("abort: \(proof.name): the TLS helper is dismissed") }
     stream.abandon()
   }
 
-  // The server cannot be replaced: the policy says RSET, and these are not asked for.
+  // The server cannot be replaced: the policy selects RSET, so these are not called.
 
   func endServer() {}
-  func restart(_ facts: TLSFacts) -> ServerStart { .failed("the server program cannot be started anew") }
+  func restart(_ facts: TLSFacts) -> ServerStart { .failed("the server program cannot be restarted") }
 
   func warn(_ text: String) {
     if options.verbosity >= 1 { StandardStreams.complain(Program.name, text) }

@@ -2,8 +2,8 @@
 //
 //     starttls-proxy [options] prog...
 //
-// Executed once per connection, so its start-up is its speed: no Foundation, no TLS library. TLS is spoken by the helper
-// that the UCSPI-TLS server has put beside it.
+// It is executed once per connection, so it must start fast: no Foundation, no TLS library. The helper of the UCSPI-TLS
+// server performs TLS.
 
 import Glibc
 

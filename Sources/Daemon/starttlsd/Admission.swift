@@ -1,21 +1,21 @@
-// Admission: who is served, who is sent away with a 421, and when accepting pauses.
+// Admission: decides which client is served, which is refused with a 421, and when accepting pauses.
 //
-// Two limits have to allow a new session: that of sessions, and that of backend processes. A backend counts from its start
-// until it is reaped, also when its session has ended long ago. A session that may still come to STARTTLS has a second
-// process reserved: a client that was promised TLS must not find the machine full after the handshake.
+// Two limits apply to a new session: the number of sessions and the number of backend processes. A backend counts from
+// its start until it is reaped, even if its session has ended long ago. A session that may still reach STARTTLS has a
+// second process reserved: after the handshake a client must not fail for lack of a process.
 //
-// A client over a limit gets 421 4.3.2 and is closed. The number of these at a time is limited too; beyond that accepting
-// pauses, and clients wait in the kernel's queue.
+// A client over a limit gets 421 4.3.2 and is closed. The number of clients in this state is limited too. Beyond that
+// limit accepting pauses, and clients wait in the kernel's queue.
 
 import Transport
 
 struct Admission {
-  /// How the next client is treated.
+  /// The treatment of the next client.
   enum Answer: Equatable {
     case serve
-    /// The text says which limit was reached.
+    /// The text names the limit that was reached.
     case refuse(String)
-    /// It stays in the kernel's queue.
+    /// The client stays in the kernel's queue.
     case wait
   }
 
@@ -23,9 +23,9 @@ struct Admission {
   var sessions = 0
   /// Backend processes.
   var backends = 0
-  /// Sessions that may still need another process.
+  /// The number of sessions that may still need another process.
   var reserved = 0
-  /// Clients that are being sent away.
+  /// The number of clients that are being refused.
   var refusals = 0
 
   init(_ limits: ResourceLimits) {

@@ -1,31 +1,33 @@
 // BackendProcess: one backend program from its start until it is reaped.
 //
-// Its session's end shows to it as the end of its standard input. It may outlive its session for a grace time: a message
-// that it has accepted is its to finish. After that it is ended with its whole process group:
+// When its session ends, the backend reads an end of file on its standard input. It may run on for a grace time,
+// because it must finish the delivery of a message that it has accepted. After that it is ended with its whole process
+// group:
 //
-//   SIGTERM to the group; SIGKILL to the group two seconds later, or a moment after the program itself has ended of it
+//   SIGTERM to the group; SIGKILL to the group two seconds later, or shortly after the program itself has ended by SIGTERM
 //
-// A program that ends by itself may leave processes behind, as some mail servers do to deliver: they are left alone.
+// A program that ends by itself may leave processes behind, as some mail servers do to deliver: these are not
+// signalled.
 
 import Glibc
 import Transport
 
 final class BackendProcess: EventOwner, TimerOwner {
   private static let killMilliseconds = 2_000
-  /// For the rest of the group, once the program itself has ended of SIGTERM. It is not reaped for so long: its number
-  /// stays its own, and the group's.
+  /// The time for the rest of the group after the program itself has ended by SIGTERM. Until then the program is not
+  /// reaped, so that its number and the number of the group stay reserved.
   private static let groupMilliseconds = 200
 
   private unowned let daemon: Daemon
-  /// nil once it was reaped: the descriptor of the process must not stay open for as long as a timer remembers this object.
+  /// nil after it was reaped: the descriptor must not stay open while a timer still refers to this object.
   private var child: ChildProcess?
   private var watch: Watch?
 
-  /// What was done to end it.
+  /// The steps to end it.
   private enum Ending {
     case none
     case asked
-    /// It has ended of SIGTERM; the rest of its group has a moment.
+    /// It has ended by SIGTERM; the rest of its group has a short time left.
     case group
     case killed
   }
@@ -33,7 +35,7 @@ final class BackendProcess: EventOwner, TimerOwner {
 
   let process: CInt
   private(set) var end: ProcessEnd?
-  /// Another one takes its place inside TLS.
+  /// True if another process replaces it inside TLS.
   private var isReplaced = false
   private(set) var deadline: Int?
   var scheduled: Int?
@@ -52,21 +54,21 @@ final class BackendProcess: EventOwner, TimerOwner {
     self.watch = watch
   }
 
-  /// Its session has let go of it.
+  /// Its session no longer uses it.
   func release(now: Int) {
     guard end == nil, deadline == nil else { return }
     deadline = now + daemon.configuration.backendGraceMilliseconds
     daemon.timers.schedule(self)
   }
 
-  /// Its session has let go of it for another one.
+  /// Its session no longer uses it, because another process replaces it.
   func replace(now: Int) {
     isReplaced = true
     release(now: now)
   }
 
-  /// Whether it ended as one does whose session has gone on without it: its input ended, it could not write, or it was told
-  /// to end.
+  /// True if it ended as expected after its session continued without it: its input ended, a write failed, or it got a
+  /// signal of ours.
   var isEndedByUs: Bool {
     guard isReplaced else { return false }
     switch end {
@@ -77,7 +79,7 @@ final class BackendProcess: EventOwner, TimerOwner {
     }
   }
 
-  /// It is to end now.
+  /// Requests it to end now.
   func terminate(now: Int) {
     guard case .none = ending else { return }
     deadline = now
@@ -94,7 +96,7 @@ final class BackendProcess: EventOwner, TimerOwner {
     switch ending {
     case .none, .killed: reap()
     case .asked:
-      // Readable for as long as it is not reaped.
+      // The descriptor is readable until the process is reaped.
       removeWatch()
       ending = .group
       deadline = now + BackendProcess.groupMilliseconds
@@ -119,7 +121,7 @@ final class BackendProcess: EventOwner, TimerOwner {
       guard let ended = try child?.reap() else { return }
       end = ended
     } catch {
-      // Somebody else has reaped it: its end is not to be learnt any more.
+      // Other code has reaped it: the way it ended is unknown.
       end = .exited(0)
     }
     deadline = nil
@@ -135,7 +137,7 @@ final class BackendProcess: EventOwner, TimerOwner {
 }
 
 extension ChildProcess {
-  // Mutating in form only: an Optional of a noncopyable value lends its payload to nothing else.
+  // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
   fileprivate mutating func isOver() -> Bool { hasEnded() }
   fileprivate mutating func sendToGroup(_ number: CInt) throws(SystemError) { try signalGroup(number) }
 }

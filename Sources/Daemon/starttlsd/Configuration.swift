@@ -1,32 +1,34 @@
-// Configuration: what the daemon was told, checked. Nothing starts before all of it is good.
+// Configuration: the checked settings of the daemon. Nothing starts before all of them are valid.
 
 import SMTPState
 import Transport
 import TransportTLS
 
-/// Everything that a session or the loop needs to know, read-only once the daemon runs.
+/// The settings that sessions and the event loop use, read-only once the daemon runs.
 struct Configuration {
   var policy: SMTPSession.Policy
   var timeouts: SessionDriver.Timeouts
   var listeners: [SocketAddress]
   var backend: Backend
   var credentials: TLSCredentials
-  /// Where the credentials came from, to load them anew.
+  /// The source of the credentials, for a reload.
   var certificates: CertificateFiles
   var connectionsLimit: Int
-  /// nil: reckoned from the system's limits.
+  /// nil: computed from the system's limits.
   var backendsLimit: Int?
   var graceMilliseconds: Int
   var backendGraceMilliseconds: Int
 }
 
-/// Who serves.
+/// The server behind the daemon.
 enum Backend {
-  /// A program, started once per session (and once more behind the handshake), with the session's variables added to this environment.
+  /// A program, started once per session and again after the handshake. The session's variables are added to this
+  /// environment.
   case program(arguments: [String], environment: [String])
 }
 
-/// What is wrong with the command line or with what it names: one line that says what to do, and the exit code's class.
+/// An error in the command line or in what it refers to: one line that states what to do, and the class of the exit
+/// code.
 struct ConfigurationError: Error, CustomStringConvertible {
   let description: String
   let code: Int32

@@ -1,11 +1,11 @@
-// Daemon: one process, many sessions: accepts, turns, stops gracefully.
+// Daemon: one process with many sessions: accepts connections, runs sessions, stops gracefully.
 //
-// SIGTERM or SIGINT: nothing more is accepted, and sessions may end within the grace time. Then, or with a second signal,
-// clients that wait between two commands get 421 4.3.2, the others are cut off, and what is left of the backends is ended.
-// Clients get the 421 at the end of the grace time and not at its start: one that has just connected can still deliver its
-// mail within it.
+// SIGTERM or SIGINT: no more connections are accepted, and sessions may end within the grace time. After it, or on a
+// second signal, clients between two commands get 421 4.3.2, the others are closed without a reply, and the remaining
+// backends are ended. Clients get the 421 at the end of the grace time, not at its start: a client that has just
+// connected can still deliver its mail.
 //
-// The rest of it: Admission (who is served), ListenerOwner, Refusal, Signals, Reload, LogQueue, ResourceLimits.
+// Parts: Admission (who is served), ListenerOwner, Refusal, Signals, Reload, LogQueue, ResourceLimits.
 
 import Glibc
 import Logging
@@ -18,9 +18,9 @@ final class Daemon {
   let loop: EventLoop
   let timers: Timers
   let log: Logger
-  /// What sessions that come to STARTTLS from now on use.
+  /// The credentials for sessions that start TLS from now on.
   var credentials: TLSCredentials
-  /// For the client that comes when there is no descriptor left.
+  /// A reserve for a client that connects when no descriptor is left.
   var spare = SpareDescriptor()
   let acceptWarning: RepeatedWarning
   let tlsWarning: RepeatedWarning
@@ -37,20 +37,20 @@ final class Daemon {
   private let refusalWarning: RepeatedWarning
   private var hasWarnedOfKeywords = false
 
-  /// How far the end has come.
+  /// The phases of stopping.
   private enum Stopping {
     case no
     /// Sessions may end by themselves.
     case grace(until: Int)
-    /// Clients that got a 421 may read it.
+    /// Clients that got a 421 have time to read it.
     case closing(until: Int)
     case cutOff
   }
   private var stopping = Stopping.no
-  /// A client has so long to read its 421 and to close.
+  /// The time for a client to read its 421 and to close.
   private static let closingMilliseconds = 3_000
 
-  /// Binds all addresses; nothing is accepted yet.
+  /// Binds all addresses; no connection is accepted yet.
   init(_ configuration: Configuration, log: Logger, queue: LogQueue) throws {
     self.configuration = configuration
     self.log = log
@@ -61,7 +61,7 @@ final class Daemon {
     acceptWarning = RepeatedWarning(log, timers)
     tlsWarning = RepeatedWarning(log, timers)
     refusalWarning = RepeatedWarning(log, timers)
-    // Until everything is open that stays open.
+    // Admits nobody until all descriptors that stay open are open.
     admission = Admission(.none)
     for address in configuration.listeners {
       do {
@@ -75,7 +75,7 @@ final class Daemon {
     admission = Admission(try ResourceLimits(configuration))
   }
 
-  /// Runs until it is told to stop.
+  /// Runs until a signal stops it.
   func run() throws {
     warnOfLimits()
     warnOfKeys()
@@ -95,7 +95,10 @@ final class Daemon {
     let limits = admission.limits
     if limits.sessions < configuration.connectionsLimit {
       log.warning(
-        "the limit of descriptors allows \(limits.sessions) sessions at a time: raise it (ulimit -Hn), or lower --max-connections")
+        """
+        the limit of descriptors allows \(limits.sessions) sessions at a time: raise it (ulimit -Hn), or lower \
+        --max-connections
+        """)
     } else if let wanted = configuration.backendsLimit, limits.backends < wanted {
       log.warning(
         "the limit of descriptors allows \(limits.backends) backends at a time: raise it (ulimit -Hn), or lower --max-backends")
@@ -110,7 +113,7 @@ final class Daemon {
     for listener in listeners { listener.listen(on) }
   }
 
-  /// A connection has come.
+  /// A connection was accepted.
   func accept(_ connection: consuming Connection, now: Int) {
     switch admission.answer {
     case .serve:
@@ -119,7 +122,7 @@ final class Daemon {
       refusalWarning.note("\(SessionLine.peer(connection.peer.unmapped)) gets 421 4.3.2: \(reason)", now: now)
       refuse(connection, usingSpare: false, now: now)
     case .wait:
-      // Only if a limit was reached within this batch of connections; one more does no harm.
+      // Needed only if a limit was reached within this batch of connections; an additional call has no effect.
       refuse(connection, usingSpare: false, now: now)
     }
     reconsider()
@@ -144,7 +147,7 @@ final class Daemon {
     session.ready(now: now)
   }
 
-  /// Sends a client away.
+  /// Refuses a client.
   func refuse(_ connection: consuming Connection, usingSpare: Bool, now: Int) {
     let refusal = Refusal(self, connection, usesSpare: usingSpare)
     refusals[ObjectIdentifier(refusal)] = refusal
@@ -159,7 +162,7 @@ final class Daemon {
     reconsider()
   }
 
-  /// Goes on accepting, or pauses, as the limits allow.
+  /// Continues or pauses accepting, as the limits require.
   private func reconsider() {
     guard case .no = stopping else { return }
     listen(admission.answer != .wait)
@@ -180,7 +183,7 @@ final class Daemon {
       log.warning(
         """
         the backend lists AUTH, STARTTLS, XCLIENT, XFORWARD or REQUIRETLS in clear. They are taken out of its replies, but \
-        not behind a client's first MAIL: it has to refuse them in clear by itself
+        not after a client's first MAIL: the backend itself must refuse them in clear
         """)
     }
     reconsider()
@@ -205,7 +208,7 @@ final class Daemon {
     }
   }
 
-  /// A socket whose server has ended already: a session over it says 421 4.3.2.
+  /// A socket whose server has already ended: a session over it replies 421 4.3.2.
   static func endedServer() throws(SystemError) -> Descriptor {
     try DescriptorPair.sockets().takeFirst()
   }
@@ -224,7 +227,7 @@ final class Daemon {
     }
   }
 
-  /// A signal came.
+  /// A signal was received.
   func stop(now: Int) {
     guard case .no = stopping else { return goOnStopping(now: now) }
     log.info("stopping: \(sessions.count) sessions have \(configuration.graceMilliseconds / 1000) s to end")
@@ -234,7 +237,7 @@ final class Daemon {
     stopping = .grace(until: now + configuration.graceMilliseconds)
   }
 
-  /// The next step to the end.
+  /// The next step of stopping.
   private func goOnStopping(now: Int) {
     switch stopping {
     case .no, .cutOff: break

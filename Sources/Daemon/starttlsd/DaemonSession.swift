@@ -1,4 +1,4 @@
-// DaemonSession: one client of the daemon: a driver, its backend processes, its TLS stream.
+// DaemonSession: one client of the daemon, with its driver, its backend processes and its TLS stream.
 
 import Glibc
 import Logging
@@ -8,31 +8,31 @@ import TransportTLS
 
 final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   private unowned let daemon: Daemon
-  /// nil once it was finished: a timer may remember this object for minutes.
+  /// nil after it has finished: a timer may still refer to this object for minutes.
   private var driver: SessionDriver!
   private var backend: BackendProcess?
-  /// Built before the 220, so that nothing can fail behind it.
+  /// Created before the 220, so that nothing can fail after it.
   private var prepared: GnuTLSStream?
   private var failure: String?
-  /// A process is reserved for the time after the handshake.
+  /// True if a process is reserved for the time after the handshake.
   private var isReserving = false
-  /// What is registered with the loop.
+  /// The watches that are registered with the event loop.
   private var registered = Watches()
 
   let peer: SocketAddress
   private let local: SocketAddress?
   var scheduled: Int?
 
-  /// A session for an accepted connection. Nothing is started.
+  /// Creates a session for an accepted connection. Nothing is started.
   init(_ daemon: Daemon, _ connection: borrowing Connection) {
     self.daemon = daemon
     peer = connection.peer.unmapped
     local = (try? connection.descriptor.localAddress())??.unmapped
   }
 
-  /// Starts the first backend. Without one the client gets 421 4.3.2.
+  /// Starts the first backend. If it cannot be started, the client gets 421 4.3.2.
   ///
-  /// - Throws: for want of descriptors; the connection is still the caller's.
+  /// - Throws: if no descriptor is left; the caller then still owns the connection.
   func openServer() throws(SystemError) -> Descriptor {
     switch startBackend(tls: nil) {
     case .started(let socket): return socket
@@ -43,7 +43,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     }
   }
 
-  /// Begins.
+  /// Starts the session.
   func begin(_ connection: consuming Connection, server: consuming Descriptor, now: Int) throws(SystemError) {
     driver = SessionDriver(
       policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts,
@@ -55,7 +55,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   var deadline: Int? { driver?.deadline }
 
   func ready(now: Int) {
-    // An event of the same batch may come behind the end.
+    // An event of the same batch may arrive after the end.
     guard let driver else { return }
     driver.turn(now: now)
     guard !driver.isFinished else { return finish(now: now) }
@@ -63,14 +63,14 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     daemon.timers.schedule(self)
   }
 
-  /// The program stops: 421 4.3.2 where it may be said, otherwise the end.
+  /// The program stops: sends 421 4.3.2 if a reply is allowed, otherwise closes the session.
   func shutDown(now: Int) {
     guard let driver else { return }
     driver.shutDown(now: now)
     if driver.isClosing { ready(now: now) } else { stop(now: now) }
   }
 
-  /// Cuts the session off.
+  /// Closes the session at once.
   func stop(now: Int) {
     guard let driver else { return }
     driver.stop()
@@ -90,7 +90,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     }
   }
 
-  /// No other backend will be started for this session, or it is being started.
+  /// No other backend will be started for this session, or the start has begun.
   private func endReservation() {
     if isReserving { daemon.reserve(-1) }
     isReserving = false
@@ -113,7 +113,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     backend = nil
   }
 
-  /// Starts the backend, with what was negotiated in its environment.
+  /// Starts the backend, with the negotiated parameters in its environment.
   private func startBackend(tls: TLSFacts?) -> ServerStart {
     switch daemon.configuration.backend {
     case .program(let arguments, let inherited):
@@ -147,7 +147,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   }
 
   func handoff(_ proof: SMTPSession.Handoff, _ client: consuming PlaintextClient) -> any TLSStream {
-    // The look before the 220 has built it.
+    // `isTLSAvailable`, which is called before the 220, has created it.
     guard let stream = prepared.take(), let socket = client.takeSocket() else { return FailingTLSStream() }
     stream.attach(socket)
     return stream
@@ -159,7 +159,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   }
 
   func endServer() {
-    // Its socket is closed, and with it its registration.
+    // Its socket is closed, and so its registration is removed.
     if let number = registered.server?.descriptor { daemon.loop.forget(number) }
     registered.server = nil
     backend?.replace(now: Clock.now())

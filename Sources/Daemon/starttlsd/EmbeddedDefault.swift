@@ -1,34 +1,34 @@
-// EmbeddedDefault: what the daemon is without certificate and backend: a self-signed certificate and maildir-smtpd, so that
-// a newcomer sees mail arrive.
+// EmbeddedDefault: the configuration without certificate and backend: a self-signed certificate and maildir-smtpd, for
+// a first test.
 
 import Glibc
 import Transport
 import TransportTLS
 
 enum EmbeddedDefault {
-  /// Where the certificate and the Maildir are: `$XDG_STATE_HOME/starttlsd`, or `~/.local/state/starttlsd`.
+  /// The folder of the certificate and the Maildir: `$XDG_STATE_HOME/starttlsd`, or `~/.local/state/starttlsd`.
   static func stateFolder() throws(ConfigurationError) -> String {
     if let folder = variable("XDG_STATE_HOME"), folder.hasPrefix("/") { return folder + "/starttlsd" }
     if let home = variable("HOME"), home.hasPrefix("/") { return home + "/.local/state/starttlsd" }
     throw .usage("HOME is not set: name a folder for the certificate and the mail with --state-folder")
   }
 
-  /// The self-signed pair of files in the state folder, made when it is missing.
+  /// The self-signed pair of files in the state folder, created if it is missing.
   static func certificate(in folder: String) throws(ConfigurationError) -> TLSCredentials.Pair {
     do {
       try makeFolders(folder)
       return try SelfSigned.pair(in: folder, names: names())
     } catch {
-      throw .system("the self-signed certificate in \(folder): \(error)")
+      throw .system("cannot use the self-signed certificate in \(folder): \(error)")
     }
   }
 
-  /// The command line of maildir-smtpd, which stands beside this program.
+  /// The command line of maildir-smtpd, which is installed in the same folder as this program.
   static func backend(maildir: String) throws(ConfigurationError) -> [String] {
     let own = ownPath()
     let program = own.prefix(upTo: own.lastIndex(of: "/") ?? own.endIndex) + "/maildir-smtpd"
     guard access(String(program), X_OK) == 0 else {
-      throw .usage("\(program) is missing: install it beside starttlsd, or name a server program behind --")
+      throw .usage("\(program) is missing: install it in the folder of starttlsd, or name a server program after --")
     }
     let domains = names().flatMap { ["--domain", $0] }
     return [String(program), "--hostname", hostName()] + domains + [maildir]
@@ -38,7 +38,7 @@ enum EmbeddedDefault {
     getenv(name).map { String(cString: $0) }
   }
 
-  /// This host's names: those in the certificate, and the domains whose mail is taken.
+  /// This host's names: those in the certificate, and the domains whose mail is accepted.
   private static func names() -> [String] { [hostName(), "localhost"].uniqued() }
 
   private static func hostName() -> String {
@@ -48,7 +48,7 @@ enum EmbeddedDefault {
     return isDomain(name) ? name : "localhost"
   }
 
-  /// Whether a name consists of labels as RFC 5321, 4.1.2 has them: what is given to maildir-smtpd must be a domain.
+  /// True if a name consists of labels as in RFC 5321, 4.1.2: maildir-smtpd accepts only such names as domains.
   private static func isDomain(_ name: String) -> Bool {
     let hyphen = UInt8(ascii: "-")
     return name.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy { label in
@@ -66,7 +66,7 @@ enum EmbeddedDefault {
     return String(decoding: octets.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
-  /// Makes a folder and those above it, for the user alone.
+  /// Creates a folder and its parents, accessible to the user only.
   private static func makeFolders(_ path: String) throws(SystemError) {
     var made = ""
     for part in path.split(separator: "/") {

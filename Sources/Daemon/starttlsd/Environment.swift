@@ -1,26 +1,26 @@
-// Environment: what a backend program finds there, in the words of UCSPI.
+// Environment: the environment of a backend program, with the variable names of UCSPI.
 //
-// It is built from nothing. The daemon's own environment may hold secrets, and switches such as RELAYCLIENT that make an
-// open relay of a server; so only what every program needs is taken from it, and what the operator names. A backend must
-// never believe a word about TLS or the connection that is not true: those variables cannot be named.
+// It is built from an empty environment. The daemon's own environment may hold secrets, and variables such as
+// RELAYCLIENT that make a server an open relay. So only the usual variables are taken from it, and those that the
+// operator names. A backend must never get a wrong variable about TLS or the connection: those names are rejected.
 
 import Glibc
 import Transport
 
 enum Environment {
-  /// What every program gets, where the daemon has it.
+  /// The variables that every program gets, if the daemon has them.
   private static let usual = ["PATH", "LANG", "TZ"]
 
   /// The part of a backend's environment that is the same for every session.
   ///
-  /// - Parameter names: variables that the operator wants passed on. One that is not set is passed over.
+  /// - Parameter names: variables that the operator wants passed on. A variable that is not set is skipped.
   static func backend(_ names: [String]) throws(ConfigurationError) -> [String] {
     for name in names {
       guard !name.isEmpty, !name.contains("="), !name.utf8.contains(0) else {
         throw .usage("--backend-environment \(name): give the name of a variable, without a value")
       }
       guard !isOfSession(name[...]) else {
-        throw .usage("--backend-environment \(name): only a session may set it, since it speaks of TLS or the connection")
+        throw .usage("--backend-environment \(name): only a session may set it, because it describes TLS or the connection")
       }
     }
     var strings: [String] = []
@@ -30,7 +30,7 @@ enum Environment {
     return strings
   }
 
-  /// Names that say something about TLS, its keys, or the connection.
+  /// True for names that describe TLS, its keys, or the connection.
   private static func isOfSession(_ name: Substring) -> Bool {
     switch name {
     case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "PROTO": return true
@@ -41,7 +41,7 @@ enum Environment {
     return name.hasPrefix("SSL") && name.hasSuffix("FD")
   }
 
-  /// The connection, for a TCP server.
+  /// The variables of the connection, as for a TCP server.
   static func connection(peer: SocketAddress, local: SocketAddress?) -> [String] {
     var strings = ["PROTO=TCP", "TCPREMOTEIP=\(peer.host)"]
     if let port = peer.port { strings.append("TCPREMOTEPORT=\(port)") }
@@ -52,7 +52,7 @@ enum Environment {
     return strings
   }
 
-  /// What was negotiated, by the names that mod_ssl made usual.
+  /// The negotiated parameters, with the variable names of mod_ssl.
   static func tls(_ facts: TLSFacts) -> [String] {
     var strings = ["SSL_PROTOCOL=\(facts.version)", "SSL_CIPHER=\(facts.cipher)"]
     if let name = facts.serverName { strings.append("SSL_TLS_SNI_SERVERNAME=\(name)") }

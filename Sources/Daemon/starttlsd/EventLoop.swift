@@ -1,18 +1,19 @@
-// EventLoop: epoll, and who waits for what.
+// EventLoop: epoll, and the owners of the descriptors.
 //
-// Each owner gets the time at which its own turn begins: one that starts programs takes milliseconds, and the timers of
-// those after it would begin too early with a time that was read once for all.
+// Each owner gets the time at which its own turn starts. A turn that starts a program takes milliseconds: with one time
+// for the whole batch, timers of the later owners would start too early.
 //
-// Level-triggered. Each descriptor has one owner, found by its number. An owner may be told of an event that is not its
-// own when a number was closed and used again within one batch; so `ready` means "make progress", never "it is readable".
+// Level-triggered. Each descriptor has one owner, found by its number. If a number is closed and reused within one
+// batch, an owner may be notified of an event of another descriptor. So `ready` means "make progress", never "it is
+// readable".
 
 import CKernel
 import Glibc
 import Transport
 
-/// Whoever waits for descriptors.
+/// An object that waits for descriptors.
 protocol EventOwner: AnyObject {
-  /// Something may have happened.
+  /// An event may have occurred.
   func ready(now: Int)
 }
 
@@ -27,9 +28,9 @@ final class EventLoop {
     epoll = Descriptor(adopting: number)
   }
 
-  /// Brings what is registered for an owner from one watch to another; nil is none.
+  /// Changes the registration of an owner from one watch to another; nil means none.
   ///
-  /// - Parameter old: what is registered now. Pass nil if the number was closed since: closing unregisters it.
+  /// - Parameter old: the current registration. Pass nil if the number was closed meanwhile: closing removes it.
   func update(_ old: Watch?, to new: Watch?, for owner: any EventOwner) throws(SystemError) {
     if old == new { return }
     if let old, old.descriptor != new?.descriptor { remove(old.descriptor) }
@@ -45,7 +46,7 @@ final class EventLoop {
     owners[index] = owner
   }
 
-  /// Waits no longer for an open descriptor.
+  /// Stops waiting for an open descriptor.
   func remove(_ number: CInt) {
     _ = epoll_ctl(epoll.number, EPOLL_CTL_DEL, number, nil)
     forget(number)
@@ -56,7 +57,7 @@ final class EventLoop {
     if Int(number) < owners.count { owners[Int(number)] = nil }
   }
 
-  /// Waits until something happens or the time has come, and tells the owners.
+  /// Waits until an event occurs or the deadline has passed, and notifies the owners.
   func wait(until deadline: Int?) throws(SystemError) {
     let milliseconds = deadline.map { CInt(clamping: max(0, $0 - Clock.now())) } ?? -1
     let count = epoll_wait(epoll.number, &events, CInt(events.count), milliseconds)

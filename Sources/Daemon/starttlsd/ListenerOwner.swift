@@ -1,4 +1,4 @@
-// ListenerOwner: a listening socket in the loop.
+// ListenerOwner: a listening socket in the event loop.
 
 import Glibc
 import Logging
@@ -9,7 +9,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
   private var listener: Listener?
   private var watch: Watch?
   let address: SocketAddress
-  /// While no connection can be accepted for want of descriptors or memory.
+  /// Set while no connection can be accepted for lack of descriptors or memory.
   private(set) var deadline: Int?
   var scheduled: Int?
 
@@ -19,7 +19,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
     self.listener = consume listener
   }
 
-  /// Waits for connections, or does not.
+  /// Starts or stops waiting for connections.
   func listen(_ on: Bool) {
     let wanted = on && deadline == nil ? number.map { Watch(descriptor: $0, events: CShort(POLLIN)) } : nil
     do {
@@ -42,7 +42,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
       guard due <= now else { return }
       resume()
     }
-    // Some at a time: sessions that are there come first.
+    // Accepts a limited number at a time: existing sessions have priority.
     for _ in 0..<32 where watch != nil {
       let now = Clock.now()
       switch listener?.take() ?? .wouldBlock {
@@ -54,9 +54,9 @@ final class ListenerOwner: EventOwner, TimerOwner {
     }
   }
 
-  /// Nobody can be accepted. For want of descriptors the next one gets the one that was kept in reserve, and a 421.
+  /// No connection can be accepted. If no descriptor is left, the next client gets the reserved one, and a 421.
   private func failed(_ error: SystemError, now: Int) {
-    daemon.acceptWarning.note("\(address): \(error): clients are sent away or wait, trying again in a second", now: now)
+    daemon.acceptWarning.note("\(address): \(error): clients are refused or wait; next attempt in a second", now: now)
     if error.code == EMFILE || error.code == ENFILE, daemon.spare.lend() {
       if case .connection(let connection) = listener?.take() ?? .wouldBlock {
         daemon.refuse(connection, usingSpare: true, now: now)
@@ -67,21 +67,21 @@ final class ListenerOwner: EventOwner, TimerOwner {
     pause(now: now)
   }
 
-  /// Whoever comes waits in the kernel's queue for a second.
+  /// New clients wait in the kernel's queue for a second.
   private func pause(now: Int) {
     deadline = now + 1000
     listen(false)
     daemon.timers.schedule(self)
   }
 
-  /// There may be descriptors again.
+  /// Descriptors may be available again.
   func resume() {
     deadline = nil
     listen(daemon.isListening)
   }
 }
 
-/// A descriptor for the client that comes when there is none left.
+/// A reserved descriptor for a client that connects when no other is left.
 struct SpareDescriptor: ~Copyable {
   private var descriptor: Descriptor?
 
@@ -89,14 +89,14 @@ struct SpareDescriptor: ~Copyable {
     take()
   }
 
-  /// Frees the number for the next accept; false when it is in use already.
+  /// Frees the number for the next accept; false if it is already in use.
   mutating func lend() -> Bool {
     guard descriptor != nil else { return false }
     descriptor = nil
     return true
   }
 
-  /// Takes it back. When that fails there is none until the next time.
+  /// Reserves it again. If that fails, there is no reserve until the next attempt.
   mutating func take() {
     guard descriptor == nil, let number = try? Kernel.open("/dev/null", O_RDONLY) else { return }
     descriptor = Descriptor(adopting: number)
@@ -104,7 +104,7 @@ struct SpareDescriptor: ~Copyable {
 }
 
 extension Listener {
-  // Mutating in form only: an Optional of a noncopyable value lends its payload to nothing else.
+  // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
   fileprivate mutating func take() -> Accepted { accept() }
   fileprivate mutating func pollNumber() -> CInt { descriptor.number }
 }

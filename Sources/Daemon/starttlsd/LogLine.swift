@@ -5,7 +5,7 @@ import Logging
 import Transport
 
 enum LogLine {
-  /// A line with its end. Octets of the text that are not printable are escaped: a line stays a line.
+  /// A line with its end. Octets of the text that are not printable are escaped, so that it stays one line.
   static func octets(_ level: Logger.Level, _ text: String) -> [UInt8] {
     var line = Array("\(time(nil).utc("%Y-%m-%dT%H:%M:%S+0000")) \(level) starttlsd: ".utf8)
     EscapedText.append(text.utf8, to: &line)
@@ -13,7 +13,7 @@ enum LogLine {
     return line
   }
 
-  /// A day, `2027-01-31`, for a time in seconds since 1970.
+  /// A date such as `2027-01-31`, for a time in seconds since 1970.
   static func day(_ seconds: Int) -> String {
     time_t(seconds).utc("%Y-%m-%d")
   }
@@ -29,7 +29,7 @@ extension time_t {
   }
 }
 
-/// swift-log's way to the queue.
+/// The log handler that passes swift-log's lines to the queue.
 struct QueuedLogHandler: LogHandler {
   let queue: LogQueue
   var logLevel = Logger.Level.info

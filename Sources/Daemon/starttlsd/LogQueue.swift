@@ -1,13 +1,13 @@
-// LogQueue: log lines on their way to standard error, which may take them late or never.
+// LogQueue: log lines waiting for standard error, whose reader may be slow or gone.
 //
-// The loop's thread must not wait for whoever reads the log. Lines go into a queue of a fixed size; it is written as far as
-// standard error takes it, and the loop waits for more room. Lines for which there is no room are lost and counted; the
-// count is a line of its own once half of the queue has been written. No flag of the inherited description is changed, see
-// `OctetStream.writing`.
+// The thread of the event loop must not wait for the reader of the log. Lines go into a queue of a fixed size. It is
+// written as far as standard error accepts it, and the loop waits for more room. Lines for which there is no room are
+// lost and counted. The count is logged as a line once half of the queue has been written. No flag of the inherited
+// description is changed, see `OctetStream.writing`.
 //
-// The system's log, where that stands at the place of standard error, gets its lines one by one, and never waits either.
+// If standard error is the system's log, each line is sent as a datagram, and that does not wait either.
 //
-// A write that fails (no reader, a full disk) is tried again once a second; what is in the queue stays there.
+// Failure: a failed write (no reader, a full disk) is tried again once a second; the content of the queue is kept.
 
 import CKernel
 import Glibc
@@ -15,11 +15,11 @@ import Logging
 import ProgramSupport
 import Transport
 
-/// The queue. Used by the loop's thread alone; the daemon has no other.
+/// The queue. Only the thread of the event loop uses it; the daemon has no other.
 final class LogQueue: @unchecked Sendable {
-  // Unchecked: a `Logger` wants its handler to be Sendable, and there is one thread.
+  // Unchecked: a `Logger` requires a Sendable handler, and there is only one thread.
 
-  /// How many octets wait at most: some thousand lines.
+  /// The maximum number of octets in the queue: some thousand lines.
   static let capacity = 262_144
   private static let retryMilliseconds = 1_000
 
@@ -31,18 +31,18 @@ final class LogQueue: @unchecked Sendable {
 
   private weak var loop: EventLoop?
   private weak var timers: Timers?
-  /// While standard error takes nothing.
+  /// Set while standard error accepts nothing.
   private var isWaiting = false
   private var watch: Watch?
   private(set) var deadline: Int?
   var scheduled: Int?
 
-  /// A queue that is written to standard error.
+  /// Creates a queue that is written to standard error.
   init() throws(SystemError) {
     output = try OctetStream.writing(to: STDERR_FILENO)
   }
 
-  /// From here on the loop says when there is room again.
+  /// From now on the event loop reports when there is room again.
   func attach(_ loop: EventLoop, _ timers: Timers) {
     self.loop = loop
     self.timers = timers
@@ -54,7 +54,7 @@ final class LogQueue: @unchecked Sendable {
   func append(_ level: Logger.Level, _ text: String) {
     if isSystemLog { return StandardStreams.complain("starttlsd", text) }
     let line = LogLine.octets(level, text)
-    // After a loss half of the queue is written first, so that losses come in few pieces, each with its count.
+    // After a loss, half of the queue is written first. So losses occur in few groups, each with its count.
     guard lost == 0, line.withUnsafeBytes({ queue.append($0) }) else {
       lost += 1
       return
@@ -62,7 +62,7 @@ final class LogQueue: @unchecked Sendable {
     if !isWaiting { drain() }
   }
 
-  /// Writes as much as standard error takes now.
+  /// Writes as much as standard error accepts now.
   private func drain() {
     repeat {
       while !queue.isEmpty {
@@ -76,7 +76,7 @@ final class LogQueue: @unchecked Sendable {
     stopWaiting()
   }
 
-  /// Adds the line about those that were lost; false when there is nothing to add.
+  /// Adds the line with the number of lost lines; false if there is nothing to add.
   private func addLoss() -> Bool {
     guard lost > 0, queue.count <= LogQueue.capacity / 2 else { return false }
     let line = LogLine.octets(.warning, "\(lost) lines of this log were lost: its reader was too slow, or stopped")
@@ -119,11 +119,11 @@ final class LogQueue: @unchecked Sendable {
     watch = nil
   }
 
-  /// Before the process ends: gives the reader a moment to take the last lines.
+  /// Called before the process ends: gives the reader a short time to take the last lines.
   func finish() {
     let end = Clock.now() + LogQueue.retryMilliseconds
     drain()
-    // Not where there is no reader at all.
+    // Not if there is no reader.
     while !queue.isEmpty, deadline == nil, Clock.now() < end {
       var entry = pollfd(fd: output.number(), events: CShort(POLLOUT), revents: 0)
       _ = poll(&entry, 1, CInt(clamping: end - Clock.now()))
@@ -133,13 +133,13 @@ final class LogQueue: @unchecked Sendable {
 }
 
 extension LogQueue: EventOwner, TimerOwner {
-  /// Standard error has room, or it is time to try again.
+  /// Standard error has room, or it is time for the next attempt.
   func ready(now: Int) {
     drain()
   }
 }
 
 extension OctetStream {
-  // Mutating in form only: a stored noncopyable value lends its parts to nothing else.
+  // Mutating only because a stored noncopyable value gives access to its parts in no other way.
   fileprivate mutating func number() -> CInt { descriptor.number }
 }

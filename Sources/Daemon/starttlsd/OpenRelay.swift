@@ -1,7 +1,7 @@
-// OpenRelay: asks the backend, before anything listens, whether it would relay mail for strangers.
+// OpenRelay: tests before listening if the backend would relay mail for unknown clients.
 //
-// The program is started as for a session in clear and as for one inside TLS: one that relays only inside TLS, where it
-// takes the client for authenticated, is an open relay as well.
+// The program is started as for a session in clear and as for a session inside TLS. A program that relays only inside
+// TLS, because it treats the client as authenticated there, is an open relay as well.
 
 import Logging
 import RelayProbe
@@ -9,7 +9,7 @@ import SMTPState
 import Transport
 
 extension Configuration {
-  /// Throws if the backend is an open relay or does not work, or if it cannot be known.
+  /// Throws if the backend is an open relay, if it does not work, or if the result is not conclusive.
   func refuseOpenRelay(_ log: Logger) throws {
     switch backend {
     case .program(let arguments, let inherited):
@@ -36,7 +36,7 @@ extension Configuration {
       let remedy = RelayFinding.remedy(for: KnownProgram.trusting(arguments))
       throw .usage("\(program) \(finding); \(remedy), or give --trusting-backend if that is intended")
     case .untried:
-      throw .usage("\(program) \(finding); give --trusting-backend if you know that it is none")
+      throw .usage("\(program) \(finding); give --trusting-backend if you know that it is not an open relay")
     case .broken:
       throw .system("\(program) \(finding)")
     }

@@ -1,24 +1,24 @@
-// Refusal: a client that is sent away with 421 4.3.2, in place of a greeting.
+// Refusal: a client that gets 421 4.3.2 in place of a greeting and is closed.
 //
-// The text fits into the empty buffer of a new socket. Then our half is ended, and what the client sends is discarded for
-// a moment: a close with unread input would be a reset, which can take the text back.
+// The text fits into the empty send buffer of a new socket. Then our half is ended, and the client's input is discarded
+// for a short time: a close with unread input would send a reset, and the client could lose the text.
 
 import Glibc
 import Transport
 
 final class Refusal: EventOwner, TimerOwner {
   private static let lingerMilliseconds = 2_000
-  /// At most so many octets are discarded.
+  /// The maximum number of octets to discard.
   private static let discardLimit = 65_536
 
   private unowned let daemon: Daemon
-  /// nil once it has ended.
+  /// nil after it has ended.
   private var socket: Descriptor?
   private var watch: Watch?
   private var discarded = 0
   private(set) var deadline: Int?
   var scheduled: Int?
-  /// Whether its descriptor is the one that was kept in reserve.
+  /// True if its descriptor is the reserved one.
   let usesSpare: Bool
 
   init(_ daemon: Daemon, _ connection: consuming Connection, usesSpare: Bool) {
@@ -49,7 +49,7 @@ final class Refusal: EventOwner, TimerOwner {
     if due <= now || isOver() { finish() }
   }
 
-  /// Discards what the client has sent; true when nothing more is to be waited for.
+  /// Discards the client's input; true if nothing more is pending.
   private func isOver() -> Bool {
     withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { buffer in
       while discarded < Refusal.discardLimit {
@@ -63,7 +63,7 @@ final class Refusal: EventOwner, TimerOwner {
     }
   }
 
-  /// Closes it, whatever the client does.
+  /// Closes it, regardless of the client.
   func finish() {
     guard socket != nil else { return }
     if let watch { daemon.loop.forget(watch.descriptor) }
@@ -75,7 +75,7 @@ final class Refusal: EventOwner, TimerOwner {
 }
 
 extension Descriptor {
-  // Mutating in form only: an Optional of a noncopyable value lends its payload to nothing else.
+  // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
 
   fileprivate mutating func pollNumber() -> CInt { number }
 

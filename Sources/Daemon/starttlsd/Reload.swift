@@ -1,15 +1,15 @@
-// Reload: the certificates are loaded anew while sessions run.
+// Reload: reloads the certificates while sessions run.
 //
-// All or nothing: a set with one file that cannot be loaded, or a key that is not the certificate's, changes nothing.
-// Sessions that have begun TLS, or have been promised it, go on with what they began with.
+// All or nothing: if one file cannot be loaded, or a key does not match its certificate, nothing changes. Sessions that
+// have started TLS, or have sent the 220 to STARTTLS, keep their credentials.
 //
-// The loop's thread reads the files. They must be regular ones: a FIFO would make it wait for whoever writes there.
+// The thread of the event loop reads the files. They must be regular files: with a FIFO it would wait for the writer.
 
 import Glibc
 import Logging
 import TransportTLS
 
-/// The certificates' files, as they were named at the start.
+/// The certificate files, as named at the start.
 struct CertificateFiles {
   let pairs: [TLSCredentials.Pair]
 
@@ -17,7 +17,7 @@ struct CertificateFiles {
     try TLSCredentials(pairs)
   }
 
-  /// The first file that is there and is not a regular one.
+  /// The first file that exists and is not a regular file.
   var irregular: String? {
     pairs.flatMap { [$0.certificate, $0.key] }.first { path in
       var status = stat()
@@ -27,12 +27,12 @@ struct CertificateFiles {
 }
 
 extension Daemon {
-  /// At the start, and whenever keys were loaded.
+  /// Called at the start, and after each reload.
   func warnOfKeys() {
     for path in credentials.exposedKeys { log.warning("\(path): others than its owner may read this key: chmod 600") }
   }
 
-  /// SIGHUP has come.
+  /// SIGHUP was received.
   func reload() {
     let files = configuration.certificates
     if let path = files.irregular {

@@ -1,6 +1,7 @@
-// RepeatedWarning: a warning that strangers can cause as often as they like.
+// RepeatedWarning: a warning that any client can cause repeatedly.
 //
-// The first one is a line at once. What follows within a minute is counted, and the count is one line at the minute's end.
+// The first one is logged at once. Those within the next minute are counted, and the count is logged at the end of the
+// minute.
 
 import Logging
 
@@ -11,7 +12,7 @@ final class RepeatedWarning: TimerOwner {
   private let timers: Timers
   private var count = 0
   private var last = ""
-  /// The end of the minute that runs.
+  /// The end of the current minute.
   private(set) var deadline: Int?
   var scheduled: Int?
 
@@ -20,7 +21,7 @@ final class RepeatedWarning: TimerOwner {
     self.timers = timers
   }
 
-  /// It has happened once more.
+  /// The event occurred again.
   func note(_ text: @autoclosure () -> String, now: Int) {
     guard deadline == nil else {
       count += 1
@@ -38,7 +39,7 @@ final class RepeatedWarning: TimerOwner {
     flush()
   }
 
-  /// Writes what was counted.
+  /// Logs the count.
   func flush() {
     if count > 0 { log.warning("\(count) times more in the last minute, the last one: \(last)") }
     count = 0

@@ -1,25 +1,25 @@
 // ResourceLimits: how many sessions, backends and refusals the process has room for.
 //
 // A session has two descriptors: its client's and its backend's. A backend process has one, from its start until it is
-// reaped, which may be after its session. A session may have two processes for a moment: after the handshake the new one
-// starts while the old one may still be ending. Room for a third one lets the next session begin while the processes of the
-// last one are still ending. So five descriptors a session are enough.
+// reaped, which may be after its session. A session may have two processes for a short time: after the handshake the
+// new one starts while the old one may still be ending. Room for a third lets the next session start while the
+// processes of the last one are still ending. So five descriptors per session are enough.
 
 import CKernel
 import Glibc
 import Transport
 
 struct ResourceLimits {
-  /// At most so many sessions at a time.
+  /// The maximum number of sessions.
   let sessions: Int
-  /// At most so many backend processes at a time, those included whose sessions have ended.
+  /// The maximum number of backend processes, including those whose sessions have ended.
   let backends: Int
-  /// At most so many clients at a time that are only sent away.
+  /// The maximum number of clients that are being refused.
   let refusals: Int
-  /// What backends get, whatever this process has raised its own limit to.
+  /// The limit for backends, independent of this process's raised limit.
   let inherited: OpenFilesLimit
 
-  /// Nobody is served.
+  /// No client can be served.
   static let none = ResourceLimits()
 
   private init() {
@@ -27,11 +27,12 @@ struct ResourceLimits {
     inherited = OpenFilesLimit(soft: 0, hard: 0)
   }
 
-  /// What is open for a moment only: an accepted connection, the backend's end of its socket, a certificate's file.
+  /// Descriptors that are open for a short time only: an accepted connection, the backend's end of its socket, a
+  /// certificate file.
   private static let transient = 6
 
-  /// Raises this process's soft limit of descriptors as far as it takes and the hard one allows. Call it once everything is
-  /// open that stays open.
+  /// Raises this process's soft limit of descriptors as far as needed and as the hard limit allows. Call it after
+  /// everything is open that stays open.
   init(_ configuration: Configuration) throws(SystemError) {
     let wanted = configuration.connectionsLimit
     let processes = try ResourceLimits.processes()
@@ -65,12 +66,12 @@ struct ResourceLimits {
   }
 
   private static func openDescriptors() -> Int {
-    // Where /proc is missing: standard streams, listeners, epoll, signals, log, spare.
+    // Without /proc: standard streams, listeners, epoll, signals, log, reserve.
     guard let folder = opendir("/proc/self/fd") else { return 16 }
     defer { closedir(folder) }
     var count = 0
     while readdir(folder) != nil { count += 1 }
-    // Without the entries "." and "..", and the folder itself.
+    // Without the entries "." and "..", and the descriptor of the folder itself.
     return count - 3
   }
 }

@@ -1,20 +1,20 @@
-// Signals: what each of them does.
+// Signals: the effect of each signal.
 //
 //   SIGTERM, SIGINT   stop; the second one ends the grace time, the third one the sessions
-//   SIGHUP            load the certificates anew
-//   others            those whose default is to end a process, or to stop it when it writes to a terminal, are ignored
+//   SIGHUP            reload the certificates
+//   others            signals whose default ends a process, or stops it on a write to a terminal, are ignored
 //
-// SIGHUP is blocked from the first moment, so that a hook may send it whenever it likes. Backends get all signals as they
-// are by default, see `ChildProcess`.
+// SIGHUP is blocked from the start, so that a hook may send it at any time. Backends get all signals with their default
+// actions, see `ChildProcess`.
 
 import CKernel
 import Glibc
 import Transport
 
-/// The signals in the loop.
+/// The signals in the event loop.
 final class Signals: EventOwner {
-  /// Neither a timer of a parent's nor a reader that is gone nor a full file is a reason to end; nor is a signal meant for
-  /// another program.
+  /// A timer inherited from the parent, a reader that is gone, or a full file must not end the daemon; neither must a
+  /// signal for another program.
   private static let ignored = [
     SIGUSR1, SIGUSR2, SIGPIPE, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGXFSZ, SIGTTOU,
   ]
@@ -22,10 +22,10 @@ final class Signals: EventOwner {
   private unowned let daemon: Daemon
   private let descriptor: Descriptor
 
-  /// First thing of all.
+  /// Call it before anything else.
   static func prepare() {
     for number in ignored { signal(number, SIG_IGN) }
-    // An inherited SIG_IGN would let the kernel reap the backends: their ends could not be learnt.
+    // With an inherited SIG_IGN the kernel would reap the backends, and their exit status would be lost.
     signal(SIGCHLD, SIG_DFL)
     block([SIGHUP])
   }

@@ -1,4 +1,4 @@
-// StartTLSDaemon: the command line.
+// StartTLSDaemon: the command line of starttlsd. Failure: a ConfigurationError, whose text is one line.
 
 import ArgumentParser
 import Glibc
@@ -14,92 +14,93 @@ struct StartTLSDaemon: ParsableCommand {
     commandName: "starttlsd",
     abstract: "Puts STARTTLS in front of an SMTP server that has no TLS.",
     discussion: """
-      Each connection gets a process of the program, which speaks SMTP on its standard input and output. Behind STARTTLS it \
-      gets a new one, with SSL_PROTOCOL and SSL_CIPHER in its environment. A program that accepts mail for any domain from \
-      anybody, such as exim -bs, which takes every client for a local user, is found out and refused. Without a program, and \
-      without a certificate, a self-signed one and maildir-smtpd serve on the loopback addresses.
+      starttlsd starts the program once per connection. The program speaks SMTP on its standard input and output. After \
+      STARTTLS a new process of the program is started, with SSL_PROTOCOL and SSL_CIPHER in its environment. Before it \
+      listens, starttlsd tests the program and refuses one that accepts mail for any domain from any client, such as \
+      exim -bs, which treats every client as a local user. Without a program and a certificate, starttlsd creates a \
+      self-signed certificate and runs maildir-smtpd on the loopback addresses.
       """,
     version: "starttlsd \(Version.text)")
 
   enum PolicyName: String, ExpressibleByArgument, CaseIterable { case opportunistic, required }
   enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case smtp, lmtp }
 
-  @Option(name: .shortAndLong, help: ArgumentHelp("Where to listen; may be said again.", valueName: "address:port"))
+  @Option(name: .shortAndLong, help: ArgumentHelp("Address to listen on; may be repeated.", valueName: "address:port"))
   var listen: [String] = []
 
-  @Option(help: "Whether mail may go on without TLS.")
+  @Option(help: "opportunistic: mail without TLS is allowed; required: it is refused.")
   var policy = PolicyName.opportunistic
 
-  @Option(name: .customLong("protocol"), help: "What the program speaks.")
+  @Option(name: .customLong("protocol"), help: "Protocol of the server program.")
   var mailProtocol = ProtocolName.smtp
 
-  @Option(help: ArgumentHelp("The certificate and its chain, PEM or DER; may be said again, with a key each.", valueName: "file"))
+  @Option(help: ArgumentHelp("Certificate with its chain, PEM or DER; may be repeated, with one key each.", valueName: "file"))
   var certificate: [String] = []
 
-  @Option(help: ArgumentHelp("The certificate's private key, PEM or DER.", valueName: "file"))
+  @Option(help: ArgumentHelp("Private key of the certificate, PEM or DER.", valueName: "file"))
   var key: [String] = []
 
-  @Option(help: ArgumentHelp("Where the embedded default keeps its certificate and its mail.", valueName: "folder"))
+  @Option(help: ArgumentHelp("Folder of the certificate and the mail, if no program is given.", valueName: "folder"))
   var stateFolder: String?
 
-  @Option(help: ArgumentHelp("Where the embedded default delivers to [state folder/Maildir].", valueName: "folder"))
+  @Option(help: ArgumentHelp("Maildir for the mail, if no program is given [state folder/Maildir].", valueName: "folder"))
   var maildir: String?
 
-  @Flag(help: "Serve a program that accepts mail for any domain from anybody, without asking it.")
+  @Flag(help: "Serve a program that accepts mail for any domain from any client; it is not tested.")
   var trustingBackend = false
 
   @Option(
     name: .customLong("backend-environment"),
-    help: ArgumentHelp("A variable that programs get beside PATH, LANG and TZ; may be repeated.", valueName: "name"))
+    help: ArgumentHelp("Variable passed to the program, besides PATH, LANG and TZ; may be repeated.", valueName: "name"))
   var backendVariables: [String] = []
 
-  @Flag(help: "Offer and forward AUTH in clear, where the policy is opportunistic.")
+  @Flag(help: "Offer and forward AUTH in clear; only with --policy opportunistic.")
   var allowCleartextAuth = false
 
   @Flag(
-    help: "Accept lines that end with LF alone. Only if the backend accepts them too, in message text as well.")
+    help: "Accept lines that end with LF alone. Only if the program accepts them too, also in message text.")
   var tolerateBareLf = false
 
-  @Option(help: ArgumentHelp("How many sessions at a time.", valueName: "number"))
+  @Option(help: ArgumentHelp("Maximum number of concurrent sessions.", valueName: "number"))
   var maxConnections = 1000
 
   @Option(
     help: ArgumentHelp(
-      "How many server processes at a time, those included that outlive their session; reckoned from the system's limits.",
+      "Maximum number of concurrent server processes, including those whose session has ended [from system limits].",
       valueName: "number"))
   var maxBackends: Int?
 
-  @Option(help: ArgumentHelp("For sessions to end behind SIGTERM.", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Seconds to let sessions finish after SIGTERM.", valueName: "seconds"))
   var grace = 30
 
-  @Option(help: ArgumentHelp("For a backend to end behind its session.", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Seconds to let a server process finish after its session.", valueName: "seconds"))
   var backendGrace = 60
 
-  @Option(help: ArgumentHelp("For the server's greeting.", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Timeout for the server's greeting [60].", valueName: "seconds"))
   var greetingTimeout: Int?
 
-  @Option(help: ArgumentHelp("For a client's next command.", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Timeout for the client's next command [300].", valueName: "seconds"))
   var commandTimeout: Int?
 
-  @Option(help: ArgumentHelp("For a reply of the server.", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Timeout for a reply of the server [300].", valueName: "seconds"))
   var replyTimeout: Int?
 
-  @Option(help: ArgumentHelp("For the TLS handshake.", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Timeout for the TLS handshake [30].", valueName: "seconds"))
   var handshakeTimeout: Int?
 
-  @Option(help: ArgumentHelp("For everything before MAIL or STARTTLS.", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Timeout for the whole phase before MAIL or STARTTLS [600].", valueName: "seconds"))
   var clearPhaseTimeout: Int?
 
-  @Option(help: ArgumentHelp("Idle timeout while relaying: fewer than 64 octets moved.", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Idle timeout while relaying: fewer than 64 octets moved [660].", valueName: "seconds"))
   var idleTimeout: Int?
 
-  @Option(help: ArgumentHelp("Limit of a whole session, 0 for none [86400].", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Timeout for a whole session; 0 means none [86400].", valueName: "seconds"))
   var sessionTimeout: Int?
 
-  @Argument(parsing: .postTerminator, help: ArgumentHelp("The server program and its arguments.", valueName: "program"))
+  @Argument(parsing: .postTerminator, help: ArgumentHelp("Server program and its arguments.", valueName: "program"))
   var program: [String] = []
 
-  /// Runs the daemon; the exit code is 0 once it was told to stop.
+  /// Runs the daemon; the exit code is 0 after a stop by a signal.
   func run() throws {
     Signals.prepare()
     let queue = try LogQueue()
@@ -111,7 +112,7 @@ struct StartTLSDaemon: ParsableCommand {
     try daemon.run()
   }
 
-  /// Everything that was said, checked.
+  /// Checks all options and arguments.
   private func checked() throws(ConfigurationError) -> Configuration {
     let isEmbedded = program.isEmpty && certificate.isEmpty && key.isEmpty
     let certificates = try certificates(isEmbedded)
@@ -130,7 +131,7 @@ struct StartTLSDaemon: ParsableCommand {
     policy.bareLineFeed = tolerateBareLf ? .tolerate : .reject
     policy.allowsCleartextAuthentication = allowCleartextAuth
     if allowCleartextAuth && self.policy == .required {
-      throw .usage("--allow-cleartext-auth makes no sense with --policy required: choose one")
+      throw .usage("--allow-cleartext-auth cannot be used with --policy required: choose one")
     }
     if let greetingTimeout { policy.greetingTimeoutMilliseconds = try seconds(greetingTimeout, "--greeting-timeout") }
     if let commandTimeout { policy.commandTimeoutMilliseconds = try seconds(commandTimeout, "--command-timeout") }
@@ -171,19 +172,19 @@ struct StartTLSDaemon: ParsableCommand {
       return .program(arguments: arguments, environment: environment)
     }
     guard let name = program.first else {
-      throw .usage("there is a certificate but no server: name a program that speaks SMTP behind --")
+      throw .usage("there is a certificate but no server: name a program that speaks SMTP after --")
     }
     guard stateFolder == nil, maildir == nil else {
-      throw .usage("--state-folder and --maildir belong to the embedded default, which has neither program nor certificate")
+      throw .usage("--state-folder and --maildir can only be used without a program and a certificate")
     }
-    guard isExecutable(name) else { throw .usage("\(name) cannot be executed: name a server program behind --") }
+    guard isExecutable(name) else { throw .usage("\(name) cannot be executed: name a server program after --") }
     return .program(arguments: program, environment: environment)
   }
 
   private func checkedBackends() throws(ConfigurationError) -> Int? {
     guard let maxBackends else { return nil }
     guard maxBackends > 1, maxBackends <= 1_000_000 else {
-      throw .usage("--max-backends \(maxBackends): give a number, 2 to 1000000: a session may have two for a moment")
+      throw .usage("--max-backends \(maxBackends): give a number from 2 to 1000000: a session may need two processes")
     }
     return maxBackends
   }
@@ -229,20 +230,20 @@ struct StartTLSDaemon: ParsableCommand {
     return folders.contains { isExecutableFile("\($0.isEmpty ? "." : $0)/\(name)") }
   }
 
-  /// A folder, too, has the permission that access(2) asks for.
+  /// The file type is checked as well, because access(2) also succeeds for a folder.
   private func isExecutableFile(_ path: String) -> Bool {
     var status = stat()
     return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, X_OK) == 0
   }
 
   private func positive(_ number: Int, _ name: String) throws(ConfigurationError) -> Int {
-    guard number > 0, number <= 1_000_000 else { throw .usage("\(name) \(number): give a number, 1 to 1000000") }
+    guard number > 0, number <= 1_000_000 else { throw .usage("\(name) \(number): give a number from 1 to 1000000") }
     return number
   }
 
   private func seconds(_ number: Int, _ name: String, orZero: Bool = false) throws(ConfigurationError) -> Int {
     guard number > 0 || number == 0 && orZero, number <= 1_000_000 else {
-      throw .usage("\(name) \(number): give a number of seconds, 1 to 1000000")
+      throw .usage("\(name) \(number): give a number of seconds from \(orZero ? 0 : 1) to 1000000")
     }
     return number * 1000
   }

@@ -1,18 +1,18 @@
 // Timers: the earliest of many deadlines.
 //
-// A deadline that moves into the future is not moved here: its old entry comes up, is compared with the owner's own
-// deadline, and goes back. So a session that makes progress costs nothing.
+// If a deadline moves into the future, its entry is not moved. When the old entry expires, it is compared with the
+// owner's current deadline and inserted again. So progress in a session costs nothing here.
 
 import HeapModule
 import Transport
 
-/// Whoever has a deadline.
+/// An object with a deadline.
 protocol TimerOwner: AnyObject {
-  /// When to be told, in `Clock` milliseconds; nil for never.
+  /// When to notify it, in `Clock` milliseconds; nil for never.
   var deadline: Int? { get }
-  /// The earliest entry for this owner that is in the heap.
+  /// The earliest entry for this owner in the heap.
   var scheduled: Int? { get set }
-  /// The time has come.
+  /// The deadline has passed.
   func ready(now: Int)
 }
 
@@ -20,7 +20,7 @@ final class Timers {
   private struct Entry: Comparable {
     let time: Int
     let number: Int
-    /// Weak: an entry of a session that has ended must not keep it until its last deadline.
+    /// Weak: the entry of an ended session must not keep it alive until its last deadline.
     weak var owner: (any TimerOwner)?
 
     static func < (a: Entry, b: Entry) -> Bool { (a.time, a.number) < (b.time, b.number) }
@@ -30,10 +30,10 @@ final class Timers {
   private var heap = Heap<Entry>()
   private var count = 0
 
-  /// When the first one is due.
+  /// The time of the earliest entry.
   var earliest: Int? { heap.min?.time }
 
-  /// Makes sure that the owner is told at its deadline.
+  /// Makes sure that the owner is notified at its deadline.
   func schedule(_ owner: any TimerOwner) {
     guard let time = owner.deadline else { return }
     if let scheduled = owner.scheduled, scheduled <= time { return }
@@ -42,15 +42,15 @@ final class Timers {
     heap.insert(Entry(time: time, number: count, owner: owner))
   }
 
-  /// Tells everybody whose time has come.
+  /// Notifies all owners whose deadline has passed.
   func expire(now: Int) {
-    // What is put in meanwhile waits for the next round: a session that has more to do must not keep others from theirs.
+    // Entries added meanwhile wait for the next round: a session with more to do must not delay others.
     let last = count
     while let first = heap.min, first.time <= now, first.number <= last {
       heap.removeMin()
       guard let owner = first.owner, owner.scheduled == first.time else { continue }
       owner.scheduled = nil
-      // Read anew: those before it may have taken their time.
+      // Read the clock again: the previous owners may have taken time.
       if let deadline = owner.deadline, deadline <= now { owner.ready(now: Clock.now()) }
       schedule(owner)
     }

@@ -1,4 +1,4 @@
-// The program: parses, runs, and says in one line why not.
+// starttlsd: parses the command line, runs the daemon, and reports a failure in one line.
 
 import ArgumentParser
 import Glibc
@@ -10,7 +10,7 @@ func complain(_ text: String, _ code: Int32) -> Never {
   exit(code)
 }
 
-// What went wrong could only be said to the client.
+// On failure standard error may be the client's connection: no text is written.
 guard (try? StandardStreams.prepare(for: .daemon)) != nil else { exit(ExitCode.system) }
 
 do {
@@ -21,7 +21,7 @@ do {
 } catch let error as SystemError {
   complain(error.description, ExitCode.system)
 } catch {
-  // What the argument parser says: help and version are no errors.
+  // Help and version of the argument parser are no errors.
   if StartTLSDaemon.exitCode(for: error).isSuccess { StartTLSDaemon.exit(withError: error) }
   complain("\(StartTLSDaemon.message(for: error)); see --help", ExitCode.usage)
 }

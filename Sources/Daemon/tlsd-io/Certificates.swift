@@ -1,11 +1,11 @@
-// Certificates: which ones the environment names.
+// Certificates: loads the certificates that the environment names.
 //
-//   CERTFILE, KEYFILE            the default pair; needed unless -k is 2 or more, and ignored then
-//   CERTFILE:name, KEYFILE:name  with -k: for clients that ask for `name`, or for one label more than `*.example.org`
-//   CADIR, CAFILE                with -y and -Y: who may have issued a client's certificate; CADIR comes first
+//   CERTFILE, KEYFILE            the default pair; required unless -k is 2 or more, and ignored then
+//   CERTFILE:name, KEYFILE:name  with -k: for clients that request `name`; `*.example.org` matches one more label
+//   CADIR, CAFILE                with -y and -Y: the trusted issuers of client certificates; CADIR takes precedence
 //
-// A missing variable is a wrong call (100), a file that cannot be used is a wrong configuration (96), a name without its
-// counterpart too. An expired certificate is used: for mail it is better than none. Only a warning tells of it.
+// Failure: a missing variable is a usage error (100). A file that cannot be used, or a name without its counterpart, is
+// a configuration error (96). An expired certificate is used with a warning, because for mail it is better than none.
 
 import Glibc
 import ProgramSupport
@@ -13,7 +13,7 @@ import Transport
 import TransportTLS
 
 enum Certificates {
-  /// Loads everything that the environment names.
+  /// Loads all certificates that the environment names.
   static func load(_ options: TLSHelperOptions) throws(Failure) -> TLSCredentials {
     let pairs = options.serverNameLevel < 2 ? [try defaultPair()] : []
     let named = options.serverNameLevel > 0 ? try namedPairs() : [:]

@@ -1,17 +1,17 @@
-// Departure: noticing, while hands are shaken, that nobody is left to whom the session could matter.
+// Departure: detects during the handshake that the server program is gone.
 //
-// The server program is gone when it reads no more and has ended without an octet for the client. Each of the two alone
-// is allowed. poll tells of both without being asked, and again and again: so one is watched, then the other, then none.
+// It is gone if it has closed what it reads and has ended its output without an octet for the client. Each of the two
+// alone is permitted. poll reports both unrequested and repeatedly, so first one is watched, then the other, then none.
 
 import CKernel
 import Glibc
 import Transport
 
-/// What is known of the server program during the handshake.
+/// What is known about the server program during the handshake.
 struct Departure {
-  /// For poll.
+  /// The entry for poll.
   private(set) var entry: pollfd
-  /// Whether the server program is gone.
+  /// True if the server program is gone.
   private(set) var isOver = false
   private let input: CInt
 
@@ -20,7 +20,7 @@ struct Departure {
     input = program.inputNumber
   }
 
-  /// poll has told something of the entry.
+  /// poll has reported an event of the entry.
   mutating func notice() throws(SystemError) {
     if entry.fd == input {
       isOver = try Kernel.pollNow(input, CInt(POLLIN)) & CInt(POLLIN) == 0

@@ -1,8 +1,8 @@
-// Failure: an end of the program before or instead of its work.
+// Failure: an error that ends the program.
 
 import Transport
 
-/// Why the program ends, and with which code. The text is one line for the operator.
+/// Why the program ends, and its exit code. The text is one line for the operator.
 struct Failure: Error, CustomStringConvertible {
   let code: ExitCode
   let description: String
@@ -12,7 +12,7 @@ struct Failure: Error, CustomStringConvertible {
     self.description = description
   }
 
-  /// A call to the kernel that failed.
+  /// A failed system call.
   init(_ doing: String, _ error: SystemError) {
     self.init(.system, "\(doing): \(error)")
   }

@@ -1,6 +1,6 @@
-// Handshake: from the first octet to the report, within one limit.
+// Handshake: from the first octet to the report, within one timeout.
 //
-// A failed one is said to the client by an alert; the server program sees its channels end without an octet.
+// Failure: the client gets an alert; the server program sees its channels end without an octet.
 
 import CKernel
 import Glibc
@@ -8,12 +8,12 @@ import Transport
 import TransportTLS
 
 enum Handshake {
-  /// The limit where none is given: a client needs two round trips.
+  /// The default timeout: a client needs two round trips.
   static let defaultMilliseconds = 30_000
 
-  /// Shakes hands.
+  /// Performs the handshake.
   ///
-  /// - Parameter milliseconds: the limit; 0: none.
+  /// - Parameter milliseconds: the timeout; 0: none.
   static func perform(
     _ stream: GnuTLSStream, for program: borrowing ProgramSide, within milliseconds: Int
   ) throws(Failure) {
@@ -26,7 +26,7 @@ enum Handshake {
       case .wouldBlock: break
       }
       guard try wait(stream, &departure, until: deadline) else {
-        // Nothing is established yet, so that no close_notify has to be taken.
+        // Nothing is established yet, so no close_notify has to be sent.
         _ = stream.endSending()
         let why = departure.isOver ? "the server program is gone" : "timed out after \(milliseconds) ms"
         throw Failure(.tls, "TLS handshake: \(why)")
@@ -34,7 +34,7 @@ enum Handshake {
     }
   }
 
-  /// Waits for what the handshake waits for; false when the time has come or the server program is gone.
+  /// Waits for what the handshake waits for; false if the time has expired or the server program is gone.
   private static func wait(
     _ stream: GnuTLSStream, _ departure: inout Departure, until deadline: Int?
   ) throws(Failure) -> Bool {
@@ -53,7 +53,7 @@ enum Handshake {
     }
   }
 
-  /// The session in the words of the environment, see `UCSPIEnvironment`.
+  /// The negotiated parameters as environment variables, see `UCSPIEnvironment`.
   static func report(_ stream: GnuTLSStream) -> UCSPIEnvironment {
     let certificate = stream.clientCertificate
     var environment = UCSPIEnvironment()

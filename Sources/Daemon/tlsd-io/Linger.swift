@@ -1,7 +1,7 @@
 // Linger: the time between our end and the close.
 //
-// A socket that is closed with octets unread is reset, and the reset can overtake what was sent last. So what the
-// client sends behind our end is read and thrown away, for 2 s and 64 KiB at most, until its own end.
+// A socket that is closed with unread octets sends a reset, and the reset can overtake the last octets sent. So the
+// client's input after our end is read and discarded until its end, for at most 2 s and 64 KiB.
 
 import Glibc
 import Transport
@@ -11,7 +11,7 @@ enum Linger {
   private static let milliseconds = 2000
   private static let limit = 65_536
 
-  /// Reads and throws away. The sending half has ended.
+  /// Reads and discards. The sending half has ended.
   static func run(_ stream: GnuTLSStream) {
     let deadline = Clock.now() + milliseconds
     var left = limit

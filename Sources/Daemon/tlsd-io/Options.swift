@@ -7,39 +7,41 @@
 import ProgramSupport
 import Transport
 
-/// What the program is called with.
+/// The settings from the command line.
 struct Options {
   var purpose = CommandLinePurpose.serve
   var helper = TLSHelperOptions()
-  /// Where the session is to be reported; nil: nowhere.
+  /// Where to report the session; nil: nowhere.
   var notification: CInt?
-  /// The descriptor that is read for what goes into TLS.
+  /// The descriptor to read octets for TLS from.
   var reading: CInt = -1
-  /// The descriptor that gets what comes out of TLS.
+  /// The descriptor to write octets out of TLS to.
   var writing: CInt = -1
 
   private static let help = """
     usage: tlsd-io [options] fdr fdw
-    Is the TLS server of the client on standard input and output: what the client says is written to fdw, what is read
-    from fdr goes to the client. TLS 1.2 and 1.3. Exchangeable with s6-tlsd-io.
+    TLS server for the client on standard input and output. Decrypted octets from the client are written to fdw; octets
+    read from fdr are encrypted and sent to the client. TLS 1.2 and 1.3. Compatible with s6-tlsd-io.
 
-      -S, --close-notify            say the server's end with close_notify
+      -S, --close-notify            send close_notify when the server program ends its output
       -s, --no-close-notify         end the TCP direction only (default)
       -J, --enforce-close-notify    a client's end without close_notify is an error: exit 98
-      -j, --no-enforce-close-notify it is none (default)
-      -Y, --client-cert             ask the client for a certificate
-      -y, --mandatory-client-cert   and refuse it without
-      -k, --sni-level N             1: also CERTFILE:name and KEYFILE:name, 2: only these (default 0)
-          --sni, --mandatory-sni    -k 1, -k 2
-      -K, --handshake-timeout MS    limit of the handshake in milliseconds; 0: none (default 30000)
-      -T, --session-timeout MS      limit of the whole session in milliseconds; 0: none (default 86400000, a day)
-      -d, --notification-fd N       report the session there behind the handshake: NAME=value strings, then an empty one
-      -v, --verbosity N             0 quiet, 1 failures, 2 also successes (default 1)
+      -j, --no-enforce-close-notify it is no error (default)
+      -Y, --client-cert             ask the client for a certificate, which is optional
+      -y, --mandatory-client-cert   ask the client for a certificate, and fail the handshake without one
+      -k, --sni-level N             0: CERTFILE and KEYFILE; 1: also CERTFILE:name and KEYFILE:name; 2: only the latter
+                                    (default 0)
+          --sni, --mandatory-sni    same as -k 1, same as -k 2
+      -K, --handshake-timeout MS    timeout of the handshake in milliseconds; 0: none (default 30000)
+      -T, --session-timeout MS      timeout of the whole session in milliseconds; 0: none (default 86400000, one day)
+      -d, --notification-fd N       after the handshake, report the session to descriptor N: NAME=value strings, then an
+                                    empty string
+      -v, --verbosity N             0: quiet, 1: failures, 2: also successes (default 1)
           --help, --version         print this text or the version
 
     environment: CERTFILE and KEYFILE (PEM files) or CERTFILE:name and KEYFILE:name; CADIR or CAFILE with -y and -Y;
-    TLS_UID and TLS_GID: the user and group to become, once the keys are read, when started by root
-    exit codes: 0 done, 96 certificate or key, 97 set-up of TLS, 98 TLS, 100 usage, 111 system failure
+    TLS_UID and TLS_GID: user and group to change to after the keys are read, if started by root
+    exit codes: 0 success, 96 certificate or key, 97 TLS set-up, 98 TLS, 100 usage, 111 system failure
 
     """
 
@@ -59,7 +61,7 @@ struct Options {
     ) { (name, value) throws(CommandLineError) in
       switch name {
       case "notification-fd":
-        // 0 stands for none.
+        // 0 means none.
         let number = try CommandLineOption.number(value, of: name)
         options.notification = number == 0 ? nil : try Options.descriptor(value, of: "--\(name)")
       case "help": options.purpose = .help
@@ -77,10 +79,10 @@ struct Options {
     self = options
   }
 
-  /// The defaults.
+  /// Creates the defaults.
   init() {}
 
-  /// A descriptor's number, not one of the standard streams.
+  /// The number of a descriptor other than the standard streams.
   private static func descriptor(_ text: String, of what: String) throws(CommandLineError) -> CInt {
     guard let number = CInt(text), number >= 3, text.utf8.first != UInt8(ascii: "+") else {
       throw CommandLineError("\(what) must be the number of a descriptor, at least 3")

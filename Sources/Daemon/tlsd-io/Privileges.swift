@@ -1,14 +1,14 @@
-// Privileges: given up for good once the keys are read.
+// Privileges: drops privileges permanently after the keys are read.
 //
-// A process of root becomes the user in TLS_UID and the group in TLS_GID, both numbers, and of no other group; 0 or a
-// missing variable leaves that one as it is. For any other user the variables mean nothing.
+// A process of root changes to the user in TLS_UID and the group in TLS_GID, both numbers, without supplementary
+// groups. 0 or a missing variable leaves that identity unchanged. For any other user the variables have no effect.
 
 import CKernel
 import Glibc
 import Transport
 
 enum Privileges {
-  /// Gives them up. Groups first: without root's privileges they cannot be changed any more.
+  /// Drops them. Groups first: without root's privileges they cannot be changed.
   static func drop() throws(Failure) {
     guard getuid() == 0 else { return }
     let group = try number("TLS_GID")
@@ -23,7 +23,7 @@ enum Privileges {
     guard let value = getenv(name) else { return 0 }
     let text = String(cString: value)
     let isPlain = text.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
-    // The largest number stands for "unchanged" in the kernel's eyes.
+    // The kernel treats the largest number as "unchanged".
     guard isPlain, let number = UInt32(text), number != UInt32.max else {
       throw Failure(.usage, "\(name): not a number")
     }

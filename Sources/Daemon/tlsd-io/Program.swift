@@ -1,8 +1,8 @@
 // Program: tlsd-io from its arguments to its exit code.
 //
-// Order: the channels, the keys, the privileges given up, the session made, the handshake, the report, the relay. Up to
-// the handshake not one octet of the client is read. Every end closes the channels; one before the report closes them
-// without an octet.
+// Order: take the channels, read the keys, drop privileges, create the session, handshake, report, relay. Before the
+// handshake no octet of the client is read. Every end closes the channels; an end before the report closes them without
+// an octet.
 
 import Glibc
 import ProgramSupport
@@ -13,9 +13,9 @@ import TransportTLS
 enum Program {
   static let name = Options.text.name
 
-  /// Does what the arguments say.
+  /// Runs the program.
   static func run(count: CInt, arguments: CommandLineOption.Arguments) -> ExitCode {
-    // What went wrong could only be said to the client.
+    // On failure standard error may be the client's connection: no text is written.
     guard (try? StandardStreams.prepare(for: .connection)) != nil else { return .system }
     var options = Options()
     let answer = Options.text.answer { () throws(CommandLineError) in
@@ -23,7 +23,7 @@ enum Program {
       return options.purpose
     }
     if let answer { return ExitCode(rawValue: answer) ?? .system }
-    // The write to a channel that nobody reads says so itself.
+    // A write to a channel without a reader then fails with EPIPE.
     signal(SIGPIPE, SIG_IGN)
     do throws(Failure) {
       try serve(options)
@@ -69,7 +69,7 @@ enum Program {
     do throws(SystemError) {
       let input = try OctetStream(Descriptor(adopting: STDIN_FILENO))
       let output = try OctetStream(Descriptor(adopting: STDOUT_FILENO))
-      // Small records must not wait for the client's acknowledgement. Not for sockets other than TCP.
+      // Small records must not wait for the client's acknowledgement. Sockets other than TCP have no such delay.
       if output.kind == .socket { try? output.descriptor.sendWithoutDelay() }
       stream.attach(reading: input, writing: output)
     } catch {
@@ -89,7 +89,7 @@ enum Program {
       try Handshake.perform(stream, for: program, within: limit)
       try report(stream, &program, options)
     } catch {
-      // The server program learns of it at once, the client is given time to read the alert.
+      // The server program sees the end at once; the client gets time to read the alert.
       _ = consume program
       Linger.run(stream)
       throw error

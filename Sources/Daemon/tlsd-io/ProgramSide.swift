@@ -1,26 +1,26 @@
-// ProgramSide: the channels to the server program, as this process was given them.
+// ProgramSide: the channels to the server program that this process was given.
 //
-// They may be pipes or sockets, and the same number may stand for two or all three of them; each use then gets a
+// They may be pipes or sockets. The same number may be used for two or all three of them; each use then gets a
 // descriptor of its own. No flag of theirs is ever set.
 
 import Glibc
 import Transport
 
-/// The descriptors of the server program's side.
+/// The descriptors to the server program.
 struct ProgramSide: ~Copyable {
-  /// What goes into TLS; nil once it has ended.
+  /// Octets to send into TLS; nil after its end.
   private var input: OctetStream?
-  /// What comes out of TLS; nil once it has ended.
+  /// Octets received from TLS; nil after its end.
   private var output: OctetStream?
   private var notification: Descriptor?
-  /// The number of `input`, to be polled; -1 once it has ended.
+  /// The number of `input`, to be polled; -1 after its end.
   private(set) var inputNumber: CInt
-  /// The number of `output`, to be polled; -1 once it has ended.
+  /// The number of `output`, to be polled; -1 after its end.
   private(set) var outputNumber: CInt
 
-  /// Takes the descriptors over that the command line names.
+  /// Takes ownership of the descriptors that the command line names.
   static func take(_ options: Options) throws(SystemError) -> ProgramSide {
-    // All of them, before any is owned: what is not open must not be closed.
+    // All are checked before any is owned: a descriptor that is not open must not be closed.
     for number in [options.reading, options.writing, options.notification ?? options.reading] {
       _ = try Kernel.control(number, F_GETFD)
     }
@@ -38,7 +38,7 @@ struct ProgramSide: ~Copyable {
     self.notification = notification
   }
 
-  /// The number itself, or a second descriptor for it where it is owned already.
+  /// The number itself, or a second descriptor for it if the number is already owned.
   private static func own(_ number: CInt, unless owned: CInt...) throws(SystemError) -> Descriptor {
     Descriptor(adopting: owned.contains(number) ? try Kernel.duplicate(number, above: 3) : number)
   }
@@ -53,12 +53,12 @@ struct ProgramSide: ~Copyable {
     input?.read(into: buffer) ?? .ended
   }
 
-  /// Writes what the program is to read.
+  /// Writes octets for the program to read.
   mutating func write(_ octets: UnsafeRawBufferPointer) -> IOResult {
     output?.write(octets) ?? .failed(SystemError("write", EPIPE))
   }
 
-  /// Nothing more is taken from the program: its next write fails.
+  /// Accepts no more octets from the program: its next write fails.
   mutating func endInput() {
     // The same socket may be open as the output: closing one of the two numbers would not stop the program's writes.
     if let number = input?.socketNumber() { try? Kernel.shutdown(number, CInt(SHUT_RD)) }
@@ -66,21 +66,21 @@ struct ProgramSide: ~Copyable {
     inputNumber = -1
   }
 
-  /// Whether the program's octets have ended.
+  /// True if the program's octets have ended.
   var hasEnded: Bool { inputNumber < 0 }
 
-  /// Whether the program gets no more octets.
+  /// True if the program gets no more octets.
   var isDeaf: Bool { outputNumber < 0 }
 
-  /// The program reads an end behind what was written.
+  /// The program reads an end after the octets written.
   mutating func endOutput() {
     if output?.kind == .socket { try? output?.descriptor.shutdownSending() }
     output = nil
     outputNumber = -1
   }
 
-  /// Reports the session, if that was asked for, and closes the channel for it. A program that closed its end does not
-  /// want to know: no failure.
+  /// Reports the session, if requested, and closes the channel for it. It is no failure if the program has closed its
+  /// end.
   mutating func report(_ octets: [UInt8], by deadline: Int) throws(SystemError) {
     guard let descriptor = notification.take() else { return }
     var stream = try OctetStream(descriptor)
@@ -101,6 +101,6 @@ struct ProgramSide: ~Copyable {
 }
 
 extension OctetStream {
-  // Mutating in form only: an Optional of a noncopyable value lends its payload to nothing else.
+  // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
   fileprivate mutating func socketNumber() -> CInt? { kind == .socket ? descriptor.number : nil }
 }

@@ -1,4 +1,4 @@
-// Relay, the waiting: what the session waits for, how long, and what becomes of a client that is gone.
+// Relay, waiting: what the session waits for, timeouts, and a client whose connection broke.
 
 import CKernel
 import Glibc
@@ -6,14 +6,14 @@ import Transport
 import TransportTLS
 
 extension Relay {
-  /// Waits until something can be moved, or a channel is closed by its other side.
+  /// Waits until something can be moved, or the other side closes a channel.
   func wait(_ isMoving: Bool) throws(SystemError) {
     var entries = [
       pollfd(fd: programInput, events: CShort(POLLIN), revents: 0),
-      // Without events poll still tells that the program is deaf.
+      // With no events poll still reports that the program has closed what it reads.
       pollfd(fd: program.outputNumber, events: programOutputEvents, revents: 0),
       pollfd(fd: clientInput, events: CShort(POLLIN), revents: 0),
-      // Without events poll still tells that the client is gone.
+      // With no events poll still reports that the client is gone.
       pollfd(fd: clientOutput, events: clientOutputEvents, revents: 0),
     ]
     let isReady = try Waiting.wait(&entries, until: isMoving ? 0 : deadline)
@@ -28,10 +28,10 @@ extension Relay {
     if entries[2].revents != 0 { isClientReadable = true }
     if entries[3].revents & CShort(POLLERR | POLLHUP) != 0 {
       hasHungUp = true
-      // Both halves have ended in good order if ours has and there is no error.
+      // If our half has ended and there is no error, both halves have ended normally.
       if sendingEnded && entries[3].revents & CShort(POLLERR) == 0 { return }
-      // A client for which nothing was pending may go at any time; reading says whether it ended or broke.
-      loseClient(toClient.isEmpty ? nil : "the client went before it had taken everything")
+      // A client without pending output may close at any time; the next read shows if it ended or broke.
+      loseClient(toClient.isEmpty ? nil : "the client closed the connection before it had read all output")
     } else if entries[3].revents != 0 {
       isClientWritable = true
       if readWaitsToWrite { isClientReadable = true }
@@ -48,7 +48,7 @@ extension Relay {
     clientEnded || readWaitsToWrite || toProgram.room == 0 ? -1 : stream.descriptor
   }
 
-  /// The client's second descriptor, or the only one. Once our half has ended the second one may be closed.
+  /// The client's second descriptor, or the only one. After our half has ended, the second one may be closed.
   private var clientOutput: CInt {
     if hasHungUp || lostDeadline != nil { return -1 }
     return sendingEnded ? stream.descriptor : stream.outputDescriptor
@@ -67,21 +67,21 @@ extension Relay {
     [lostDeadline ?? stall.until, sessionDeadline].compactMap { $0 }.min()
   }
 
-  /// A deadline has passed.
+  /// Handles an expired deadline.
   private func expire() {
     let now = Clock.now()
     if let sessionDeadline, now >= sessionDeadline {
-      fail(Failure(.tls, "the session lasted too long: it is closed (--session-timeout)"))
+      fail(Failure(.tls, "the session lasted too long and is closed (--session-timeout)"))
       isOver = true
     } else if lostDeadline == nil {
-      loseClient("the client took too little in \(Relay.stallMilliseconds / 1000) s")
+      loseClient("the client read too little output in \(Relay.stallMilliseconds / 1000) s")
     } else {
       clientEnded = true
       loseProgram()
     }
   }
 
-  /// Ends our half, once the kernel takes what ends it.
+  /// Ends our half as soon as the kernel accepts the end.
   func endSending() {
     sendingEnded = stream.endSending()
     endWaitsToWrite = !sendingEnded
@@ -90,10 +90,10 @@ extension Relay {
     stall.start(now: Clock.now())
   }
 
-  /// Nothing can be sent any more.
+  /// No more output can be sent.
   func loseClient(_ reason: String?) {
     if let reason { fail(Failure(.tls, reason)) }
-    // The server program may hold the socket as well: without a word the client would wait for it.
+    // The server program may hold the socket as well: without a shutdown the client would wait.
     stream.sendsCloseNotify = false
     _ = stream.endSending()
     toClient.removeAll()
@@ -101,7 +101,7 @@ extension Relay {
     sendingEnded = true
     endWaitsToWrite = false
     stall.stop()
-    // Reading says what is left of the client's octets.
+    // The next read shows the remaining octets of the client.
     isClientReadable = true
     if lostDeadline == nil { lostDeadline = Clock.now() + Relay.clientLostMilliseconds }
   }

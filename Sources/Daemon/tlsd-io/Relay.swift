@@ -1,18 +1,18 @@
-// Relay: octets both ways between TLS and the server program, nothing lost.
+// Relay: copies octets in both directions between TLS and the server program without loss.
 //
-// Each direction has its own bounded buffer and its own end. The end of one side is passed on once all that was read
-// from it is delivered; a side that takes nothing more is no reason to drop what came from it. In detail:
+// Each direction has its own bounded buffer and its own end. The end of one side is passed on after all octets read
+// from it are delivered. If a side accepts no more octets, the octets from that side are still delivered. In detail:
 //
-//   the program ends      what it wrote goes to the client, then the sending half ends (-S: with close_notify)
-//   the program is deaf   (it closed what it reads) what the client sends is discarded, what the program writes still
-//                         goes out; once that has ended too, we linger and are done
-//   the client ends       what it sent goes to the program, then that channel is closed; the program may answer on
-//   the client is gone    (reset) the program's next write fails; what the client sent is still delivered, for 10 s at
-//                         most, since a program that does not read would keep this process for ever
-//   all of it lasts       longer than a session may: both sides are closed at once
+//   program ends          its output goes to the client, then the sending half ends (-S: with close_notify)
+//   program stops reading (it closed what it reads) the client's octets are discarded, the program's output is still
+//                         sent; after its end the connection lingers and closes
+//   client ends           its octets go to the program, then that channel is closed; the program may still send
+//   client is gone        (reset) the program's next write fails; the client's octets are still delivered, for at most
+//                         10 s, since a program that does not read would otherwise keep this process for ever
+//   session timeout       both sides are closed at once
 //
-// What is ready is remembered: an operation is tried again only after poll has said so, or as long as it moved all that
-// there was room for. Decrypted octets inside the engine, which poll cannot see, count as ready.
+// Readiness is stored: an operation is tried again only after poll has reported it, or while it fills the available
+// room. Decrypted octets inside the engine, which poll cannot see, count as ready.
 
 import CKernel
 import Glibc
@@ -21,16 +21,16 @@ import TransportTLS
 
 /// One TLS session after its handshake.
 final class Relay {
-  /// How long a client may take less than `stallOctets` of what waits for it. RFC 5321, 4.5.3.2 knows no longer wait than
-  /// 10 minutes.
+  /// The time in which a client must take `stallOctets` of its pending output. RFC 5321, 4.5.3.2 has no timeout longer
+  /// than 10 minutes.
   static let stallMilliseconds = 600_000
   private static let stallOctets = 4096
-  /// For the program to take what was read from a client whose connection broke.
+  /// The time for the program to take what was read from a client whose connection broke.
   static let clientLostMilliseconds = 10_000
   /// The buffer of one direction.
   private static let capacity = 65_536
 
-  /// Octets.
+  /// Its size in octets.
   private static let smallRecord = 4096
 
   let stream: GnuTLSStream
@@ -44,23 +44,24 @@ final class Relay {
   var isProgramWritable = true
   var isClientReadable = true
   var isClientWritable = true
-  /// Reading from the client waits until the engine could write.
+  /// A read from the client waits until the engine can write.
   var readWaitsToWrite = false
 
   var clientEnded = false
-  /// Our sending half has ended, or nothing can be sent any more.
+  /// Our sending half has ended, or no more output can be sent.
   var sendingEnded = false
-  /// The end of our sending half waits until the kernel takes the close_notify.
+  /// The end of our sending half is pending until the kernel accepts the close_notify.
   var endWaitsToWrite = false
-  /// Runs while something waits for the client.
+  /// Runs while output for the client is pending.
   var stall = ProgressTimer(milliseconds: stallMilliseconds, leastOctets: stallOctets)
-  /// When the program must have taken what a client sent before its connection broke; nil while it has not broken.
+  /// The time until which the program must have taken the octets of a client whose connection broke; nil if it has not
+  /// broken.
   var lostDeadline: Int?
-  /// When the session must be over; nil: at no time.
+  /// The time at which the session must end; nil: none.
   let sessionDeadline: Int?
-  /// The session's deadline has passed.
+  /// True if the session's deadline has passed.
   var isOver = false
-  /// The client's hang-up is known and not polled for.
+  /// The client's hang-up is known and is not polled for.
   var hasHungUp = false
   private var failure: Failure?
 
@@ -73,9 +74,9 @@ final class Relay {
     self.requiresCloseNotify = requiresCloseNotify
   }
 
-  /// Relays to the end.
+  /// Relays until the end.
   ///
-  /// - Throws: what went wrong, once everything that could be delivered was.
+  /// - Throws: the failure, after everything that can be delivered was delivered.
   func run() throws(Failure) {
     while !isOver {
       let isMoving = move()
@@ -92,10 +93,10 @@ final class Relay {
     if let failure { throw failure }
   }
 
-  /// Moves what can be moved without waiting, in a limited number of rounds: a direction that never rests must not keep
-  /// the other one from being looked at.
+  /// Moves what can be moved without waiting, in a limited number of rounds, so that one busy direction cannot starve
+  /// the other.
   ///
-  /// - Returns: whether more can be moved at once.
+  /// - Returns: true if more can be moved at once.
   private func move() -> Bool {
     for _ in 0..<16 {
       var isMoving = readProgram()
@@ -162,9 +163,9 @@ extension Relay {
     readWaitsToWrite = false
     switch toProgram.fill({ stream.read(into: $0) }) {
     case .moved(let count):
-      // Behind a small record there is rarely another one; poll tells.
+      // A small record is rarely followed by another one; poll reports it if there is one.
       if count < Relay.smallRecord { isClientReadable = false }
-      // A deaf program's octets go nowhere.
+      // If the program does not read, the octets are discarded.
       if program.isDeaf { toProgram.removeAll() }
       return true
     case .wouldBlock:
@@ -179,7 +180,7 @@ extension Relay {
       return true
     case .failed(let error):
       clientEnded = true
-      // OpenSSL answers an end without close_notify with an alert: that is ours by choice and no failure.
+      // OpenSSL answers an end without close_notify with an alert: that end is our choice, so it is no failure.
       let isAnswer = sendingEnded && !requiresCloseNotify
       loseClient(isAnswer ? nil : stream.failure ?? "\(error)")
       return true
@@ -211,7 +212,7 @@ extension Relay {
     if self.failure == nil { self.failure = failure }
   }
 
-  /// Passes an end on behind the last octet that came before it.
+  /// Passes an end on after the last octet that came before it.
   private func passEndsOn() {
     if program.hasEnded, toClient.isEmpty, !sendingEnded, isClientWritable { endSending() }
     if clientEnded, toProgram.isEmpty, !program.isDeaf { program.endOutput() }

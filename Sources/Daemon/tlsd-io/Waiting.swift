@@ -1,17 +1,17 @@
-// Waiting: the one place where this program sleeps.
+// Waiting: the only place where this program sleeps.
 
 import CKernel
 import Glibc
 import Transport
 
 enum Waiting {
-  /// Waits until one of the entries is ready or the time has come. Entries with a negative number are ignored.
+  /// Waits until one of the entries is ready or the deadline has passed. Entries with a negative number are ignored.
   ///
   /// - Parameter deadline: in the clock's milliseconds; nil: no limit.
-  /// - Returns: false when the time had come.
+  /// - Returns: false if the deadline has passed.
   static func wait(_ entries: inout [pollfd], until deadline: Int?) throws(SystemError) -> Bool {
     while true {
-      // Rounded up by one, or the last part of a millisecond would be spent spinning.
+      // Rounded up by one; otherwise the last fraction of a millisecond would be a busy loop.
       let rest = deadline.map { max(0, $0 - Clock.now() + 1) } ?? -1
       let ready = poll(&entries, nfds_t(entries.count), CInt(clamping: rest))
       if ready > 0 { return true }

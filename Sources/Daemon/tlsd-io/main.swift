@@ -2,8 +2,8 @@
 //
 //     tlsd-io [options] fdr fdw
 //
-// The client's connection is standard input and output; what comes out of TLS is written to fdw, what goes into it is
-// read from fdr. Executed once per connection that uses TLS: no Foundation.
+// The client's connection is standard input and output. Octets out of TLS are written to fdw; octets into TLS are read
+// from fdr. It is executed once per connection that uses TLS: no Foundation.
 
 import Glibc
 

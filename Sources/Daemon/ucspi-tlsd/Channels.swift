@@ -1,37 +1,37 @@
-// Channels: what runs between the server program and its helper.
+// Channels: the channels between the server program and its helper.
 //
-// A pair of sockets for the command and its answer, and two pipes for the octets inside TLS: pipes, because a server
-// program says its end by closing the descriptor that it writes to, and because all those that know UCSPI-TLS have been
-// tried with them. All six descriptors are close-on-exec until they are handed over, so each side's exec closes the
-// other side's ends.
+// A socket pair for the command and its report, and two pipes for the octets inside TLS. Pipes, because a server
+// program ends its output by closing the descriptor that it writes to, and because all UCSPI-TLS programs are tested
+// with them. All six descriptors are close-on-exec until they are passed on, so each side's exec closes the other
+// side's ends.
 
 import Transport
 
 /// One side's ends of the three channels.
 struct ChannelEnds: ~Copyable {
-  /// The command and its answer.
+  /// The command and its report.
   let control: Descriptor
-  /// What is read from the other side.
+  /// To read from the other side.
   let reading: Descriptor
-  /// What is written to the other side.
+  /// To write to the other side.
   let writing: Descriptor
 
-  /// Makes the three survive an exec.
+  /// Keeps the three open across an exec.
   borrowing func keepOverExec() throws(SystemError) {
     try control.setCloseOnExec(false)
     try reading.setCloseOnExec(false)
     try writing.setCloseOnExec(false)
   }
 
-  /// Closes every descriptor of the process but 0, 1, 2 and the three. Only for a process that then executes a program
-  /// or ends: it closes what others own.
+  /// Closes every descriptor of the process except 0, 1, 2 and the three. Only for a process that then executes a
+  /// program or ends: it closes descriptors regardless of their owners.
   borrowing func closeOthers() {
     let kept: InlineArray<3, CInt> = [control.number, reading.number, writing.number]
     DetachedProcess.closeAll(but: kept.span)
   }
 }
 
-/// Both sides' ends.
+/// The ends of both sides.
 struct Channels: ~Copyable {
   let program: ChannelEnds
   let helper: ChannelEnds

@@ -1,13 +1,13 @@
-// Engine: the TLS engine's program, and what would keep it from working.
+// Engine: the program of the TLS engine, and the checks before it is needed.
 //
-// `tlsd-io` stands beside this program or in PATH; another one, for example s6-tlsd-io, is named by --engine. It is
-// called as `tlsd-io [options] [-d control] -- reading writing`.
+// `tlsd-io` is in the folder of this program or in PATH; --engine names another one, for example s6-tlsd-io. It is
+// executed as `tlsd-io [options] [-d control] -- reading writing`.
 
 import Glibc
 import ProgramSupport
 import Transport
 
-/// Why there can be no TLS, known before anybody asks for it.
+/// Why TLS is not available, known before the server program requests it.
 struct Obstacle: Error, CustomStringConvertible {
   let code: ExitCode
   let description: String
@@ -15,9 +15,9 @@ struct Obstacle: Error, CustomStringConvertible {
 
 /// The TLS engine, found and ready to be executed.
 ///
-/// Most sessions never ask for it: up to then no String is made that needs memory.
+/// Most sessions never use it: until then no String is created that needs memory.
 struct Engine {
-  /// The program's file. Never freed: the process ends or executes it.
+  /// The path of the program. It is not freed: the process ends or executes it.
   let path: UnsafeMutablePointer<CChar>
   private let options: TLSHelperOptions
 
@@ -31,7 +31,7 @@ struct Engine {
     }
   }
 
-  /// Executes it; comes back only on failure, with `errno`.
+  /// Executes it; returns only on failure, with `errno`.
   func execute(_ ends: borrowing ChannelEnds, isReporting: Bool) {
     var words = [String(cString: path)] + options.arguments
     if isReporting { words += ["-d", "\(ends.control.number)"] }
@@ -60,7 +60,7 @@ struct Engine {
     throw Obstacle(code: .notFound, description: "\(name): not found in \(folders): see --engine")
   }
 
-  /// The program of this name in the folder of this program's file.
+  /// The program with this name in the folder of this program.
   private static func beside(_ name: StaticString) -> UnsafeMutablePointer<CChar>? {
     let limit = Int(PATH_MAX)
     let path = UnsafeMutablePointer<CChar>.allocate(capacity: limit + name.utf8CodeUnitCount + 1)
@@ -72,7 +72,7 @@ struct Engine {
     return nil
   }
 
-  /// Whether a variable names a file that can be read.
+  /// Checks that a variable names a readable file.
   private static func check(_ variable: StaticString) throws(Obstacle) {
     guard let value = ProcessEnvironment.characters(variable) else {
       throw Obstacle(code: .usage, description: "\(variable) is not set: TLS is not available")

@@ -1,24 +1,24 @@
 // Helper: the process that waits for the server program's command.
 //
-// It holds the client's descriptors, its ends of the channels and nothing else, and waits without a TLS library in its
-// memory. Then, by what comes on the control socket:
+// It holds only the client's descriptors and its ends of the channels, and waits without a TLS library in its memory.
+// Then, depending on the input of the control socket:
 //
-//   y        the control socket is closed, the TLS engine executed
-//   Y        the engine is executed and told to report the session on the control socket
-//   the end  TLS was declined: exit 0
+//   y        the control socket is closed, the TLS engine is executed
+//   Y        the engine is executed and reports the session on the control socket
+//   end      TLS was declined: exit 0
 //   other    exit 100
 //
-// Whatever keeps TLS from being set up and can be known without a TLS library is found before it waits. It then ends at
-// once, so that the server program sees the control socket's end and never promises a STARTTLS that cannot come.
+// Every obstacle to TLS that can be detected without a TLS library is detected before it waits. It then ends at once:
+// the server program sees the end of the control socket and does not offer STARTTLS.
 
 import Glibc
 import ProgramSupport
 import Transport
 
-/// Starts and is the helper.
+/// Starts the helper and runs it.
 struct Helper {
   let options: Options
-  /// The server program's process, for messages.
+  /// The server program's process number, for messages.
   let program: pid_t
 
   /// Starts the helper.
@@ -26,7 +26,7 @@ struct Helper {
     if case .detached = try DetachedProcess.fork() { serve(channels.helper) }
   }
 
-  /// The helper's life.
+  /// Runs the helper.
   private func serve(_ ends: borrowing ChannelEnds) -> Never {
     ends.closeOthers()
     let engine: Engine
@@ -42,12 +42,12 @@ struct Helper {
         _exit(ExitCode.done.rawValue)
       case UInt8(ascii: "y"):
         try ends.keepOverExec()
-        // Closed by the exec: whoever sends y expects no answer.
+        // The exec closes it: the sender of y expects no report.
         try ends.control.setCloseOnExec(true)
         say("accepted opportunistic TLS")
         engine.execute(ends, isReporting: false)
       case UInt8(ascii: "Y"):
-        // Nothing more is taken from the server program.
+        // No more octets are accepted from the server program.
         try? Kernel.shutdown(ends.control.number, CInt(SHUT_RD))
         try ends.keepOverExec()
         say("accepted opportunistic TLS")

@@ -7,42 +7,43 @@
 import ProgramSupport
 import Transport
 
-/// What the program is called with.
+/// The settings from the command line.
 struct Options {
   var purpose = CommandLinePurpose.serve
-  /// What the helper is to be told.
+  /// The options for the helper.
   var helper = TLSHelperOptions()
-  /// The TLS engine's program; nil: `tlsd-io`, beside this one or in PATH.
+  /// The program of the TLS engine; nil: `tlsd-io`, in this program's folder or in PATH.
   var engine: String?
-  /// Whether the server program sees where the certificates are.
+  /// True if the server program keeps the variables that name the certificates.
   var keepsEnvironment = false
   /// The index of the server program in the arguments.
   var program = 0
 
   private static let help = """
     usage: ucspi-tlsd [options] prog...
-    Makes the channels of UCSPI-TLS and executes prog, which then can put TLS between itself and the client on standard
-    input and output. Exchangeable with s6-ucspitlsd.
+    Creates the channels of UCSPI-TLS and executes prog, which can then start TLS with the client on standard input and
+    output. Compatible with s6-ucspitlsd.
 
-      -S, --close-notify            say the server's end with close_notify
+      -S, --close-notify            send close_notify when the server program ends its output
       -s, --no-close-notify         end the TCP direction only (default)
       -J, --enforce-close-notify    a client's end without close_notify is an error
-      -j, --no-enforce-close-notify it is none (default)
-      -Y, --client-cert             ask the client for a certificate
-      -y, --mandatory-client-cert   and refuse it without
-      -k, --sni-level N             1: also CERTFILE:name and KEYFILE:name, 2: only these (default 0)
-          --sni, --mandatory-sni    -k 1, -k 2
-      -K, --handshake-timeout MS    limit of the handshake in milliseconds; 0: none (default 30000)
-      -T, --session-timeout MS      limit of the whole session in milliseconds; 0: none (default 86400000, a day)
-      -Z, --keep                    leave CERTFILE and the like in prog's environment
+      -j, --no-enforce-close-notify it is no error (default)
+      -Y, --client-cert             ask the client for a certificate, which is optional
+      -y, --mandatory-client-cert   ask the client for a certificate, and fail the handshake without one
+      -k, --sni-level N             0: CERTFILE and KEYFILE; 1: also CERTFILE:name and KEYFILE:name; 2: only the latter
+                                    (default 0)
+          --sni, --mandatory-sni    same as -k 1, same as -k 2
+      -K, --handshake-timeout MS    timeout of the handshake in milliseconds; 0: none (default 30000)
+      -T, --session-timeout MS      timeout of the whole session in milliseconds; 0: none (default 86400000, one day)
+      -Z, --keep                    leave CERTFILE and related variables in prog's environment
       -z, --no-keep                 remove them (default)
-      -v, --verbosity N             0 quiet, 1 failures, 2 also successes (default 1)
-          --engine PROGRAM          the TLS engine (default: tlsd-io beside this program, or in PATH)
+      -v, --verbosity N             0: quiet, 1: failures, 2: also successes (default 1)
+          --engine PROGRAM          the TLS engine (default: tlsd-io in this program's folder, or in PATH)
           --help, --version         print this text or the version
 
     environment: CERTFILE and KEYFILE (PEM files) or CERTFILE:name and KEYFILE:name; CADIR or CAFILE with -y and -Y;
-    TLS_UID and TLS_GID, which the engine takes on when it is started by root
-    exit codes: 100 usage, 111 system failure, 126 or 127 prog cannot be executed or is not there, else prog's
+    TLS_UID and TLS_GID: user and group of the engine, if it is started by root
+    exit codes: 100 usage, 111 system failure, 126 prog cannot be executed, 127 prog does not exist, else prog's
 
     """
 
@@ -77,6 +78,6 @@ struct Options {
     self = options
   }
 
-  /// The defaults.
+  /// Creates the defaults.
   init() {}
 }

@@ -1,7 +1,7 @@
 // Program: ucspi-tlsd from its arguments to the exec of the server program.
 //
 // The server program gets this process: its number, standard streams, signals and environment stay. The helper is a
-// grandchild, so the server program never has a child that it does not know of, nor a zombie.
+// grandchild, so the server program has neither an unknown child nor a zombie.
 
 import Glibc
 import ProgramSupport
@@ -11,9 +11,9 @@ import Transport
 enum Program {
   static let name = Options.text.name
 
-  /// Does what the arguments say. Comes back only when no server program was executed.
+  /// Runs the program. Returns only if no server program was executed.
   static func run(count: CInt, arguments: CommandLineOption.Arguments) -> ExitCode {
-    // What went wrong could only be said to the client.
+    // On failure standard error may be the client's connection: no text is written.
     guard (try? StandardStreams.prepare(for: .connection)) != nil else { return .system }
     var options = Options()
     let answer = Options.text.answer { () throws(CommandLineError) in
@@ -35,7 +35,7 @@ enum Program {
     }
   }
 
-  /// Executes the server program; its arguments are passed on octet by octet.
+  /// Executes the server program; its arguments are passed on unchanged.
   private static func execute(_ arguments: CommandLineOption.Arguments) -> ExitCode {
     guard let program = arguments.pointee else { return .usage }
     execvp(program, arguments)

@@ -1,14 +1,14 @@
-// ProgramEnvironment: what the server program finds in its environment.
+// ProgramEnvironment: the environment of the server program.
 //
-// Where keys and certificates are is the TLS engine's business alone; by default the server program does not see it.
-// The numbers of the channels are what UCSPI-TLS is made of. Everything else stays as it is.
+// Only the TLS engine needs the paths of keys and certificates; by default the server program does not get them. The
+// variables with the numbers of the channels are set, as UCSPI-TLS requires. All other variables stay.
 
 import Glibc
 import Transport
 
 /// The environment of this process, which becomes the server program's.
 enum ProgramEnvironment {
-  /// Removes what is meant for the TLS engine.
+  /// Removes the variables for the TLS engine.
   static func clean() {
     ProcessEnvironment.remove { variable in
       variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CERTFILE")
@@ -17,7 +17,7 @@ enum ProgramEnvironment {
     }
   }
 
-  /// Says which numbers the channels have.
+  /// Sets the variables with the numbers of the channels.
   static func announce(_ ends: borrowing ChannelEnds) throws(SystemError) {
     try set("SSLCTLFD", ends.control.number)
     try set("SSLREADFD", ends.reading.number)
@@ -25,7 +25,7 @@ enum ProgramEnvironment {
   }
 
   private static func set(_ name: StaticString, _ number: CInt) throws(SystemError) {
-    // Written from its end, behind which a NUL stays; the numbers of descriptors have ten digits at most.
+    // Written from the end, which is a NUL; the number of a descriptor has at most ten digits.
     var text = InlineArray<11, CChar>(repeating: 0)
     var first = text.count - 1
     var rest = number

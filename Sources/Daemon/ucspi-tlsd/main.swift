@@ -1,9 +1,9 @@
-// ucspi-tlsd: the channels of UCSPI-TLS, a helper that waits behind them, and then the server program.
+// ucspi-tlsd: creates the channels of UCSPI-TLS, starts a helper that waits on them, and executes the server program.
 //
 //     ucspi-tlsd [options] prog...
 //
-// Executed once per connection, so its start-up is its speed: no Foundation, no TLS library. The TLS engine is started
-// by the helper, in a program of its own, once the server program asks for it.
+// It is executed once per connection, so it must start fast: no Foundation, no TLS library. The helper executes the TLS
+// engine, a separate program, when the server program requests it.
 
 import Glibc
 

@@ -1,4 +1,4 @@
-// What a driver does with held lines and queues: the two exact rules of `forward` and `pass`, and moving.
+// ByteQueue, lines: the operations of a driver on held lines for `forward` and `pass`, and moves between queues.
 
 extension ByteQueue {
   /// Removes an LF at the end, and a CR before it.
@@ -12,7 +12,7 @@ extension ByteQueue {
     borrowing get { withFirstPiece { $0.count == count ? $0.last : nil } }
   }
 
-  /// Moves octets from the front into another queue; false, and nothing is moved, if they do not fit.
+  /// Moves octets from the front into another queue. If they do not fit, it returns false and moves nothing.
   mutating func move(_ number: Int, to other: inout ByteQueue) -> Bool {
     guard number <= other.room else { return false }
     var rest = min(number, count)
@@ -28,7 +28,7 @@ extension ByteQueue {
     return true
   }
 
-  /// Copies octets from the front, as many as fit and lie in one piece; they stay. Returns how many.
+  /// Copies octets from the front, as many as fit and lie in one piece; they stay in the queue. Returns the number.
   borrowing func copyFirst(into buffer: UnsafeMutableRawBufferPointer) -> Int {
     withFirstPiece { octets in
       let part = UnsafeRawBufferPointer(rebasing: octets.prefix(buffer.count))

@@ -1,14 +1,14 @@
 // ByteQueue: a bounded first-in, first-out queue of octets.
 //
-// The storage has one fixed size, is allocated with the first octet and given back when asked, so that an idle
-// connection costs no buffer. It is a ring: adding and removing cost what they move, whatever the order. A queue that
-// was empty starts again at its front: what was added since then, if nothing was removed, is one contiguous piece.
+// The storage has a fixed size. It is allocated with the first octet and released on request, so that an idle
+// connection keeps no buffer. It is a ring: the cost of adding and removing is proportional to the octets moved. An
+// empty queue starts again at its front: what is added from then on is one contiguous piece until something is removed.
 
 import Glibc
 
-/// A bounded queue of octets, for output that the kernel has not taken yet and for a line that is held.
+/// A bounded queue of octets, for output that the kernel has not accepted yet and for a held line.
 public struct ByteQueue: ~Copyable {
-  /// How many octets fit in all.
+  /// How many octets fit in total.
   public let capacity: Int
 
   /// How many octets are in the queue.
@@ -17,7 +17,7 @@ public struct ByteQueue: ~Copyable {
   private var head = 0
   private var storage: UnsafeMutableRawPointer?
 
-  /// An empty queue without storage. A capacity below 1 counts as 1.
+  /// Creates an empty queue without storage. A capacity below 1 counts as 1.
   public init(capacity: Int) {
     self.capacity = max(capacity, 1)
   }
@@ -29,15 +29,15 @@ public struct ByteQueue: ~Copyable {
   /// How many octets still fit.
   public var room: Int { capacity - count }
 
-  /// Whether there is no octet in the queue.
+  /// True if the queue has no octets.
   public var isEmpty: Bool { count == 0 }
 
-  /// Whether storage is allocated.
+  /// True if storage is allocated.
   public var isAllocated: Bool { storage != nil }
 
-  /// Adds all of the octets, or none when they do not fit.
+  /// Adds all of the octets, or none if they do not fit.
   ///
-  /// - Returns: whether they were added.
+  /// - Returns: true if they were added.
   public mutating func append(_ octets: UnsafeRawBufferPointer) -> Bool {
     guard octets.count <= room else { return false }
     var rest = octets
@@ -51,24 +51,23 @@ public struct ByteQueue: ~Copyable {
     return true
   }
 
-  /// Adds all of the octets, or none when they do not fit.
+  /// Adds all of the octets, or none if they do not fit.
   public mutating func append(_ octets: borrowing RawSpan) -> Bool {
     octets.withUnsafeBytes { append($0) }
   }
 
-  /// Adds all of a text's UTF-8 octets, or none when they do not fit.
+  /// Adds all of a text's UTF-8 octets, or none if they do not fit.
   public mutating func append(_ text: StaticString) -> Bool {
     append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
   }
 
-  /// Adds one octet; false when it does not fit.
+  /// Adds one octet; false if it does not fit.
   public mutating func append(_ octet: UInt8) -> Bool {
     withUnsafeBytes(of: octet) { append($0) }
   }
 
-  /// Lets `body` write into one free piece of the queue and adds as many octets as it answers, for example
-  /// `queue.fill { socket.receive(into: $0) }`. The piece is empty only when there is no room; `body` is then not
-  /// called and the answer is `.moved(0)`.
+  /// Lets `body` write into one free piece of the queue and adds as many octets as it returns, for example `queue.fill
+  /// { socket.receive(into: $0) }`. If there is no room, `body` is not called and the result is `.moved(0)`.
   public mutating func fill(_ body: (UnsafeMutableRawBufferPointer) -> IOResult) -> IOResult {
     guard room > 0 else { return .moved(0) }
     let free = freePiece()
@@ -77,8 +76,8 @@ public struct ByteQueue: ~Copyable {
     return answer
   }
 
-  /// Lets `body` see the first piece of the octets and removes as many as it answers, for example
-  /// `queue.drain { socket.send($0) }`. `.moved(0)` without a call when the queue is empty.
+  /// Lets `body` read the first piece of the octets and removes as many as it returns, for example `queue.drain {
+  /// socket.send($0) }`. If the queue is empty, `body` is not called and the result is `.moved(0)`.
   public mutating func drain(_ body: (UnsafeRawBufferPointer) -> IOResult) -> IOResult {
     guard count > 0 else { return .moved(0) }
     let answer = withFirstPiece(body)
@@ -86,14 +85,14 @@ public struct ByteQueue: ~Copyable {
     return answer
   }
 
-  /// Shows the first contiguous piece, which is all of them if nothing was removed since the queue was empty. At most
-  /// two pieces make up the whole.
+  /// Passes the first contiguous piece to `body`. It is the whole content if nothing was removed since the queue was
+  /// empty. The content has at most two pieces.
   public borrowing func withFirstPiece<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
     guard let storage else { return body(UnsafeRawBufferPointer(start: nil, count: 0)) }
     return body(UnsafeRawBufferPointer(start: storage + head, count: min(count, capacity - head)))
   }
 
-  /// The octet at a position counted from the front. Outside the queue reading answers 0 and writing changes nothing.
+  /// The octet at a position counted from the front. Outside the queue a read returns 0 and a write changes nothing.
   public subscript(position: Int) -> UInt8 {
     get {
       guard position >= 0, position < count, let storage else { return 0 }
@@ -105,33 +104,33 @@ public struct ByteQueue: ~Copyable {
     }
   }
 
-  /// Removes octets from the front; all of them when there are fewer.
+  /// Removes octets from the front; all of them if there are fewer.
   public mutating func removeFirst(_ number: Int) {
     let length = min(max(number, 0), count)
     count -= length
     head = count == 0 ? 0 : wrapped(head + length)
   }
 
-  /// Removes octets from the back; all of them when there are fewer.
+  /// Removes octets from the back; all of them if there are fewer.
   public mutating func removeLast(_ number: Int) {
     count -= min(max(number, 0), count)
     if count == 0 { head = 0 }
   }
 
-  /// Forgets all octets and keeps the storage.
+  /// Removes all octets and keeps the storage.
   public mutating func removeAll() {
     count = 0
     head = 0
   }
 
-  /// Gives the storage back if the queue is empty; otherwise nothing happens.
+  /// Releases the storage if the queue is empty; otherwise nothing happens.
   public mutating func releaseIfEmpty() {
     guard count == 0 else { return }
     storage?.deallocate()
     storage = nil
   }
 
-  /// The free octets behind the last one, up to the end of the storage or the first one.
+  /// The free octets after the last one, up to the end of the storage or the first octet.
   private mutating func freePiece() -> UnsafeMutableRawBufferPointer {
     let base: UnsafeMutableRawPointer
     if let storage {

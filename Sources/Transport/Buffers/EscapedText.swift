@@ -1,14 +1,14 @@
-// EscapedText: octets from anywhere, as a log can bear them.
+// EscapedText: escapes arbitrary octets for a log.
 //
-// An octet that is not printable ASCII becomes `\xNN`, so that a line stays a line and moves no terminal. NN are two
-// hexadecimal digits in upper case.
+// An octet that is not printable ASCII becomes `\xNN`, so that one line stays one line and sends no control sequence to
+// a terminal. NN are two hexadecimal digits in upper case.
 
 package enum EscapedText {
   private static let digits: StaticString = "0123456789ABCDEF"
 
-  /// Appends octets, escaped where that is needed.
+  /// Appends octets and escapes them if necessary.
   ///
-  /// - Parameter isSpecial: printable ones that are to be escaped too.
+  /// - Parameter isSpecial: selects printable octets that are escaped too.
   package static func append(
     _ octets: some Sequence<UInt8>, to text: inout [UInt8], escaping isSpecial: (UInt8) -> Bool = { _ in false }
   ) {

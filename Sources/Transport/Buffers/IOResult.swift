@@ -1,12 +1,12 @@
-// IOResult: the answer of one read or write that never waits.
+// IOResult: the result of one read or write that never waits.
 
-/// What one non-waiting read or write came to.
+/// The result of one non-waiting read or write.
 public enum IOResult: Hashable, Sendable {
-  /// So many octets were moved; never 0 for a read.
+  /// The number of octets moved; never 0 for a read.
   case moved(Int)
   /// Nothing could be moved now (EAGAIN).
   case wouldBlock
-  /// The peer's end of file. Only a read answers it.
+  /// The peer's end of file. Only a read returns it.
   case ended
   /// The call failed: the connection is gone (ECONNRESET, EPIPE) or the call is not possible.
   case failed(SystemError)

@@ -1,8 +1,8 @@
-// Window: where a driver shows octets to its session.
+// Window: the buffer in which a driver shows octets to its session.
 //
-// It is allocated with the first look of a turn and given back at the turn's end: an idle connection costs no buffer.
+// It is allocated with the first peek of a turn and released at the turn's end: an idle connection keeps no buffer.
 
-/// A driver's own buffer for octets that the session judges. Nothing stays in it between two calls.
+/// A driver's buffer for octets that the session judges. It keeps nothing between two calls.
 struct Window: ~Copyable {
   private static var size: Int { 16_384 }
 
@@ -12,7 +12,7 @@ struct Window: ~Copyable {
 
   deinit { storage?.deallocate() }
 
-  /// The buffer, allocated if it is not.
+  /// The buffer, allocated if necessary.
   mutating func open() -> UnsafeMutableRawBufferPointer {
     if let storage { return storage }
     let allocated = UnsafeMutableRawBufferPointer.allocate(byteCount: Window.size, alignment: 16)
@@ -20,7 +20,7 @@ struct Window: ~Copyable {
     return allocated
   }
 
-  /// Gives the memory back.
+  /// Releases the memory.
   mutating func close() {
     storage?.deallocate()
     storage = nil

@@ -1,8 +1,8 @@
-// Clock: the one clock of this layer, in milliseconds.
+// Clock: the only clock of this layer, in milliseconds.
 
 import Glibc
 
-/// Monotonic time. Deadlines are points in it; it never jumps when somebody sets the date.
+/// Monotonic time for deadlines. It does not jump when the date is set.
 public enum Clock {
   /// Milliseconds since some point in the past (CLOCK_MONOTONIC).
   public static func now() -> Int {
@@ -11,7 +11,7 @@ public enum Clock {
     return Int(time.tv_sec) * 1000 + Int(time.tv_nsec) / 1_000_000
   }
 
-  /// The point in time that is so many milliseconds after another one. The largest timeouts lead to the end of time.
+  /// The point in time that is this many milliseconds after another one. The result saturates at the largest value.
   package static func time(_ milliseconds: Int, after start: Int) -> Int {
     let (sum, hasOverflowed) = start.addingReportingOverflow(milliseconds)
     guard hasOverflowed else { return sum }

@@ -1,13 +1,13 @@
 // Sockets: peek, take, read, send and shut down, without waiting and without a status flag.
 //
-// Each call says for itself that it does not wait (MSG_DONTWAIT) and raises no signal (MSG_NOSIGNAL), so the
-// description's O_NONBLOCK neither matters nor changes. A shared socket is read in two steps: peek, decide, and take
-// exactly what was decided on; what belongs to the TLS engine thus never leaves the kernel.
+// Each call requests not to wait (MSG_DONTWAIT) and to raise no signal (MSG_NOSIGNAL), so the description's O_NONBLOCK
+// neither matters nor changes. A shared socket is read in two steps: peek, decide, then take exactly the octets decided
+// on. Octets that belong to the TLS engine thus stay in the kernel.
 
 import Glibc
 
 extension Descriptor {
-  /// Looks at the octets that wait in the socket and leaves them there.
+  /// Peeks at the octets that wait in the socket and leaves them there.
   ///
   /// - Returns: `.moved` with the number of octets shown, at most the buffer's size.
   public borrowing func peek(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
@@ -18,9 +18,9 @@ extension Descriptor {
 
   /// Takes exactly `count` octets that a peek has shown.
   ///
-  /// - Throws: a `SystemError` of recv when fewer are there. EAGAIN then means that another process reads the same
-  ///   socket; ECONNRESET that the connection is gone; ENODATA that its end came before the octets. Some of the
-  ///   octets may have been taken: give the connection up.
+  /// - Throws: a `SystemError` of recv if fewer octets are there. EAGAIN means that another process reads the same
+  ///   socket; ECONNRESET that the connection is gone; ENODATA that its end came before the octets. Some of the octets
+  ///   may have been taken: close the connection.
   public borrowing func take(
     exactly count: Int, into buffer: UnsafeMutableRawBufferPointer
   ) throws(SystemError) {
@@ -34,33 +34,34 @@ extension Descriptor {
     }
   }
 
-  /// Reads what there is, at most the buffer's size, from a socket.
+  /// Reads what is available from a socket, at most the buffer's size.
   public borrowing func receive(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     IOResult(reading: buffer.count) { () throws(SystemError) in
       try Kernel.recv(number, buffer, CInt(MSG_DONTWAIT))
     }
   }
 
-  /// Gives octets to the socket; the kernel may take fewer. A peer that is gone is `.failed` (EPIPE, ECONNRESET).
+  /// Sends octets; the kernel may accept fewer. If the peer is gone, the result is `.failed` (EPIPE, ECONNRESET).
   public borrowing func send(_ octets: UnsafeRawBufferPointer) -> IOResult {
     IOResult(writing: octets.count) { () throws(SystemError) in
       try Kernel.send(number, octets, CInt(MSG_DONTWAIT | MSG_NOSIGNAL))
     }
   }
 
-  /// Ends the sending half: the peer reads an end of file behind what was sent.
+  /// Ends the sending half: the peer reads an end of file after the octets sent.
   ///
-  /// - Throws: ENOTCONN when the connection is gone already, which a caller that is closing ignores.
+  /// - Throws: ENOTCONN if the connection is already gone; a caller that closes ignores this.
   public borrowing func shutdownSending() throws(SystemError) {
     try Kernel.shutdown(number, CInt(SHUT_WR))
   }
 
-  /// Sends small writes at once (TCP_NODELAY). Not for sockets other than TCP: EOPNOTSUPP.
+  /// Disables the delay of small writes (TCP_NODELAY). Sockets other than TCP fail with EOPNOTSUPP.
   public borrowing func sendWithoutDelay() throws(SystemError) {
     try Kernel.setOption(number, CInt(IPPROTO_TCP), TCP_NODELAY, 1)
   }
 
-  /// What became of a connection that was started without waiting: nil when it stands, once poll says writable.
+  /// The result of a connection that was started without waiting: nil if it is established. Read it once poll reports
+  /// writable.
   public borrowing func connectionError() throws(SystemError) -> SystemError? {
     let code = try Kernel.option(number, SOL_SOCKET, SO_ERROR)
     return code == 0 ? nil : SystemError("connect", code)
@@ -68,7 +69,7 @@ extension Descriptor {
 }
 
 extension IOResult {
-  /// The answer of a call that reads: 0 is the end of file, unless nothing was asked for.
+  /// The result of a call that reads: 0 means end of file, unless zero octets were requested.
   @inline(__always)
   package init(reading count: Int, _ call: () throws(SystemError) -> Int) {
     guard count > 0 else {
@@ -83,7 +84,7 @@ extension IOResult {
     }
   }
 
-  /// The answer of a call that writes. Nothing to write is `.moved(0)` without a call.
+  /// The result of a call that writes. With nothing to write it is `.moved(0)` and no call is made.
   @inline(__always)
   package init(writing count: Int, _ call: () throws(SystemError) -> Int) {
     guard count > 0 else {

@@ -1,16 +1,16 @@
-// Kernel: every call that this layer makes to the kernel.
+// Kernel: all system calls of this layer.
 //
-// Contract: a call is made, repeated while it answers EINTR, and answered with its result or with a SystemError that
-// names it. Nothing else happens here: what a result means is said by the files that call.
+// Contract: a call is repeated while it fails with EINTR. It returns its result or throws a SystemError that names the
+// call. Nothing else happens here: the callers interpret the results.
 //
-// Tests replace the kernel's answers through `fault`: it is asked before each call of its thread and may let it fail with
-// an errno or limit the octets that it moves. In production there is none, which costs one comparison a call.
+// Tests replace results through `fault`: it is asked before each call of its thread. It may let the call fail with an
+// errno or limit the octets that the call moves. In production there is none; the cost is one comparison per call.
 
 package import CKernel
 package import Glibc
 
 package enum Kernel {
-  /// The calls, by the names of their manual pages.
+  /// The calls, with the names of their manual pages.
   package enum Call: String, CaseIterable, Sendable {
     case recv, send, sendmsg, read, write, preadv2, pwritev2, poll
     case socket, bind, listen, accept4, connect, shutdown, setsockopt, getsockopt, getsockname, getpeername
@@ -19,15 +19,15 @@ package enum Kernel {
     case posix_spawnp, pidfd_open, pidfd_send_signal, kill, waitid, getrlimit, setrlimit
   }
 
-  /// What a test wants a call to come to.
+  /// A result that a test imposes on a call.
   package enum Fault: Sendable {
-    /// The call is not made and fails with this `errno`. EINTR is repeated as the real one would be.
+    /// The call is not made and fails with this `errno`. EINTR is repeated, as with a real call.
     case error(CInt)
-    /// The call is made for at most so many octets.
+    /// The call is made for at most this many octets.
     case short(Int)
   }
 
-  /// Asked before each call of this thread; each thread has its own. Set only by tests; nil in production.
+  /// Asked before each call of this thread; each thread has its own. Only tests set it; nil in production.
   package static var fault: ((Call) -> Fault?)? {
     @inline(__always) get { kernel_fault().map { FaultSource.at($0).answer } }
     set {
@@ -37,7 +37,7 @@ package enum Kernel {
     }
   }
 
-  /// What is behind the thread's pointer.
+  /// The object that the thread's pointer refers to.
   private final class FaultSource {
     let answer: (Call) -> Fault?
 
@@ -48,7 +48,7 @@ package enum Kernel {
     }
   }
 
-  /// Makes one call for `count` octets. The only place that repeats after EINTR.
+  /// Makes one call for `count` octets. This is the only place that repeats a call after EINTR.
   @inline(__always)
   private static func perform(
     _ call: Call, _ count: Int, _ body: (Int) -> Int
@@ -91,7 +91,7 @@ extension Kernel {
     try perform(.send, buffer.count) { Glibc.send(number, buffer.baseAddress, $0, flags) }
   }
 
-  /// sendmsg(2) of a vector. A limit from `fault` sends from the first element only.
+  /// sendmsg(2) of a vector. With a limit from `fault` only the first element is sent.
   package static func sendmsg(
     _ number: CInt, _ vector: UnsafeMutableBufferPointer<iovec>, _ flags: CInt
   ) throws(SystemError) -> Int {
@@ -130,7 +130,7 @@ extension Kernel {
     try perform(.pwritev2, buffer.count) { kernel_write_nowait(number, buffer.baseAddress, $0) }
   }
 
-  /// The events that are ready on one descriptor now, of `events`, POLLHUP, POLLERR and POLLNVAL.
+  /// The subset of `events` that is ready on one descriptor now, with POLLHUP, POLLERR and POLLNVAL.
   package static func pollNow(_ number: CInt, _ events: CInt) throws(SystemError) -> CInt {
     var entry = pollfd(fd: number, events: CShort(events), revents: 0)
     try perform(.poll) { Glibc.poll(&entry, 1, 0) }
@@ -141,7 +141,7 @@ extension Kernel {
 // MARK: - Sockets and descriptors
 
 extension Kernel {
-  /// A new socket, close-on-exec. `flags`: SOCK_NONBLOCK or 0; the description is new, so it may carry it.
+  /// A new socket, close-on-exec. `flags`: SOCK_NONBLOCK or 0; the description is new, so it may have that flag.
   package static func socket(
     _ family: CInt, _ flags: CInt, type: __socket_type = SOCK_STREAM
   ) throws(SystemError) -> CInt {
@@ -159,7 +159,7 @@ extension Kernel {
     try perform(.listen) { Glibc.listen(number, backlog) }
   }
 
-  /// A new connection, close-on-exec and, as accept4(2) makes it, blocking.
+  /// Accepts a connection, close-on-exec and blocking, which is the default of accept4(2).
   package static func accept(
     _ number: CInt, _ address: UnsafeMutablePointer<sockaddr>, _ length: inout socklen_t
   ) throws(SystemError) -> CInt {
@@ -226,7 +226,7 @@ extension Kernel {
     return ends
   }
 
-  /// A pipe, close-on-exec: the reading and the writing end.
+  /// A pipe, close-on-exec: the reading end and the writing end.
   package static func pipe() throws(SystemError) -> (CInt, CInt) {
     var ends: (CInt, CInt) = (-1, -1)
     try perform(.pipe2) {
@@ -237,12 +237,12 @@ extension Kernel {
     return ends
   }
 
-  /// A duplicate not below `least`, close-on-exec.
+  /// A duplicate whose number is at least `least`, close-on-exec.
   package static func duplicate(_ number: CInt, above least: CInt) throws(SystemError) -> CInt {
     try perform(.fcntl) { kernel_duplicate_above(number, least) }
   }
 
-  /// fcntl(2) with an integer: F_GETFL, F_SETFL, F_GETFD, F_SETFD. F_SETFL belongs to StatusFlags.swift alone.
+  /// fcntl(2) with an integer: F_GETFL, F_SETFL, F_GETFD, F_SETFD. Only Descriptor+ClearNonBlocking.swift uses F_SETFL.
   package static func control(
     _ number: CInt, _ command: CInt, _ value: CInt = 0
   ) throws(SystemError) -> CInt {
@@ -255,8 +255,8 @@ extension Kernel {
     return information
   }
 
-  /// close(2), never repeated: after EINTR the number is free on Linux. EBADF means that somebody else closed what we
-  /// own, or that we closed it twice, and the next victim would be another session: that traps.
+  /// close(2), never repeated: on Linux the number is free after EINTR. EBADF means that other code closed our
+  /// descriptor, or that we closed it twice. The next such close could hit another session, so this traps.
   package static func close(_ number: CInt) {
     if Glibc.close(number) != 0, errno == EBADF {
       fatalError("close(\(number)): this descriptor was not ours any more")
@@ -298,7 +298,7 @@ extension Kernel {
 // MARK: - Processes
 
 extension Kernel {
-  /// posix_spawnp(3), which answers the error instead of leaving it in `errno`.
+  /// posix_spawnp(3), which returns the error instead of setting `errno`.
   package static func spawn(
     _ file: UnsafePointer<CChar>, _ actions: UnsafePointer<posix_spawn_file_actions_t>,
     _ attributes: UnsafePointer<posix_spawnattr_t>,
@@ -313,7 +313,7 @@ extension Kernel {
     return process
   }
 
-  /// The limits of descriptors (RLIMIT_NOFILE).
+  /// The limits of open descriptors (RLIMIT_NOFILE).
   package static func openFilesLimit() throws(SystemError) -> rlimit {
     var limit = rlimit()
     try perform(.getrlimit) { getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) }
@@ -325,7 +325,7 @@ extension Kernel {
     try perform(.setrlimit) { setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) }
   }
 
-  /// A descriptor for a process that is our child and not yet reaped.
+  /// A descriptor for a process that is our child and is not yet reaped.
   package static func processDescriptor(_ process: pid_t) throws(SystemError) -> CInt {
     try perform(.pidfd_open) { kernel_pidfd_open(process) }
   }
@@ -334,12 +334,13 @@ extension Kernel {
     try perform(.pidfd_send_signal) { kernel_pidfd_send_signal(pidfd, signal) }
   }
 
-  /// kill(2) of a process group, named by its leader: a child of ours that is not yet reaped.
+  /// kill(2) of a process group, identified by its leader: a child of ours that is not yet reaped.
   package static func signalGroup(_ leader: pid_t, _ signal: CInt) throws(SystemError) {
     try perform(.kill) { Glibc.kill(-leader, signal) }
   }
 
-  /// Reaps without waiting: nil while the process runs, else whether a signal ended it, and the signal or exit code.
+  /// Reaps without waiting: nil while the process runs, else whether a signal ended it, and the signal or the exit
+  /// code.
   package static func reap(_ pidfd: CInt) throws(SystemError) -> (killed: Bool, value: CInt)? {
     var killed = false
     var value: CInt = 0
@@ -347,7 +348,7 @@ extension Kernel {
     return reaped == 0 ? nil : (killed, value)
   }
 
-  /// Ends a child at once and waits until it is gone.
+  /// Kills a child and waits until it has ended.
   package static func destroy(_ process: pid_t) {
     _ = Glibc.kill(process, SIGKILL)
     while Glibc.waitpid(process, nil, 0) == -1 && errno == EINTR {}

@@ -1,38 +1,40 @@
-// Octet streams: one face for sockets, pipes, terminals and files on standard input and output.
+// OctetStream: one interface for sockets, pipes, terminals and files on standard input and output.
 //
-// A program that another one starts cannot choose what its descriptors 0 and 1 are. This type finds out once and then
-// reads and writes without waiting in the way that each kind allows, never by a status flag:
+// A program that is started by another cannot choose what its descriptors 0 and 1 are. This type determines the kind
+// once and then reads and writes without waiting, in the way that each kind allows, never with a status flag:
 //
 //   socket      recv and send with MSG_DONTWAIT
 //   pipe        preadv2 and pwritev2 with RWF_NOWAIT; on kernels without it poll, then one call of at most PIPE_BUF
 //   terminal    poll, then one call
 //   file        one call
 //
-// Writing to a pipe without a reader raises SIGPIPE, which no flag can prevent: programs ignore that signal.
+// A write to a pipe without a reader raises SIGPIPE, which no flag can prevent: programs ignore that signal.
 
 import Glibc
 
-/// A descriptor of any kind, read and written without ever waiting.
+/// A descriptor of any kind, read and written without waiting.
 public struct OctetStream: ~Copyable, Sendable {
   /// The descriptor that the stream owns.
   public let descriptor: Descriptor
 
-  /// What it is open on.
+  /// The kind of object that it is open on.
   public let kind: DescriptorKind
 
-  /// Whether the kernel knows RWF_NOWAIT here; learnt from the first refusal.
+  /// False after the kernel has rejected RWF_NOWAIT here.
   private var nowait = true
 
-  /// Takes over a descriptor and asks what it is. On failure the descriptor is closed.
+  /// Takes ownership of a descriptor and determines its kind. On failure the descriptor is closed.
   public init(_ descriptor: consuming Descriptor) throws(SystemError) {
     self.kind = try descriptor.kind()
     self.descriptor = descriptor
   }
 
-  /// Whether `peek` and `take` work. If not, read one octet a call while octets behind a line may be somebody else's.
+  /// True if `peek` and `take` work. If false, read one octet per call while octets after a line may belong to somebody
+  /// else.
   public var canPeek: Bool { kind == .socket }
 
-  /// Looks at what waits and leaves it there. `.failed` with ENOTSOCK where that is impossible, see `canPeek`.
+  /// Peeks at the waiting octets and leaves them in place. `.failed` with ENOTSOCK if that is impossible, see
+  /// `canPeek`.
   public borrowing func peek(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     canPeek ? descriptor.peek(into: buffer) : .failed(SystemError("recv", ENOTSOCK))
   }
@@ -44,7 +46,7 @@ public struct OctetStream: ~Copyable, Sendable {
     try descriptor.take(exactly: count, into: buffer)
   }
 
-  /// Reads what there is, at most the buffer's size.
+  /// Reads what is available, at most the buffer's size.
   public mutating func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     switch kind {
     case .socket:
@@ -65,7 +67,7 @@ public struct OctetStream: ~Copyable, Sendable {
     }
   }
 
-  /// Writes what goes, at most what was given.
+  /// Writes what the kernel accepts, at most what was given.
   public mutating func write(_ octets: UnsafeRawBufferPointer) -> IOResult {
     switch kind {
     case .socket:
@@ -86,7 +88,7 @@ public struct OctetStream: ~Copyable, Sendable {
     }
   }
 
-  /// poll, then one read: a pipe or terminal that is readable does not wait.
+  /// poll, then one read: a read from a readable pipe or terminal does not wait.
   private borrowing func readWhenReady(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     do {
       let ready = try Kernel.pollNow(descriptor.number, CInt(POLLIN))
@@ -99,7 +101,7 @@ public struct OctetStream: ~Copyable, Sendable {
     }
   }
 
-  /// poll, then one write of at most PIPE_BUF octets, which a writable pipe takes whole and at once.
+  /// poll, then one write of at most PIPE_BUF octets: a writable pipe accepts that many at once.
   private borrowing func writeWhenReady(_ octets: UnsafeRawBufferPointer) -> IOResult {
     do {
       let ready = try Kernel.pollNow(descriptor.number, CInt(POLLOUT))

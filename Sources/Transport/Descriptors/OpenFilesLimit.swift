@@ -1,19 +1,19 @@
-// OpenFilesLimit: how many descriptors a process may have (RLIMIT_NOFILE).
+// OpenFilesLimit: the limits of open descriptors of a process (RLIMIT_NOFILE).
 //
-// A program that raises its own limit must not hand the raised one to its children: old programs close every number up to
-// the limit, and those that use select(2) fail on numbers of 1024 and more.
+// A program that raises its own limit must not pass the raised limit to its children: old programs close every number
+// up to the limit, and programs that use select(2) fail on numbers of 1024 and more.
 
 import CKernel
 import Glibc
 
-/// The two limits of descriptors: the soft one counts, and may be raised up to the hard one.
+/// The two limits of descriptors: the soft limit is in force and may be raised up to the hard limit.
 public struct OpenFilesLimit: Hashable, Sendable {
   /// The number of descriptors that the kernel allows.
   public var soft: UInt
   /// The number up to which the soft limit may be raised.
   public var hard: UInt
 
-  /// These limits; nothing is set.
+  /// Creates a value; no limit is set.
   public init(soft: UInt, hard: UInt) {
     self.soft = soft
     self.hard = hard
@@ -25,18 +25,18 @@ public struct OpenFilesLimit: Hashable, Sendable {
     return OpenFilesLimit(soft: limit.rlim_cur, hard: limit.rlim_max)
   }
 
-  /// Makes these the limits of this process.
+  /// Sets these limits for this process.
   public func set() throws(SystemError) {
     try Kernel.setOpenFilesLimit(rlimit(rlim_cur: soft, rlim_max: hard))
   }
 
-  /// Has this soft limit for the time of a call that starts a child, which inherits it. Descriptors that are open stay
-  /// open. Only in a process with one thread: another one could open nothing meanwhile.
+  /// Applies this soft limit during a call that starts a child, which inherits it. Open descriptors stay open. Call it
+  /// only in a process with one thread: another thread could not open descriptors meanwhile.
   func during<Result>(_ body: () throws(SystemError) -> Result) throws(SystemError) -> Result {
     let own = try OpenFilesLimit.current()
     guard own.soft != soft else { return try body() }
     try OpenFilesLimit(soft: min(soft, own.hard), hard: own.hard).set()
-    // The hard limit has not moved, so going back up is allowed.
+    // The hard limit is unchanged, so the soft limit can be raised again.
     defer { try? own.set() }
     return try body()
   }

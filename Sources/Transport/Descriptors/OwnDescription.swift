@@ -1,24 +1,24 @@
-// An open file description of our own on something that was inherited.
+// Opens a separate open file description for an inherited descriptor.
 //
-// A log on standard error is written without waiting, and O_NONBLOCK must not be set on a description that others share.
-// A pipe, a FIFO or a terminal can be opened once more by its name in /proc/self/fd: that makes a new description, which
-// is ours alone and may be non-blocking from its creation.
+// A log on standard error is written without waiting, but O_NONBLOCK must not be set on a description that others
+// share. A pipe, a FIFO or a terminal can be opened again by its name in /proc/self/fd. The new description is ours
+// alone and may be non-blocking from its creation.
 
 import Glibc
 
 extension Descriptor {
-  /// Opens what a descriptor is open on once more, for writing, with a description of our own that is non-blocking.
+  /// Opens the object of a descriptor again, for writing, with a non-blocking description of our own.
   ///
-  /// Not for sockets, which cannot be opened (ENXIO), and not for files, whose position the new description would not
-  /// share. Without /proc ENOENT; EACCES where the process may not open what it was given open.
+  /// Not for sockets, which cannot be opened (ENXIO), and not for files, because the new description would not share
+  /// the position. ENOENT without /proc; EACCES if the process may not open the object.
   public static func reopenedForWriting(_ number: CInt) throws(SystemError) -> Descriptor {
     Descriptor(adopting: try Kernel.open("/proc/self/fd/\(number)", O_WRONLY | O_NONBLOCK | O_NOCTTY))
   }
 }
 
 extension OctetStream {
-  /// A stream that writes to what an inherited descriptor is open on, and never waits for whoever reads it: by a
-  /// description of its own where there can be one, otherwise by a duplicate of the inherited one.
+  /// A stream that writes to the object of an inherited descriptor and never waits for the reader. It uses a
+  /// description of its own if possible, else a duplicate of the inherited descriptor.
   public static func writing(to inherited: CInt) throws(SystemError) -> OctetStream {
     let duplicate = Descriptor(adopting: try Kernel.duplicate(inherited, above: 3))
     switch try duplicate.kind() {

@@ -2,19 +2,19 @@
 //
 //   192.0.2.1:25       one IPv4 address
 //   [2001:db8::1]:25   one IPv6 address
-//   *:25  :25          every address of this machine, IPv4 and IPv6
-//   0.0.0.0:25         every IPv4 address
-//   localhost:25       a name, which may stand for several addresses (only where names are allowed)
+//   *:25  :25          all addresses of this machine, IPv4 and IPv6
+//   0.0.0.0:25         all IPv4 addresses
+//   localhost:25       a name, which may have several addresses (only where names are allowed)
 //   unix:/run/smtp     a Unix socket
 //
-// Failure is an `AddressError`, whose text says what was expected.
+// Failure: an `AddressError`, whose text states what was expected.
 
 import CKernel
 import Glibc
 
-/// An address that cannot be used, in words for the operator.
+/// An address that cannot be used. The text is for the operator.
 public struct AddressError: Error, Hashable, Sendable, CustomStringConvertible {
-  /// One line: the text that was given and what is wrong with it.
+  /// One line: the given text and what is wrong with it.
   public let description: String
 
   init(_ text: String, _ trouble: String) {
@@ -23,7 +23,7 @@ public struct AddressError: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 extension SocketAddress {
-  /// The address that a text writes in numbers, see the table above. Names are refused.
+  /// Parses a numeric address, see the table above. Names are rejected.
   ///
   /// ```swift
   /// let address = try SocketAddress(parsing: "[::1]:25")
@@ -40,8 +40,8 @@ extension SocketAddress {
     }
   }
 
-  /// Every address that a text stands for, in the order to try them. Names are looked up, which can take seconds: do it
-  /// at start, not in an event loop.
+  /// All addresses that a text stands for, in the order in which to try them. Names are resolved, which can take
+  /// seconds: call this at start, not in an event loop.
   public static func resolving(_ text: String) throws(AddressError) -> [SocketAddress] {
     let parsed = try AddressText(text)
     guard case .host(let host, let port) = parsed, SocketAddress(numeric: host, port: port) == nil else {
@@ -67,7 +67,8 @@ extension SocketAddress {
     return addresses
   }
 
-  /// An IPv4 or IPv6 address in numbers, or nil. A scope (`fe80::1%eth0`) is an interface's name or number.
+  /// Parses a numeric IPv4 or IPv6 address; nil if it is none. A scope (`fe80::1%eth0`) is the name or the number of an
+  /// interface.
   init?(numeric host: String, port: UInt16) {
     var four = SIMD4<UInt8>()
     if inet_pton(AF_INET, host, &four) == 1 {
@@ -86,9 +87,9 @@ extension SocketAddress {
   }
 }
 
-/// The parts of an address as it was written.
+/// The parts of an address text.
 private enum AddressText {
-  /// `host:port`, brackets removed.
+  /// `host:port`, without the brackets.
   case host(String, port: UInt16)
   /// `*:port` or `:port`.
   case every(port: UInt16)

@@ -1,27 +1,27 @@
-// Listener: a bound, listening socket, and the connections that it brings. Also the other way: a connection started.
+// Listener: a bound, listening socket that accepts connections. This file also starts outgoing connections.
 //
-// The listening description is our own and non-blocking from its creation. An accepted one is created blocking by
-// accept4(2) and stays so: it will be shared with a helper or a child.
+// The listening description is our own and is created non-blocking. accept4(2) creates an accepted description
+// blocking, and it stays blocking, because it will be shared with a helper or a child.
 
 import CKernel
 import Glibc
 
 /// A listening stream socket.
 public struct Listener: ~Copyable, Sendable {
-  /// The listening socket, to be polled for reading.
+  /// The listening socket; poll it for reading.
   public let descriptor: Descriptor
 
-  /// The address that it is bound to, with the port that the kernel chose when 0 was asked for.
+  /// The address that it is bound to. If port 0 was requested, it has the port that the kernel chose.
   public let address: SocketAddress
 
-  /// Binds and listens, with SO_REUSEADDR, close-on-exec.
+  /// Binds and listens, with SO_REUSEADDR and close-on-exec.
   ///
-  /// `SocketAddress.any` takes IPv4 connections too (dual stack); where the machine has no IPv6 it falls back to
-  /// `0.0.0.0`. Any other IPv6 address takes IPv6 connections only.
+  /// `SocketAddress.any` accepts IPv4 connections too (dual stack). If the machine has no IPv6, it falls back to
+  /// `0.0.0.0`. Any other IPv6 address accepts IPv6 connections only.
   ///
   /// - Parameters:
-  ///   - address: where to listen; port 0 lets the kernel choose.
-  ///   - backlog: how many connections may wait to be accepted; the kernel has a limit of its own.
+  ///   - address: where to listen; with port 0 the kernel chooses a port.
+  ///   - backlog: how many connections may wait to be accepted; the kernel has its own limit.
   /// - Throws: EADDRINUSE, EACCES (ports below 1024 need a privilege), EADDRNOTAVAIL and others.
   public init(_ address: SocketAddress, backlog: CInt = 1024) throws(SystemError) {
     let descriptor = try Listener.bound(to: address, backlog)
@@ -29,7 +29,7 @@ public struct Listener: ~Copyable, Sendable {
     self.descriptor = descriptor
   }
 
-  /// A listening socket, on IPv4 alone where `::` was asked for and the machine has no IPv6.
+  /// Creates a listening socket. It uses IPv4 alone if `::` was requested and the machine has no IPv6.
   private static func bound(to address: SocketAddress, _ backlog: CInt) throws(SystemError) -> Descriptor {
     do {
       return try listening(on: address, backlog)
@@ -62,7 +62,7 @@ public struct Listener: ~Copyable, Sendable {
     return descriptor
   }
 
-  /// Takes one waiting connection, with TCP_NODELAY, close-on-exec, and blocking as it was created.
+  /// Accepts one pending connection. It has TCP_NODELAY and close-on-exec, and it stays blocking.
   public borrowing func accept() -> Accepted {
     var number: CInt = -1
     do {
@@ -71,7 +71,7 @@ public struct Listener: ~Copyable, Sendable {
       }
       let connection = Connection(descriptor: Descriptor(adopting: number), peer: peer ?? .unix(""))
       if case .unix = address {} else {
-        // The connection may be gone already; its first read says so.
+        // The connection may be gone already; its first read reports that.
         try? connection.descriptor.sendWithoutDelay()
       }
       return .connection(connection)
@@ -86,16 +86,16 @@ public struct Listener: ~Copyable, Sendable {
   }
 }
 
-/// What `Listener.accept` came to.
+/// The result of `Listener.accept`.
 public enum Accepted: ~Copyable {
   /// A connection.
   case connection(Connection)
-  /// None waits.
+  /// No connection is pending.
   case wouldBlock
-  /// A connection was lost before it could be accepted (see accept(2)): ask again.
+  /// A connection was lost before it could be accepted (see accept(2)): call `accept` again.
   case vanished(SystemError)
-  /// None can be accepted now: EMFILE, ENFILE, ENOBUFS, ENOMEM. It stays in the queue and poll keeps saying readable,
-  /// so pause before asking again.
+  /// The system cannot accept a connection now: EMFILE, ENFILE, ENOBUFS, ENOMEM. The connection stays in the queue and
+  /// poll continues to report readable, so pause before the next call.
   case failed(SystemError)
 }
 
@@ -103,26 +103,26 @@ public enum Accepted: ~Copyable {
 public struct Connection: ~Copyable, Sendable {
   /// The socket.
   public var descriptor: Descriptor
-  /// Who connected.
+  /// The address of the peer.
   public let peer: SocketAddress
 
-  /// A connection that was accepted elsewhere.
+  /// Creates a connection that was accepted elsewhere.
   public init(descriptor: consuming Descriptor, peer: SocketAddress) {
     self.descriptor = descriptor
     self.peer = peer
   }
 
-  /// Gives the socket away.
+  /// Gives up ownership of the socket and returns it.
   public consuming func takeDescriptor() -> Descriptor { descriptor }
 }
 
 extension SocketAddress {
-  /// Starts a connection to this address and does not wait for it. The socket is our own, close-on-exec and
-  /// non-blocking, with TCP_NODELAY.
+  /// Starts a connection to this address without waiting for it. The socket is our own, close-on-exec and non-blocking,
+  /// with TCP_NODELAY.
   ///
-  /// Poll the answer for writing, then ask `connectionError`.
+  /// Poll the returned socket for writing, then read `connectionError`.
   ///
-  /// - Throws: what socket(2) and connect(2) fail with at once: ECONNREFUSED, ENETUNREACH, EAGAIN (a Unix socket whose
+  /// - Throws: an immediate failure of socket(2) or connect(2): ECONNREFUSED, ENETUNREACH, EAGAIN (a Unix socket whose
   ///   queue is full) and others.
   public func connect() throws(SystemError) -> Descriptor {
     let descriptor = Descriptor(adopting: try Kernel.socket(family, CInt(SOCK_NONBLOCK.rawValue)))
@@ -139,7 +139,7 @@ extension SocketAddress {
 }
 
 extension Descriptor {
-  /// The socket's own address; nil for a family other than IPv4, IPv6 and Unix.
+  /// The local address of the socket; nil for a family other than IPv4, IPv6 and Unix.
   public borrowing func localAddress() throws(SystemError) -> SocketAddress? {
     let number = self.number
     return try SocketAddress.filled { (form, length) throws(SystemError) in
@@ -147,7 +147,7 @@ extension Descriptor {
     }
   }
 
-  /// The peer's address. ENOTCONN when the connection is gone.
+  /// The peer's address. ENOTCONN if the connection is gone.
   public borrowing func peerAddress() throws(SystemError) -> SocketAddress? {
     let number = self.number
     return try SocketAddress.filled { (form, length) throws(SystemError) in

@@ -1,7 +1,7 @@
-// SocketAddress: where to listen, where to connect, and who is at the other end.
+// SocketAddress: an address to listen on, to connect to, or of a peer.
 //
-// An address is a value: IPv4, IPv6 or the path of a Unix socket. It prints as UCSPI programs want it: an IPv6 address
-// that only wraps an IPv4 one (::ffff:192.0.2.1) prints as the IPv4 address that it is.
+// The value is IPv4, IPv6 or the path of a Unix socket. It prints in the form that UCSPI programs expect: an
+// IPv4-mapped IPv6 address (::ffff:192.0.2.1) prints as the IPv4 address.
 
 import CKernel
 import Glibc
@@ -10,15 +10,15 @@ import Glibc
 public enum SocketAddress: Hashable, Sendable {
   /// Four octets in network order, and a port.
   case ipv4(SIMD4<UInt8>, port: UInt16)
-  /// Sixteen octets in network order, a port, and the scope (the interface's index) of a link-local address or 0.
+  /// Sixteen octets in network order, a port, and the scope of a link-local address (the interface's index), else 0.
   case ipv6(SIMD16<UInt8>, port: UInt16, scope: UInt32)
   /// The path of a Unix socket; empty for a socket without a name.
   case unix(String)
 
-  /// `0.0.0.0`, every IPv4 address of this machine.
+  /// `0.0.0.0`: all IPv4 addresses of this machine.
   public static func anyIPv4(port: UInt16) -> SocketAddress { .ipv4(SIMD4(repeating: 0), port: port) }
 
-  /// `::`, every address of this machine, IPv4 ones as well when a `Listener` is bound to it.
+  /// `::`: all IPv6 addresses of this machine. A `Listener` on it accepts IPv4 connections as well.
   public static func any(port: UInt16) -> SocketAddress { .ipv6(SIMD16(repeating: 0), port: port, scope: 0) }
 
   /// `127.0.0.1`.
@@ -33,7 +33,8 @@ public enum SocketAddress: Hashable, Sendable {
     }
   }
 
-  /// The host's address without the port, as in `TCPREMOTEIP`: `192.0.2.1`, `2001:db8::1`, or a Unix socket's path.
+  /// The address of the host without the port, as in `TCPREMOTEIP`: `192.0.2.1`, `2001:db8::1`, or the path of a Unix
+  /// socket.
   public var host: String {
     switch unmapped {
     case .ipv4(let octets, _):
@@ -49,7 +50,7 @@ public enum SocketAddress: Hashable, Sendable {
     }
   }
 
-  /// The same address, an IPv4 one where IPv6 only wraps it.
+  /// The same address; an IPv4-mapped IPv6 address becomes the IPv4 address.
   public var unmapped: SocketAddress {
     guard case .ipv6(let octets, let port, _) = self else { return self }
     let prefix: SIMD8<UInt8> = octets.lowHalf
@@ -58,7 +59,7 @@ public enum SocketAddress: Hashable, Sendable {
     return .ipv4(SIMD4(octets[12], octets[13], octets[14], octets[15]), port: port)
   }
 
-  /// Whether only this machine can reach the address: 127.0.0.0/8, ::1 or a Unix socket.
+  /// True if only this machine can reach the address: 127.0.0.0/8, ::1 or a Unix socket.
   public var isLoopback: Bool {
     switch unmapped {
     case .ipv4(let octets, _):
@@ -96,7 +97,8 @@ extension SocketAddress {
     }
   }
 
-  /// Shows the address in the kernel's form. ENAMETOOLONG for a Unix socket's path over 107 octets.
+  /// Passes the address to `body` in the kernel's form. ENAMETOOLONG if the path of a Unix socket is longer than 107
+  /// octets.
   func withKernelForm(
     _ body: (UnsafePointer<sockaddr>, socklen_t) throws(SystemError) -> Void
   ) throws(SystemError) {
@@ -127,7 +129,8 @@ extension SocketAddress {
       length = MemoryLayout<sockaddr_un>.size
       withUnsafeMutableBytes(of: &storage) { $0.storeBytes(of: form, as: sockaddr_un.self) }
     }
-    // A typed error does not pass the standard library's closures, so the pointer is made by hand and lives in here.
+    // The closures of the standard library do not pass a typed error through. The pointer is therefore made by hand and
+    // is valid only in this function.
     try SocketAddress.pointing(at: &storage, length, body)
   }
 
@@ -138,7 +141,7 @@ extension SocketAddress {
     try body(UnsafeRawPointer(storage).assumingMemoryBound(to: sockaddr.self), socklen_t(length))
   }
 
-  /// Reads an address that `fill` has the kernel write; nil for a family that this type does not know.
+  /// Reads an address that the kernel writes in `fill`. Returns nil if this type does not know the address family.
   static func filled(
     _ fill: (UnsafeMutablePointer<sockaddr>, inout socklen_t) throws(SystemError) -> Void
   ) throws(SystemError) -> SocketAddress? {
@@ -155,7 +158,7 @@ extension SocketAddress {
     try fill(UnsafeMutableRawPointer(storage).assumingMemoryBound(to: sockaddr.self), &length)
   }
 
-  /// The address in so many octets of the kernel's form.
+  /// The address from the first octets of the kernel's form.
   static func read(_ octets: UnsafeRawBufferPointer, _ length: Int) -> SocketAddress? {
     switch CInt(octets.load(as: sockaddr.self).sa_family) {
     case AF_INET:

@@ -1,21 +1,22 @@
 // ChildProcess: a program started with one descriptor as its standard input and output.
 //
-// Contract: the child gets descriptors 0 and 1 (the given one), 2 (inherited) and no other; no signal blocked or
-// ignored; exactly the environment that it was given; and a session, so a process group, of its own: signals of a
-// terminal do not reach it, and it can be ended together with what it has started. A program that cannot be executed is
-// an error of `init`, not a child that dies. The value owns the process: when it ends before the process was reaped, the
-// process group is killed and the process reaped, so that neither a process nor a zombie is left behind. The program must
-// not ignore SIGCHLD.
+// Contract: the child gets descriptors 0 and 1 (the given one), 2 (inherited) and no other. No signal is blocked or
+// ignored. The environment is exactly the given one. The child has its own session and process group, so that signals
+// of a terminal do not reach it and it can be ended together with the processes it started. The value owns the process:
+// if the value ends before the process was reaped, the process group is killed and the process is reaped, so that
+// neither a process nor a zombie remains. The program must not ignore SIGCHLD.
+//
+// Failure: if the program cannot be executed, `init` throws; no child is left.
 
 import CKernel
 import Glibc
 
 /// A running child process, owned.
 public struct ChildProcess: ~Copyable, Sendable {
-  /// The process's number, for messages. To signal it use `signal`, which cannot hit another process.
+  /// The process number, for messages. To send a signal use `signal`, which cannot reach another process.
   public let process: CInt
 
-  /// The process's descriptor (pidfd), close-on-exec: poll says readable once the process has ended.
+  /// The descriptor of the process (pidfd), close-on-exec: poll reports readable once the process has ended.
   public let descriptor: Descriptor
 
   private var end: ProcessEnd?
@@ -23,11 +24,11 @@ public struct ChildProcess: ~Copyable, Sendable {
   /// Starts a program.
   ///
   /// - Parameters:
-  ///   - arguments: the program, looked for in this process's PATH unless it contains a slash, and its arguments.
+  ///   - arguments: the program and its arguments. The program is searched in this process's PATH unless it contains a slash.
   ///   - environment: the whole environment, `NAME=value` each.
-  ///   - standardStreams: becomes the child's descriptors 0 and 1; close it here afterwards, or the child never sees
-  ///     its end.
-  ///   - limit: the child's limit of descriptors, where it is not to be this process's own.
+  ///   - standardStreams: becomes the child's descriptors 0 and 1. Close it in this process afterwards, or the child
+  ///     never receives its end.
+  ///   - limit: the child's limit of descriptors, if it differs from this process's own.
   /// - Throws: ENOENT, EACCES, ENOEXEC and others from posix_spawnp; EINVAL without arguments or for a string with NUL.
   public init(
     _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor,
@@ -58,12 +59,12 @@ public struct ChildProcess: ~Copyable, Sendable {
     Kernel.destroy(process)
   }
 
-  /// Whether the process has ended. It is not reaped by this: its number stays its own.
+  /// True if the process has ended. This does not reap it: the process number stays reserved.
   public borrowing func hasEnded() -> Bool {
     end != nil || (try? Kernel.pollNow(descriptor.number, CInt(POLLIN))) ?? 0 != 0
   }
 
-  /// How the process ended, or nil while it runs. Reaps it, once; never waits.
+  /// How the process ended, or nil while it runs. Reaps it once; never waits.
   public mutating func reap() throws(SystemError) -> ProcessEnd? {
     if let end { return end }
     guard let answer = try Kernel.reap(descriptor.number) else { return nil }
@@ -72,7 +73,7 @@ public struct ChildProcess: ~Copyable, Sendable {
     return end
   }
 
-  /// Sends a signal. A process that has ended already is no error.
+  /// Sends a signal. It is no error if the process has already ended.
   public borrowing func signal(_ signal: CInt) throws(SystemError) {
     guard end == nil else { return }
     do {
@@ -84,8 +85,9 @@ public struct ChildProcess: ~Copyable, Sendable {
 }
 
 extension ChildProcess {
-  /// Sends a signal to the process and to all that it has started and that are still in its process group. Also after the
-  /// process has ended, as long as it was not reaped; after that nothing is sent, since the number may be another's.
+  /// Sends a signal to the process and to the processes that it started and that are still in its process group. This
+  /// works also after the process has ended, until it is reaped. After that nothing is sent, since the number may
+  /// belong to another process.
   public borrowing func signalGroup(_ signal: CInt) throws(SystemError) {
     guard end == nil else { return }
     do {
@@ -104,7 +106,7 @@ public enum ProcessEnd: Hashable, Sendable {
   case signalled(CInt)
 }
 
-/// What posix_spawn(3) is told, in the form that it wants, freed with the value.
+/// The arguments of posix_spawn(3) in the form that it requires, freed with the value.
 private struct SpawnSetting: ~Copyable {
   private let actions: UnsafeMutablePointer<posix_spawn_file_actions_t>
   private let attributes: UnsafeMutablePointer<posix_spawnattr_t>
@@ -115,7 +117,7 @@ private struct SpawnSetting: ~Copyable {
     attributes = .allocate(capacity: 1)
     posix_spawn_file_actions_init(actions)
     posix_spawnattr_init(attributes)
-    // In this order: a descriptor that is already 0 or 1 has been doubled to the other one before it could be lost.
+    // The order matters: a descriptor that is already 0 or 1 is duplicated before it could be lost.
     for target: CInt in [0, 1] where error == 0 {
       error = posix_spawn_file_actions_adddup2(actions, standardStreams, target)
     }
@@ -150,7 +152,7 @@ private struct SpawnSetting: ~Copyable {
   }
 }
 
-/// A list of strings as execve(2) wants it: pointers, ended by a null pointer.
+/// A list of strings in the form of execve(2): pointers, terminated by a null pointer.
 private struct CStringList: ~Copyable {
   let pointers: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
   private let count: Int
@@ -162,7 +164,7 @@ private struct CStringList: ~Copyable {
     pointers[count] = nil
   }
 
-  /// Whether memory ran out for one of the strings.
+  /// True if memory ran out for one of the strings.
   var incomplete: Bool {
     (0..<count).contains { pointers[$0] == nil }
   }

@@ -1,17 +1,17 @@
-// DetachedProcess: a process that is nobody's child.
+// DetachedProcess: a process that is not a child of the program.
 //
-// A server program must not have a child that it does not know of, nor a zombie when that ends. So what runs beside it
-// is a grandchild, and the child between ends at once and is reaped here.
+// A server program must not have a child that it does not know of, nor a zombie when that child ends. A process that
+// runs beside it is therefore a grandchild: the child between them ends at once and is reaped here.
 
 import CKernel
 import Glibc
 
-/// Which of the two processes one is behind a fork.
+/// Which of the two processes is running after a fork.
 package enum DetachedProcess {
   case original
   case detached
 
-  /// Forks; to be called while the process has one thread.
+  /// Forks. Call it while the process has one thread.
   package static func fork() throws(SystemError) -> DetachedProcess {
     switch kernel_fork_detached() {
     case 0: return .detached
@@ -20,8 +20,9 @@ package enum DetachedProcess {
     }
   }
 
-  /// Closes every descriptor of the process from 3 on but those that are kept. A negative number keeps nothing. Only for
-  /// a process that then owns no others, or executes a program, or ends: it closes what others own.
+  /// Closes all descriptors of the process from 3 on, except those to keep. A negative number keeps nothing. Call it
+  /// only in a process that owns no other descriptors from then on, or executes a program, or ends: it closes
+  /// descriptors regardless of their owners.
   package static func closeAll(but kept: Span<CInt>) {
     var first: CInt = 3
     while true {

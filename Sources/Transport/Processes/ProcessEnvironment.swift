@@ -1,6 +1,6 @@
-// ProcessEnvironment: this process's own variables, of which the program that it becomes is not to see all.
+// ProcessEnvironment: the variables of this process, some of which are removed before it executes another program.
 //
-// Only for a process of one thread. Nothing here allocates memory for the variables that stay.
+// Contract: only for a process with one thread. No memory is allocated for variables that stay.
 
 import Glibc
 
@@ -10,28 +10,28 @@ public enum ProcessEnvironment {
   public struct Variable {
     fileprivate let text: UnsafePointer<CChar>
 
-    /// Whether it has this name.
+    /// True if the variable has this name.
     public func isNamed(_ name: StaticString) -> Bool {
       hasPrefix(name) && text[name.utf8CodeUnitCount] == CChar(bitPattern: UInt8(ascii: "="))
     }
 
-    /// Whether its name begins so.
+    /// True if the name starts with this prefix.
     public func hasPrefix(_ prefix: StaticString) -> Bool {
       strncmp(text, prefix.characters, prefix.utf8CodeUnitCount) == 0
     }
   }
 
-  /// The value of a variable; nil where it is not set.
+  /// The value of a variable; nil if it is not set.
   public static func value(_ name: String) -> String? {
     name.withCString { getenv($0) }.map { String(cString: $0) }
   }
 
-  /// The same, as it stands in the environment, for a name that is known in advance.
+  /// The same, as a pointer into the environment, for a name that is known in advance.
   public static func characters(_ name: StaticString) -> UnsafePointer<CChar>? {
     UnsafePointer(getenv(name.characters))
   }
 
-  /// Removes the variables that are chosen, each as often as it is there.
+  /// Removes the selected variables, including duplicates.
   public static func remove(_ isChosen: (Variable) -> Bool) {
     var entry = environ
     var kept = environ
@@ -47,7 +47,7 @@ public enum ProcessEnvironment {
 }
 
 extension StaticString {
-  /// The octets as a C string, which a literal always is.
+  /// The octets as a C string. A literal always ends with NUL.
   package var characters: UnsafePointer<CChar> {
     UnsafeRawPointer(utf8Start).assumingMemoryBound(to: CChar.self)
   }

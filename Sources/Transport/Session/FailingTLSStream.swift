@@ -1,5 +1,5 @@
-// FailingTLSStream: a TLS stream that there is none of. It stands in where a handoff comes to nothing, so that the session
-// closes as behind a failed handshake.
+// FailingTLSStream: a placeholder that always fails. It is used when no TLS engine is available at handoff, so that the
+// session closes as after a failed handshake.
 
 import Glibc
 

@@ -1,7 +1,7 @@
-// PlaintextClient: the client's connection before TLS: one socket, or the two descriptors that inetd calls 0 and 1.
+// PlaintextClient: the client's connection before TLS: one socket, or the two descriptors 0 and 1 from inetd.
 //
-// Reading is peek-then-take where the input can be peeked at. Where it cannot (a pipe, a terminal), one octet a read:
-// it is the session that says where the clear text ends, and an octet too many could not be put back.
+// If the input allows peeking, reading is peek, then take. Otherwise (a pipe, a terminal) one octet is read at a time:
+// only the session knows where the clear text ends, and an octet read beyond that could not be put back.
 
 import Glibc
 
@@ -10,13 +10,13 @@ public struct PlaintextClient: ~Copyable {
   private var input: OctetStream
   private var output: OctetStream?
 
-  /// A connection over one socket.
+  /// Creates a connection over one socket.
   public init(socket: consuming Descriptor) throws(SystemError) {
     input = try OctetStream(socket)
     output = nil
   }
 
-  /// A connection over two descriptors, which may be the same thing opened twice.
+  /// Creates a connection over two descriptors, which may refer to the same object.
   public init(input: consuming Descriptor, output: consuming Descriptor) throws(SystemError) {
     let first = try OctetStream(input)
     let second = try OctetStream(output)
@@ -24,14 +24,14 @@ public struct PlaintextClient: ~Copyable {
     self.output = consume second
   }
 
-  /// The numbers to poll.
+  /// The descriptors to poll.
   var inputNumber: CInt { mutating get { input.descriptor.number } }
   var outputNumber: CInt { mutating get { output?.number() ?? input.descriptor.number } }
 
-  /// Whether octets can be looked at before they are taken.
+  /// True if octets can be peeked at before they are taken.
   var canPeek: Bool { mutating get { input.canPeek } }
 
-  /// Shows the octets that wait, or (`canPeek` is false) takes the first of them.
+  /// Peeks at the waiting octets. If `canPeek` is false, takes the first of them.
   mutating func show(in buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     if input.canPeek { return input.peek(into: buffer) }
     return input.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer.prefix(1)))
@@ -42,7 +42,7 @@ public struct PlaintextClient: ~Copyable {
     if input.canPeek { try input.take(exactly: count, into: buffer) }
   }
 
-  /// Of an input that cannot be peeked at: whether nothing is left but its end.
+  /// For an input that does not allow peeking: reports whether only its end is left.
   mutating func lookForEnd() -> IOResult {
     do {
       let events = try Kernel.pollNow(input.descriptor.number, CInt(POLLIN))
@@ -55,7 +55,7 @@ public struct PlaintextClient: ~Copyable {
 
   /// Makes the connection blocking for a TLS helper, see `Descriptor.clearNonBlockingForHandoff`.
   ///
-  /// - Returns: whether it was not, which is to be logged.
+  /// - Returns: true if the connection was non-blocking, which the caller logs.
   public mutating func clearNonBlockingForHandoff() throws(SystemError) -> Bool {
     let isInputCleared = try input.descriptor.clearNonBlockingForHandoff()
     let isOutputCleared = try output?.clearNonBlocking() ?? false
@@ -70,7 +70,7 @@ public struct PlaintextClient: ~Copyable {
     output?.write(octets) ?? input.write(octets)
   }
 
-  /// Ends the sending half: of a socket by shutdown, of a pipe by closing it.
+  /// Ends the sending half: shutdown for a socket, close for a pipe.
   mutating func shutdownSending() {
     if output != nil {
       output?.shutdownSending()
@@ -80,7 +80,7 @@ public struct PlaintextClient: ~Copyable {
     }
   }
 
-  /// The socket, for the TLS layer; nil where there are two descriptors.
+  /// The socket, for the TLS layer; nil if there are two descriptors.
   public consuming func takeSocket() -> Descriptor? {
     output == nil ? input.takeDescriptor() : nil
   }
@@ -94,7 +94,7 @@ extension OctetStream {
   }
 
   fileprivate mutating func shutdownSending() {
-    // A connection that is gone already has nothing left to end.
+    // If the connection is already gone, there is nothing to end.
     if kind == .socket { try? descriptor.shutdownSending() }
   }
 

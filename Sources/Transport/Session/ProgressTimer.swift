@@ -1,11 +1,11 @@
-// ProgressTimer: a timeout that only enough progress restarts.
+// ProgressTimer: a timeout that restarts only after enough progress.
 //
-// A timer that any octet restarts never ends a peer that moves one octet now and then. This one counts: once started, it
-// starts again only when `leastOctets` have moved since its last start.
+// If any octet restarted the timer, a peer that moves one octet now and then would never time out. This timer counts:
+// it restarts only when `leastOctets` octets have moved since its last start.
 
-/// A timer for octets that are to move. Times are `Clock` milliseconds.
+/// A timer for expected octets. Times are `Clock` milliseconds.
 package struct ProgressTimer: Sendable {
-  /// When it passes; nil while it does not run.
+  /// When it expires; nil while it is stopped.
   package private(set) var until: Int?
 
   private let milliseconds: Int
@@ -13,31 +13,31 @@ package struct ProgressTimer: Sendable {
   private var moved = 0
 
   /// - Parameters:
-  ///   - milliseconds: its length.
-  ///   - leastOctets: how many octets have to move in that time.
+  ///   - milliseconds: the length of the timer.
+  ///   - leastOctets: how many octets must move in that time.
   package init(milliseconds: Int, leastOctets: Int) {
     self.milliseconds = milliseconds
     self.leastOctets = leastOctets
   }
 
-  /// Starts it, unless it runs.
+  /// Starts the timer unless it runs.
   package mutating func start(now: Int) {
     if until == nil { restart(now: now) }
   }
 
-  /// Stops it: there is nothing to wait for.
+  /// Stops the timer: nothing is pending.
   package mutating func stop() {
     until = nil
   }
 
-  /// Octets have moved.
+  /// Records that octets have moved.
   package mutating func moved(_ octets: Int, now: Int) {
     guard until != nil else { return }
     moved += octets
     if moved >= leastOctets { restart(now: now) }
   }
 
-  /// Whether it has passed.
+  /// True if the timer has expired.
   package func hasPassed(now: Int) -> Bool {
     until.map { now >= $0 } ?? false
   }

@@ -1,4 +1,4 @@
-// ServerConnection: the socket to a server, which nobody else reads or writes through.
+// ServerConnection: the socket to a server. Nobody else reads or writes through its description.
 
 import Glibc
 
@@ -10,7 +10,8 @@ struct ServerConnection: ~Copyable {
     self.socket = socket
   }
 
-  // All of these are mutating in form only: an Optional of a noncopyable value lends its payload to nothing else.
+  // All of these are mutating only because an Optional of a noncopyable value gives access to its payload in no other
+  // way.
 
   var number: CInt { mutating get { socket.number } }
 
@@ -24,10 +25,10 @@ struct ServerConnection: ~Copyable {
 
   mutating func send(_ octets: UnsafeRawBufferPointer) -> IOResult { socket.send(octets) }
 
-  /// Ends the sending half. A server that is gone already has nothing left to end.
+  /// Ends the sending half. If the server is already gone, there is nothing to end.
   mutating func shutdownSending() { try? socket.shutdownSending() }
 
-  /// Whether the server has closed both directions: it takes nothing more either.
+  /// True if the server has closed both directions: it accepts no more output either.
   mutating func hasHungUp() -> Bool {
     guard let events = try? Kernel.pollNow(socket.number, 0) else { return true }
     return events & CInt(POLLHUP | POLLERR) != 0

@@ -1,10 +1,10 @@
-// What each of the session's commands does.
+// Carries out each command of the session.
 
 import Glibc
 import SMTPState
 
 extension SessionDriver {
-  /// Carries a command out, and all that follow from it.
+  /// Carries out a command and the commands that follow from it.
   func act(_ first: SMTPSession.Command) {
     var command = first
     while true {
@@ -58,7 +58,7 @@ extension SessionDriver {
     clientHold.removeAll()
   }
 
-  /// Writes a held line without its line end and with CRLF, its fourth octet as told.
+  /// Writes a held line with CRLF in place of its line end, and with the fourth octet that `separator` requires.
   private func write(_ hold: inout ByteQueue, _ separator: SMTPSession.ReplySeparator, to queue: inout ByteQueue) {
     hold.removeLineEnd()
     var fits = true
@@ -74,7 +74,8 @@ extension SessionDriver {
     }
     fits = hold.move(hold.count, to: &queue) && queue.append("\r\n") && fits
     hold.removeAll()
-    // There is always room, since octets are shown only while there is. If not, better an end than a line cut short.
+    // There is always room, because octets are passed to the session only while there is. If this ever fails, ending
+    // the session is better than truncating a line.
     if !fits { loseClient() }
   }
 
@@ -109,7 +110,7 @@ extension SessionDriver {
     }
   }
 
-  /// Tells the outcome of a restart that was `.pending`. Call `turn` behind it.
+  /// Reports the result of a restart that was `.pending`. Call `turn` after it.
   public func serverRestarted(_ start: consuming ServerStart) {
     guard state == .session, session.phase == .restarting else { return }
     switch consume start {
@@ -125,7 +126,7 @@ extension SessionDriver {
     }
   }
 
-  /// Everything ends now. Whoever leaves undecided has abandoned STARTTLS.
+  /// Ends everything now. A client that leaves before the decision has abandoned STARTTLS.
   ///
   /// - Returns: true, as a step that moved something.
   func finish(_ end: SessionRecord.End) -> Bool {

@@ -1,11 +1,11 @@
-// The end of a connection: what was said is written, the sending half is ended, and what the client still sends is
-// discarded for a moment. A plain close with unread input would send a reset, which can take the last reply back.
+// The end of a connection: write the pending output, end the sending half, then discard the client's input for a short
+// time. A plain close with unread input would send a reset, and the client could lose the last reply.
 
 import Glibc
 import SMTPState
 
 extension SessionDriver {
-  /// At most so many octets are discarded.
+  /// The maximum number of octets to discard.
   private var discardLimit: Int { 65_536 }
 
   func linger(_ end: SessionRecord.End) {
@@ -13,7 +13,8 @@ extension SessionDriver {
     state = .lingering
     ownUntil = Clock.time(timeouts.outputStalledMilliseconds, after: now)
     discarded = 0
-    // The server hears of the end at once; all that was read from the client for it is written or cannot be.
+    // The server's connection is closed at once. Everything read from the client for the server is written, or cannot
+    // be.
     server = nil
     toServer.removeAll()
     decrypted.removeAll()
@@ -37,10 +38,10 @@ extension SessionDriver {
     }
   }
 
-  /// Ends our half: close_notify inside TLS, then the connection's sending half.
+  /// Ends our half: close_notify inside TLS, then the sending half of the connection.
   ///
-  /// - Returns: whether it has ended. If not, the kernel does not take the close_notify yet: try again once it does. The
-  ///   timer of output that is not taken runs meanwhile.
+  /// - Returns: true if the half has ended. False if the kernel does not accept the close_notify yet: try again when it
+  ///   does. The timer for stalled output runs meanwhile.
   func endClientOutput() -> Bool {
     guard !clientOutputEnded else { return true }
     if let stream {

@@ -1,9 +1,9 @@
-// What is written to either side, and what becomes of a side that takes nothing more.
+// Writes pending output to both sides and handles a side that accepts no more.
 
 import Glibc
 
 extension SessionDriver {
-  /// Writes what waits; what cannot be written marks its side broken.
+  /// Writes pending output. A failed write marks its side broken.
   func flush() {
     while !toServer.isEmpty, !serverBroken, server != nil {
       guard case .moved = writeToServer() else { break }
@@ -24,7 +24,7 @@ extension SessionDriver {
     return answer
   }
 
-  /// The server takes nothing more: what waits for it would wait for ever, and a drain with it.
+  /// The server accepts no more output. Its pending output is dropped: a drain would wait for it for ever.
   func breakServer() {
     serverBroken = true
     toServer.removeAll()
@@ -51,13 +51,13 @@ extension SessionDriver {
     return answer
   }
 
-  /// The client takes nothing more.
+  /// The client accepts no more output.
   func loseClient() {
     clientBroken = true
     toClient.removeAll()
   }
 
-  /// Whether the client is written to through another descriptor than it is read from.
+  /// True if the client is written to through a descriptor other than the one that is read.
   var hasSeparateOutput: Bool {
     if let stream { return stream.outputDescriptor != stream.descriptor }
     guard let input = clear?.inputNumber, let output = clear?.outputNumber else { return false }

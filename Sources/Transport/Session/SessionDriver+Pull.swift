@@ -1,13 +1,13 @@
-// How octets get to the session: peeked at, judged, and only then taken.
+// How octets reach the session: peek, judge, then take.
 //
-// Several lines may be judged from one peek. What they consumed is taken before any command that is more than moving
-// held octets about, and before the side is left: `peek` must see the first octet that was not consumed.
+// Several lines may be judged from one peek. The consumed octets are taken before the driver leaves the side, and
+// before any command that does more than move held octets: `peek` must see the first octet that was not consumed.
 
 import Glibc
 import SMTPState
 
 extension SessionDriver {
-  /// Pulls the server; false when nothing moved.
+  /// Reads from the server; false if nothing moved.
   func pullServer() -> Bool {
     let window = window.open()
     switch server?.peek(into: window) {
@@ -20,7 +20,7 @@ extension SessionDriver {
       serverEnded = true
       act(session.inputEnded(from: serverParty))
     case .failed:
-      // A server whose connection broke has ended, whatever it had still to say.
+      // A broken connection counts as the server's end, whatever was still to come.
       guard !serverEnded else { return false }
       serverEnded = true
       act(session.inputEnded(from: serverParty))
@@ -30,7 +30,7 @@ extension SessionDriver {
     return true
   }
 
-  /// Pulls the client; false when nothing moved.
+  /// Reads from the client; false if nothing moved.
   func pullClient() -> Bool {
     clientHasUnread = false
     if stream != nil { return pullDecrypted() }
@@ -65,7 +65,7 @@ extension SessionDriver {
     return consumed > 0
   }
 
-  /// Reads what the TLS layer has deciphered.
+  /// Reads what the TLS layer has decrypted.
   func readDecrypted() -> IOResult {
     guard let stream else { return .failed(SystemError("read", EBADF)) }
     let answer = decrypted.fill { stream.read(into: $0) }
@@ -73,15 +73,15 @@ extension SessionDriver {
     return answer
   }
 
-  /// A read inside TLS deciphers many small records, or a large one: it counts as many steps.
+  /// A read inside TLS decrypts many small records or one large record: it counts as many steps.
   func noteRead(_ answer: IOResult, _ stream: any TLSStream) {
     readWaitsToWrite = answer == .wouldBlock && stream.direction == .write
     if case .moved = answer { stepsLeft = max(0, stepsLeft - SessionDriver.stepsOfRead) }
   }
 
-  /// Shows octets to the session, line by line, as long as it wants that side and there is room for what they lead to.
+  /// Passes octets to the session, line by line, as long as it wants that side and there is room for the results.
   ///
-  /// - Returns: how many were consumed; all of them are taken.
+  /// - Returns: the number of octets consumed; all of them are taken.
   @discardableResult
   private func judge(
     _ window: UnsafeMutableRawBufferPointer, _ count: Int, from party: SMTPSession.Party,
@@ -100,7 +100,7 @@ extension SessionDriver {
           _ = finish(.clientLost)
           return false
         }
-        // What it said was shown and stands; its connection broke behind that.
+        // The octets were already judged and remain valid; the connection broke after them.
         isServerLost = true
       }
       taken = judged
@@ -113,7 +113,8 @@ extension SessionDriver {
       judged += step.consumed
       let isKept = hold(UnsafeRawBufferPointer(rebasing: octets.prefix(step.consumed)), of: party, step.command)
       if !isKept {
-        // There is always room for what the session wants held. If not, better an end than a line cut short.
+        // There is always room for what the session wants held. If this ever fails, ending the session is better than
+        // truncating a line.
         loseClient()
         break
       }
@@ -128,20 +129,21 @@ extension SessionDriver {
     return judged
   }
 
-  /// The server's connection broke while what it had said was taken.
+  /// The server's connection broke while its octets were taken.
   private func loseServer() {
     serverEnded = true
     breakServer()
     if state == .session { act(session.inputEnded(from: serverParty)) }
   }
 
-  /// Octets join their side's hold before their command is carried out; those that are dropped with it need not.
+  /// Octets join the hold of their side before their command is carried out. Octets that the command drops are not
+  /// stored.
   private func hold(_ octets: UnsafeRawBufferPointer, of party: SMTPSession.Party, _ command: SMTPSession.Command) -> Bool {
     if command == .drop(party == .client ? .client : .reply) { return true }
     return party == .client ? clientHold.append(octets) : replyHold.append(octets)
   }
 
-  /// The client's input is over: told once.
+  /// Reports the end of the client's input to the session, once.
   private func endClient() -> Bool {
     guard !clientEnded else { return false }
     clientEnded = true
@@ -151,7 +153,7 @@ extension SessionDriver {
 
   // MARK: Ends that are seen without reading
 
-  /// While the client is not wanted, its end shows only if nothing of it is unread.
+  /// While the session does not want the client, its end is visible only if none of its octets is unread.
   func noticeClientEnd() -> Bool {
     guard !wantsClient, !clientEnded, !clientHasUnread, state == .session else { return false }
     switch lookAtClient() {
@@ -165,7 +167,7 @@ extension SessionDriver {
     }
   }
 
-  /// While TLS is awaited the server is not read, but its end is the session's.
+  /// During the handshake the server is not read, but its end is reported to the session.
   func noticeServerEnd() -> Bool {
     guard !serverEnded, server != nil else { return false }
     var octet: UInt8 = 0
@@ -183,7 +185,7 @@ extension SessionDriver {
     }
   }
 
-  /// The client's next octet, which stays where it is.
+  /// Peeks at the client's next octet and leaves it in place.
   func lookAtClient() -> IOResult {
     if stream != nil {
       return decrypted.isEmpty ? readDecrypted() : .moved(1)
@@ -193,7 +195,7 @@ extension SessionDriver {
     return withUnsafeMutableBytes(of: &octet) { clear?.show(in: $0) ?? .wouldBlock }
   }
 
-  /// Answers `peek`.
+  /// Carries out `peek` and reports its result to the session.
   func peek(at party: SMTPSession.Party) -> SMTPSession.Command {
     guard host.isTLSAvailable() else { return session.tlsUnavailable() }
     var octet: UInt8 = 0
@@ -212,7 +214,7 @@ extension SessionDriver {
 }
 
 extension SMTPSession.Command {
-  /// Whether carrying it out only moves held octets about, so that the octets that led to it may be taken later.
+  /// True if the command only moves held octets. The octets that led to it may then be taken later.
   fileprivate var isLight: Bool {
     switch self {
     case .keep, .drop, .forward, .pass, .stash, .passEarlier: true

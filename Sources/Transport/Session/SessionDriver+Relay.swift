@@ -1,11 +1,12 @@
-// The relay: octets both ways, each direction with its own end, nothing lost.
+// The relay: copies octets in both directions without loss. Each direction has its own end.
 //
-// An end of one side is passed on once all that was read from it is written. A side that takes nothing more (reset) is
-// no reason to drop what came from it. The relay ends when both directions have, or when the server has closed both.
+// The end of one side is passed on after all octets read from it are written. If a side accepts no more output (reset),
+// the octets read from that side are still delivered. The relay ends when both directions have ended, or when the
+// server has closed both.
 //
-// A client whose connection broke ends the relay as soon as the server has taken what was read from it, and after
-// `Timeouts.clientLostMilliseconds` in any case. What the server writes meanwhile is read and discarded: a server that
-// blocks in writing reads nothing.
+// If the client's connection breaks, the relay ends as soon as the server has taken what was read from the client, and
+// in any case after `Timeouts.clientLostMilliseconds`. Meanwhile the server's output is read and discarded, because a
+// server that blocks in a write does not read.
 
 import Glibc
 import SMTPState
@@ -21,7 +22,7 @@ extension SessionDriver {
   func relayStep() -> Bool {
     flush()
     if clientBroken { return leaveRelay() }
-    // Both, whatever the first one came to: neither direction may starve the other.
+    // Run both, whatever the result of the first: neither direction may starve the other.
     let (isServerMoved, isClientMoved) = (relayServer(), relayClient())
     if clientBroken { return true }
     let isMoved = isServerMoved || isClientMoved
@@ -79,20 +80,20 @@ extension SessionDriver {
 
   // MARK: The client is gone
 
-  /// A step after the client's connection broke.
+  /// One step after the client's connection broke.
   private func leaveRelay() -> Bool {
     if !isLeavingRelay {
       isLeavingRelay = true
       ownUntil = Clock.time(timeouts.clientLostMilliseconds, after: now)
     }
-    // Two descriptors break one by one: what the client has written into the other one is still delivered.
+    // Two descriptors break separately: what the client has written to the input is still delivered.
     let isRead = (!decrypted.isEmpty || hasSeparateOutput) && relayClient()
     let isDone = decrypted.isEmpty && toServer.isEmpty && (clientEnded || !hasSeparateOutput)
     if isDone || serverBroken { return finish(.clientLost) }
     return discardServer() || isRead
   }
 
-  /// Reads from the server for nobody, so that it can go on.
+  /// Reads the server's output and discards it, so that the server can continue.
   private func discardServer() -> Bool {
     guard !serverEnded else { return false }
     toClient.removeAll()
@@ -100,7 +101,7 @@ extension SessionDriver {
     return relayServer()
   }
 
-  /// Passes an end on behind the last octet that came before it.
+  /// Passes an end on after the last octet that came before it.
   private func passEndsOn() -> Bool {
     if clientEnded && decrypted.isEmpty && toServer.isEmpty && !serverOutputEnded {
       serverOutputEnded = true

@@ -1,15 +1,16 @@
-// The program stops while a client waits between two commands.
+// Shutdown of the program while a client is between two commands.
 //
-// RFC 5321, 3.8: a server closes a connection only after QUIT, or after a 421 when it has to stop; the 421 may come
-// without a command. It is sent wherever a reply of ours may stand: in clear and inside TLS, not in the middle of a reply,
-// not after a 220 to STARTTLS, and never in a relay.
+// RFC 5321, 3.8: a server closes a connection only after QUIT, or after a 421 when it has to stop. The 421 may come
+// without a command. It is sent wherever a reply of ours is allowed, in clear or inside TLS. It is never sent in the
+// middle of a reply, after a 220 to STARTTLS, or in a relay.
 
 import Glibc
 import SMTPState
 
 extension SessionDriver {
-  /// Ends the session with `421 4.3.2` where that may be said, and closes it after a moment in which the client can read
-  /// it: go on with `turn` until `isFinished`. Everything else is as before, see `isClosing`.
+  /// Ends the session with `421 4.3.2` if a reply is allowed now. The connection closes shortly after that, so that the
+  /// client can read the reply: continue to call `turn` until `isFinished`. Otherwise the session continues, see
+  /// `isClosing`.
   public func shutDown(now: Int) {
     self.now = now
     guard state == .session, maySayReply, toClient.append(ServiceReply.shuttingDown) else { return }
@@ -20,10 +21,10 @@ extension SessionDriver {
     linger(.stopped)
   }
 
-  /// Whether all was said and only the client's end is waited for, which takes a moment at most.
+  /// True if all replies were queued and only the client's end is pending, which takes a short time.
   public var isClosing: Bool { state == .lingering }
 
-  /// Whether the client is at a place where a reply may come.
+  /// True if a reply to the client is allowed at this point.
   private var maySayReply: Bool {
     guard !session.isMidReply, !clientBroken, !clientOutputEnded, session.interest != .again else { return false }
     switch session.phase {

@@ -1,34 +1,34 @@
-// What a driver waits for: events and a point in time.
+// What a driver waits for: events and a deadline.
 
 import CKernel
 import Glibc
 import SMTPState
 
-/// What to poll a descriptor for: the bits of poll(2), which are those of epoll(7) as well.
+/// What to poll a descriptor for: the bits of poll(2), which are the same in epoll(7).
 public struct Watch: Hashable, Sendable {
-  /// The descriptor's number, which stays its owner's.
+  /// The descriptor's number, which its owner keeps.
   public let descriptor: CInt
-  /// POLLIN, POLLOUT, POLLRDHUP; may be 0, since POLLERR and POLLHUP come unasked.
+  /// POLLIN, POLLOUT, POLLRDHUP. May be 0, since POLLERR and POLLHUP are always reported.
   public let events: CShort
 
-  /// A descriptor, and what to poll it for.
+  /// Creates a watch: a descriptor and the events to poll for.
   public init(descriptor: CInt, events: CShort) {
     self.descriptor = descriptor
     self.events = events
   }
 }
 
-/// What a driver waits for. A descriptor that is not named must not be polled at all: its hang-up is known, and would be
-/// reported again and again.
+/// What a driver waits for. Do not poll a descriptor that is not named here: its hang-up is known and would be reported
+/// repeatedly.
 public struct Watches: Hashable, Sendable {
-  /// The client's descriptor, or the one of two that is read.
+  /// The client's descriptor; with two descriptors, the one that is read.
   public var client: Watch?
-  /// The client's second descriptor, where there are two.
+  /// The client's second descriptor, if there are two.
   public var clientOutput: Watch?
   /// The socket to the server.
   public var server: Watch?
 
-  /// Nothing is waited for.
+  /// Creates an empty set.
   public init() {}
 }
 
@@ -37,7 +37,7 @@ extension SessionDriver {
   private static var writable: CShort { CShort(POLLOUT) }
   private static var hangUp: CShort { CShort(KERNEL_POLLRDHUP) }
 
-  /// What to poll for.
+  /// What to poll for now.
   public var watches: Watches {
     var watches = Watches()
     guard state != .finished else { return watches }
@@ -60,7 +60,7 @@ extension SessionDriver {
     switch state {
     case .session:
       if session.phase == .handshaking { return stream?.direction == .write ? SessionDriver.writable : SessionDriver.readable }
-      // What a step does not look at is not polled for: it would be reported again and again.
+      // An event that no step handles is not polled for: it would be reported repeatedly.
       if clientEnded || !hasRoomForReplies || session.interest == .drain || wantsClient && !canPullClient { return 0 }
       if stream != nil {
         if !decrypted.isEmpty { return 0 }
@@ -98,7 +98,7 @@ extension SessionDriver {
     return events
   }
 
-  /// After a turn that moved nothing: a hang-up that nobody waits for is noticed, so that it is not polled for again and again.
+  /// After a turn that moved nothing: records a hang-up that nobody waits for, so that it is not polled for again.
   func noticeHangUp() {
     let watches = watches
     let input = SessionDriver.hangUpEvents(watches.client)
@@ -106,13 +106,13 @@ extension SessionDriver {
     if input != 0 { clientHasHungUp = true }
     if output != 0 { clientOutputHasHungUp = true }
     // A reset, or a pipe without a reader: the client is gone in every phase, whatever it had sent before. What a relay
-    // read is still delivered.
+    // has read is still delivered.
     guard (input | output) & CInt(POLLERR) != 0, !clientBroken else { return }
     loseClient()
     useSteps()
   }
 
-  /// What poll reports unasked of a descriptor that is watched for nothing.
+  /// The events that poll reports unrequested for a descriptor that is watched with no events.
   private static func hangUpEvents(_ watch: Watch?) -> CInt {
     guard let watch, watch.events == 0 else { return 0 }
     return (try? Kernel.pollNow(watch.descriptor, 0)) ?? 0
@@ -120,10 +120,10 @@ extension SessionDriver {
 
   // MARK: Timers
 
-  /// When to call `turn` at the latest, in `Clock` milliseconds; nil when finished, and when no timer runs.
+  /// When to call `turn` at the latest, in `Clock` milliseconds; nil if the session is finished or no timer runs.
   public var deadline: Int? {
     guard state != .finished else { return nil }
-    // The last turn ended with more to do, which poll may not see: deciphered octets inside the TLS layer.
+    // The last turn stopped with more work to do. Poll may not show it: decrypted octets inside the TLS layer.
     if stepsLeft == 0 { return now }
     var earliest = Int.max
     func take(_ time: Int?) {
@@ -148,23 +148,23 @@ extension SessionDriver {
     return earliest == Int.max ? nil : earliest
   }
 
-  /// Starts the session's timer anew.
+  /// Restarts the session's timer.
   func arm() {
     armed = session.deadline
     armedUntil = armed.map { Clock.time(policy.milliseconds(of: $0), after: now) }
   }
 
-  /// Starts it anew if another kind runs now.
+  /// Restarts the timer if the session now needs one of another kind.
   func rearmIfChanged() {
     if session.deadline != armed { arm() }
   }
 
-  /// Whether the client has to take output before anything else can happen.
+  /// True if the client has to take output before anything else can happen.
   private var isStalled: Bool {
     !hasRoomForReplies || session.interest == .drain && !toClient.isEmpty
   }
 
-  /// Acts on the timers that have passed; true if one did, so that there may be more to do.
+  /// Handles expired timers; true if one expired, so that there may be more work.
   func expire() -> Bool {
     switch state {
     case .session: expireSession()
@@ -204,7 +204,7 @@ extension SessionDriver {
     return false
   }
 
-  /// The session has lasted too long: the client gets the reply that the running timer would lead to.
+  /// The session timeout has passed: the client gets the reply that belongs to the running timer.
   private func endSession() -> Bool {
     if let timer = session.deadline { act(session.timerExpired(timer)) }
     guard state == .lingering else { return finish(.sessionTimeout) }

@@ -1,54 +1,56 @@
-// SessionDriver: carries a session's commands out on descriptors.
+// SessionDriver: carries out the commands of a session on descriptors.
 //
-// One driver binds one `Session` to a client and a server. It never waits and knows no event loop: `watches` says what
-// it waits for, `deadline` until when, and `turn` makes all the progress that is possible now. A program with one
-// connection runs it under poll, one with thousands under epoll; the event masks are the same.
+// One driver binds one `Session` to a client and a server. It never waits and is independent of an event loop:
+// `watches` says what it waits for, `deadline` until when, and `turn` makes all the progress that is possible now. A
+// program with one connection runs it under poll, a program with thousands under epoll; the event masks are the same.
 //
-// Promises kept here: no status flag is ever set (each call asks not to wait, see Sockets.swift); in clear not one octet
-// is read that the session did not consume; all that was read from one side is written before the other is closed.
+// Contract: no status flag is ever set; each call asks not to wait (Descriptor+NonWaiting.swift). In clear, only octets
+// that the session consumed are taken. All octets read from one side are written before the other side is closed.
 //
-// The rest of it: SessionDriver+Commands (what each command does), SessionDriver+Pull (how octets get to the session), SessionDriver+Output
-// (writing), SessionDriver+Relay, SessionDriver+Linger (the end), SessionDriver+ShutDown (the program stops), SessionDriver+Timers (what it waits for).
+// Extensions: SessionDriver+Commands (each command), SessionDriver+Pull (input), SessionDriver+Output (writing),
+// SessionDriver+Relay, SessionDriver+Linger (closing), SessionDriver+ShutDown (the program stops), SessionDriver+Timers
+// (events and deadlines).
 
 import CKernel
 import Glibc
 public import SMTPState
 
-/// One session at work.
+/// Runs one session.
 ///
 /// ```swift
-/// let driver = SessionDriver(policy: policy, timeouts: timeouts, client: client, server: socket, host: host, now: Clock.now())
+/// let driver = SessionDriver(policy: policy, timeouts: timeouts, client: client, server: socket, host: host, now:
+/// Clock.now())
 /// while !driver.isFinished {
 ///   poll(driver.watches, until: driver.deadline)
 ///   driver.turn(now: Clock.now())
 /// }
 /// ```
 public final class SessionDriver {
-  /// The timers that are not the session's, in milliseconds.
+  /// The timers of the driver, in milliseconds. The session's timers are in the policy.
   public struct Timeouts: Hashable, Sendable {
-    /// While the client does not take its output. It starts again when the client has taken everything, or 4,096 octets.
+    /// For the client to take its output. Restarts when the client has taken everything, or 4,096 octets.
     public var outputStalledMilliseconds = 300_000
-    /// While too little moves in a relay: it starts again when 64 octets have moved. Longer than the 10 minutes that a
-    /// client waits after its final dot.
+    /// Idle timeout of a relay. Restarts when 64 octets have moved. Longer than the 10 minutes that a client waits
+    /// after its final dot.
     public var relayIdleMilliseconds = 660_000
-    /// For the session as a whole, the relay included; 0: no limit.
+    /// For the whole session, including the relay; 0 means no limit.
     public var sessionMilliseconds = 86_400_000
-    /// For the client's end after the last octet sent to it, so that a reset does not take that octet back.
+    /// For the client's end after the last octet sent to it: a reset could make the client lose that octet.
     public var lingerMilliseconds = 2_000
     /// For the server to take what was read from a client whose connection broke in a relay.
     public var clientLostMilliseconds = 10_000
 
-    /// The defaults.
+    /// Creates the default timeouts.
     public init() {}
   }
 
-  /// What the driver is doing.
+  /// The state of the driver.
   enum State {
-    /// The session says what happens.
+    /// The session decides what to do.
     case session
-    /// Octets are copied both ways.
+    /// Octets are copied in both directions.
     case relaying
-    /// All was said; what the client still sends is discarded until its end.
+    /// All output was queued; the client's input is discarded until its end.
     case lingering
     case finished
   }
@@ -63,10 +65,10 @@ public final class SessionDriver {
   var clear: PlaintextClient?
   var stream: (any TLSStream)?
   var server: ServerConnection?
-  /// What the session calls the server: a restart brings another one.
+  /// The session's name for the current server: a restart brings a new server.
   var serverParty = SMTPSession.Party.server
 
-  // The holds of Command.swift, and what the kernel has not taken yet.
+  // The holds of Command.swift, and output that the kernel has not accepted yet.
   var clientHold: ByteQueue
   var replyHold: ByteQueue
   var earlierHold: ByteQueue
@@ -76,70 +78,71 @@ public final class SessionDriver {
   var decrypted = ByteQueue(capacity: SessionDriver.queueCapacity)
   var window = Window()
 
-  /// The client's and the server's input is over.
+  /// The client's and the server's input has ended.
   var clientEnded = false
   var serverEnded = false
-  /// Ours to them is over.
+  /// Our output to them has ended.
   var clientOutputEnded = false
   var serverOutputEnded = false
-  /// The client has unread octets while it is not wanted, so that its end cannot be seen: do not poll for it.
+  /// The session does not want the client and the client has unread octets, so its end cannot be seen: do not poll for
+  /// it.
   var clientHasUnread = false
-  /// The server has said something during the handshake that nobody asked for: likewise.
+  /// The server sent unexpected octets during the handshake: do not poll for its end either.
   var serverHasUnread = false
-  /// The same for a hang-up of the client, which poll reports unasked, and of its second descriptor.
+  /// The client hung up, which poll reports unrequested: do not poll it again. The same for its second descriptor.
   var clientHasHungUp = false
   var clientOutputHasHungUp = false
-  /// The client's or the server's connection takes nothing more.
+  /// The client's or the server's connection accepts no more output.
   var clientBroken = false
   var serverBroken = false
-  /// A write of the TLS layer waits to read, or a read to write.
+  /// A write of the TLS layer waits for reading, or a read waits for writing.
   var writeWaitsToRead = false
   var readWaitsToWrite = false
-  /// The end of our half waits until the kernel takes the TLS layer's close_notify.
+  /// The end of our half is pending until the kernel accepts the TLS layer's close_notify.
   var endWaitsToWrite = false
-  /// The client's connection broke in the relay, and the server is given a last moment.
+  /// The client's connection broke in the relay; the server has a limited time to take the rest.
   var isLeavingRelay = false
   /// The verb that was forwarded last.
   var lastVerb = SMTPSession.Verb.other
-  /// Octets thrown away while lingering.
+  /// Number of octets discarded while lingering.
   var discarded = 0
 
-  /// The session's running timer and when it passes.
+  /// The session's running timer and when it expires.
   var armed: SMTPSession.Deadline?
   var armedUntil: Int?
   let clearPhaseUntil: Int
-  /// The driver's own timers: output that the client does not take, and a relay in which too little moves.
+  /// The driver's own timers: stalled client output, and an idle relay.
   var stalled: ProgressTimer
   var idle: ProgressTimer
-  /// The end of the state: lingering, or a relay whose client is gone.
+  /// The end of the current state: lingering, or a relay whose client is gone.
   var ownUntil: Int?
-  /// The end of the session; nil if it has none.
+  /// The end of the session; nil if there is no limit.
   let sessionUntil: Int?
   var now: Int
-  /// Steps that this turn may still make: others wait for their turns.
+  /// Steps left in this turn. The limit gives other sessions their turns.
   var stepsLeft = SessionDriver.stepsLimit
   private static var stepsLimit: Int { 64 }
-  /// What a read inside TLS costs in addition.
+  /// The additional cost of a read inside TLS, in steps.
   static var stepsOfRead: Int { 15 }
 
-  /// What happened so far.
+  /// What has happened so far.
   public internal(set) var record: SessionRecord
 
-  /// How many octets wait for one side at most, if no line may be so long that it needs more.
+  /// The maximum number of octets queued for one side, unless the longest permitted line needs more.
   static var queueCapacity: Int { 65_536 }
-  /// Room for whatever one more line can lead to: two reply lines and a reply of ours.
+  /// Room for the result of one more line: two reply lines and a reply of ours.
   private let replyRoom: Int
-  /// Room for a client's line, or for a command of ours.
+  /// Room for a client's line or for a command of ours.
   private let commandRoom: Int
 
   /// Starts a session over a connection whose server has been started.
   ///
   /// - Parameters:
-  ///   - policy: what the session allows.
-  ///   - timeouts: the timers that are not the policy's.
-  ///   - client: the client's connection, nothing of which was read.
+  ///   - policy: the settings of the session.
+  ///   - timeouts: the timers that are not in the policy.
+  ///   - client: the client's connection, from which nothing was read.
   ///   - server: a socket to the server, whose description nobody else reads or writes through.
-  ///   - host: the program around the session; it has to outlive the driver, which does not keep it.
+  ///   - host: the program around the session. The driver does not retain it; it must outlive the driver.
   ///   - now: `Clock.now()`.
   public init(
     policy: SMTPSession.Policy, timeouts: Timeouts, client: consuming PlaintextClient, server: consuming Descriptor,
@@ -167,10 +170,11 @@ public final class SessionDriver {
     arm()
   }
 
-  /// Whether everything has ended: nothing is owned any more.
+  /// True if everything has ended and the driver owns nothing any more.
   public var isFinished: Bool { state == .finished }
 
-  /// TLS cannot be had any more: STARTTLS is no longer listed. Behind the 220 it changes nothing. Not from within a turn.
+  /// TLS is no longer available: STARTTLS is no longer listed. After the 220 this has no effect. Do not call it from
+  /// within a turn.
   public func withdrawTLS() {
     guard state == .session, session.interest != .again else { return }
     act(session.tlsUnavailable())
@@ -187,17 +191,17 @@ public final class SessionDriver {
       stepsLeft -= 1
       useSteps()
     }
-    // A hang-up beside something else that happened is reported again.
+    // A hang-up that came together with another event is reported again.
     if stepsLeft == SessionDriver.stepsLimit { noticeHangUp() }
     releaseStorage()
   }
 
-  /// Makes steps as long as something moves and this turn has any left.
+  /// Makes steps as long as something moves and this turn has steps left.
   func useSteps() {
     while stepsLeft > 0 && step() { stepsLeft -= 1 }
   }
 
-  /// One step of whatever the driver is doing; false when nothing moved.
+  /// One step in the current state; false if nothing moved.
   func step() -> Bool {
     switch state {
     case .session: sessionStep()
@@ -207,7 +211,7 @@ public final class SessionDriver {
     }
   }
 
-  /// One step while the session is in charge.
+  /// One step while the session decides.
   private func sessionStep() -> Bool {
     flush()
     if clientBroken { return finish(.clientLost) }
@@ -223,7 +227,7 @@ public final class SessionDriver {
     return noticeClientEnd()
   }
 
-  /// Goes on with the handshake.
+  /// Continues the handshake.
   private func handshake() -> Bool {
     guard let stream else { return false }
     switch stream.handshake() {
@@ -244,15 +248,15 @@ public final class SessionDriver {
     return true
   }
 
-  /// Whether the client's output has room for whatever one more line can lead to.
+  /// True if the client's output has room for the result of one more line.
   var hasRoomForReplies: Bool { toClient.room >= replyRoom }
 
   var wantsClient: Bool { session.interest == .both }
-  /// Whether a client's line can be shown to the session: it wants one, and there is room to forward it.
+  /// True if a client's line can be passed to the session: the session wants one, and there is room to forward it.
   var canPullClient: Bool { wantsClient && hasRoomForReplies && toServer.room >= commandRoom }
   var wantsServer: Bool { session.interest == .both || session.interest == .server }
 
-  /// Gives the storage of empty queues back: an idle connection costs no buffer.
+  /// Releases the storage of empty queues: an idle connection keeps no buffer.
   private func releaseStorage() {
     toClient.releaseIfEmpty()
     toServer.releaseIfEmpty()
@@ -263,7 +267,7 @@ public final class SessionDriver {
     window.close()
   }
 
-  /// The program stops: everything is closed at once.
+  /// The program stops: closes everything at once.
   public func stop() {
     if state != .finished { _ = finish(.stopped) }
   }

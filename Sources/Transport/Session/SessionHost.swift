@@ -1,37 +1,37 @@
-// SessionHost: what a driver needs of the program around it.
+// SessionHost: the interface between a driver and the program around it.
 
 public import SMTPState
 
-/// The program around one session: starts and ends servers, has the TLS layer, is told the decision.
+/// The program around one session: it starts and ends servers, provides the TLS layer, and is notified of the decision.
 ///
-/// Every call returns at once. A host belongs to one driver.
+/// Each call returns at once. A host belongs to one driver.
 public protocol SessionHost: AnyObject {
-  /// Whether TLS can be had right now: the helper is alive, credentials are loaded, a TLS session could be built. Asked
-  /// before the 220, since nothing may fail behind it.
+  /// True if TLS is available now: the helper runs, credentials are loaded, a TLS session can be created. The driver
+  /// asks before it sends the 220, because a failure after the 220 cannot be reported to the client.
   func isTLSAvailable() -> Bool
 
-  /// Takes the client's connection over into the TLS layer. The handshake is begun by the driver's next turn.
+  /// Passes the client's connection to the TLS layer. The driver starts the handshake in its next turn.
   func handoff(_ proof: SMTPSession.Handoff, _ client: consuming PlaintextClient) -> any TLSStream
 
-  /// STARTTLS cannot come any more: a TLS helper is to be sent away.
+  /// STARTTLS is no longer possible: a waiting TLS helper must be dismissed.
   func abort(_ proof: SMTPSession.Reason)
 
-  /// The old server's connection is closed; it is to end.
+  /// The connection to the old server is closed; the server must end.
   func endServer()
 
-  /// Starts a new server, behind the handshake. `.pending`: the outcome is told later with `SessionDriver.restarted`.
+  /// Starts a new server after the handshake. `.pending`: the result is reported later with `SessionDriver.serverRestarted`.
   func restart(_ facts: TLSFacts) -> ServerStart
 
-  /// One line for the operator that is not the session's last.
+  /// Reports one line for the operator, other than the session's final line.
   func warn(_ text: String)
 }
 
-/// What starting a server came to.
+/// The result of starting a server.
 public enum ServerStart: ~Copyable {
-  /// It is there: a socket to it, whose description nobody else reads or writes through.
+  /// The server runs: a socket to it, whose description nobody else reads or writes through.
   case started(Descriptor)
-  /// It is on its way.
+  /// The start is in progress.
   case pending
-  /// There is none. The text says why, for the operator.
+  /// The start failed. The text gives the reason, for the operator.
   case failed(String)
 }

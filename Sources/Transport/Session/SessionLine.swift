@@ -1,25 +1,25 @@
-// SessionLine: the one line that tells the operator what a session was.
+// SessionLine: the log line of a session, for the operator.
 //
-// Everything that a peer chose (EHLO name, SNI) is quoted and escaped; nothing of AUTH or of a message is in it.
+// Values that a peer chose (EHLO name, SNI) are quoted and escaped. The line contains nothing of AUTH or of a message.
 
 import SMTPState
 
-/// The text of a session's line, without whatever the program's log puts in front.
+/// The text of a session's line, without the prefix that the program's log adds.
 public enum SessionLine {
-  /// A session between two addresses.
+  /// The line of a session between two addresses.
   public static func text(
     peer: SocketAddress, local: SocketAddress?, record: SessionRecord, failure: String?
   ) -> String {
     text(peer: self.peer(peer), local: local.map(self.peer), record: record, failure: failure)
   }
 
-  /// A session whose addresses are given as words: printable, and without blanks.
+  /// The line of a session whose addresses are given as text: printable, without blanks.
   ///
   /// - Parameters:
   ///   - peer: the client.
-  ///   - local: the address that the client connected to, where it is known.
+  ///   - local: the address that the client connected to, if known.
   ///   - record: what happened.
-  ///   - failure: what failed around the session, in place of what failed in it.
+  ///   - failure: a failure outside the session, which replaces the failure in the record.
   public static func text(peer: String, local: String?, record: SessionRecord, failure: String?) -> String {
     var words = ["session", "peer=\(peer)"]
     if let local { words.append("local=\(local)") }
@@ -66,7 +66,7 @@ public enum SessionLine {
     return words
   }
 
-  /// Octets between quotation marks, those that are not printable ASCII, and `"` and `\`, as `\xNN`.
+  /// Octets between quotation marks. `"`, `\` and octets that are not printable ASCII become `\xNN`.
   package static func quoted(_ octets: [UInt8]) -> String {
     var text = [UInt8(ascii: "\"")]
     EscapedText.append(octets, to: &text) { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }

@@ -1,68 +1,68 @@
-// SessionRecord: what happened in a session, for its one log line.
+// SessionRecord: what happened in a session, for its log line.
 
 public import SMTPState
 
-/// What a session came to. Times are `Clock` milliseconds.
+/// The result of a session. Times are `Clock` milliseconds.
 public struct SessionRecord {
-  /// The decision and, for abort, its proof.
+  /// The decision and, for abort, its reason.
   public enum Decision: Hashable, Sendable {
     /// STARTTLS was accepted, and the client's connection went to the TLS layer.
     case handoff
     /// STARTTLS was abandoned, for this reason.
     case abort(SMTPSession.Reason)
-    /// None: the program ended the session before the client had decided. Counts as an abort for a helper.
+    /// No decision: the program ended the session before the client had decided. For a helper this is an abort.
     case cutOff
   }
 
   /// How the session ended.
   public enum End: Hashable, Sendable {
-    /// The session closed it.
+    /// The session closed the connection.
     case closed(SMTPSession.Reason)
-    /// It relayed, and both sides ended.
+    /// The session relayed, and both sides ended.
     case relayed
-    /// It relayed, and too little moved for too long.
+    /// The session relayed, and too little moved for too long.
     case relayIdle
-    /// It lasted longer than a session may.
+    /// The session exceeded its maximum duration.
     case sessionTimeout
     /// The client's connection broke.
     case clientLost
-    /// The client did not take its output.
+    /// The client did not read its output.
     case outputStalled
-    /// The program stops.
+    /// The program stopped.
     case stopped
   }
 
-  /// The name said in the last EHLO, HELO or LHLO, as it came: to be escaped. At most 255 octets.
+  /// The name in the last EHLO, HELO or LHLO, unescaped: escape it before use. At most 255 octets.
   public internal(set) var heloName: [UInt8] = []
-  /// What was decided; nil before that.
+  /// The decision; nil until it is made.
   public internal(set) var decision: Decision?
-  /// How it ended; nil before that.
+  /// How the session ended; nil until then.
   public internal(set) var end: End?
-  /// What was negotiated, once TLS stands.
+  /// The negotiated parameters; nil until TLS is established.
   public internal(set) var tls: TLSFacts?
-  /// Why the TLS layer or the start of a server failed, in its words.
+  /// Why the TLS layer failed or a server did not start, as reported by it.
   public internal(set) var failure: String?
-  /// Whether the server listed something in clear that was taken out: AUTH, STARTTLS, XCLIENT, XFORWARD or REQUIRETLS.
+  /// True if a keyword that the server listed in clear was removed: AUTH, STARTTLS, XCLIENT, XFORWARD or REQUIRETLS.
   public internal(set) var tookOutKeywords = false
-  /// Octets of the client, in clear text or decrypted.
+  /// Octets received from the client, in clear or decrypted.
   public internal(set) var received = 0
-  /// Octets to the client, in clear text or before encryption.
+  /// Octets sent to the client, in clear or before encryption.
   public internal(set) var sent = 0
 
-  /// When the driver was made.
+  /// When the driver was created.
   public internal(set) var startedAt: Int
   /// When `decision` was made.
   public internal(set) var decidedAt: Int?
   /// When the handshake was complete.
   public internal(set) var securedAt: Int?
-  /// When all was closed.
+  /// When everything was closed.
   public internal(set) var endedAt: Int?
 
   init(startedAt: Int) {
     self.startedAt = startedAt
   }
 
-  /// Notes the name of an EHLO, HELO or LHLO line: everything behind the first blanks.
+  /// Records the name in an EHLO, HELO or LHLO line: everything after the first blanks.
   mutating func noteHelo(_ line: borrowing ByteQueue) {
     heloName = []
     var isBehindVerb = false

@@ -1,20 +1,22 @@
 // UCSPIChannels: the server program's ends of the channels to a UCSPI-TLS helper.
 //
-// The environment names them: SSLCTLFD is the control socket, SSLREADFD what is read out of TLS, SSLWRITEFD what is
-// written into it. The helper waits on the control socket beside the program and takes the client's connection over once
-// it is told to. Sockets and pipes are alike good for the data, and two or all three numbers may be the same: each use
-// then gets a descriptor of its own, so that nothing is closed twice.
+// Environment variables name them: SSLCTLFD is the control socket, SSLREADFD carries octets out of TLS, SSLWRITEFD
+// octets into TLS. The helper waits on the control socket and takes over the client's connection when it gets the
+// command. The data channels may be sockets or pipes, and two or all three numbers may be the same. Each use then gets
+// a descriptor of its own, so that nothing is closed twice.
 //
-// Contract: numbers are checked before any is owned, since what is not open must not be closed. No flag is set. Closing
-// all three without a word says that there will be no TLS.
+// Contract: all numbers are checked before any is owned, since a descriptor that is not open must not be closed. No
+// flag is set. Closing all three without a command tells the helper that there will be no TLS.
+//
+// Failure: a UCSPIChannelsError, whose text names the variable.
 //
 // Source: ucspi-tls(2), Gifford and Brady.
 
 import Glibc
 
-/// Variables that do not name channels to a helper: one line that says which and why.
+/// The variables do not name channels to a helper. The text is one line that names the variable and the reason.
 public struct UCSPIChannelsError: Error, Hashable, Sendable, CustomStringConvertible {
-  /// The line, which names the variable.
+  /// The text, which names the variable.
   public let description: String
 
   init(_ description: String) {
@@ -27,15 +29,15 @@ public struct UCSPIChannels: ~Copyable {
   let control: Descriptor
   let reading: OctetStream
   let writing: OctetStream
-  /// Whether the octets of TLS run over the control socket itself: then its writing half must not be ended.
+  /// True if the octets of TLS use the control socket itself: then its sending half must not be ended.
   let isControlShared: Bool
 
   /// The names of the variables.
   public static let variables = ["SSLCTLFD", "SSLREADFD", "SSLWRITEFD"]
 
-  /// Takes over the descriptors that the variables name.
+  /// Takes ownership of the descriptors that the variables name.
   ///
-  /// - Parameter variable: answers the value of an environment variable, nil where it is not set.
+  /// - Parameter variable: returns the value of an environment variable, nil if it is not set.
   public init(_ variable: (String) -> String?) throws(UCSPIChannelsError) {
     let control = try UCSPIChannels.number("SSLCTLFD", variable)
     let reading = try UCSPIChannels.number("SSLREADFD", variable)
@@ -63,7 +65,7 @@ public struct UCSPIChannels: ~Copyable {
     isControlShared = isShared
   }
 
-  /// Closes the data's descriptors and leaves the control socket open, so that it ends with this process.
+  /// Closes the data descriptors and leaves the control socket open, so that it ends with this process.
   public consuming func leaveControlOpen() throws(SystemError) {
     try control.setCloseOnExec(false)
     _ = control.release()
@@ -90,13 +92,13 @@ public struct UCSPIChannels: ~Copyable {
     }
   }
 
-  /// Whether two numbers are open on the same thing.
+  /// True if two numbers are open on the same object.
   private static func isSame(_ one: CInt, _ other: CInt) -> Bool {
     guard let first = try? Kernel.status(one), let second = try? Kernel.status(other) else { return false }
     return first.st_dev == second.st_dev && first.st_ino == second.st_ino
   }
 
-  /// The number itself, or a second descriptor for it where it is owned already.
+  /// The number itself, or a second descriptor for it if the number is already owned.
   private static func own(_ number: CInt, isOwned: Bool) throws(SystemError) -> Descriptor {
     Descriptor(adopting: isOwned ? try Kernel.duplicate(number, above: 3) : number)
   }

@@ -1,11 +1,10 @@
-// UCSPIEnvironment: what a UCSPI-TLS helper says about the session that it has set up.
+// UCSPIEnvironment: what a UCSPI-TLS helper reports about the TLS session.
 //
-// On the wire: `NAME=value` strings, each ended by NUL, the whole ended by one NUL more; no string at all is two NULs.
-// A name without `=` means that the variable is not set. The reader stops at the double NUL and never waits for the
-// end of file, because some helpers keep the socket open. An end of file before it means that there is no TLS.
+// Wire format: `NAME=value` strings, each terminated by NUL, then one more NUL; without any string it is two NULs. A
+// name without `=` means that the variable is not set. The reader stops at the double NUL and does not wait for the end
+// of file, because some helpers keep the socket open. An end of file before it means that there is no TLS.
 //
-// Everything in it comes from the peer in the end: names are limited to what is about TLS before any is used, and
-// the whole to 64 KiB.
+// The content comes from the peer in the end: only names about TLS are used, and the size is limited to 64 KiB.
 //
 // Source: ucspi-tls(2), Gifford and Brady.
 
@@ -15,10 +14,10 @@ public struct UCSPIEnvironment: Hashable, Sendable {
   public struct Variable: Hashable, Sendable {
     /// Its name; not empty, without `=` and NUL.
     public let name: String
-    /// Its value, without NUL; nil: the variable is not to be set.
+    /// Its value, without NUL; nil: the variable must not be set.
     public let value: String?
 
-    /// A variable, or nil when the name or the value cannot be expressed.
+    /// Creates a variable; nil if the name or the value cannot be expressed.
     public init?(_ name: String, _ value: String?) {
       guard !name.isEmpty, !name.utf8.contains(where: { $0 == 0 || $0 == UInt8(ascii: "=") }),
         value?.utf8.contains(0) != true
@@ -27,8 +26,8 @@ public struct UCSPIEnvironment: Hashable, Sendable {
       self.value = value
     }
 
-    /// Whether a program may put the variable into its own environment: `SSL_` or `TLS_`, then capital letters, digits
-    /// and `_` only. The names that choose a helper's user are none of them.
+    /// True if a program may put the variable into its own environment: `SSL_` or `TLS_`, then only capital letters,
+    /// digits and `_`. The names that select a helper's user are excluded.
     public var isImportable: Bool {
       guard name.hasPrefix("SSL_") || name.hasPrefix("TLS_"), name != "TLS_UID", name != "TLS_GID" else { return false }
       return name.utf8.allSatisfy {
@@ -40,21 +39,21 @@ public struct UCSPIEnvironment: Hashable, Sendable {
     }
   }
 
-  /// The most octets of an environment on the wire, the double NUL included.
+  /// The maximum number of octets of an environment on the wire, including the double NUL.
   public static let sizeLimit = 65_536
 
   /// The variables, in the order in which they were reported.
   public private(set) var variables: [Variable] = []
 
-  /// An empty environment.
+  /// Creates an empty environment.
   public init() {}
 
-  /// Adds a variable. One that cannot be expressed is left out.
+  /// Adds a variable. A variable that cannot be expressed is left out.
   public mutating func append(_ name: String, _ value: String?) {
     if let variable = Variable(name, value) { variables.append(variable) }
   }
 
-  /// The environment on the wire, or nil when it is larger than `sizeLimit`.
+  /// The wire format, or nil if it is larger than `sizeLimit`.
   public var octets: [UInt8]? {
     var octets: [UInt8] = []
     for variable in variables {
@@ -71,7 +70,7 @@ public struct UCSPIEnvironment: Hashable, Sendable {
   }
 }
 
-/// Reads an environment piece by piece, as the control socket brings it.
+/// Reads an environment in pieces, as they arrive on the control socket.
 ///
 /// ```swift
 /// var reader = UCSPIEnvironmentReader()
@@ -82,11 +81,11 @@ public struct UCSPIEnvironment: Hashable, Sendable {
 /// }
 /// ```
 public struct UCSPIEnvironmentReader: Sendable {
-  /// What the octets so far come to.
+  /// The result of the octets so far.
   public enum Progress: Hashable, Sendable {
     /// The double NUL has not come yet.
     case incomplete
-    /// The environment. Octets behind the double NUL were ignored.
+    /// The environment. Octets after the double NUL were ignored.
     case complete(UCSPIEnvironment)
     /// It is larger than 64 KiB, or a string is empty or begins with `=`.
     case refused
@@ -95,15 +94,15 @@ public struct UCSPIEnvironmentReader: Sendable {
   private var environment = UCSPIEnvironment()
   private var string: [UInt8] = []
   private var count = 0
-  /// The last octet was a NUL: without any string the double NUL is one by itself.
+  /// True if the previous octet was a NUL. An environment without strings consists of two NULs.
   private var isBehindNUL = false
   private var answer = Progress.incomplete
 
-  /// A reader that has seen nothing.
+  /// Creates a reader that has read nothing.
   public init() {}
 
-  /// Takes the next octets. Once the answer was another than `.incomplete` it stays the same. Octets that are no UTF-8
-  /// are replaced in the strings.
+  /// Reads the next octets. Once the result is other than `.incomplete`, it stays the same. Octets that are not valid
+  /// UTF-8 are replaced in the strings.
   public mutating func receive(_ octets: some Sequence<UInt8>) -> Progress {
     for octet in octets {
       guard case .incomplete = answer else { break }

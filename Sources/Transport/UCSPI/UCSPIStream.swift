@@ -1,45 +1,45 @@
 // UCSPIStream: TLS by a UCSPI-TLS helper in another process.
 //
-// The handshake is a dialogue on the control socket: `Y` is sent, and the helper answers with what was negotiated, once it
-// has been. The answer ends with a double NUL; nobody waits for the end of the socket, which some helpers leave open. An
-// end before the double NUL means that there is no TLS. Behind it, octets are read and written through the data's
-// descriptors, and never through the client's connection, which is the helper's.
+// The handshake uses the control socket: `Y` is sent, and after the TLS handshake the helper reports the negotiated
+// parameters. The report ends with a double NUL. The end of the socket is not awaited, because some helpers leave it
+// open. An end before the double NUL means that there is no TLS. After the report, octets are read and written through
+// the data descriptors. The client's connection belongs to the helper and is not used.
 //
-// Contract: the client's connection is closed in this process and blocking before `handshake` is called. Octets of the
-// answer are taken one by one up to the double NUL, since the same socket may carry what is inside TLS.
+// Contract: before `handshake` is called, the client's connection is made blocking and closed in this process. Only the
+// octets of the report up to the double NUL are taken, since the same socket may carry the octets inside TLS.
 
 import Glibc
 
-/// A TLS connection that a helper speaks, or will speak once it is asked to.
+/// A TLS connection whose TLS engine is a helper.
 public final class UCSPIStream: TLSStream {
-  // Each is nil once it has been closed: the control socket behind the report (unless it is kept), the output behind its
-  // end, all of them when the channels are abandoned.
+  // Each is nil after it was closed: the control socket after the report (unless it is kept), the output after its end,
+  // all of them when the channels are abandoned.
   private var control: Descriptor?
   private var input: OctetStream?
   private var output: OctetStream?
   private let keepsControl: Bool
-  /// Not where the octets inside TLS run over the control socket.
+  /// False if the octets inside TLS use the control socket.
   private let endsCommands: Bool
 
   private var isAsked = false
   private var isEstablished = false
-  /// The sending half was ended: only the data's input is read from here on.
+  /// True after the sending half was ended: only the data input is read from then on.
   private var isEnded = false
   private var reader = UCSPIEnvironmentReader()
   private var progress = UCSPIEnvironmentReader.Progress.incomplete
 
-  /// What the last call that answered `.wouldBlock` waits for.
+  /// What the last call that returned `.wouldBlock` waits for.
   public private(set) var direction = TLSDirection.read
-  /// What the helper reported, as far as it can be believed: a word that makes no sense is `?`.
+  /// What the helper reported; an invalid word is replaced by `?`.
   public private(set) var facts = TLSFacts(version: "?", cipher: "?")
 
-  /// Takes the channels over. The helper is told nothing before the handshake.
+  /// Takes ownership of the channels. Nothing is sent to the helper before the handshake.
   ///
   /// - Parameters:
   ///   - channels: this program's ends of the channels to the helper.
-  ///   - keepsControl: whether the control socket stays open, both ways, as long as the stream: for a helper to which its
-  ///     end is that of the session. Otherwise its writing half is ended behind the command, and the rest of it behind
-  ///     the report.
+  ///   - keepsControl: true if the control socket stays open in both directions as long as the stream, for a helper
+  ///     that treats its end as the end of the session. Otherwise its sending half is ended after the command, and the
+  ///     socket is closed after the report.
   public init(_ channels: consuming UCSPIChannels, keepsControl: Bool) {
     self.keepsControl = keepsControl
     endsCommands = !keepsControl && !channels.isControlShared
@@ -51,28 +51,28 @@ public final class UCSPIStream: TLSStream {
     output = consume writing
   }
 
-  /// The numbers of the control socket and of the data's input and output; -1 in place of one that is not open.
+  /// The numbers of the control socket and of the data input and output; -1 for one that is not open.
   public var numbers: InlineArray<3, CInt> {
     [control?.openNumber() ?? -1, input?.openNumber() ?? -1, output?.openNumber() ?? -1]
   }
 
-  /// The control socket's number, which polls readable once the helper is gone; nil once there is none.
+  /// The number of the control socket, which poll reports readable once the helper has ended; nil if it is closed.
   public var controlNumber: CInt? { control?.openNumber() }
 
-  /// The control socket until the report has come, then the data's input; -1 where that is closed.
+  /// The control socket until the report has come, then the data input; -1 if that is closed.
   public var descriptor: CInt { (isEstablished || isEnded ? input?.openNumber() : control?.openNumber()) ?? -1 }
-  /// The data's output behind the handshake, where it is still open; else that of `descriptor`.
+  /// The data output after the handshake, while it is open; else `descriptor`.
   public var outputDescriptor: CInt { (isEstablished ? output?.openNumber() : nil) ?? descriptor }
-  /// Never: what was deciphered waits in the kernel, where poll sees it.
+  /// Always false: decrypted octets wait in the kernel, where poll sees them.
   public var hasPending: Bool { false }
 
-  /// Whether the helper waits for its command: it has neither ended the control socket nor said anything.
+  /// True if the helper waits for its command: it has neither closed the control socket nor sent anything.
   public var isHelperWaiting: Bool {
     var octet: UInt8 = 0
     return !isAsked && withUnsafeMutableBytes(of: &octet) { peek(into: $0) } == .wouldBlock
   }
 
-  /// Closes all channels. Before the handshake that tells the helper that there will be none.
+  /// Closes all channels. Before the handshake this tells the helper that there will be no TLS.
   public func abandon() {
     control = nil
     input = nil
@@ -104,7 +104,7 @@ public final class UCSPIStream: TLSStream {
     }
   }
 
-  /// Sends the command; nil once it is sent.
+  /// Sends the command; nil if it was sent.
   private func ask() -> TLSHandshake? {
     let command = UInt8(ascii: "Y")
     switch withUnsafeBytes(of: command, { control?.sendOctets($0) }) {
@@ -120,7 +120,7 @@ public final class UCSPIStream: TLSStream {
     return nil
   }
 
-  /// Shows the next octets to the reader and takes those that it needed.
+  /// Passes the next octets to the reader and takes those that it consumed.
   private func receiveReport() -> IOResult {
     withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { buffer in
       let answer = peek(into: buffer)
@@ -154,19 +154,19 @@ public final class UCSPIStream: TLSStream {
 
   // MARK: Octets
 
-  /// Reads what the helper has deciphered.
+  /// Reads what the helper has decrypted.
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     direction = .read
     return input?.read(into: buffer) ?? .ended
   }
 
-  /// Gives octets to the helper, which encrypts them.
+  /// Sends octets to the helper, which encrypts them.
   public func write(_ buffer: UnsafeRawBufferPointer) -> IOResult {
     direction = .write
     return output?.write(buffer) ?? .failed(SystemError("write", EPIPE))
   }
 
-  /// Ends the data's output: the helper reads its end and ends its half of TLS.
+  /// Ends the data output: the helper reads its end and ends its half of TLS.
   public func endSending() -> Bool {
     isEnded = true
     output?.endSending()
@@ -174,12 +174,13 @@ public final class UCSPIStream: TLSStream {
     return true
   }
 
-  /// Reads and throws away what the helper has deciphered.
+  /// Reads and discards what the helper has decrypted.
   public func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { input?.read(into: buffer) ?? .ended }
 
-  // MARK: What the log gets
+  // MARK: Text for the log
 
-  /// A word of letters, digits and `.`, `_`, `-`, or `?`: the helper is another program, and its words end in a log.
+  /// A word of letters, digits and `.`, `_`, `-`, else `?`: the helper is another program, and the word goes into a
+  /// log.
   private static func word(_ text: String?) -> String {
     guard let text, !text.isEmpty, text.utf8.count <= 64 else { return "?" }
     return text.utf8.allSatisfy { isLetterOrDigit($0) || [0x2D, 0x2E, 0x5F].contains($0) } ? text : "?"
@@ -199,7 +200,7 @@ public final class UCSPIStream: TLSStream {
   }
 }
 
-// An Optional of a noncopyable value lends its payload only to what is mutating in form.
+// An Optional of a noncopyable value gives access to its payload only in mutating functions.
 
 extension Descriptor {
   fileprivate mutating func openNumber() -> CInt { number }
@@ -209,14 +210,14 @@ extension Descriptor {
     try take(exactly: count, into: buffer)
   }
 
-  /// A helper that is gone already shows when its report is read.
+  /// If the helper has already ended, reading its report shows that.
   fileprivate mutating func endSending() { try? shutdownSending() }
 }
 
 extension OctetStream {
   fileprivate mutating func openNumber() -> CInt { descriptor.number }
 
-  /// Ends a socket's sending half; a pipe's ends with its descriptor.
+  /// Ends the sending half of a socket; that of a pipe ends with its descriptor.
   fileprivate mutating func endSending() {
     if kind == .socket { try? descriptor.shutdownSending() }
   }

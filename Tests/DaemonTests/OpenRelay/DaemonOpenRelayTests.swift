@@ -81,7 +81,7 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
       environment: environment)
   }
 
-  /// It never relays; but nobody can see that from outside.
+  /// It never relays; but that is not visible from outside.
   func testAServerThatTakesEveryRecipientNeedsItsDomains() throws {
     let folder = TestFolder()
     let program = try Programs.path("maildir-smtpd")
@@ -107,7 +107,7 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
     try assertRefused(["/bin/sh", "-c", script], 100, "refuses every sender (550 no)", "--trusting-backend")
   }
 
-  /// A server that greylists is served: nobody knows more of it.
+  /// A server that greylists is served: the test cannot show more.
   func testADeferralIsAWarning() throws {
     let script = ShellBackend.script(answers: [("RCPT*", "say '450 later'")])
     let daemon = try daemon(backend: .script(script), trusting: false)

@@ -70,7 +70,7 @@ final class AbortTests: ProxyTestCase {
     }
   }
 
-  /// The same where the proxy is told that the helper is another one: the stand-in shows what the option prevents.
+  /// The same where the option names another helper: the stand-in shows what the option prevents.
   func testTheOptionForcesEitherWay() throws {
     let killed = try proxied("ssl", ["--helper", "s6"])
     try killed.greet()

@@ -1,5 +1,5 @@
 // HelperFailureTests: a helper that fails or dies, at every point of the dialogue. Before the 220 the session goes on in
-// clear; behind it the client gets TLS or the end.
+// clear; after it the client gets TLS or the end.
 
 import Foundation
 import Glibc

@@ -56,7 +56,7 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
     for replies in try replies(daemon, ["a@foreign.example"]) { XCTAssertEqual(replies, ["250 Accepted"]) }
   }
 
-  func testEximThatIsToldTheAddressRelaysForNobody() throws {
+  func testEximThatGetsTheAddressRelaysForNoClient() throws {
     let folder = TestFolder()
     let exim = try Exim(in: folder)
     let daemon = try daemon(
@@ -67,7 +67,7 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
     }
   }
 
-  func testMailfrontRelaysForNobody() throws {
+  func testMailfrontRelaysForNoClient() throws {
     let mailfront = try Mailfront(in: TestFolder())
     // Set by whoever started the daemon: it makes an open relay of every server of qmail's kind.
     let environment = mailfront.environment.merging(["RELAYCLIENT": ""]) { a, _ in a }

@@ -14,7 +14,7 @@ final class AbortTests: ProxyTestCase {
     XCTAssertEqual(try connection.client.ask("text\r\n."), "250 stored", file: file, line: line)
   }
 
-  func testMAILSendsTheHelperAway() throws {
+  func testMAILEndsTheHelper() throws {
     for words in ["", "one", "two", "all"] {
       let connection = try proxied(words)
       try connection.greet()
@@ -30,7 +30,7 @@ final class AbortTests: ProxyTestCase {
     }
   }
 
-  func testQUITSendsTheHelperAway() throws {
+  func testQUITEndsTheHelper() throws {
     let connection = try proxied()
     try connection.greet()
     XCTAssertEqual(try connection.client.ask("QUIT"), "221 bye")
@@ -41,7 +41,7 @@ final class AbortTests: ProxyTestCase {
     assertNothingIsLeft()
   }
 
-  func testTheClientsEndSendsTheHelperAway() throws {
+  func testTheClientsEndEndsTheHelper() throws {
     for isReset in [false, true] {
       let connection = try proxied()
       try connection.greet()

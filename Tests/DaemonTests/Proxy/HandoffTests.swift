@@ -112,7 +112,7 @@ final class HandoffTests: ProxyTestCase {
   }
 
   /// It is refused before RSET is sent.
-  func testPlainTextBehindSTARTTLSNeverReachesTheHelper() throws {
+  func testPlainTextAfterSTARTTLSNeverReachesTheHelper() throws {
     let script = ShellBackend.script(answers: [("RSET*", ": >\"$FOLDER/reset\"; say '250 reset'")])
     let connection = try proxied("strict", script: script)
     try connection.greet()

@@ -47,7 +47,7 @@ final class HelperFailureTests: ProxyTestCase {
     assertNothingIsLeft()
   }
 
-  func testAHelperThatDiesBehindTheCommand() throws {
+  func testAHelperThatDiesAfterTheCommand() throws {
     for (words, isHelloSent) in [("asked", false), ("during", true), ("odd", true), ("huge", true), ("refuse", true)] {
       for shape in ["", ",one", ",all", ",ssl"] {
         let connection = try proxied(words + shape)
@@ -65,7 +65,7 @@ final class HelperFailureTests: ProxyTestCase {
     }
   }
 
-  func testAHelperThatDiesBehindItsReport() throws {
+  func testAHelperThatDiesAfterItsReport() throws {
     for shape in ["", ",two"] {
       let connection = try proxied("after" + shape)
       try connection.greet()

@@ -1,13 +1,13 @@
-// NothingOwedThroughTheChainTests: sessions through the chain in which client and server both close immediately after QUIT.
+// LastRepliesThroughTheChainTests: sessions through the chain in which client and server both close immediately after QUIT.
 //
-// What NothingOwedTests asks of starttlsd, asked of ucspi-tlsd, starttls-proxy and tlsd-io: three processes between
+// What LastRepliesTests asks of starttlsd, asked of ucspi-tlsd, starttls-proxy and tlsd-io: three processes between
 // which the last replies can be lost. Here fewer sessions, since each starts them all; SMTPSTATE_SESSIONS is another
 // number, and `make soak` has a thousand.
 
 import Foundation
 import XCTest
 
-final class NothingOwedThroughTheChainTests: ProxyTestCase {
+final class LastRepliesThroughTheChainTests: ProxyTestCase {
   private let count = ProcessInfo.processInfo.environment["SMTPSTATE_SESSIONS"].flatMap(Int.init) ?? 200
 
   func testSessionsInClear() throws { try assertNothingIsLost(isSecured: false) }

@@ -1,4 +1,4 @@
-# smtpstate: everything one does twice. Each target does its own set-up.
+# smtpstate: builds, tests and documentation. Each target installs what it needs.
 
 SWIFT ?= swift
 JOBS ?= 2
@@ -10,10 +10,10 @@ FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 .DEFAULT_GOAL := help
 .PHONY: help deps play test-page run test test-threads explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix soak programs install uninstall setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
-help: ## this list
+help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: setup-run ## build, start starttlsd on the loopback, send a mail through STARTTLS, stay until interrupted
+run: setup-run ## build and start starttlsd on loopback, send a message with STARTTLS, run until interrupted
 	@$(SWIFT) build -c release -j $(JOBS) --product starttlsd
 	@$(SWIFT) build -c release -j $(JOBS) --product maildir-smtpd
 	@Scripts/run $(BIN)
@@ -25,10 +25,10 @@ test: setup-test core-embedded test-c-library test-examples ## build everything 
 	@Scripts/docs $(BUILD)/docs
 	@$(SWIFT) test -j $(JOBS) --filter 'FuzzTests/test.*Again'
 
-test-threads: setup-test ## two threads with sessions side by side, under ThreadSanitizer
+test-threads: setup-test ## run sessions in two threads under ThreadSanitizer
 	@TSAN_OPTIONS=halt_on_error=1 $(SWIFT) test -j $(JOBS) --sanitize=thread --scratch-path $(BUILD)/threads --filter TwoThreadsTests
 
-explore: ## explore the session under all policies: larger limits, every octet, its control at the shipped limits; half an hour, six gigabytes
+explore: ## explore all states of the session: all policies, larger limits, every octet; half an hour, six gigabytes of memory
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_EXPLORE=large $(SWIFT) test $(FLAGS) --skip-build --filter ExplorationTests
 
@@ -43,23 +43,23 @@ test-page: play ## the page in a real browser (Debian's Chromium)
 	@Scripts/install chromium python3
 	@Tests/Page/test_page.py chromium $(BUILD)/play/index.html
 
-docs: setup-run play ## make Docs/StateMachine.md anew from the session, and the libraries' pages in .build/docs/site
+docs: setup-run play ## generate Docs/StateMachine.md from the session, and the libraries' pages in .build/docs/site
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_WRITE_DOCS=1 $(SWIFT) test $(FLAGS) --skip-build --filter StateMachinePageTests
 	@Scripts/docs $(BUILD)/docs
 
-fuzz: setup-run ## run the fuzzers, each for SECONDS (60), or only TARGET; keeps what they find in Fixtures
+fuzz: setup-run ## run all fuzzers, or only TARGET, each for SECONDS (60); findings are kept in Fixtures
 	@Scripts/install patch
 	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/fuzz $(BUILD)/fuzz $(or $(SECONDS),60) $(TARGET)
 
-coverage: setup-run ## how much of the core its tests execute; fails on a region that none enters and nobody explains
+coverage: setup-run ## measure the core's test coverage; fails on a region that no test enters, unless Scripts/coverage explains it
 	@Scripts/coverage $(BUILD)/coverage
 
-mutants: setup-run ## apply each mistake in Fixtures/mutants to a copy and see its test fail; MUTANT="12 13" for some of them
+mutants: setup-run ## apply each mistake in Fixtures/mutants to a copy and check that its test fails; MUTANT="12 13" for some of them
 	@Scripts/install patch
 	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/mutants $(BUILD)/mutants $(MUTANT)
 
-bench: setup-run ## instructions that the core spends on a command
+bench: setup-run ## count the instructions that the core executes for a command
 	@Scripts/install valgrind
 	@Scripts/bench-core $(BUILD)/bench
 
@@ -69,32 +69,32 @@ core-embedded: ## build the core as Embedded Swift and check its undefined symbo
 c-library: setup-c-library ## build libsmtpstate.a and libsmtpstate.so for C, without the Swift runtime
 	@Scripts/c-library $(BUILD)/c-library
 
-test-c-library: setup-c c-library ## run the C tests: every compiler, valgrind, the sanitizers
+test-c-library: setup-c c-library ## run the C tests with each compiler, valgrind and the sanitizers
 	@Scripts/test-c-library $(BUILD)/c-library
 
-test-examples: setup-c c-library ## build the C example from an installed library and talk to it
+test-examples: setup-c c-library ## build the C example with an installed library and test it
 	@Scripts/test-examples $(BUILD)
 
-test-nio-example: setup-nio-example ## build the SwiftNIO example, run its tests and talk to it; fetches SwiftNIO
+test-nio-example: setup-nio-example ## build and test the SwiftNIO example; downloads SwiftNIO
 	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/test-nio-example $(BUILD)/nio-smtpd
 
-test-postfix: setup-run ## Debian's Postfix as the client: 40 mails queued, 40 delivered, in 16 ways; as root, two minutes
+test-postfix: setup-run ## test with Postfix as the client: 40 messages in each of 16 scenarios; needs root, takes two minutes
 	@Scripts/install postfix openssl
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@Scripts/test-postfix $(BIN)
 
-soak: setup-test ## client and server that hurry to the end, SESSIONS times (1000): every reply arrives, every mail once
+soak: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once
 	@$(SWIFT) build $(FLAGS) --build-tests
-	@SMTPSTATE_SESSIONS=$(or $(SESSIONS),1000) SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build --filter NothingOwed
+	@SMTPSTATE_SESSIONS=$(or $(SESSIONS),1000) SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build --filter LastReplies
 
-programs: setup-run ## build the programs as they are installed: static where they can be
+programs: setup-run ## build the programs for installation, statically linked where possible
 	@Scripts/install g++
 	@Scripts/programs $(BUILD)/programs
 
-install: c-library programs ## install programs, manual pages and C library below PREFIX (/usr/local), or DESTDIR/PREFIX
+install: c-library programs ## install programs, manual pages and C library in PREFIX (/usr/local), or in DESTDIR/PREFIX
 	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files install $(BUILD) c-library programs
 
-uninstall: ## remove what `make install` installed
+uninstall: ## remove the files that `make install` installed
 	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files uninstall $(BUILD) c-library programs
 
 setup-c-library:
@@ -114,5 +114,5 @@ setup-test:
 	@Scripts/install libnss-wrapper libdb5.3 libgnutls-dane0 libidn12 libidn2-0 libnsl2 libpcre2-8-0
 	@Scripts/unpack $(BUILD)/debian exim4-daemon-light exim4-config
 
-clean: ## remove everything that was built
+clean: ## remove all build output
 	@rm -rf .build .build-*

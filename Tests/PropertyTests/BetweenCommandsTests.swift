@@ -24,7 +24,7 @@ final class BetweenCommandsTests: XCTestCase {
     return commands
   }
 
-  /// The helper dies behind the last line of the answer to RSET, before the look is fetched.
+  /// The helper dies after the last line of the answer to RSET, before the look is fetched.
   func testUnavailableBeforeTheLookIsFetched() {
     var policy = Policy()
     policy.serverReset = .rset
@@ -55,7 +55,7 @@ final class BetweenCommandsTests: XCTestCase {
     XCTAssertEqual(Deadline.allCases.map { policy.milliseconds(of: $0) }, [1, 2, 3, 4, 5, 6])
   }
 
-  /// A slow drip of octets gains nothing: only what comes of a line starts the timer anew.
+  /// A slow drip of octets gains nothing: only what comes of a line starts the timer again.
   func testOctetsAloneRestartNoTimer() {
     var session = SMTPSession(Policy())
     XCTAssertTrue(receive("220 be\r\n", .server, &session).restartsTimer)

@@ -10,15 +10,15 @@ struct Dialogue {
   let choices: Choices
   let policy: Policy
   let byHand: ByHand
-  /// How often somebody misbehaves, of 100.
+  /// How often one side misbehaves, of 100.
   let hostility: Int
   /// The verbs of the lines that the server was sent and has not answered, in capitals.
   var unanswered = ["greeting"]
-  /// What the server has still to say of what it began to say.
+  /// The rest of a reply that the server has begun to send.
   private var rest: [UInt8] = []
   private var clientHasEnded = false
   private var serverHasEnded = false
-  /// Where everybody is on the way to without detours; nil when it is reached. Most of what is rare is behind STARTTLS.
+  /// Where everybody is on the way to without detours; nil when it is reached. Most of what is rare is after STARTTLS.
   private var goal: Phase?
   private var hasGreeted = false
 

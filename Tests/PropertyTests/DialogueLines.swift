@@ -1,4 +1,4 @@
-// DialogueLines: what the generator's client and server say, well-behaved and not.
+// DialogueLines: what the generator's client and server send, well-behaved and not.
 
 import SMTPState
 
@@ -19,7 +19,7 @@ extension Dialogue {
     return (line == "BDAT" ? chunk() : casing(Array(line.utf8))) + lineEnd()
   }
 
-  /// BDAT and what comes behind it: its chunk, or something that must not be taken for commands.
+  /// BDAT and what follows it: its chunk, or something that must not be taken for commands.
   private func chunk() -> [UInt8] {
     let size = choices.one(of: [0, 3, 7, 8, 30, 31, 65_536, 65_537])
     let tail = choices.one(of: ["", " LAST", " last", " ", " LAST x", " L"])

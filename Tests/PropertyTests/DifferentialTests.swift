@@ -21,7 +21,7 @@ final class DifferentialTests: XCTestCase {
     }
   }
 
-  /// Every line of few octets, from those that mean something, behind the beginnings of verbs.
+  /// Every line of few octets, from those that mean something, after the beginnings of verbs.
   func testEveryShortLineOfAClient() {
     let beginnings = [("BDA", "T"), ("QUI", "T"), ("NOO", "P"), ("STARTTL", "S"), ("", "x"), ("BDAT ", "2")]
     everyCase(atLeast: 40_000) { trial in
@@ -38,7 +38,7 @@ final class DifferentialTests: XCTestCase {
     }
   }
 
-  /// Every beginning of a reply, where one is owed and where none is, octet by octet.
+  /// Every beginning of a reply, where one is pending and where none is, octet by octet.
   func testEveryShortLineOfAServer() {
     let alphabet: [UInt8] = Array("2506- ".utf8) + [0x0D, 0x0A, 0x00, 0x61]
     everyCase(atLeast: 100_000) { trial in

@@ -5,7 +5,7 @@
 
 import SMTPState
 
-/// Octets and ends that have arrived by the time somebody looks: what one turn of a caller finds.
+/// Octets and ends that have arrived by one turn of a caller.
 struct Arrival: Equatable {
   var client: [UInt8] = []
   var server: [UInt8] = []
@@ -45,13 +45,13 @@ struct ByHand: Equatable {
   var drains = false
 }
 
-/// Something that was done: one command but `keep`, `drop` and `stash`, which nobody outside can see, and what it wrote.
+/// Something that was done: one command but `keep`, `drop` and `stash`, which is not visible outside, and what it wrote.
 struct Deed: Equatable {
   /// The command in words, see `Command.words`; or `copied`, for octets that a relay copied.
   var words: String
   var toClient: [UInt8] = []
   var toServer: [UInt8] = []
-  /// How many octets of each side were consumed by then. A stream begins anew at the handoff, and with a new server.
+  /// How many octets of each side were consumed by then. A stream begins again at the handoff, and with a new server.
   var clientTaken = 0
   var serverTaken = 0
 }

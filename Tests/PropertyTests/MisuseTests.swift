@@ -159,7 +159,7 @@ final class MisuseTests: XCTestCase {
     XCTAssertEqual(session, SMTPSession(Policy()))
   }
 
-  func testAnEndToldTwiceChangesNothing() {
+  func testAnEndReportedTwiceChangesNothing() {
     var session = SMTPSession(Policy())
     give("220 be\r\n", from: .server, to: &session)
     give("NOOP\r\n", from: .client, to: &session)

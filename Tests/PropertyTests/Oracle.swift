@@ -2,7 +2,7 @@
 // not from the code: it never calls `SMTPSession`.
 //
 // It keeps all that a side has sent since its last line was judged, looks for whole lines in it, and remembers the names
-// of the replies that are owed, not their number. What it predicts is everything that a caller does: every command that
+// of the pending replies, not their number. What it predicts is everything that a caller does: every command that
 // can be seen from outside, every octet to either side, how far each side is consumed, what is waited for, which timer
 // runs.
 //
@@ -40,8 +40,8 @@ struct Oracle {
   var client = Stream()
   var server = Stream()
 
-  // What is owed, and what has come of the reply to the first of it.
-  /// The verbs of the commands whose replies are owed. `greeting`, `RSET!` (the session's own) and `response` are among them.
+  // What is pending, and what has come of the reply to the first of it.
+  /// The verbs of the commands whose replies are pending. `greeting`, `RSET!` (the session's own) and `response` are among them.
   var owed = ["greeting"]
   var reply: [ReplyLine] = []
   /// How many lines of that reply went out.
@@ -50,7 +50,7 @@ struct Oracle {
   var listsSTARTTLS = false
   var isUnasked = false
 
-  // What the client said.
+  // What the client sent.
   var waiting: Waiting?
   /// A line that waits and is above the limit of commands.
   var isOneTooMany = false
@@ -90,7 +90,7 @@ struct Oracle {
   /// Between the lines of a reply that was passed on in part there is no text.
   var isWithinReply: Bool { passed > 0 }
 
-  /// Inside TLS, where RSET keeps the name that was said in clear: nothing that could use it.
+  /// Inside TLS, where RSET keeps the name that was sent in clear: nothing that could use it.
   var mustGreetFirst: Bool { isInsideTLS && !restarts && !hasGreetedInsideTLS }
 
   var wouldAcceptSTARTTLS: Bool { !isInsideTLS && isTLSAvailable && greetingWas220 && !isAuthenticated }
@@ -181,7 +181,7 @@ struct Oracle {
     server.hasEnded = server.hasEnded || arrival.serverEnds
   }
 
-  /// The server is read before the client; what has ended is told when nothing before it is unread.
+  /// The server is read before the client; an end is reported when nothing before it is unread.
   private mutating func turn() -> Bool {
     if phase == .promised, !byHand.drains {
       drained()

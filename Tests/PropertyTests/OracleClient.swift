@@ -39,7 +39,7 @@ extension Oracle {
 
   private var chunkLimit: Double { Double(max(1, policy.chunkLimit)) }
 
-  /// The size of the chunk behind a line, if there is one that is skipped. Where BDAT would be relayed none is.
+  /// The size of the chunk after a line, if there is one that is skipped. Where BDAT would be relayed none is.
   private func sizeOfSkippedChunk(_ line: ClientLine) -> Double? {
     guard line.verb == "BDAT", !line.isMalformed, !isInsideTLS || mustGreetFirst else { return nil }
     guard let size = line.chunkSize, size > 0, size <= chunkLimit else { return nil }

@@ -104,7 +104,7 @@ struct ReplyLine {
   var kind: String { kindOfCode(text.prefix(3).string) }
   var isLast: Bool { text.scalars.count < 4 || text.scalars[3] != "-" }
 
-  /// The word behind the code, in capitals.
+  /// The word after the code, in capitals.
   var keyword: String {
     Latin(scalars: text.scalars.dropFirst(4).prefix { $0 != " " && $0 != "\t" }).uppercased
   }

@@ -50,7 +50,7 @@ extension Oracle {
     if inside.contains("\u{0}") || inside.contains("\r") { return true }
     if !isWhole, octets.count >= max(1, policy.replyLineLimit) { return true }
 
-    // A line's end where a digit should be is garbage at its CR already: no octet behind it can mend that.
+    // A line's end where a digit should be is garbage at its CR already: no octet after it can mend that.
     let code = text.prefix(3).scalars
     if let first = code.first, !("2"..."5").contains(first) { return true }
     if !code.allSatisfy({ ("0"..."9").contains($0) }) { return true }

@@ -23,9 +23,9 @@ extension PromiseTests {
     }
   }
 
-  /// P3: a handoff comes behind the 220, in a step of its own once that is with the kernel, and from there on the session
+  /// P3: a handoff comes after the 220, in a step of its own once that is with the kernel, and from there on the session
   /// is silent until the TLS layer has answered.
-  func testP3TheHandoffIsBehindThe220() {
+  func testP3TheHandoffFollowsThe220() {
     holds(cases: 20_000, labels: ["handoff": 0.2, "drained by hand": 0.02]) { trial in
       let play = try Play(trial)
       guard let handoff = play.handoff else { return }

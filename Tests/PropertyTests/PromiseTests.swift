@@ -50,10 +50,10 @@ final class PromiseTests: XCTestCase {
     }
   }
 
-  /// P5: every command taken up gets exactly one reply, in order; nothing behind QUIT is taken up.
+  /// P5: every command taken up gets exactly one reply, in order; nothing after QUIT is taken up.
   func testP5OneReplyEachInOrder() {
     holds(cases: 10_000, labels: ["quit": 0.3]) { trial in
-      // A server that says the number of the line back; lines that it never sees are answered with a known code.
+      // A server that sends the number of the line back; lines that it never sees are answered with a known code.
       let kinds: [(String, own: String?)] = [
         ("NOOP", nil), ("VRFY", nil), ("RSET", nil), ("HELO", nil), ("EHLO", nil), ("RCPT", "503"), ("FOO", "502"),
         ("STARTTLS", "501"), ("AUTH", "538"), ("QUIT x", "501"), (" x", "500"), ("BDAT 0 LAST", "503"),
@@ -98,7 +98,7 @@ final class PromiseTests: XCTestCase {
     }
   }
 
-  /// P6: behind the decisive line nothing is lost, repeated or altered, in either direction.
+  /// P6: after the decisive line nothing is lost, repeated or altered, in either direction.
   func testP6OctetExactRelay() {
     holds(cases: 10_000, labels: ["inside TLS": 0.3, "leftovers": 0.3]) { trial in
       let isInside = trial.choices.below(2) == 1

@@ -58,7 +58,7 @@ enum Promises {
         if case .arrives(let arrival) = event { (clear, server) = (clear + arrival.client, server + arrival.server) }
         if after > index { break }
       }
-      // `end server` makes the server's count begin anew; the deed before it has the last.
+      // `end server` makes the server's count begin again; the deed before it has the last.
       let taken = max(deed.serverTaken, play.caller.deeds[index - 1].serverTaken)
       let line = Latin(clear.prefix(deed.clientTaken)).lines.last ?? Latin(scalars: [])
       let words = line.split { $0 == " " || $0 == "\t" }.map(\.uppercased)
@@ -96,7 +96,7 @@ enum Promises {
 
   // MARK: - P3
 
-  /// Behind the 220 at `promise` nothing is said until TLS stands. Returns whether it came to stand.
+  /// After the 220 at `promise` nothing is sent until TLS is established. Returns whether it was established.
   static func silentBehindThe220(_ play: Play, at promise: Int) throws -> Bool {
     let handoff = play.handoff ?? Int.max
     var before = 0
@@ -110,7 +110,7 @@ enum Promises {
     return false
   }
 
-  /// The handoff comes behind the 220, in a step of its own once that is with the kernel, and from there on the session
+  /// The handoff comes after the 220, in a step of its own once that is with the kernel, and from there on the session
   /// is silent until the TLS layer has answered.
   static func handoffBehindThe220(_ play: Play, at handoff: Int) throws {
     let deeds = play.caller.deeds
@@ -181,7 +181,7 @@ enum Promises {
 
   // MARK: - P6
 
-  /// Behind the decisive line the octets of both sides go through as they came.
+  /// After the decisive line the octets of both sides go through as they came.
   static func exactRelay(_ play: Play) throws {
     guard let relay = play.caller.deeds.firstIndex(where: { $0.words == "relay" }) else { return }
     let deeds = play.caller.deeds[relay...]

@@ -139,7 +139,7 @@ extension Transcript {
     return true
   }
 
-  /// What stands behind a word and a blank; empty if the line is the word alone.
+  /// What stands after a word and a blank; empty if the line is the word alone.
   private static func value(of word: String, _ line: Substring) -> Substring? {
     if line == word { return "" }
     return line.hasPrefix(word + " ") ? line.dropFirst(word.count + 1) : nil

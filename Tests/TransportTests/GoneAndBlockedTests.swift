@@ -13,7 +13,7 @@ final class GoneAndBlockedTests: XCTestCase {
     var isRelay: Bool { self == .relaying || self == .relayingInsideTLS }
   }
 
-  /// What is full when somebody leaves.
+  /// What is full when one side leaves.
   private enum Blockage: CaseIterable {
     case nothing
     /// The server reads nothing.
@@ -61,13 +61,13 @@ final class GoneAndBlockedTests: XCTestCase {
     var scenario = Scenario(name: "\(phase), full: \(blockage), \(departure)", client: client, servers: [manners])
     scenario.host = host
     scenario.policy.serverReset = host == .engine ? .restart : .rset
-    // A client may say much before the decision.
+    // A client may send much before the decision.
     scenario.policy.commandLimit = 65_535
     scenario.policy.outstandingLimit = 255
     scenario.medium = host == .engine ? .tcp : .socketPair
     scenario.bufferOctets = 4_096
     scenario.departure = departure
-    // With RSET the first server has heard EHLO and RSET before it hears what is said inside TLS.
+    // With RSET the first server has received EHLO and RSET before it receives what is sent inside TLS.
     if host == .helper, let (command, deviation) = manners.deviation {
       scenario.servers = [.at(command + 2, deviation)]
       scenario.servers[0].isBlocking = true

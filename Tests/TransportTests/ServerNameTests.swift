@@ -6,7 +6,7 @@ import Glibc
 import XCTest
 
 final class ServerNameTests: XCTestCase {
-  /// Names that senders use, and some that nobody should; none is a DNS name.
+  /// Names that senders use, and some unusual ones; none is a DNS name.
   private let names = [
     "mail_server", "a_b.example", "::1", "localhost:25", "b\u{FC}cher.example", "mail..example", "mail.example.", "a b", "a;b",
     "[127.0.0.1]", "-\u{1}\u{7f}\"\\",

@@ -1,4 +1,4 @@
-// What is wrong with a certificate is found at load and told so that the operator knows what to do.
+// A fault of a certificate is found at load and reported so that the operator knows what to do.
 
 import Glibc
 import Transport

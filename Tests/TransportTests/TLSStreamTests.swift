@@ -151,7 +151,7 @@ final class TLSStreamTests: XCTestCase {
     }
   }
 
-  func testATruncatedEndIsTold() throws {
+  func testATruncatedEndIsReported() throws {
     try meeting(["-quiet", "-tls1_3"]) { meeting in
       XCTAssertEqual(meeting.outcome, .established)
       try meeting.process.signal(SIGKILL)
@@ -189,7 +189,7 @@ final class TLSStreamTests: XCTestCase {
     }
   }
 
-  func testPendingOctetsAreTold() throws {
+  func testPendingOctetsAreReported() throws {
     try meeting(["-quiet"]) { meeting in
       meeting.client.put("EHLO a\n")
       XCTAssertEqual(meeting.read(3).1, "EHL")

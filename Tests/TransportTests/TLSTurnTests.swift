@@ -88,7 +88,7 @@ final class TLSTurnTests: XCTestCase {
     }
   }
 
-  /// The end waits for the kernel to take the close_notify: a client that is slow is not told of a truncation.
+  /// The end waits for the kernel to take the close_notify: a slow client does not see a truncation.
   func testTheEndIsTriedAgainUntilTheKernelTakesIt() throws {
     try withStream(bufferOctets: 4_096) { stream, end, tunnel in
       shakeHands(stream, end, tunnel)

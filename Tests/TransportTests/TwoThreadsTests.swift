@@ -7,7 +7,7 @@ import Synchronization
 import XCTest
 
 final class TwoThreadsTests: XCTestCase {
-  /// What the threads have to say.
+  /// The failures of the threads.
   private final class Complaints: Sendable {
     let texts = Mutex<[String]>([])
 

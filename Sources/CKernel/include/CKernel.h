@@ -4,17 +4,10 @@
  * Thin wrappers around calls that need _GNU_SOURCE, around macros that Swift cannot import, and around the variables
  * of getopt, which Swift 6 rejects as shared mutable state.
  *
-<<<<<<< HEAD
- * The system's headers below come along with their own names: epoll_create1, epoll_ctl and epoll_wait; signalfd; getopt_long.
-||||||| ac57fe8
- * The system's headers below come along with their own names: epoll_create1, epoll_ctl and epoll_wait; signalfd and
- * timerfd_create; eventfd; getopt_long.
-=======
  * Contract: a wrapper adds no policy, does not retry and does not allocate.
  * Failure: each wrapper returns what the call returns and leaves errno unchanged after the call.
  *
  * The system headers below also export: epoll_create1, epoll_ctl and epoll_wait; signalfd; getopt_long.
->>>>>>> l2
  */
 
 #ifndef CKERNEL_H
@@ -59,19 +52,7 @@ int kernel_accept4(int listener, struct sockaddr *address, socklen_t *length, in
 /* pipe2(2) into `ends[0]` (reading) and `ends[1]`. flags: O_CLOEXEC, O_NONBLOCK. */
 int kernel_pipe2(int *ends, int flags);
 
-<<<<<<< HEAD
 /* fcntl(F_DUPFD_CLOEXEC): a duplicate whose number is at least `least`, close-on-exec. */
-||||||| ac57fe8
-/* dup3(2). flags: O_CLOEXEC. */
-int kernel_dup3(int descriptor, int target, int flags);
-
-/* fcntl(F_DUPFD_CLOEXEC): a duplicate whose number is at least `least`, close-on-exec. */
-=======
-/* dup3(2). flags: O_CLOEXEC. */
-int kernel_dup3(int descriptor, int target, int flags);
-
-/* fcntl(F_DUPFD_CLOEXEC): a duplicate whose number is at least `least`, close-on-exec. */
->>>>>>> l2
 int kernel_duplicate_above(int descriptor, int least);
 
 /* preadv2(RWF_NOWAIT) at the current file position: a read that does not wait, independent of O_NONBLOCK. EAGAIN if it
@@ -81,29 +62,7 @@ ssize_t kernel_read_nowait(int descriptor, void *_Nullable buffer, size_t count)
 /* pwritev2(RWF_NOWAIT) at the current file position: the same for a write. */
 ssize_t kernel_write_nowait(int descriptor, const void *_Nullable buffer, size_t count);
 
-<<<<<<< HEAD
 /* close_range(2): closes `first` to `last`, both included. flags: 0. */
-||||||| ac57fe8
-/* splice(2) without offsets. */
-ssize_t kernel_splice(int from, int to, size_t count, unsigned flags);
-
-/* ppoll(2). mask may be NULL; timeout NULL waits for ever. */
-int kernel_ppoll(
-  struct pollfd *_Nullable descriptors, nfds_t count, const struct timespec *_Nullable timeout,
-  const sigset_t *_Nullable mask);
-
-/* close_range(2): closes `first` to `last`, both included. flags: 0 or KERNEL_CLOSE_RANGE_CLOEXEC. */
-=======
-/* splice(2) without offsets. */
-ssize_t kernel_splice(int from, int to, size_t count, unsigned flags);
-
-/* ppoll(2). mask may be NULL; with timeout NULL there is no timeout. */
-int kernel_ppoll(
-  struct pollfd *_Nullable descriptors, nfds_t count, const struct timespec *_Nullable timeout,
-  const sigset_t *_Nullable mask);
-
-/* close_range(2): closes `first` to `last`, both included. flags: 0 or KERNEL_CLOSE_RANGE_CLOEXEC. */
->>>>>>> l2
 int kernel_close_range(unsigned first, unsigned last, int flags);
 
 /* -- Processes. ------------------------------------------------------------------------------------------------- */
@@ -138,28 +97,6 @@ int kernel_setresuid(uid_t real, uid_t effective, uid_t saved);
 int kernel_setresgid(gid_t real, gid_t effective, gid_t saved);
 int kernel_setgroups(size_t count, const gid_t *_Nullable groups);
 
-<<<<<<< HEAD
-||||||| ac57fe8
-/* prctl(PR_SET_PDEATHSIG): the signal to get when the parent ends. Set it, then compare getppid(). */
-int kernel_set_parent_death_signal(int signal);
-
-/* prctl(PR_SET_NO_NEW_PRIVS): no exec from here on grants privileges. */
-int kernel_set_no_new_privileges(void);
-
-/* prctl(PR_SET_DUMPABLE, 0): no core dump, no ptrace by the same user. */
-int kernel_set_undumpable(void);
-
-=======
-/* prctl(PR_SET_PDEATHSIG): the signal sent to this process when its parent ends. Set it, then compare getppid(). */
-int kernel_set_parent_death_signal(int signal);
-
-/* prctl(PR_SET_NO_NEW_PRIVS): no later exec grants privileges. */
-int kernel_set_no_new_privileges(void);
-
-/* prctl(PR_SET_DUMPABLE, 0): no core dump and no ptrace by the same user. */
-int kernel_set_undumpable(void);
-
->>>>>>> l2
 /* -- getopt(3). ------------------------------------------------------------------------------------------------- */
 
 /* getopt_long(3). Start the short options with '+' for POSIX order: options end at the first operand. */
@@ -171,18 +108,6 @@ int kernel_getopt_long(
 int kernel_optind(void);
 void kernel_set_optind(int index);
 const char *_Nullable kernel_optarg(void);
-<<<<<<< HEAD
-||||||| ac57fe8
-int kernel_optopt(void);
-
-/* opterr: whether getopt prints its own messages. */
-int kernel_opterr(void);
-=======
-int kernel_optopt(void);
-
-/* opterr: nonzero if getopt prints its own messages. */
-int kernel_opterr(void);
->>>>>>> l2
 void kernel_set_opterr(int on);
 
 /* -- Fault injection for tests. ------------------------------------------------------------------------------- */

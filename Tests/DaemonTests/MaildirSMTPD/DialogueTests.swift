@@ -213,7 +213,7 @@ final class DialogueTests: XCTestCase {
     }
   }
 
-  func testAnswersThatNobodyAskedForChangeNothing() {
+  func testUnsolicitedAnswersChangeNothing() {
     var dialogue = Dialogue(ScriptedSession.policy)
     let before = dialogue
     XCTAssertEqual(dialogue.began(nil), .wait)

@@ -1,4 +1,4 @@
-// MaildirTests: delivery in this process, with a kernel that fails where it is told to.
+// MaildirTests: delivery in this process, with a kernel that fails at chosen calls.
 
 import Foundation
 import MaildirSMTPD

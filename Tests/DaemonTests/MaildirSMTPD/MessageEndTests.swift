@@ -46,7 +46,7 @@ final class MessageEndTests: XCTestCase {
     }
   }
 
-  /// The first fault is the one that is said.
+  /// The first fault is the one that is reported.
   func testAMessageWithTwoFaultsIsRefusedOnce() {
     let long = String(repeating: "x", count: 70)
     assertScript(

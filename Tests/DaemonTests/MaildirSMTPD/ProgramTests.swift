@@ -203,7 +203,7 @@ final class ProgramTests: XCTestCase {
       XCTAssertTrue(delivered.isEmpty || delivered == [stored], "part of a message at point \(point)")
       whole += delivered.count
     }
-    // The first points lie before the moment of delivery, the last behind it.
+    // The first points lie before the moment of delivery, the last after it.
     XCTAssertGreaterThan(whole, 0)
     XCTAssertLessThanOrEqual(whole, 16)
   }

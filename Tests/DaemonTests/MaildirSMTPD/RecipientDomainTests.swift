@@ -1,4 +1,4 @@
-// RecipientDomainTests: whose mail is taken with `--domain`, and what a test for open relays hears.
+// RecipientDomainTests: whose mail is taken with `--domain`, and what a test for open relays receives.
 
 import MaildirSMTPD
 import XCTest

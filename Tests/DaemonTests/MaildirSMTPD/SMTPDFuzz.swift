@@ -1,4 +1,4 @@
-// SMTPDFuzz: the server's half of SMTP through whatever a client says and whatever becomes of its storage.
+// SMTPDFuzz: the server's side of SMTP with any input of a client and any failure of its storage.
 //
 // The first octet holds options: 1 and 2 what opening a message comes to, 4 and 8 committing it, 16 and 32 writing it:
 // 0 it goes well, 1 there is no room, 2 it is broken. 64 the size of a message is limited. What means nothing must be zero.
@@ -41,7 +41,7 @@ public enum SMTPDFuzz {
 
   private static func failure(_ number: UInt8) -> Dialogue.StorageFailure? { [nil, .full, .broken][Int(number)] }
 
-  /// Each message that was stored is there in what the client said, line by line, with its end, one behind the other: none
+  /// Each message that was stored is there in what the client sent, line by line, with its end, one after the other: none
   /// is made of a part of another, or ends elsewhere.
   private static func checkMessages(_ messages: [[UInt8]], _ said: [UInt8], limit: Int) throws {
     var rest = lines(said)[...]

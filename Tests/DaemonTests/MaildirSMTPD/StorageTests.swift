@@ -70,7 +70,7 @@ final class StorageTests: XCTestCase {
     assertRefused(nowhere, small, reply: reply, log: "mkdir: No such file or directory")
   }
 
-  /// Root may write everywhere, so the program runs as somebody else.
+  /// Root may write everywhere, so the program runs as another user.
   func testAFolderWithoutPermission() throws {
     let folder = TemporaryFolder()
     let closed = folder.path + "/closed"

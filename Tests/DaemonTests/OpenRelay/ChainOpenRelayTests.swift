@@ -43,7 +43,7 @@ final class ChainOpenRelayTests: ProxyTestCase {
     }
   }
 
-  func testEximThatIsToldTheAddressRelaysForNobody() throws {
+  func testEximThatGetsTheAddressRelaysForNoClient() throws {
     let exim = try Exim(in: folder)
     let program = ["/bin/sh", "-c", "exec \(exim.program) -oMa \"$TCPREMOTEIP\" -bs"]
     for replies in try replies(program, [], [:], ["a@foreign.example", "postmaster@mx.example"]) {
@@ -51,7 +51,7 @@ final class ChainOpenRelayTests: ProxyTestCase {
     }
   }
 
-  func testMailfrontRelaysForNobody() throws {
+  func testMailfrontRelaysForNoClient() throws {
     let mailfront = try Mailfront(in: folder)
     for replies in try replies(mailfront.program, [], mailfront.environment, ["a@foreign.example", "a@mx.example"]) {
       XCTAssertEqual(replies.map { String($0.prefix(10)) }, ["550 5.1.0 ", "250 2.1.5 "])

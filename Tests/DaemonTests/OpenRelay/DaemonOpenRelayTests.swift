@@ -45,7 +45,7 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
     for replies in try replies(daemon, ["a@foreign.example"]) { XCTAssertEqual(replies, ["250 Accepted"]) }
   }
 
-  func testEximThatIsToldTheAddressRelaysForNobody() throws {
+  func testEximThatGetsTheAddressRelaysForNoClient() throws {
     let folder = TestFolder()
     let exim = try Exim(in: folder)
     let daemon = try daemon(
@@ -56,7 +56,7 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
     }
   }
 
-  func testMailfrontRelaysForNobody() throws {
+  func testMailfrontRelaysForNoClient() throws {
     let mailfront = try Mailfront(in: TestFolder())
     // Set by whoever started the daemon: it makes an open relay of every server of qmail's kind.
     let environment = mailfront.environment.merging(["RELAYCLIENT": ""]) { a, _ in a }
@@ -70,7 +70,7 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
       environment: environment)
   }
 
-  /// It never relays; but nobody can see that from outside.
+  /// It never relays; but that is not visible from outside.
   func testAServerThatTakesEveryRecipientNeedsItsDomains() throws {
     let folder = TestFolder()
     let program = try Programs.path("maildir-smtpd")
@@ -96,7 +96,7 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
     try assertRefused(["/bin/sh", "-c", script], 100, "refuses every sender (550 no)", "--trusting-backend")
   }
 
-  /// A server that greylists is served: nobody knows more of it.
+  /// A server that greylists is served: the test cannot show more.
   func testADeferralIsAWarning() throws {
     let script = ShellBackend.script(answers: [("RCPT*", "say '450 later'")])
     let daemon = try daemon(backend: .script(script), trusting: false)

@@ -10,7 +10,7 @@ import Glibc
 struct Exim {
   /// A program called `exim4`.
   let program: String
-  /// The same program under a name that nobody knows.
+  /// The same program under an unknown name.
   let disguised: String
   /// Kept as long as its programs may be executed.
   private let folder: TestFolder

@@ -14,7 +14,7 @@ final class AbortTests: ProxyTestCase {
     XCTAssertEqual(try connection.client.ask("text\r\n."), "250 stored", file: file, line: line)
   }
 
-  func testMAILSendsTheHelperAway() throws {
+  func testMAILEndsTheHelper() throws {
     for words in ["", "one", "two", "all"] {
       let connection = try proxied(words)
       try connection.greet()
@@ -30,7 +30,7 @@ final class AbortTests: ProxyTestCase {
     }
   }
 
-  func testQUITSendsTheHelperAway() throws {
+  func testQUITEndsTheHelper() throws {
     let connection = try proxied()
     try connection.greet()
     XCTAssertEqual(try connection.client.ask("QUIT"), "221 bye")
@@ -41,7 +41,7 @@ final class AbortTests: ProxyTestCase {
     assertNothingIsLeft()
   }
 
-  func testTheClientsEndSendsTheHelperAway() throws {
+  func testTheClientsEndEndsTheHelper() throws {
     for isReset in [false, true] {
       let connection = try proxied()
       try connection.greet()
@@ -70,7 +70,7 @@ final class AbortTests: ProxyTestCase {
     }
   }
 
-  /// The same where the proxy is told that the helper is another one: the stand-in shows what the option prevents.
+  /// The same where the option names another helper: the stand-in shows what the option prevents.
   func testTheOptionForcesEitherWay() throws {
     let killed = try proxied("ssl", ["--helper", "s6"])
     try killed.greet()

@@ -46,7 +46,7 @@ final class HandoffTests: ProxyTestCase {
     let connection = try proxied("ssl,keep,strict")
     try assertMailInsideTLS(connection)
     _ = connection.process.wait()
-    // Whatever of the two ends the helper saw first, the control socket's came behind the last octet.
+    // Whatever of the two ends the helper saw first, the control socket's came after the last octet.
     XCTAssertEqual(connection.seen.prefix(2), ["command Y", "blocking"])
     XCTAssertTrue(["relayed", "the control socket ended"].contains(connection.seen.last), "\(connection.seen)")
     connection.assertLine("peer=192.0.2.7:4711")
@@ -82,7 +82,7 @@ final class HandoffTests: ProxyTestCase {
     }
   }
 
-  /// A server name that is no host name is nobody's certificate and no variable; the handshake goes on.
+  /// A server name that is no host name selects no certificate and sets no variable; the handshake continues.
   func testOurOwnChainWithAServerNameThatIsNone() throws {
     for (version, level) in [("2", "0"), ("3", "1")] {
       let connection = try chained(helper: ["-k", level, "-v", "2"])
@@ -98,7 +98,7 @@ final class HandoffTests: ProxyTestCase {
     }
   }
 
-  /// Nothing behind the 220 comes from the proxy or the server program: the client's octets are the helper's.
+  /// Nothing after the 220 comes from the proxy or the server program: the client's octets are the helper's.
   func testAnEagerClientHelloIsLeftToTheHelper() throws {
     let connection = try proxied("strict")
     try connection.greet()
@@ -112,7 +112,7 @@ final class HandoffTests: ProxyTestCase {
   }
 
   /// It is refused before RSET is sent.
-  func testPlainTextBehindSTARTTLSNeverReachesTheHelper() throws {
+  func testPlainTextAfterSTARTTLSNeverReachesTheHelper() throws {
     let script = ShellBackend.script(answers: [("RSET*", ": >\"$FOLDER/reset\"; say '250 reset'")])
     let connection = try proxied("strict", script: script)
     try connection.greet()

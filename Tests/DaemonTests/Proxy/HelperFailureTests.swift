@@ -1,5 +1,5 @@
 // HelperFailureTests: a helper that fails or dies, at every point of the dialogue. Before the 220 the session goes on in
-// clear; behind it the client gets TLS or the end.
+// clear; after it the client gets TLS or the end.
 
 import Foundation
 import Glibc
@@ -47,7 +47,7 @@ final class HelperFailureTests: ProxyTestCase {
     assertNothingIsLeft()
   }
 
-  func testAHelperThatDiesBehindTheCommand() throws {
+  func testAHelperThatDiesAfterTheCommand() throws {
     for (words, isHelloSent) in [("asked", false), ("during", true), ("odd", true), ("huge", true), ("refuse", true)] {
       for shape in ["", ",one", ",all", ",ssl"] {
         let connection = try proxied(words + shape)
@@ -65,7 +65,7 @@ final class HelperFailureTests: ProxyTestCase {
     }
   }
 
-  func testAHelperThatDiesBehindItsReport() throws {
+  func testAHelperThatDiesAfterItsReport() throws {
     for shape in ["", ",two"] {
       let connection = try proxied("after" + shape)
       try connection.greet()

@@ -15,7 +15,7 @@ final class KnownMistakesTests: ProxyTestCase {
   }
 
   /// D2
-  func testACommandBehindAPendingReplyIsTakenUpWhenThatHasCome() throws {
+  func testACommandAfterAPendingReplyIsProcessedAfterThatReply() throws {
     func slow() throws -> (gate: Gate, connection: ProxiedConnection) {
       let gate = try Gate(in: folder)
       return (gate, try proxied(script: ShellBackend.script(answers: [("RSET", "\(gate.pass); say '250 reset'")])))

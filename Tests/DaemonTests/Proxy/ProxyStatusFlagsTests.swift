@@ -1,4 +1,4 @@
-// ProxyStatusFlagsTests: the promise that the project was made for. Nobody ever makes the client's connection
+// ProxyStatusFlagsTests: the main promise of the project. No process ever makes the client's connection
 // non-blocking, not for a moment, and so not even SIGKILL can leave it that way.
 
 import CKernel
@@ -47,7 +47,7 @@ final class ProxyStatusFlagsTests: ProxyTestCase {
     func stop() -> (seen: Set<CInt>, count: Int) {
       lock.withLock { stops = true }
       done.wait()
-      // The last look is behind all that happened, however late that thread came.
+      // The last look is after all that happened, however late that thread came.
       return (seen.union([fcntl(number, F_GETFL)]), count)
     }
   }
@@ -90,7 +90,7 @@ final class ProxyStatusFlagsTests: ProxyTestCase {
         _ = connection.line()
         assertNothingIsLeft()
         connection.client.close()
-        // The tracer writes its last lines behind the end of what it traces: those of the proxy, which alone receives.
+        // The tracer writes its last lines after the end of what it traces: those of the proxy, which alone receives.
         var calls: [Substring] = []
         XCTAssertTrue(
           eventually {

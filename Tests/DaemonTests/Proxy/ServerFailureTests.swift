@@ -77,7 +77,7 @@ final class ServerFailureTests: ProxyTestCase {
     assertNothingIsLeft()
   }
 
-  /// D1 of the known chain: what was said is delivered before anything is closed.
+  /// D1 of the known chain: what was sent is delivered before anything is closed.
   func testDeathInTheRelayLosesNothing() throws {
     let line = String(repeating: "x", count: 998)
     let script = ShellBackend.script(answers: [

@@ -10,15 +10,15 @@
 //                detached and the program keeps the process (s6)
 //   one, two     the data runs over one socket, or over two, instead of pipes;  all: over the control socket itself
 //   strict       the client's connection must be blocking when the command comes
-//   keep         the control socket stays open behind the report, and its end ends the program (ucspi-ssl)
+//   keep         the control socket stays open after the report, and its end ends the program (ucspi-ssl)
 //   drip         the report comes octet by octet
 //   bare         the report has names without `=`;  none: it has no names;  huge: it has more than 64 KiB;  odd: `=x`
-//   before, asked, during, after   the helper dies: at once, at the command, in its report, behind it
+//   before, asked, during, after   the helper dies: at once, at the command, in its report, after it
 //   chatty       the helper speaks before it is asked
 //   silent       the helper never reports
 //   refuse       the handshake fails
 //
-// The helper's process number is in a file named as the notes with `.helper` behind it. At SIGUSR1, before the command,
+// The helper's process number is in a file named as the notes with `.helper` after it. At SIGUSR1, before the command,
 // the helper notes whether its control socket has ended.
 
 enum StandInServer {

@@ -82,7 +82,7 @@ final class AdmissionTests: StarttlsdTestCase {
     _ = try daemon.sessions(clients.count)
   }
 
-  /// Descriptors that run out for another reason, at every place where one is needed: nobody is closed without a word.
+  /// Descriptors that run out for another reason, at every place where one is needed: no client is closed without a reply.
   func testWithoutDescriptorsAClientStillGets421() throws {
     let daemon = try daemon()
     var answers: Set<String> = []

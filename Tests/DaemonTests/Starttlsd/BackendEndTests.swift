@@ -24,7 +24,7 @@ final class BackendEndTests: StarttlsdTestCase {
     XCTAssertEqual(daemon.log.components(separatedBy: "exited with code").count, 2, daemon.log)
   }
 
-  /// One that ignores the end of its input and has to be told: no line either.
+  /// One that ignores the end of its input and needs SIGTERM: no line either.
   func testAReplacedBackendThatHasToBeTold() throws {
     let script = ShellBackend.script("say '220 backend'") + "[ -n \"$SSL_PROTOCOL\" ] || exec sleep 60\n"
     // A second, so that the other one has the time to end by itself after its 221.

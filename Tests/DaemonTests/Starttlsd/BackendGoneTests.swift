@@ -183,7 +183,7 @@ final class BackendGoneTests: StarttlsdTestCase {
 
   // MARK: -
 
-  /// A session in clear: what the client sends, all that it gets, and what the log says.
+  /// A session in clear: what the client sends, all that it gets, and the line of the log.
   private func assertSession(
     _ script: String, _ sent: String, _ received: String, _ outcome: String, file: StaticString = #filePath, line: UInt = #line
   ) throws {

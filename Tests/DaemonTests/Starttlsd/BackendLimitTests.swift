@@ -37,7 +37,7 @@ final class BackendLimitTests: StarttlsdTestCase {
     for backend in daemon.backends { kill(backend, SIGKILL) }
   }
 
-  /// Whoever was promised TLS gets a server behind it, also at the limit.
+  /// A client that got 220 gets a server inside TLS, also at the limit.
   func testASessionHasItsSecondProcessReserved() throws {
     let daemon = try daemon(["--max-backends", "4"])
     let clients = [try client(daemon), try client(daemon)]

@@ -1,4 +1,4 @@
-// CommandLineTests: what cannot work is said in one line, with an exit code by class, before anything starts.
+// CommandLineTests: what cannot work is reported in one line, with an exit code by class, before anything starts.
 
 import CKernel
 import Foundation

@@ -4,7 +4,7 @@ import Foundation
 import XCTest
 
 final class EnvironmentTests: StarttlsdTestCase {
-  /// Writes down what it is: first of its session, or second, and what it is told.
+  /// Records what it is: first of its session, or second, and what it receives.
   private let observer = """
     if [ -n "$SSL_PROTOCOL" ]; then who=second; else who=first; fi
     tr '\\000' '\\n' </proc/$$/environ >"$FOLDER/environment.$who"
@@ -205,7 +205,7 @@ final class EnvironmentTests: StarttlsdTestCase {
     XCTAssertEqual(masks["SigIgn"].map { $0 & ~0x1_8000_0000 }, 0)
   }
 
-  /// RFC 3207, 4.2: nothing that was said in clear is known inside TLS.
+  /// RFC 3207, 4.2: nothing that was sent in clear is known inside TLS.
   func testTheSecondBackendKnowsNothingOfTheFirst() throws {
     let daemon = try observed()
     let client = try session(with: daemon)

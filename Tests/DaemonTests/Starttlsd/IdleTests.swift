@@ -188,7 +188,7 @@ final class IdleTests: StarttlsdTestCase {
     }
   }
 
-  /// Says so much behind MAIL that nobody takes it any more, and exits: its end comes behind octets for which there is no
+  /// Sends so much after MAIL that the client takes no more, and exits: its end comes after octets for which there is no
   /// room.
   private let leaving = """
     import socket, time

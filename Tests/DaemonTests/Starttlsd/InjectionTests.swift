@@ -1,9 +1,9 @@
-// InjectionTests: octets in clear behind STARTTLS, which a man in the middle could have put there (CVE-2011-0411).
+// InjectionTests: octets in clear after STARTTLS, which a man in the middle could have put there (CVE-2011-0411).
 
 import XCTest
 
 final class InjectionTests: StarttlsdTestCase {
-  /// Answers everything, and writes down what it was told.
+  /// Answers everything, and records what it received.
   private let writingBackend = """
     cr=$(printf '\\r')
     printf '220 backend ESMTP\\r\\n'
@@ -17,7 +17,7 @@ final class InjectionTests: StarttlsdTestCase {
     done
     """
 
-  /// What the backends of a daemon were told, one line each.
+  /// What the backends of a daemon received, one line each.
   private func told(_ daemon: RunningDaemon) -> [String] {
     daemon.folder.names(in: ".").filter { $0.hasPrefix("told.") }.map { daemon.folder.text($0) }.sorted()
   }
@@ -79,7 +79,7 @@ final class InjectionTests: StarttlsdTestCase {
     }
   }
 
-  /// A ClientHello behind the plain text does not heal it.
+  /// A ClientHello after the plain text changes nothing.
   func testPlainTextInFrontOfTheClientHelloFailsTheHandshake() throws {
     let daemon = try daemon(backend: .script(writingBackend))
     let client = try client(daemon)
@@ -111,7 +111,7 @@ final class InjectionTests: StarttlsdTestCase {
     XCTAssertEqual(told(daemon), ["EHLO client.example\n", "EHLO client.example\nQUIT\n"])
   }
 
-  /// The other direction: what the first backend says behind STARTTLS never reaches the client.
+  /// The other direction: what the first backend sends after STARTTLS never reaches the client.
   func testWhatTheFirstBackendSaysBehindSTARTTLSIsNotPassedOn() throws {
     let daemon = try daemon(
       backend: .script(

@@ -105,7 +105,7 @@ final class LogReaderTests: StarttlsdTestCase {
     }
   }
 
-  /// A reader that is started anew loses nothing.
+  /// A reader that is started again loses nothing.
   func testAReaderThatGoesAndComesBack() throws {
     let folder = TestFolder()
     let (first, writing) = try ends(.fifo, folder)
@@ -122,7 +122,7 @@ final class LogReaderTests: StarttlsdTestCase {
     XCTAssertEqual(program.wait(), .exited(0))
   }
 
-  /// Nobody reads to the last: the daemon ends all the same.
+  /// Without any reader the daemon still ends.
   func testTheEndDoesNotWaitForTheReader() throws {
     let folder = TestFolder()
     let (reading, writing) = try ends(.pipe, folder)

@@ -1,5 +1,5 @@
 // OddServerNameTests: clients that ask for a server name which is no host name, as containers and addresses with a port
-// make them do. Each delivers inside TLS; the name is in the log, and the backend is told of none.
+// make them do. Each delivers inside TLS; the name is in the log, and the backend gets none.
 
 import Foundation
 import XCTest

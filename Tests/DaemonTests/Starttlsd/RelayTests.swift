@@ -1,10 +1,10 @@
-// RelayTests: behind the decision nothing is lost, repeated or altered, and nothing that is owed is cut off.
+// RelayTests: after the decision nothing is lost, repeated or altered, and no pending reply is cut off.
 
 import Foundation
 import XCTest
 
 final class RelayTests: StarttlsdTestCase {
-  /// Behind MAIL it sends back what it gets, to the last octet.
+  /// After MAIL it sends back what it gets, to the last octet.
   private let echo = ShellBackend.script(answers: [("MAIL*", "say '250 done'; exec cat")])
 
   func testEverythingComesBackBehindTheClientsEnd() throws {
@@ -23,7 +23,7 @@ final class RelayTests: StarttlsdTestCase {
     }
   }
 
-  /// All octets there are, line ends of every kind among them, and leftovers behind the decisive line in its segment.
+  /// All octets there are, line ends of every kind among them, and leftovers after the decisive line in its segment.
   func testLeftoversOfTheDecisiveSegmentAreRelayed() throws {
     for isSecured in [false, true] {
       let daemon = try daemon(backend: .script(echo))
@@ -59,7 +59,7 @@ final class RelayTests: StarttlsdTestCase {
     }
   }
 
-  /// A backend that takes nothing more is no reason to lose what it says.
+  /// If a backend reads no more, what it sends is still delivered.
   func testWhatABackendSaysThatTakesNothingMoreArrives() throws {
     let script = """
       import socket, sys

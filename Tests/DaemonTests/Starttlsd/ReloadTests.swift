@@ -1,4 +1,4 @@
-// ReloadTests: SIGHUP loads the certificates anew, all of them or none.
+// ReloadTests: SIGHUP loads the certificates again, all of them or none.
 
 import Foundation
 import Glibc

@@ -23,7 +23,7 @@ final class RunningDaemon {
   let program: SpawnedProgram
   /// The port of each address that it listens on.
   private(set) var ports: [UInt16] = []
-  /// How many descriptors it has while nobody is connected.
+  /// How many descriptors it has while no client is connected.
   private(set) var idleDescriptors = 0
   private let mark: String
 
@@ -77,7 +77,7 @@ final class RunningDaemon {
   var port: UInt16 { ports[0] }
   var process: pid_t { program.process }
 
-  /// All that it has said.
+  /// All lines of its log.
   var log: String { String(decoding: folder.contents("log"), as: UTF8.self) }
 
   /// Its log's lines about sessions that have ended.

@@ -101,7 +101,7 @@ final class SMTPClient {
     let octets = Array(String(repeating: text, count: 16_000 / text.utf8.count).utf8)
     while isWritable(within: 100) {
       let cipher = try tls.map { try engine().encipher($0, octets).cipher } ?? octets
-      // What the kernel does not take of the last record is lost: nothing may be sent behind it.
+      // What the kernel does not take of the last record is lost: nothing may be sent after it.
       _ = cipher.withUnsafeBytes { Glibc.send(socket, $0.baseAddress, $0.count, CInt(MSG_DONTWAIT | MSG_NOSIGNAL)) }
     }
   }

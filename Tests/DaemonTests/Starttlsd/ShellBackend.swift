@@ -5,7 +5,7 @@ enum ShellBackend {
   /// A server that answers everything.
   ///
   /// - Parameters:
-  ///   - opening: commands before anything is read; says the greeting. `$SSL_PROTOCOL` is set behind the handshake only.
+  ///   - opening: commands before anything is read; says the greeting. `$SSL_PROTOCOL` is set after the handshake only.
   ///   - answers: patterns of the client's lines and the commands that answer them, before the usual ones.
   static func script(_ opening: String = "say '220 backend ESMTP'", answers: [(String, String)] = []) -> String {
     let own = answers.map { "    \($0)) \($1) ;;\n" }.joined()
@@ -27,7 +27,7 @@ enum ShellBackend {
       """
   }
 
-  /// Greets once in clear; behind the handshake it does something else.
+  /// Greets once in clear; after the handshake it does something else.
   static func behindTheHandshake(_ commands: String) -> String {
     script("if [ -n \"$SSL_PROTOCOL\" ]; then \(commands); exit; fi; say '220 backend ESMTP'")
   }

@@ -106,7 +106,7 @@ class StarttlsdTestCase: XCTestCase {
   /// Runs a program to its end.
   ///
   /// - Parameters:
-  ///   - inputEnds: whether its input ends, or stays open behind the text as a terminal does. Not for long texts.
+  ///   - inputEnds: whether its input ends, or stays open after the text as a terminal does. Not for long texts.
   ///   - end: how it must end; nil for anyhow.
   @discardableResult
   func run(

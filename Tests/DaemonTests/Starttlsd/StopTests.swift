@@ -1,4 +1,4 @@
-// StopTests: the daemon is told to stop. Mail on its way is not cut off before the grace time is over.
+// StopTests: the daemon gets SIGTERM. Mail on its way is not cut off before the grace time is over.
 
 import Foundation
 import Glibc
@@ -150,7 +150,7 @@ final class StopTests: StarttlsdTestCase {
     XCTAssertTrue(daemon.log.contains("was ended by signal 9"), daemon.log)
   }
 
-  /// The same behind a session of a daemon that runs on, within its own grace time.
+  /// The same after a session of a daemon that runs on, within its own grace time.
   func testABackendThatStaysBehindItsSessionIsEnded() throws {
     let daemon = try daemon(
       ["--backend-grace", "1"], backend: .script(ShellBackend.script("say '220 backend ESMTP'; exec sleep 1000")))
@@ -164,7 +164,7 @@ final class StopTests: StarttlsdTestCase {
     _ = try daemon.session()
   }
 
-  /// The soft limit of descriptors is raised to what the sessions need; where the hard one is lower, that is said.
+  /// The soft limit of descriptors is raised to what the sessions need; where the hard one is lower, that is reported.
   func testDescriptorsForAllSessions() throws {
     let few = try daemon(["--max-connections", "300"])
     XCTAssertGreaterThanOrEqual(try XCTUnwrap(few.descriptorLimit), 300 * 5)

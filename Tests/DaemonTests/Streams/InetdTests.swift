@@ -6,7 +6,7 @@ import Glibc
 import XCTest
 
 final class InetdTests: ProxyTestCase {
-  /// Every program says as much as it can. The session's last replies and its close_notify prove that nothing of it is in
+  /// Every program logs as much as it can. The session's last replies and its close_notify prove that nothing of it is in
   /// the client's stream.
   func testTheChain() throws {
     let chain = [
@@ -47,7 +47,7 @@ final class InetdTests: ProxyTestCase {
     XCTAssertTrue(folder.text("Maildir/new/" + name).contains("\nReceived: from client.example ([127.0.0.1])\n"))
   }
 
-  /// A chain that cannot start says nothing to the client but what is SMTP.
+  /// A chain that cannot start sends only SMTP to the client.
   func testWrongCommandLines() throws {
     let proxy = try Programs.path("starttls-proxy")
     for (words, text) in [

@@ -102,7 +102,7 @@ enum ProcessTable {
     return line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Int($0) }
   }
 
-  /// The words of /proc/PID/stat behind the name: state, parent, ...
+  /// The words of /proc/PID/stat after the name: state, parent, ...
   private static func stat(_ process: pid_t) -> [Substring]? {
     let line = text("/proc/\(process)/stat")
     guard let end = line.lastIndex(of: ")") else { return nil }

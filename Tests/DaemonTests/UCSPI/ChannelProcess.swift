@@ -47,7 +47,7 @@ final class ChannelProcess {
 
   deinit { kill() }
 
-  /// What it said on standard error.
+  /// What it wrote to standard error.
   var errors: String { String(decoding: FileManager.default.contents(atPath: log) ?? Data(), as: UTF8.self) }
 
   /// Waits until it has ended; nil when it has not in time.

@@ -60,7 +60,7 @@ final class TLSDIORelayTests: UCSPITestCase {
     }
   }
 
-  /// The client says its end and is still answered.
+  /// The client sends its end and is still answered.
   func testTheClientsHalfClose() throws {
     for network in Network.allCases {
       for isNotifying in [true, false] {
@@ -78,7 +78,7 @@ final class TLSDIORelayTests: UCSPITestCase {
     }
   }
 
-  /// The program says its end and still gets what the client sends.
+  /// The program sends its end and still gets what the client sends.
   func testTheProgramsHalfClose() throws {
     for options in [[], ["-S"]] {
       let tunnel = try Tunnel(self, options)
@@ -202,7 +202,7 @@ final class TLSDIORelayTests: UCSPITestCase {
     XCTAssertTrue(tunnel.process.errors.hasPrefix("tlsd-io: TLS reading: "), tunnel.process.errors)
   }
 
-  /// Neither a side that says nothing nor one that takes nothing costs time.
+  /// A side that sends nothing, or reads nothing, uses no processor time.
   func testAnIdleOrStalledSessionDoesNotSpin() throws {
     let tunnel = try Tunnel(self)
     try tunnel.peer.handshake()

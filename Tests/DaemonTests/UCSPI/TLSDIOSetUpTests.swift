@@ -6,7 +6,7 @@ import Glibc
 import XCTest
 
 final class TLSDIOSetUpTests: UCSPITestCase {
-  /// Before the handshake nothing is read from the client and nothing said to it.
+  /// Before the handshake nothing is read from the client and nothing is sent to it.
   func testWrongConfigurationsEndBeforeAnyOctet() throws {
     let server = try credentials()
     let missing = folder.path + "/none.pem"

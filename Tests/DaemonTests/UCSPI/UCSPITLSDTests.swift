@@ -21,7 +21,7 @@ final class UCSPITLSDTests: UCSPITestCase {
     adoptOrphans(false)
   }
 
-  /// Everything that was put into TLS comes back in capitals, behind the report.
+  /// Everything that was put into TLS comes back in capitals, after the report.
   private let echo = """
     printf Y >&$SSLCTLFD
     cat <&$SSLCTLFD >"$FOLDER/report"

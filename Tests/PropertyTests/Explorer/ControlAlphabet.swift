@@ -62,9 +62,9 @@ struct ControlAlphabet {
   let listings: [ControlToken]
   /// A line of the server that has begun, by its first digit, and what the rest of it can be.
   private let begun: [(scanner: ReplyScanner, beginning: ControlToken, rest: [ControlToken])]
-  /// Behind one line of a reply that goes on, and behind two, by its code.
+  /// After one line of a reply that goes on, and after two, by its code.
   private let replies: [(one: ReplyScanner, two: ReplyScanner)]
-  /// Behind a 334.
+  /// After a 334.
   private let awaitsResponse: CommandScanner
 
   static let codes = ["220", "221", "235", "250", "334", "354", "421", "454", "550"]
@@ -126,7 +126,7 @@ struct ControlAlphabet {
     } else {
       tokens += lines
       if state.owed == .ehlo { tokens += listings }
-      // Whether a line has begun matters only where none is owed.
+      // Whether a line has begun matters only where none is pending.
       if state.outstanding == 0 { tokens += begun.map(\.beginning) }
     }
     for event in Self.always { tokens.append(.event(event)) }
@@ -150,7 +150,7 @@ struct ControlAlphabet {
   private static let looks: [SessionEvent] =
     [.peeked(nil, ended: false), .peeked(nil, ended: true), .peeked(0x16, ended: false), .peeked(0x41, ended: false)]
 
-  /// Takes the lines of a reply from its second on for one another: behind two it is as behind one. The number is
+  /// Takes the lines of a reply from its second on for one another: after two it is as after one. The number is
   /// private to the scanner, whose tokens are the same for each (ScannerExplorationTests), but for the line too many,
   /// which is garbage.
   func foldLines(of session: inout SMTPSession) {

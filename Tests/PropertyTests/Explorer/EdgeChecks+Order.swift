@@ -1,7 +1,7 @@
 // P5 on an edge: one reply each, in order.
 //
-// The promise is about a whole session, and here it is said as a balance that every edge keeps, so that by induction it
-// holds for every session. What is owed grows by 1 with a command forwarded, falls by 1 with a reply's last line, and
+// The promise is about a whole session, and here it is stated as a balance that every edge keeps, so that by induction it
+// holds for every session. What is pending grows by 1 with a command forwarded, falls by 1 with a reply's last line, and
 // changes by nothing else; a line of the client becomes exactly one thing, and what waits is taken up or falls to a
 // closing reply.
 
@@ -14,14 +14,14 @@ extension EdgeChecks {
       ?? nothingBehind(from, event, command, to) ?? inOrder(from, command, to)
   }
 
-  /// What is owed, while the session watches: one more for a forwarded command, one less for a reply's last line.
+  /// What is pending, while the session watches: one more for a forwarded command, one less for a reply's last line.
   private static func balanced(_ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession) -> String? {
     if command == .resetServer, to.outstanding != 1 { return "P5: a RSET whose reply is not owed" }
     guard isWatching(to) else { return nil }
     var owed = Int(from.outstanding)
     if case .forward = command { owed += 1 }
     // A line that is no reply does not leave the session watching, and with a reply's last line its scanner begins
-    // anew.
+    // again.
     let isRead = from.interest == .both || from.interest == .server
     if event == .octet(.server, .lineFeed), isRead, to.server == ReplyScanner() { owed -= 1 }
     return Int(to.outstanding) == owed ? nil : "P5: \(to.outstanding) replies owed instead of \(owed)"
@@ -61,7 +61,7 @@ extension EdgeChecks {
     }
   }
 
-  /// Nothing behind QUIT or an accepted STARTTLS is taken up: the client is not read, and from QUIT no way leads back.
+  /// Nothing after QUIT or an accepted STARTTLS is taken up: the client is not read, and from QUIT no way leads back.
   private static func nothingBehind(
     _ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession
   ) -> String? {
@@ -75,7 +75,7 @@ extension EdgeChecks {
     return nil
   }
 
-  /// Nothing of ours while a reply is owed or half passed on, and nothing forwarded past a line that waits.
+  /// Nothing of ours while a reply is pending or half passed on, and nothing forwarded past a line that waits.
   private static func inOrder(_ from: SMTPSession, _ command: Command, _ to: SMTPSession) -> String? {
     switch command {
     case .reply(let reply):

@@ -33,7 +33,7 @@ enum EdgeChecks {
     return nil
   }
 
-  /// P3. Behind the 220 nothing is said until TLS stands.
+  /// P3. After the 220 nothing is sent until TLS is established.
   private static func promiseKept(_ from: SMTPSession, _ command: Command, _ to: SMTPSession) -> String? {
     guard from.phase == .promised || from.phase == .handshaking else { return nil }
     switch command {
@@ -88,7 +88,7 @@ enum EdgeChecks {
     return session.isFinal ? nil : "P7: in \(state.phase) the timer does not end the session"
   }
 
-  /// A final state stays, and says nothing more.
+  /// A final state remains, and issues no command.
   private static func finalStays(_ from: SMTPSession, _ command: Command, _ to: SMTPSession) -> String? {
     guard from.isFinal else { return nil }
     return command == .keep && from == to ? nil : "P9: \(command) in a final state"

@@ -22,7 +22,7 @@ final class EveryEventTests: XCTestCase {
     + [nil, 0x16, 0x41].flatMap { [.peeked($0, ended: false), .peeked($0, ended: true)] }
     + [0x00, 0x0A, 0x0D, 0x16, 0x20, 0x2D, 0x32, 0x41].flatMap { [.octet(.client, $0), .octet(.server, $0), .octetOfOther($0)] }
 
-  /// Lets it happen, and fetches all that it leads to; a final state says nothing more.
+  /// Lets it happen, and fetches all that it leads to; a final state issues no command.
   private static func letHappen(_ event: SessionEvent, to visited: SMTPSession) throws {
     var session = visited
     let command = event.apply(to: &session)

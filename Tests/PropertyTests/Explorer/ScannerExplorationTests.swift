@@ -85,8 +85,8 @@ final class ScannerExplorationTests: XCTestCase {
     }
   }
 
-  /// The lines of a reply are alike from the second on, up to the line too many: from behind one line and from behind n
-  /// the same octets come to the same, and at the line's end the one is behind two lines and the other behind n + 1.
+  /// The lines of a reply are alike from the second on, up to the line too many: from the state after one line and after n
+  /// the same octets come to the same, and at the line's end the one is after two lines and the other after n + 1.
   func testLaterLinesOfAReplyAreAlike() {
     var policy = Policy()
     policy.replyLineLimit = 16

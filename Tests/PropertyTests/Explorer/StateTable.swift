@@ -56,7 +56,7 @@ struct StateTable<State> {
     }
   }
 
-  /// Where a search begins: at the mark's upper bits, so that a wider table needs no mark anew.
+  /// Where a search begins: at the mark's upper bits, so that a wider table needs no new mark.
   private func place(of mark: UInt64) -> Int {
     Int(truncatingIfNeeded: mark >> UInt64(32 - slots.count.trailingZeroBitCount))
   }

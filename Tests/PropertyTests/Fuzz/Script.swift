@@ -7,11 +7,11 @@
 //
 // Octets below 0x80, and above 0x9F, are what the speaker says; the server begins. Those between are marks:
 //
-//     80 81        the client, the server speaks from here; what was said before has arrived by then
+//     80 81        the client, the server speaks from here; what was sent before has arrived by then
 //     82           the other one speaks from here, and both arrive together
-//     83 84        the client, the server ends behind what arrives
-//     85 - 99      an event of another kind, behind what was said
-//     9F           the next octet is said, whatever it is
+//     83 84        the client, the server ends after what arrives
+//     85 - 99      an event of another kind, after what was sent
+//     9F           the next octet is sent, whatever it is
 //
 // So the text of a dialogue stands in the input as it is, and the words of a dictionary can be put anywhere.
 

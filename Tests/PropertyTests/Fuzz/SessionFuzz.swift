@@ -2,7 +2,7 @@
 // them without knowing the rules; DifferentialFuzz knows them.
 //
 // With 32 in the first octet the events come to the session as they stand, from a caller that cares for nothing: all that
-// is said at once, in the middle of chains, behind the end. There `peeked` asks for the next command. Only P9 can be kept.
+// is sent at once, in the middle of chains, after the end. There `peeked` asks for the next command. Only P9 can be kept.
 
 import SMTPState
 

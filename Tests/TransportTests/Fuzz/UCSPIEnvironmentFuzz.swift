@@ -1,7 +1,7 @@
-// UCSPIEnvironmentFuzz: what a UCSPI-TLS helper says, in whatever pieces, read as the form is described.
+// UCSPIEnvironmentFuzz: what a UCSPI-TLS helper sends, in any pieces, must be read as its format is defined.
 //
 // The first octet holds options: 0-63 the size of a piece, 0 for all at once; 64 also through a `UCSPIStream` over a real
-// control socket; 128 means nothing and must be zero. The rest is what the helper says.
+// control socket; 128 is unused and must be zero. The rest is what the helper sends.
 
 import Transport
 
@@ -51,7 +51,7 @@ public enum UCSPIEnvironmentFuzz {
     return octets.count > UCSPIEnvironment.sizeLimit ? .refused : .incomplete
   }
 
-  /// What was read can be said again, and only names of TLS get into a program's environment.
+  /// What was read can be written again, and only names of TLS get into a program's environment.
   private static func check(_ environment: UCSPIEnvironment) throws {
     for variable in environment.variables where variable.isImportable {
       let isOfTLS = ["SSL_", "TLS_"].contains(where: variable.name.hasPrefix)

@@ -1,4 +1,4 @@
-// ClientTunnel: what the client speaks behind the 220: TLS with the engine, or the greeting that stands for TLS with a
+// ClientTunnel: what the client speaks after the 220: TLS with the engine, or the greeting that stands for TLS with a
 // scripted helper.
 
 import CGnuTLS
@@ -10,7 +10,7 @@ protocol ClientTunnel: AnyObject {
   var isEstablished: Bool { get }
   /// What came, deciphered.
   var received: [UInt8] { get }
-  /// Whether the other side has said that nothing more comes.
+  /// Whether the other side has sent its end.
   var hasEnded: Bool { get }
   /// What went wrong.
   var failure: String? { get }
@@ -60,7 +60,7 @@ final class TLSTunnel: ClientTunnel {
   private(set) var received: [UInt8] = []
   private(set) var hasEnded = false
   private(set) var failure: String?
-  /// The first octet behind the 220 has been looked at.
+  /// The first octet after the 220 has been looked at.
   private var isBegun = false
 
   init(_ end: FarEnd) {
@@ -116,7 +116,7 @@ final class TLSTunnel: ClientTunnel {
 
   func step() -> Bool {
     guard failure == nil, !hasEnded else { return false }
-    // RFC 8446, 5.1: handshake, alert, change_cipher_spec, application data. Nothing else may come behind the 220.
+    // RFC 8446, 5.1: handshake, alert, change_cipher_spec, application data. Nothing else may come after the 220.
     if !isBegun, let first = end.inbox.first {
       isBegun = true
       if !(0x14...0x17).contains(first) { failure = "clear text behind the 220" }

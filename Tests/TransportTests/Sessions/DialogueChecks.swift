@@ -1,10 +1,10 @@
 // DialogueChecks: what must be true of every session's dialogue, whatever the kernel answered.
 //
 // - One decision, and the helper, the record and the host agree about it (P1).
-// - The client hears whole lines that some server said, unaltered, in order, none twice and none lost in between; or
-//   replies of the session's own. Nothing comes behind a 421, and nothing but TLS behind the 220 to STARTTLS (P3, P5).
-// - A server hears lines that the client said, in order, and from the decisive one on every octet (P6). Nothing that
-//   was said in clear reaches a server that was started behind the handshake (P2).
+// - The client receives whole lines that some server sent, unaltered, in order, none twice and none lost in between; or
+//   replies of the session's own. Nothing comes after a 421, and nothing but TLS after the 220 to STARTTLS (P3, P5).
+// - A server receives lines that the client sent, in order, and from the decisive one on every octet (P6). Nothing that
+//   was sent in clear reaches a server that was started after the handshake (P2).
 // - The record says how the session ended, and the reason is never the driver's own misuse.
 
 import SMTPState
@@ -45,7 +45,7 @@ extension SessionOutcome {
   private func checkRecord() throws {
     guard let record else { return }
     try expect(record.end != .closed(.misuse) && aborts != [.misuse], "misuse")
-    // Behind QUIT, and the first line of a 421, something else may still happen.
+    // After QUIT, and the first line of a 421, something else may still happen.
     if case .closed(let reason)? = record.end, let proof = aborts.first, proof != .quit, proof != .serverRefused {
       try expect(reason == proof, "closed for \(reason), aborted for \(proof)")
     }
@@ -54,12 +54,12 @@ extension SessionOutcome {
     try expect(record.received <= saidInClear.count + saidInside.count, "received \(record.received)")
   }
 
-  // MARK: What the client heard
+  // MARK: What the client received
 
   /// What came in clear up to the 220 to STARTTLS.
   var clearDialogue: [UInt8] { Array(clear.prefix(clear.count - behind220.count)) }
 
-  /// What came behind it, outside TLS.
+  /// What came after it, outside TLS.
   private var behind220: ArraySlice<UInt8> {
     let promise = Array(ownText(.readyForTLS).utf8)
     guard let start = clear.indices.first(where: { clear[$0...].starts(with: promise) }) else { return [] }
@@ -91,7 +91,7 @@ extension SessionOutcome {
   /// The session has ended in a relay, as far as the decision and the end say.
   private var mayBeRelay: Bool { aborts == [.mail] || isSecure }
 
-  /// What the client heard of a server: a beginning of what that said, but for one reply at most that is the session's
+  /// What the client received of a server: a beginning of what that server sent, but for one reply at most that is the session's
   /// own affair (to RSET, or the greeting of a new server).
   private func checkMarks(_ index: Int, _ heard: [String]) throws {
     let said = SessionOutcome.lines(servers[index].said).lines.filter(SessionOutcome.isMarked)
@@ -130,13 +130,13 @@ extension SessionOutcome {
     return lines
   }()
 
-  // MARK: What a server heard
+  // MARK: What a server received
 
   private func checkServer(_ index: Int, _ scenario: Scenario) throws {
     let (heard, rest) = SessionOutcome.lines(servers[index].heard)
     let isReset = scenario.policy.serverReset == .rset
     let said = isReset ? saidInClear + saidInside : index > 0 ? saidInside : saidInClear
-    // RSET is said for the client as well, once for each STARTTLS.
+    // The session sends RSET as well, once for each STARTTLS.
     let inClear = SessionOutcome.lines(saidInClear).lines
     let lines = SessionOutcome.lines(said).lines.map(SessionOutcome.withCRLF)
     let switches = isReset ? inClear.filter { $0.hasPrefix("STARTTLS") }.count : 0
@@ -177,7 +177,7 @@ extension SessionOutcome {
 
   // MARK: Lines
 
-  /// Lines with their ends, and what is behind the last one.
+  /// Lines with their ends, and what is after the last one.
   static func lines(_ octets: [UInt8]) -> (lines: [String], rest: String) {
     var lines: [String] = []
     var rest = octets[...]

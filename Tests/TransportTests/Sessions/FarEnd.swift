@@ -1,7 +1,7 @@
 // FarEnd: the other end of a connection of the driver's, as a script reads and writes it.
 //
 // It never waits, and it calls the C library itself: the faults of `Kernel.fault` meet the driver's calls only, and
-// only those are counted. What is read is kept until a script takes it; what is said is written as the kernel takes it,
+// only those are counted. What is read is kept until a script takes it; what is sent is written as the kernel takes it,
 // or in pieces of a size that a test chooses.
 
 import Glibc
@@ -26,7 +26,7 @@ final class FarEnd {
   private var sending = Sending.open
 
   private enum Sending {
-    /// It is to end behind what waits, or has ended.
+    /// It ends after the pending octets, or has ended.
     case open, ending, ended
   }
 
@@ -59,10 +59,10 @@ final class FarEnd {
     return taken
   }
 
-  /// Says something, behind all that was said before.
+  /// Sends octets, after all that was sent before.
   func say(_ octets: some Sequence<UInt8>) { outbox += octets }
 
-  /// Ends the sending half behind all that was said.
+  /// Ends the sending half after all that was sent.
   func endSending() { if sending == .open { sending = .ending } }
 
   /// Writes and reads once; whether anything moved.
@@ -84,7 +84,7 @@ final class FarEnd {
       return true
     }
     guard errno != EAGAIN else { return false }
-    // Nobody reads any more: what has come is read nevertheless.
+    // No script reads any more: what has arrived is read nevertheless.
     outbox = []
     return true
   }

@@ -1,20 +1,20 @@
 // ReferenceChecks: a session that met a fault, against the same session without one.
 //
 // A fault that any kernel may answer at any time (fewer octets, EINTR, "not now") changes nothing that anybody can see.
-// An error may end the session early, and then what both sides heard is a beginning of what they hear otherwise. Behind
-// that beginning the client may hear one more thing: the closing reply of the session; or 454 to STARTTLS, if it was
+// An error may end the session early, and then what both sides received is a beginning of what they receive otherwise. After
+// that beginning the client may receive one more thing: the closing reply of the session; or 454 to STARTTLS, if it was
 // the look or the reset that failed, and then whatever its QUIT leads to.
 
 import SMTPState
 import Transport
 
 extension SessionOutcome {
-  /// Behind a fault that is none.
+  /// After a fault that is none.
   func checkSame(as reference: SessionOutcome) throws {
     if !looksLike(reference) { throw Falsified("it is not the same:\n\(self)\n-- but should be:\n\(reference)") }
   }
 
-  /// Behind an error.
+  /// After an error.
   ///
   /// - Parameter note: what the call does when it does not fail.
   func checkShortened(of reference: SessionOutcome, _ note: CallNote?) throws {
@@ -60,7 +60,7 @@ extension SessionOutcome {
   private static func isBeginning(_ heard: [UInt8], of other: [UInt8]) -> Bool {
     if other.starts(with: heard) { return true }
     let same = zip(heard, other).prefix { $0 == $1 }.count
-    // QUIT may share its first letters with nothing that is said here.
+    // QUIT may share its first letters with no text that is sent here.
     return Array("QUIT\r\n".utf8).starts(with: heard[same...])
   }
 
@@ -83,7 +83,7 @@ extension SessionOutcome {
     Reply.allCases.contains { ownText($0).hasPrefix(text) }
   }
 
-  /// Whole replies, and what is behind the last one.
+  /// Whole replies, and what is after the last one.
   private static func replies(_ octets: [UInt8]) -> (replies: [String], rest: String) {
     let (lines, rest) = lines(octets)
     var replies: [String] = []

@@ -57,15 +57,15 @@ struct Scenario {
 
 /// What a client does next. A step begins once all replies to earlier ones have come.
 enum ClientStep: Equatable {
-  /// Says text that so many replies are owed to.
+  /// Sends text, and the number of replies to it.
   case say(String, replies: Int = 1)
   /// Says text at once, without waiting for replies.
   case hurry(String, replies: Int = 1)
-  /// STARTTLS and the handshake. Refused, the client says QUIT and nothing else.
+  /// STARTTLS and the handshake. Refused, the client sends QUIT and nothing else.
   case starttls
   /// STARTTLS with so much more in the same segment, and no handshake.
   case starttlsAnd(String)
-  /// STARTTLS, and no TLS behind the 220, but this.
+  /// STARTTLS, and no TLS after the 220, but this.
   case starttlsThen(String)
   /// Ends the sending half; inside the engine's TLS with a close_notify.
   case end
@@ -111,11 +111,11 @@ struct ServerManners: Equatable {
     case answer(String)
     /// Answers with these octets.
     case say(String)
-    /// Never says anything any more.
+    /// Sends nothing any more.
     case silence
     /// Reads nothing any more.
     case deafness
-    /// Answers, and then says a reply that nobody asked for.
+    /// Answers, and then sends an unsolicited reply.
     case chatter
     /// Answers and closes.
     case answerAndClose
@@ -134,11 +134,11 @@ struct ServerManners: Equatable {
 /// What a UCSPI-TLS helper does.
 enum HelperManners: Equatable {
   case ordinary
-  /// Ends before it was told anything.
+  /// Ends before it received anything.
   case gone
   /// Takes the command and ends without a report.
   case fails
-  /// Takes the command and says nothing.
+  /// Reads the command and sends nothing.
   case mute
   /// Reports nonsense.
   case babbles

@@ -1,11 +1,11 @@
-// ScriptedClient: a mail client that goes through a script and notes all that it hears.
+// ScriptedClient: a mail client that goes through a script and notes all that it receives.
 
 /// The far end of the driver's connection to a client.
 final class ScriptedClient {
   let end: FarEnd
   /// All that came in clear: up to and with the 220 to STARTTLS, if that came.
   private(set) var clear: [UInt8] = []
-  /// All that it said in clear, and inside TLS.
+  /// All that it sent in clear, and inside TLS.
   private(set) var saidInClear: [UInt8] = []
   private(set) var saidInside: [UInt8] = []
   private(set) var tunnel: (any ClientTunnel)?
@@ -16,13 +16,13 @@ final class ScriptedClient {
   private var owed = 1
   private var line: [UInt8] = []
   private var heardInside = 0
-  /// STARTTLS was said and not answered yet.
+  /// STARTTLS was sent and not answered yet.
   private var asksForTLS = false
-  /// What the client does behind the 220 in place of a handshake.
+  /// What the client does after the 220 in place of a handshake.
   private var insteadOfHandshake: String?
-  /// Behind the 220, without TLS.
+  /// After the 220, without TLS.
   private var isBehind220 = false
-  /// It was told that the server closes, or has come to the end of its script.
+  /// It received 421 or an end, or has come to the end of its script.
   private var isLeaving = false
 
   init(_ end: FarEnd, _ steps: [ClientStep], tunnel makeTunnel: @escaping (FarEnd) -> any ClientTunnel) {
@@ -56,7 +56,7 @@ final class ScriptedClient {
     return end.isOpen && end.step() || isMoved
   }
 
-  /// Reads what came in clear; behind the 220 it is the tunnel's.
+  /// Reads what came in clear; after the 220 it is the tunnel's.
   private func hear() {
     while tunnel == nil, let octet = end.take(1).first {
       clear.append(octet)
@@ -121,7 +121,7 @@ final class ScriptedClient {
     case .deafen: end.isDeaf = true
     case .close: end.close()
     case .vanish:
-      // What was said is written first.
+      // What was sent is written first.
       _ = end.step()
       end.close()
     case .reset: end.reset()

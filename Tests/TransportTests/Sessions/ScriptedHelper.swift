@@ -7,7 +7,7 @@ import Glibc
 
 /// The far ends of a driver's channels to a helper.
 final class ScriptedHelper {
-  /// What a client says and hears in place of a handshake: a TLS record by its first octet.
+  /// What a client sends and receives in place of a handshake: a TLS record by its first octet.
   static let hello = Array("\u{16}hello".utf8)
 
   /// What came on the control socket before its end.

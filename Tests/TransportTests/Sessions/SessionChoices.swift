@@ -9,7 +9,7 @@ extension Scenario {
 }
 
 enum SessionChoices {
-  /// What a client may say in clear or inside TLS, with the number of replies that are owed to it.
+  /// What a client may send in clear or inside TLS, with the number of replies to it.
   private static let lines: [(text: String, replies: Int)] = [
     ("EHLO client.example\r\n", 1), ("NOOP\r\n", 1), ("RSET\r\n", 1), ("HELP\r\n", 1), ("VRFY x\r\n", 1),
     ("NOOP 1\r\nNOOP 2\r\nHELP\r\n", 3), ("EHLO again.example\r\nNOOP\r\n", 2), ("HELO client.example\r\n", 1),

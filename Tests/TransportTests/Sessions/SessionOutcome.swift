@@ -5,25 +5,25 @@ import Transport
 
 /// What both sides, the helper and the operator have seen.
 struct SessionOutcome {
-  /// What the client heard in clear, the 220 to STARTTLS included, and inside TLS.
+  /// What the client received in clear, the 220 to STARTTLS included, and inside TLS.
   var clear: [UInt8] = []
   var secure: [UInt8] = []
-  /// What the client said in clear, before the 220, and inside TLS.
+  /// What the client sent in clear, before the 220, and inside TLS.
   var saidInClear: [UInt8] = []
   var saidInside: [UInt8] = []
   var isSecure = false
   /// What went wrong with the client's TLS.
   var tunnelFailure: String?
-  /// What each server heard and said.
+  /// What each server received and sent.
   var servers: [(heard: [UInt8], said: [UInt8])] = []
-  /// What the helper was told.
+  /// What the helper received.
   var helperCommands: [UInt8] = []
   var handoffs = 0
   var aborts: [Reason] = []
   /// nil where the session could not be started.
   var record: SessionRecord?
 
-  // How it went, which is nobody's business but the test's.
+  // How the session went; only the test uses this.
   var calls = 0
   var faults = 0
   var turns = 0

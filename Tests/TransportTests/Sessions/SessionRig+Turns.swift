@@ -1,4 +1,4 @@
-// Who moves when, and what is checked behind each turn of the driver's.
+// Who moves when, and what is checked after each turn of the driver's.
 
 import Glibc
 import Transport
@@ -32,7 +32,7 @@ extension SessionRig {
     }
   }
 
-  /// Nothing moves: whoever is to leave then leaves. False if nobody is, or has already.
+  /// Nothing moves: the side that is to leave then leaves. False if there is none, or it has left.
   private func departs() -> Bool {
     guard let departure = scenario.departure, departedAt == nil else { return false }
     departedAt = now
@@ -106,12 +106,12 @@ extension SessionRig {
   private func checkWatches(_ driver: SessionDriver) throws {
     let (progress, watches) = (progress(driver), driver.watches)
     try turn(driver)
-    // Over TCP something may just have arrived, and behind a fault the driver may not have seen what was there.
+    // Over TCP something may just have arrived, and after a fault the driver may not have seen what was there.
     guard scenario.medium != .tcp, faultsGiven == 0 else { return }
     if progress != self.progress(driver) { throw Falsified("a watch is missing: \(watches)\n\(outcome())") }
   }
 
-  /// Behind each turn.
+  /// After each turn.
   func followUp(_ driver: SessionDriver) throws {
     noteEnd()
     if let watch = driver.watches.server { serverNumber = watch.descriptor }

@@ -7,7 +7,7 @@
 //
 // What must be true of every run is checked, whatever the kernel answered: the session ends, in a bounded number of
 // turns and without spinning; every descriptor is closed, and none that is not the session's; no status flag is set;
-// all ends see the end. What was said is for DialogueChecks.swift.
+// all ends see the end. DialogueChecks.swift checks what was sent.
 //
 // The rest of it: SessionRig+Turns (who moves when), SessionRig+Kernel (the driver's calls).
 
@@ -163,7 +163,7 @@ final class SessionRig {
       server = try host.startServer()
     } catch {
       if scenario.host == .helper { throw error }
-      // As the daemon: the client hears 421 from a server that has ended.
+      // As the daemon: the client receives 421 from a server that has ended.
       server = try DescriptorPair.sockets().takeFirst()
     }
     serverNumber = server.number

@@ -1,6 +1,6 @@
 // TransportFuzz: sessions that a fuzzer thinks of, on a kernel that it plays.
 //
-// The choices say what both sides do, in what pieces, and what each call of the driver's comes to. What is true of
+// The choices say what both sides do, in what pieces, and the result of each call of the driver. What is true of
 // every session is checked, see SessionRig.swift and DialogueChecks.swift; there is nothing to compare with. TLS is the
 // scripted helper's: cryptography would cost several times as much, and would be different each time.
 //

@@ -1,13 +1,13 @@
-// NothingOwedThroughTheChainTests: sessions through the chain in which client and server both hurry to the end.
+// LastRepliesThroughTheChainTests: sessions through the chain in which client and server both close immediately after QUIT.
 //
-// What NothingOwedTests asks of starttlsd, asked of ucspi-tlsd, starttls-proxy and tlsd-io: three processes between
+// What LastRepliesTests asks of starttlsd, asked of ucspi-tlsd, starttls-proxy and tlsd-io: three processes between
 // which the last replies can be lost. Here fewer sessions, since each starts them all; SMTPSTATE_SESSIONS is another
 // number, and `make soak` has a thousand.
 
 import Foundation
 import XCTest
 
-final class NothingOwedThroughTheChainTests: ProxyTestCase {
+final class LastRepliesThroughTheChainTests: ProxyTestCase {
   private let count = ProcessInfo.processInfo.environment["SMTPSTATE_SESSIONS"].flatMap(Int.init) ?? 200
 
   func testSessionsInClear() throws { try assertNothingIsLost(isSecured: false) }
@@ -24,7 +24,7 @@ final class NothingOwedThroughTheChainTests: ProxyTestCase {
     }
     assertNothingIsLeft()
     let delivered = folder.names(in: "Maildir/new").compactMap { name in
-      // Behind the five lines that maildir-smtpd adds: Return-Path, Delivered-To, and the three of Received.
+      // After the five lines that maildir-smtpd adds: Return-Path, Delivered-To, and the three of Received.
       folder.text("Maildir/new/" + name).split(separator: "\n", maxSplits: 5, omittingEmptySubsequences: false).last
     }
     XCTAssertEqual(

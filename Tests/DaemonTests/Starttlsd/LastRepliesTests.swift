@@ -1,4 +1,4 @@
-// NothingOwedTests: a thousand sessions in which client and server both hurry to the end.
+// LastRepliesTests: a thousand sessions in which client and server both close immediately after QUIT.
 //
 // The client sends the end of its message and QUIT at once, in one segment or one TLS record; maildir-smtpd answers
 // both and exits. A front end that closes before it has passed everything on loses the 250 then: the client sends its
@@ -9,7 +9,7 @@
 import Foundation
 import XCTest
 
-final class NothingOwedTests: StarttlsdTestCase {
+final class LastRepliesTests: StarttlsdTestCase {
   private let count = ProcessInfo.processInfo.environment["SMTPSTATE_SESSIONS"].flatMap(Int.init) ?? 1000
 
   func testSessionsInClear() throws { try assertNothingIsLost(isSecured: false) }

@@ -152,6 +152,8 @@ public func smtpstate_session_timer_expired(
   _ session: UnsafeMutablePointer<smtpstate_session>?, _ kind: smtpstate_deadline
 ) -> smtpstate_command {
   happen(session) { session in
+    // No timer: none that runs has expired.
+    if kind == SMTPSTATE_DEADLINE_NONE { return .keep }
     guard let kind = Deadline(number: kind.rawValue) else { return session.saidNonsense() }
     return session.timerExpired(kind)
   }

@@ -95,9 +95,9 @@ static void descriptions(void) {
   CHECK_COMMAND(command, "pass");
   command.kind = SMTPSTATE_KIND_PEEK;
   command.party = SMTPSTATE_PARTY_NEW_SERVER;
-  CHECK_COMMAND(command, "look new server");
+  CHECK_COMMAND(command, "peek new server");
   command.party = 77;
-  CHECK_COMMAND(command, "look none");
+  CHECK_COMMAND(command, "peek none");
   command.kind = SMTPSTATE_KIND_DROP;
   command.hold = SMTPSTATE_HOLD_CLIENT;
   CHECK_COMMAND(command, "drop client");

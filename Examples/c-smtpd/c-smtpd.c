@@ -543,7 +543,7 @@ static struct connection *begin(int fd, const struct sockaddr *address, socklen_
   getnameinfo(address, size, c->peer, sizeof c->peer, NULL, 0, NI_NUMERICHOST);
   c->is_watched = true;
   c->server = SMTPSTATE_PARTY_SERVER;
-  smtpstate_conversation_init(&c->conversation, &policy, c->memory, memory);
+  if (!smtpstate_conversation_init(&c->conversation, &policy, c->memory, memory)) c->state = DEAD; /* never */
   c->clear_deadline = now() + smtpstate_policy_milliseconds(&policy, SMTPSTATE_DEADLINE_CLEAR_PHASE);
   arm(c);
   if (credentials == NULL) smtpstate_conversation_tls_unavailable(&c->conversation);

@@ -66,7 +66,7 @@ private var nothing: StaticString { "none" }
 
 extension StaticString {
   /// The literal as C has it: its octets end with a NUL.
-  fileprivate var start: UnsafePointer<CChar> {
+  var start: UnsafePointer<CChar> {
     UnsafeRawPointer(utf8Start).assumingMemoryBound(to: CChar.self)
   }
 }

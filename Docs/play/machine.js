@@ -34,11 +34,11 @@ class Machine {
   start(choices) {
     const policy = this.policyAt;
     this.library.smtpstate_policy_init(policy);
-    // The first five octets are the choices, in the order of struct smtpstate_policy.
+    // The five octets after the size are the choices, in the order of struct smtpstate_policy.
     [choices.security, choices.protocol, choices.reset, choices.bareLineFeed].forEach((number, index) => {
-      if (number) this.bytes[policy + index] = number;
+      if (number) this.bytes[policy + 4 + index] = number;
     });
-    this.bytes[policy + 4] = choices.allowsAuthentication ? 1 : 0;
+    this.bytes[policy + 8] = choices.allowsAuthentication ? 1 : 0;
     if (!this.library.smtpstate_session_init(this.sessionAt, policy)) throw new Error("the policy is refused");
   }
 

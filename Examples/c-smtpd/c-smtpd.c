@@ -1,14 +1,16 @@
 /*
- * c-smtpd: a small SMTP server on poll and GnuTLS that gets STARTTLS right by asking libsmtpstate.
+ * c-smtpd: a small SMTP server on poll and GnuTLS whose STARTTLS is decided by libsmtpstate.
  *
  *   c-smtpd [-c chain.pem -k key.pem] [-r] [-l address] [-p port] [-n name] folder
  *
- * Takes mail for any recipient and puts each message into a file of its own in the folder; it never relays. 250 behind DATA is
- * said when the file and its name are on the disk. Without a certificate there is no STARTTLS; with -r nothing goes without. The
- * default is a free port of 127.0.0.1; the port is said on standard error, and so is a line for each decision and end.
+ * Accepts mail for any recipient and writes each message to a file of its own in the folder; it never
+ * relays. The reply 250 to a message is sent when the file and its name are on the disk. Without a
+ * certificate there is no STARTTLS; with -r no mail is accepted without it. The default is a free port of
+ * 127.0.0.1. The port is written to standard error, and so is a line for each decision and each message.
  *
- * The library's part is between "The glue" and "The SMTP server"; read Docs/Embedding.md along with it. The server itself knows
- * nothing of STARTTLS: it is given lines and says replies. One process serves all connections; a slow disk makes all wait.
+ * The part of the library is between "The glue" and "The SMTP server"; Docs/Embedding.md explains it. The
+ * server itself does not know STARTTLS: it is given lines and it adds replies. One process serves all
+ * connections; a slow disk delays all of them.
  */
 
 #define _GNU_SOURCE
@@ -39,19 +41,18 @@ enum {
   CLOSE_MILLISECONDS = 30000,
   IDLE_MILLISECONDS = 300000, /* RFC 5321, 4.5.3.2.7 */
   PATH_OCTETS = 256,          /* RFC 5321, 4.5.3.1.3 */
-  /* The output is only added to by a turn while it has room for two reply lines of the session and a closing reply. */
-  OUT_OCTETS = 16384,
-  OUT_ROOM = 2 * SMTPSTATE_DEFAULT_REPLY_HOLD_CAPACITY + 512
+  /* A reply of this server is shorter than this. */
+  REPLY_OCTETS = 512,
+  BUFFER_OCTETS = 16384
 };
 
-/* The largest hold is large enough for everything here. */
 struct octets {
   size_t count;
-  char at[OUT_OCTETS + SMTPSTATE_LINE_ROOM];
+  char at[BUFFER_OCTETS];
 };
 
 /* Where in a message the next octet is (RFC 5321, 4.5.2): only CR LF . CR LF ends it. */
-enum data { NO_MESSAGE, LINE_START, IN_LINE, BEHIND_CR, BEHIND_DOT, BEHIND_DOT_CR };
+enum data { NO_MESSAGE, LINE_START, IN_LINE, AFTER_CR, AFTER_DOT, AFTER_DOT_CR };
 
 struct connection {
   int fd;
@@ -60,18 +61,16 @@ struct connection {
   gnutls_session_t tls; /* NULL in clear */
   bool is_secured;      /* the handshake is complete */
 
-  /* What the library asks of a caller: the session, its three holds, what was said and is not consumed, two timers. */
-  struct smtpstate_session session;
-  struct octets client, reply, earlier;
-  struct octets said;
-  bool is_watched; /* until the session says RELAY */
-  enum smtpstate_party server; /* what the session calls this program: after a restart it is another server */
-  bool is_client_told;
+  /* The part of the library: a conversation, whose memory is at the end of this structure, and two timers. */
+  struct smtpstate_conversation conversation;
+  bool is_watched;             /* until the decision RELAY */
+  enum smtpstate_party server; /* the name of this program in the conversation: after a restart, another one */
+  bool is_end_reported;
+  uint32_t timer_starts;
   int64_t deadline, clear_deadline; /* milliseconds of the clock, -1 for none */
-  enum smtpstate_deadline armed;    /* the kind of timer that `deadline` is of */
 
-  struct octets in;  /* in clear and watched: what was peeked at and is still in the kernel */
-  struct octets out; /* to the client */
+  struct octets in;      /* in clear and watched: what was peeked at and is still in the kernel */
+  struct octets replies; /* of the SMTP server: to the conversation while it watches, then to the client */
   size_t discarded;
 
   /* The SMTP server's own state. */
@@ -85,6 +84,8 @@ struct connection {
   bool is_broken; /* a bare CR or LF in the message */
   FILE *file;
   char file_name[64];
+
+  char memory[]; /* smtpstate_conversation_memory_size */
 };
 
 static struct smtpstate_policy policy;
@@ -104,7 +105,7 @@ static void die(int code, const char *what) {
 }
 
 static bool add(struct octets *to, const char *octets, size_t count) {
-  if (count > OUT_OCTETS - to->count) return false;
+  if (count > BUFFER_OCTETS - to->count) return false;
   memcpy(to->at + to->count, octets, count);
   to->count += count;
   return true;
@@ -117,32 +118,44 @@ static void remove_first(struct octets *from, size_t count) {
 
 /* -- The client's octets ----------------------------------------------------------------------------------------- */
 
-static void write_out(struct connection *c, const char *octets, size_t count) {
-  if (!add(&c->out, octets, count)) c->state = DEAD; /* never: there was room */
+static bool has_output(const struct connection *c) {
+  size_t count;
+  smtpstate_conversation_output(&c->conversation, SMTPSTATE_PARTY_CLIENT, &count);
+  return count > 0 || (!c->is_watched && c->replies.count > 0);
 }
 
-/* Writes as much as the kernel takes. */
+/* Writes as much as the kernel accepts. Returns how many octets, 0 if it accepts none now. */
+static size_t write_out(struct connection *c, const void *octets, size_t count) {
+  ssize_t sent = c->tls ? gnutls_record_send(c->tls, octets, count) : send(c->fd, octets, count, MSG_NOSIGNAL);
+  if (sent > 0) return (size_t)sent;
+  if (c->tls ? gnutls_error_is_fatal((int)sent) : errno != EAGAIN && errno != EINTR) c->state = DEAD;
+  return 0;
+}
+
+/* Writes the conversation's output, then, after RELAY, the server's replies. */
 static void flush(struct connection *c) {
-  while (c->out.count > 0 && c->state != DEAD && c->state != HANDSHAKING) {
-    ssize_t sent = c->tls ? gnutls_record_send(c->tls, c->out.at, c->out.count)
-                          : send(c->fd, c->out.at, c->out.count, MSG_NOSIGNAL);
-    if (sent > 0)
-      remove_first(&c->out, (size_t)sent);
-    else if (c->tls ? sent == GNUTLS_E_AGAIN || sent == GNUTLS_E_INTERRUPTED : errno == EAGAIN || errno == EINTR)
-      return;
-    else
-      c->state = DEAD;
+  size_t count, sent = 1;
+  const void *octets;
+  if (c->state == HANDSHAKING || c->state == DEAD) return;
+  while (sent > 0 && (octets = smtpstate_conversation_output(&c->conversation, SMTPSTATE_PARTY_CLIENT, &count))) {
+    sent = write_out(c, octets, count);
+    smtpstate_conversation_sent(&c->conversation, SMTPSTATE_PARTY_CLIENT, sent);
+  }
+  while (sent > 0 && !c->is_watched && c->replies.count > 0) {
+    sent = write_out(c, c->replies.at, c->replies.count);
+    remove_first(&c->replies, sent);
   }
 }
 
-/* Reads, or only looks while octets belong to the session. Returns how many were added, 0 at the end, -1 if none are there. */
+/* Reads, or only peeks while the conversation watches in clear. Returns how many octets were added, 0 at the
+ * end, -1 if none are there. */
 static ssize_t read_in(struct connection *c) {
-  bool only_looks = c->is_watched && !c->tls;
+  bool only_peeks = c->is_watched && !c->tls;
   ssize_t count;
-  if (only_looks) c->in.count = 0;
-  if (c->in.count == OUT_OCTETS) return -1;
-  count = c->tls ? gnutls_record_recv(c->tls, c->in.at + c->in.count, OUT_OCTETS - c->in.count)
-                 : recv(c->fd, c->in.at + c->in.count, OUT_OCTETS - c->in.count, only_looks ? MSG_PEEK : 0);
+  if (only_peeks) c->in.count = 0;
+  if (c->in.count == BUFFER_OCTETS) return -1;
+  count = c->tls ? gnutls_record_recv(c->tls, c->in.at + c->in.count, BUFFER_OCTETS - c->in.count)
+                 : recv(c->fd, c->in.at + c->in.count, BUFFER_OCTETS - c->in.count, only_peeks ? MSG_PEEK : 0);
   if (count >= 0) {
     c->in.count += (size_t)count;
     return count;
@@ -152,7 +165,7 @@ static ssize_t read_in(struct connection *c) {
   return -1;
 }
 
-/* Takes octets that were read or looked at. */
+/* Takes octets that were read or peeked at. */
 static void take_in(struct connection *c, size_t count) {
   if (c->is_watched && !c->tls && recv(c->fd, c->in.at, count, 0) != (ssize_t)count) c->state = DEAD;
   remove_first(&c->in, count);
@@ -170,133 +183,82 @@ static void begin_tls(struct connection *c) {
   c->state = HANDSHAKING;
 }
 
-static void serve_line(struct connection *c, char *line, size_t length);
+static bool serve_forwarded(struct connection *c);
 static void forget(struct connection *c);
 
 /* -- The glue ------------------------------------------------------------------------------------------------------ */
 
-/* The session's timer, anew. */
-static void arm(struct connection *c) {
-  c->armed = smtpstate_session_deadline(&c->session);
-  int64_t length = smtpstate_policy_milliseconds(&policy, c->armed);
-  c->deadline = length < 0 ? -1 : now() + length;
-}
-
-/* Writes a held reply line to the client. */
-static void pass(struct connection *c, struct octets *hold, uint8_t separator) {
-  write_out(c, hold->at, smtpstate_finish_line(hold->at, hold->count, separator));
-  hold->count = 0;
-}
-
-/* Does what the session says, and all that follows from it. */
-static void carry_out(struct connection *c, struct smtpstate_command command) {
-  for (;;) {
-    const char *text;
-    switch ((enum smtpstate_kind)command.kind) {
-    case SMTPSTATE_KIND_KEEP:
+/* Carries out all decisions of the conversation. Returns whether there were any. */
+static bool decide(struct connection *c) {
+  struct smtpstate_command decision;
+  bool has_decided = false;
+  while ((decision = smtpstate_conversation_next_decision(&c->conversation)).kind != 0) {
+    const char *reason = smtpstate_reason_name((enum smtpstate_reason)decision.reason);
+    has_decided = true;
+    switch ((enum smtpstate_kind)decision.kind) {
+    case SMTPSTATE_KIND_PEEK: { /* always at the client: a server that is restarted is not looked at */
+      bool has_ended = read_in(c) == 0;
+      int first = c->in.count > 0 ? (unsigned char)c->in.at[0] : SMTPSTATE_NO_OCTET;
+      smtpstate_conversation_peeked(&c->conversation, first, has_ended);
       break;
-    case SMTPSTATE_KIND_DROP:
-      (command.hold == SMTPSTATE_HOLD_CLIENT ? &c->client : &c->reply)->count = 0;
-      break;
-    case SMTPSTATE_KIND_FORWARD: /* run the command; what it says goes to `said`, and to the session when this is over */
-      serve_line(c, c->client.at, smtpstate_finish_line(c->client.at, c->client.count, 0));
-      c->client.count = 0;
-      break;
-    case SMTPSTATE_KIND_PASS:
-      pass(c, &c->reply, command.separator);
-      break;
-    case SMTPSTATE_KIND_PASS_EARLIER:
-      pass(c, &c->earlier, command.separator);
-      break;
-    case SMTPSTATE_KIND_STASH:
-      c->earlier = c->reply;
-      c->reply.count = 0;
-      break;
-    case SMTPSTATE_KIND_REPLY:
-      text = smtpstate_reply_text((enum smtpstate_reply)command.reply);
-      write_out(c, text, strlen(text));
-      c->client.count = 0;
-      break;
-    case SMTPSTATE_KIND_PEEK: /* always at the client: a server that is restarted is not looked at */
-      arm(c);
-      if (read_in(c) == 0)
-        command = smtpstate_session_peeked(&c->session, SMTPSTATE_NO_OCTET, true);
-      else
-        command = smtpstate_session_peeked(
-            &c->session, c->in.count > 0 ? (unsigned char)c->in.at[0] : SMTPSTATE_NO_OCTET, false);
-      continue;
+    }
     case SMTPSTATE_KIND_END_SERVER: /* nothing of the clear phase may survive */
-      c->said.count = c->reply.count = c->earlier.count = 0;
+      c->replies.count = 0;
       forget(c);
       break;
-    case SMTPSTATE_KIND_HANDOFF: /* GnuTLS finds the first octet behind STARTTLS where it always was */
+    case SMTPSTATE_KIND_HANDOFF: /* GnuTLS reads the first octet after STARTTLS from the kernel */
       begin_tls(c);
       break;
-    case SMTPSTATE_KIND_RESTART: /* the server is this program: it is there, and does not greet again */
-      arm(c);
+    case SMTPSTATE_KIND_RESTART: /* the server is this program: it is there, and sends no second greeting */
       c->server = SMTPSTATE_PARTY_NEW_SERVER;
-      command = smtpstate_session_server_restarted(&c->session, SMTPSTATE_RESTARTED_READY);
-      continue;
-    case SMTPSTATE_KIND_ABORT:
-      fprintf(stderr, "%s: no STARTTLS: %s\n", c->peer, smtpstate_reason_name((enum smtpstate_reason)command.reason));
+      smtpstate_conversation_server_restarted(&c->conversation, SMTPSTATE_RESTARTED_READY);
       break;
-    case SMTPSTATE_KIND_RELAY: /* from here on the server reads the client itself; no hold has anything left */
+    case SMTPSTATE_KIND_ABORT:
+      fprintf(stderr, "%s: no STARTTLS: %s\n", c->peer, reason);
+      break;
+    case SMTPSTATE_KIND_RELAY: /* from here on the server reads the client itself */
       c->is_watched = false;
-      c->in.count = c->tls ? c->in.count : 0;
-      write_out(c, c->said.at, c->said.count);
-      c->said.count = 0;
+      if (!c->tls) c->in.count = 0;
       c->deadline = now() + IDLE_MILLISECONDS;
-      return;
-    case SMTPSTATE_KIND_RESET_SERVER: /* never, with SERVER_RESET_RESTART */
+      break;
     case SMTPSTATE_KIND_CLOSE:
     default:
-      fprintf(stderr, "%s: closed: %s\n", c->peer, smtpstate_reason_name((enum smtpstate_reason)command.reason));
-      c->state = c->state == DEAD ? DEAD : CLOSING;
+      fprintf(stderr, "%s: closed: %s\n", c->peer, reason);
+      if (c->state != DEAD) c->state = CLOSING;
       c->deadline = now() + CLOSE_MILLISECONDS;
-      return;
+      return true;
     }
-    if ((command.kind != SMTPSTATE_KIND_KEEP && command.kind != SMTPSTATE_KIND_DROP) ||
-        smtpstate_session_deadline(&c->session) != c->armed)
-      arm(c);
-    if (smtpstate_session_interest(&c->session) != SMTPSTATE_INTEREST_AGAIN) return;
-    command = smtpstate_session_next_command(&c->session);
   }
+  return has_decided;
 }
 
-/* Shows the session what has come from a party. Returns whether anything has. */
-static bool pull(struct connection *c, enum smtpstate_party party) {
-  struct octets *from = party == SMTPSTATE_PARTY_CLIENT ? &c->in : &c->said;
-  struct smtpstate_step step;
-  if (party == SMTPSTATE_PARTY_CLIENT && c->in.count == 0 && read_in(c) == 0 && !c->is_client_told) {
-    c->is_client_told = true;
-    carry_out(c, smtpstate_session_input_ended(&c->session, party));
+/* Gives what the client has sent to the conversation. Returns whether there was anything. */
+static bool receive(struct connection *c) {
+  size_t used;
+  if (c->in.count == 0 && read_in(c) == 0 && !c->is_end_reported) {
+    c->is_end_reported = true;
+    smtpstate_conversation_input_ended(&c->conversation, SMTPSTATE_PARTY_CLIENT);
     return true;
   }
-  if (from->count == 0 || c->state == DEAD) return false;
-  step = smtpstate_session_receive(&c->session, party, from->at, from->count);
-  /* Exactly what was consumed is taken and joins the hold, before the command is carried out. */
-  if (!add(party == SMTPSTATE_PARTY_CLIENT ? &c->client : &c->reply, from->at, step.consumed)) c->state = DEAD;
-  if (party == SMTPSTATE_PARTY_CLIENT)
-    take_in(c, step.consumed);
-  else
-    remove_first(from, step.consumed);
-  carry_out(c, step.command);
-  return step.consumed > 0;
+  if (c->in.count == 0 || c->state == DEAD) return false;
+  used = smtpstate_conversation_receive(&c->conversation, SMTPSTATE_PARTY_CLIENT, c->in.at, c->in.count);
+  take_in(c, used); /* exactly these; the others stay where they are */
+  return used > 0;
 }
 
-/* One turn of a watched connection: what the server said goes before what the client says. Returns whether it moved. */
+/* One step of a watched connection: replies first, then commands, decisions, and the client. Returns whether it moved. */
 static bool watch(struct connection *c) {
-  unsigned interest = smtpstate_session_interest(&c->session);
-  if (interest == SMTPSTATE_INTEREST_DRAIN) {
-    if (c->out.count > 0) return false;
-    carry_out(c, smtpstate_session_output_drained(&c->session));
-    return true;
+  if (c->replies.count > 0 && smtpstate_conversation_wants(&c->conversation, c->server)) {
+    size_t used = smtpstate_conversation_receive(&c->conversation, c->server, c->replies.at, c->replies.count);
+    remove_first(&c->replies, used);
+    return used > 0;
   }
-  if ((interest & SMTPSTATE_INTEREST_SERVER) != 0 && pull(c, c->server)) return true;
-  return (interest & SMTPSTATE_INTEREST_CLIENT) != 0 && pull(c, SMTPSTATE_PARTY_CLIENT);
+  if (c->replies.count == 0 && serve_forwarded(c)) return true;
+  if (decide(c)) return true;
+  return smtpstate_conversation_wants(&c->conversation, SMTPSTATE_PARTY_CLIENT) && receive(c);
 }
 
-/* The handshake goes on; its end is told. */
+/* Continues the handshake, and reports its end. */
 static void shake_hands(struct connection *c) {
   int result;
   do result = gnutls_handshake(c->tls);
@@ -305,18 +267,28 @@ static void shake_hands(struct connection *c) {
   c->is_secured = result == 0;
   c->state = OPEN;
   if (result != 0) fprintf(stderr, "%s: no TLS: %s\n", c->peer, gnutls_strerror(result));
-  carry_out(c, smtpstate_session_handshake_finished(
-                   &c->session, result == 0 ? SMTPSTATE_HANDSHAKE_ESTABLISHED : SMTPSTATE_HANDSHAKE_FAILED));
+  smtpstate_conversation_handshake_finished(
+      &c->conversation, result == 0 ? SMTPSTATE_HANDSHAKE_ESTABLISHED : SMTPSTATE_HANDSHAKE_FAILED);
 }
 
-/* Which timer has passed, if any. */
+/* Starts the conversation's timer again if it says so. */
+static void arm(struct connection *c) {
+  uint32_t starts = smtpstate_conversation_timer_starts(&c->conversation);
+  int64_t length = smtpstate_policy_milliseconds(&policy, smtpstate_conversation_deadline(&c->conversation));
+  if (starts != c->timer_starts) c->deadline = length < 0 ? -1 : now() + length;
+  c->timer_starts = starts;
+}
+
+/* Reports a timer that has expired. */
 static void check_timers(struct connection *c) {
   int64_t time = now();
   if (c->is_watched && (c->state == OPEN || c->state == HANDSHAKING)) {
-    if (!smtpstate_session_is_clear_phase_over(&c->session) && time >= c->clear_deadline)
-      carry_out(c, smtpstate_session_timer_expired(&c->session, SMTPSTATE_DEADLINE_CLEAR_PHASE));
+    if (!smtpstate_conversation_is_clear_phase_over(&c->conversation) && time >= c->clear_deadline)
+      smtpstate_conversation_timer_expired(&c->conversation, SMTPSTATE_DEADLINE_CLEAR_PHASE);
     else if (c->deadline >= 0 && time >= c->deadline)
-      carry_out(c, smtpstate_session_timer_expired(&c->session, smtpstate_session_deadline(&c->session)));
+      smtpstate_conversation_timer_expired(
+          &c->conversation, smtpstate_conversation_deadline(&c->conversation));
+    decide(c);
   } else if (time >= c->deadline) {
     c->state = DEAD;
   }
@@ -324,16 +296,15 @@ static void check_timers(struct connection *c) {
 
 /* -- The SMTP server ------------------------------------------------------------------------------------------------ */
 
-/* A reply of the server: to the session while it watches, to the client else. */
+/* Adds a reply. */
 static void answer(struct connection *c, const char *format, ...) {
-  char text[512];
+  char text[REPLY_OCTETS];
   va_list arguments;
   int length;
   va_start(arguments, format);
   length = vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
-  if (length < 0 || (size_t)length >= sizeof text || !add(c->is_watched ? &c->said : &c->out, text, (size_t)length))
-    c->state = DEAD;
+  if (length < 0 || (size_t)length >= sizeof text || !add(&c->replies, text, (size_t)length)) c->state = DEAD;
 }
 
 static void forget_mail(struct connection *c) {
@@ -353,7 +324,7 @@ static void forget(struct connection *c) {
   c->is_extended = false;
 }
 
-/* The path between < and > behind `prefix`, and whether the parameters behind it are ones that EHLO listed. */
+/* The path between < and > after `prefix`. False if a parameter after it is none that EHLO listed. */
 static bool read_path(const char *line, const char *prefix, char *path, bool may_be_empty) {
   const char *start, *end;
   size_t length;
@@ -428,20 +399,20 @@ static void put(struct connection *c, int octet) {
 
 /* One octet of a message. */
 static void serve_data(struct connection *c, int octet) {
-  if (octet == '\n' && c->data != BEHIND_CR && c->data != BEHIND_DOT_CR) c->is_broken = true;
-  if (octet != '\n' && (c->data == BEHIND_CR || c->data == BEHIND_DOT_CR)) c->is_broken = true;
-  if (c->data == BEHIND_DOT_CR && octet == '\n') {
+  if (octet == '\n' && c->data != AFTER_CR && c->data != AFTER_DOT_CR) c->is_broken = true;
+  if (octet != '\n' && (c->data == AFTER_CR || c->data == AFTER_DOT_CR)) c->is_broken = true;
+  if (c->data == AFTER_DOT_CR && octet == '\n') {
     end_data(c);
   } else if (c->data == LINE_START && octet == '.') {
-    c->data = BEHIND_DOT;
-  } else if (c->data == BEHIND_DOT && octet == '\r') {
-    c->data = BEHIND_DOT_CR;
+    c->data = AFTER_DOT;
+  } else if (c->data == AFTER_DOT && octet == '\r') {
+    c->data = AFTER_DOT_CR;
   } else if (octet == '\r') {
-    c->data = BEHIND_CR;
+    c->data = AFTER_CR;
   } else if (octet == '\n') {
     put(c, '\r');
     put(c, '\n');
-    c->data = c->data == BEHIND_CR ? LINE_START : IN_LINE;
+    c->data = c->data == AFTER_CR ? LINE_START : IN_LINE;
   } else {
     put(c, octet);
     c->data = IN_LINE;
@@ -515,11 +486,26 @@ static void serve_line(struct connection *c, char *line, size_t length) {
 #undef IS
 }
 
-/* The server reads the client itself: the session has said RELAY. Returns whether anything moved. */
+/* One line that the conversation has forwarded. Returns whether there was one. */
+static bool serve_forwarded(struct connection *c) {
+  static char line[BUFFER_OCTETS];
+  size_t count, length;
+  const char *octets = (const char *)smtpstate_conversation_output(&c->conversation, SMTPSTATE_PARTY_SERVER, &count);
+  if (count == 0) return false;
+  length = (size_t)((const char *)memchr(octets, '\n', count) - octets) + 1; /* there are only whole lines */
+  memcpy(line, octets, length);
+  smtpstate_conversation_sent(&c->conversation, SMTPSTATE_PARTY_SERVER, length);
+  serve_line(c, line, length);
+  return true;
+}
+
+/* After RELAY the server reads the client itself. Returns whether anything moved. */
 static bool serve(struct connection *c) {
   char *end;
   size_t length;
-  ssize_t count = read_in(c);
+  ssize_t count;
+  if (serve_forwarded(c)) return true;
+  count = read_in(c);
   if (count > 0) c->deadline = now() + IDLE_MILLISECONDS;
   if (c->data != NO_MESSAGE) {
     for (length = 0; length < c->in.count && c->data != NO_MESSAGE; length++) serve_data(c, (unsigned char)c->in.at[length]);
@@ -545,7 +531,8 @@ static bool serve(struct connection *c) {
 /* -- Connections ---------------------------------------------------------------------------------------------------- */
 
 static struct connection *begin(int fd, const struct sockaddr *address, socklen_t size) {
-  struct connection *c = (struct connection *)calloc(1, sizeof *c);
+  size_t memory = smtpstate_conversation_memory_size(&policy);
+  struct connection *c = (struct connection *)calloc(1, sizeof *c + memory);
   int on = 1;
   if (c == NULL) {
     close(fd);
@@ -556,10 +543,10 @@ static struct connection *begin(int fd, const struct sockaddr *address, socklen_
   getnameinfo(address, size, c->peer, sizeof c->peer, NULL, 0, NI_NUMERICHOST);
   c->is_watched = true;
   c->server = SMTPSTATE_PARTY_SERVER;
-  smtpstate_session_init(&c->session, &policy);
+  if (!smtpstate_conversation_init(&c->conversation, &policy, c->memory, memory)) c->state = DEAD; /* never */
   c->clear_deadline = now() + smtpstate_policy_milliseconds(&policy, SMTPSTATE_DEADLINE_CLEAR_PHASE);
   arm(c);
-  if (credentials == NULL) carry_out(c, smtpstate_session_tls_unavailable(&c->session));
+  if (credentials == NULL) smtpstate_conversation_tls_unavailable(&c->conversation);
   answer(c, "220 %s ESMTP\r\n", server_name);
   return c;
 }
@@ -571,11 +558,12 @@ static void end(struct connection *c) {
   free(c);
 }
 
-/* Says goodbye once all is written: a close with octets unread would reset the connection and take the last reply back. */
+/* Ends a connection after all is written. A close with octets unread would reset the connection, and the client
+ * would lose the last reply. */
 static void linger(struct connection *c) {
   char octets[4096];
   ssize_t count;
-  if (c->state == CLOSING && c->out.count == 0) {
+  if (c->state == CLOSING && !has_output(c)) {
     if (c->is_secured) gnutls_bye(c->tls, GNUTLS_SHUT_WR);
     shutdown(c->fd, SHUT_WR);
     c->state = LINGERING;
@@ -588,7 +576,12 @@ static void linger(struct connection *c) {
   }
 }
 
-/* All there is to do without waiting. */
+/* Whether the server may read a command: there is room for its reply. */
+static bool can_serve(const struct connection *c) {
+  return !c->is_watched && BUFFER_OCTETS - c->replies.count >= REPLY_OCTETS;
+}
+
+/* Does all that can be done without waiting. */
 static void turn(struct connection *c) {
   bool has_moved = true;
   while (has_moved) {
@@ -597,11 +590,11 @@ static void turn(struct connection *c) {
     if (c->state == HANDSHAKING) {
       shake_hands(c);
       has_moved = c->state != HANDSHAKING;
-    } else if (c->state == OPEN && OUT_OCTETS - c->out.count >= OUT_ROOM) {
-      has_moved = c->is_watched ? watch(c) : serve(c);
+    } else if (c->state == OPEN) {
+      has_moved = c->is_watched ? watch(c) : can_serve(c) && serve(c);
     }
   }
-  flush(c);
+  if (c->is_watched && (c->state == OPEN || c->state == HANDSHAKING)) arm(c);
   linger(c);
 }
 
@@ -611,10 +604,9 @@ static struct pollfd waits_for(const struct connection *c) {
     entry.events = gnutls_record_get_direction(c->tls) ? POLLOUT : POLLIN;
     return entry;
   }
-  if (c->out.count > 0) entry.events |= POLLOUT;
+  if (has_output(c)) entry.events |= POLLOUT;
   if (c->state == LINGERING) entry.events |= POLLIN;
-  if (c->state == OPEN && OUT_OCTETS - c->out.count >= OUT_ROOM &&
-      (!c->is_watched || (smtpstate_session_interest(&c->session) & SMTPSTATE_INTEREST_CLIENT) != 0))
+  if (c->state == OPEN && (can_serve(c) || smtpstate_conversation_wants(&c->conversation, SMTPSTATE_PARTY_CLIENT)))
     entry.events |= POLLIN;
   return entry;
 }
@@ -624,7 +616,7 @@ static int milliseconds_until(struct connection *const *connections, int count) 
   for (int i = 0; i < count; i++) {
     const struct connection *c = connections[i];
     if (c->deadline >= 0 && c->deadline < first) first = c->deadline;
-    if (c->is_watched && !smtpstate_session_is_clear_phase_over(&c->session) && c->clear_deadline < first)
+    if (c->is_watched && !smtpstate_conversation_is_clear_phase_over(&c->conversation) && c->clear_deadline < first)
       first = c->clear_deadline;
   }
   if (first == INT64_MAX) return -1;
@@ -663,7 +655,7 @@ int main(int argc, char **argv) {
   const char *chain = NULL, *key = NULL, *address = "127.0.0.1", *port = "0";
   int option, listener, result, count = 0;
   if (smtpstate_abi_version() != SMTPSTATE_ABI_VERSION) {
-    fprintf(stderr, "c-smtpd: libsmtpstate is of another version than its header\n");
+    fprintf(stderr, "c-smtpd: libsmtpstate has another version than its header\n");
     return 111;
   }
   smtpstate_policy_init(&policy);

@@ -172,8 +172,7 @@ public func smtpstate_conversation_server_restarted(
 public func smtpstate_conversation_timer_expired(
   _ conversation: UnsafeMutablePointer<smtpstate_conversation>?, _ kind: smtpstate_deadline
 ) {
-  guard let core = place(conversation) else { return }
-  if kind == SMTPSTATE_DEADLINE_NONE { return }
+  guard let core = place(conversation), kind != SMTPSTATE_DEADLINE_NONE else { return }
   guard let kind = Deadline(number: kind.rawValue) else { return core.pointee.misused() }
   core.pointee.timerExpired(kind)
 }

@@ -11,6 +11,10 @@ public import CSMTPState
 @c(smtpstate_abi_version) @implementation
 public func smtpstate_abi_version() -> UInt32 { UInt32(SMTPSTATE_ABI_VERSION) }
 
+/// As SMTPSTATE_VERSION_STRING, which Swift sees as a string that could need an allocation. The C tests compare them.
+@c(smtpstate_version) @implementation
+public func smtpstate_version() -> UnsafePointer<CChar>? { ("0.1.0" as StaticString).start }
+
 @c(smtpstate_policy_init) @implementation
 public func smtpstate_policy_init(_ policy: UnsafeMutablePointer<smtpstate_policy>?) {
   policy?.initialize(to: smtpstate_policy(Policy()))
@@ -38,7 +42,10 @@ extension Policy {
   /// The policy at that address; the default policy for NULL; nil if the policy is refused.
   init?(from pointer: UnsafePointer<smtpstate_policy>?) {
     self.init()
-    guard let policy = pointer?.pointee else { return }
+    guard let pointer else { return }
+    // The size first: a smaller structure is not read.
+    guard UnsafeRawPointer(pointer).load(as: UInt32.self) == smtpstate_policy.knownSize else { return nil }
+    let policy = pointer.pointee
     guard let security = Security(number: UInt32(policy.security)),
       let mailProtocol = MailProtocol(number: UInt32(policy.mail_protocol)),
       let serverReset = ServerReset(number: UInt32(policy.server_reset)),
@@ -68,8 +75,12 @@ extension Policy {
 }
 
 extension smtpstate_policy {
+  /// The only size so far. A later version knows several.
+  fileprivate static var knownSize: UInt32 { UInt32(MemoryLayout<smtpstate_policy>.size) }
+
   init(_ policy: Policy) {
     self.init()
+    size = Self.knownSize
     security = policy.security.number
     mail_protocol = policy.mailProtocol.number
     server_reset = policy.serverReset.number

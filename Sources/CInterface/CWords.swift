@@ -68,8 +68,8 @@ public func smtpstate_command_describe(
 private var nothing: StaticString { "none" }
 
 extension StaticString {
-  /// The literal as a C string, which ends with a NUL.
-  fileprivate var start: UnsafePointer<CChar> {
+  /// The literal as C has it: its octets end with a NUL.
+  var start: UnsafePointer<CChar> {
     UnsafeRawPointer(utf8Start).assumingMemoryBound(to: CChar.self)
   }
 }

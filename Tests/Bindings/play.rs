@@ -18,6 +18,7 @@ const RELAY: u8 = 14;
 #[repr(C)]
 #[derive(Default)]
 struct Policy {
+    size: u32,
     security: u8,
     mail_protocol: u8,
     server_reset: u8,

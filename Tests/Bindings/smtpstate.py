@@ -14,8 +14,8 @@ NO_OCTET = -1
 
 class Policy(ctypes.Structure):
     """struct smtpstate_policy."""
-    _fields_ = [("security", c_uint8), ("mail_protocol", c_uint8), ("server_reset", c_uint8), ("bare_line_feed", c_uint8),
-                ("allows_cleartext_authentication", c_uint8), ("reserved", c_uint8 * 3), ("limits", c_uint32 * 8),
+    _fields_ = [("size", c_uint32), ("security", c_uint8), ("mail_protocol", c_uint8), ("server_reset", c_uint8),
+                ("bare_line_feed", c_uint8), ("allows_cleartext_authentication", c_uint8), ("reserved", c_uint8 * 3), ("limits", c_uint32 * 8),
                 ("timeouts", c_uint32 * 6)]
 
 

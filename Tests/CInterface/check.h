@@ -28,6 +28,7 @@ void check_command(const char *file, int line, struct smtpstate_command command,
 void check_text(const char *file, int line, const char *text, const char *expected);
 
 /* The programs of the other files. */
+void test_conversations(void);
 void test_dialogues(void);
 void test_misuse(void);
 void test_policy(void);

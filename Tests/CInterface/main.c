@@ -23,6 +23,7 @@ int main(void) {
   test_policy();
   test_misuse();
   test_dialogues();
+  test_conversations();
   printf("%d checks, %d failed\n", checks, failures);
   return failures != 0;
 }

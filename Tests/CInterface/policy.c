@@ -20,6 +20,7 @@ static void defaults(void) {
   smtpstate_policy_init(NULL);
   memset(&policy, 0xA5, sizeof policy);
   smtpstate_policy_init(&policy);
+  CHECK(policy.size == sizeof policy);
   CHECK(policy.security == SMTPSTATE_SECURITY_OPPORTUNISTIC);
   CHECK(policy.mail_protocol == SMTPSTATE_PROTOCOL_SMTP);
   CHECK(policy.server_reset == SMTPSTATE_SERVER_RESET_RESTART);
@@ -49,12 +50,22 @@ static void refusals(void) {
   CHECK(is_refused(&bad));
   memset(&bad, 0xFF, sizeof bad);
   CHECK(is_refused(&bad));
-  /* Every value of each of the first eight octets: two of a choice are members, 0 and 1 of the flag, 0 of what is reserved. */
+  /* Another size: smaller, larger, none. */
+  for (octet = 0; octet < 256; octet++) {
+    bad = good;
+    bad.size = (uint32_t)octet;
+    CHECK(is_refused(&bad) == (bad.size != sizeof bad));
+  }
+  bad.size = UINT32_MAX;
+  CHECK(is_refused(&bad));
+  bad.size = good.size << 8;
+  CHECK(is_refused(&bad));
+  /* Every value of each of the eight octets after the size: two of a choice are members, 0 and 1 of the flag, 0 of what is reserved. */
   for (octet = 0; octet < 8; octet++) {
     int accepted = 0;
     for (value = 0; value < 256; value++) {
       bad = good;
-      ((unsigned char *)&bad)[octet] = (unsigned char)value;
+      ((unsigned char *)&bad)[4 + octet] = (unsigned char)value;
       accepted += !is_refused(&bad);
     }
     CHECK(accepted == (octet < 5 ? 2 : 1));
@@ -70,10 +81,10 @@ static void bounds(void) {
   CHECK(smtpstate_policy_client_hold_capacity(NULL) == SMTPSTATE_DEFAULT_CLIENT_HOLD_CAPACITY);
   CHECK(smtpstate_policy_reply_hold_capacity(NULL) == SMTPSTATE_DEFAULT_REPLY_HOLD_CAPACITY);
   /* The limits and the timers, all at once, out of range. */
-  memset((unsigned char *)&policy + 8, 0, sizeof policy - 8);
+  memset((unsigned char *)&policy + 12, 0, sizeof policy - 12);
   CHECK(smtpstate_session_init(&session, &policy));
   CHECK(smtpstate_policy_client_hold_capacity(&policy) == 1 && smtpstate_policy_reply_hold_capacity(&policy) == 1);
-  memset((unsigned char *)&policy + 8, 0xFF, sizeof policy - 8);
+  memset((unsigned char *)&policy + 12, 0xFF, sizeof policy - 12);
   CHECK(smtpstate_session_init(&session, &policy));
   CHECK(smtpstate_policy_client_hold_capacity(&policy) == 65535 && smtpstate_policy_reply_hold_capacity(&policy) == 65535);
   CHECK(smtpstate_policy_milliseconds(&policy, SMTPSTATE_DEADLINE_RESET) == 4294967295);
@@ -100,6 +111,10 @@ static void timers(void) {
 }
 
 void test_policy(void) {
+  char numbers[64];
+  snprintf(numbers, sizeof numbers, "%d.%d.%d", SMTPSTATE_VERSION_MAJOR, SMTPSTATE_VERSION_MINOR, SMTPSTATE_VERSION_PATCH);
+  CHECK_TEXT(SMTPSTATE_VERSION_STRING, numbers);
+  CHECK_TEXT(smtpstate_version(), SMTPSTATE_VERSION_STRING);
   CHECK(smtpstate_abi_version() == SMTPSTATE_ABI_VERSION);
   defaults();
   refusals();

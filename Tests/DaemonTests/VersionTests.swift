@@ -22,6 +22,14 @@ final class VersionTests: XCTestCase {
     // Scripts/install-files fills it in.
     let library = try Repository.text("Sources/CSMTPState/smtpstate.pc.in").split(separator: "\n")
     XCTAssertTrue(library.contains("Version: @VERSION@"))
+    XCTAssertTrue(
+      try Repository.text("Docs/man/smtpstate.3").split(separator: "\n").contains(".Os smtpstate \(version)"), "smtpstate.3: .Os")
+    // The header's version, as a text and as numbers.
+    let header = try Repository.text("Sources/CSMTPState/smtpstate.h").split(separator: "\n")
+    XCTAssertTrue(header.contains("#define SMTPSTATE_VERSION_STRING \"\(version)\""), "smtpstate.h: SMTPSTATE_VERSION_STRING")
+    for (name, number) in zip(["MAJOR", "MINOR", "PATCH"], version.split(separator: ".")) {
+      XCTAssertTrue(header.contains("#define SMTPSTATE_VERSION_\(name) \(number)"), "smtpstate.h: SMTPSTATE_VERSION_\(name)")
+    }
     XCTAssertTrue(try Repository.text("CHANGELOG.md").contains("\n## \(version)"), "CHANGELOG.md")
   }
 

@@ -21,17 +21,17 @@ public func smtpstate_reason_name(_ reason: smtpstate_reason) -> UnsafePointer<C
 
 @c(smtpstate_verb_name) @implementation
 public func smtpstate_verb_name(_ verb: smtpstate_verb) -> UnsafePointer<CChar>? {
-  (Verb(number: verb.rawValue)?.words ?? nothing).start
+  (Verb(number: verb.rawValue)?.name ?? nothing).start
 }
 
 @c(smtpstate_deadline_name) @implementation
 public func smtpstate_deadline_name(_ kind: smtpstate_deadline) -> UnsafePointer<CChar>? {
-  (Deadline(number: kind.rawValue)?.words ?? nothing).start
+  (Deadline(number: kind.rawValue)?.name ?? nothing).start
 }
 
 @c(smtpstate_phase_name) @implementation
 public func smtpstate_phase_name(_ phase: smtpstate_phase) -> UnsafePointer<CChar>? {
-  (Phase(number: phase.rawValue)?.words ?? nothing).start
+  (Phase(number: phase.rawValue)?.name ?? nothing).start
 }
 
 @c(smtpstate_command_describe) @implementation
@@ -41,8 +41,8 @@ public func smtpstate_command_describe(
   var line = Description(buffer, size)
   switch smtpstate_kind(UInt32(command.kind)) {
   case SMTPSTATE_KIND_KEEP: line.append("keep")
-  case SMTPSTATE_KIND_DROP: line.append("drop ", command.holdWords)
-  case SMTPSTATE_KIND_FORWARD: line.append("forward ", Verb(number: UInt32(command.verb))?.words ?? nothing)
+  case SMTPSTATE_KIND_DROP: line.append("drop ", Hold(number: UInt32(command.hold))?.name ?? nothing)
+  case SMTPSTATE_KIND_FORWARD: line.append("forward ", Verb(number: UInt32(command.verb))?.name ?? nothing)
   case SMTPSTATE_KIND_PASS: line.append("pass", command.separatorWords)
   case SMTPSTATE_KIND_STASH: line.append("stash")
   case SMTPSTATE_KIND_PASS_EARLIER: line.append("pass earlier", command.separatorWords)
@@ -50,7 +50,7 @@ public func smtpstate_command_describe(
     line.append("reply ")
     line.appendCodes(of: Reply(number: UInt32(command.reply))?.text ?? nothing)
   case SMTPSTATE_KIND_RESET_SERVER: line.append("reset server")
-  case SMTPSTATE_KIND_PEEK: line.append("peek ", command.partyWords)
+  case SMTPSTATE_KIND_PEEK: line.append("peek ", Party(number: UInt32(command.party))?.name ?? nothing)
   case SMTPSTATE_KIND_END_SERVER: line.append("end server")
   case SMTPSTATE_KIND_RESTART: line.append("restart")
   case SMTPSTATE_KIND_HANDOFF: line.append("handoff")
@@ -75,75 +75,11 @@ extension StaticString {
 }
 
 extension smtpstate_command {
-  fileprivate var partyWords: StaticString {
-    switch Party(number: UInt32(party)) {
-    case .client: "client"
-    case .server: "server"
-    case .newServer: "new server"
-    case nil: nothing
-    }
-  }
-
-  fileprivate var holdWords: StaticString {
-    switch Hold(number: UInt32(hold)) {
-    case .client: "client"
-    case .reply: "reply"
-    case nil: nothing
-    }
-  }
-
   fileprivate var separatorWords: StaticString {
     switch separator {
     case ReplySeparator.hyphen.octet: " with hyphen"
     case ReplySeparator.space.octet: " with space"
     default: ""
-    }
-  }
-}
-
-extension Deadline {
-  fileprivate var words: StaticString {
-    switch self {
-    case .greeting: "greeting"
-    case .command: "command"
-    case .reply: "reply"
-    case .reset: "reset"
-    case .handshake: "handshake"
-    case .clearPhase: "clear phase"
-    }
-  }
-}
-
-extension Phase {
-  fileprivate var words: StaticString {
-    switch self {
-    case .greeting: "greeting"
-    case .negotiating: "negotiating"
-    case .peekingBeforeReset: "peeking before reset"
-    case .resetting: "resetting"
-    case .peekingAtServer: "peeking at server"
-    case .peekingAtClient: "peeking at client"
-    case .promised: "promised"
-    case .handshaking: "handshaking"
-    case .restarting: "restarting"
-    case .regreeting: "regreeting"
-    case .secured: "secured"
-    case .quitting: "quitting"
-    case .refusing: "refusing"
-    case .relaying: "relaying"
-    case .closed: "closed"
-    }
-  }
-}
-
-extension Verb {
-  /// The verb's word, or a name if it has no word.
-  fileprivate var words: StaticString {
-    switch self {
-    case .other: "other"
-    case .blank: "blank"
-    case .response: "response"
-    default: word
     }
   }
 }

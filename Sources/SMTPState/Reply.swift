@@ -71,7 +71,7 @@ extension SMTPSession {
       case .encryptionRequired: "538 5.7.11 Encryption required for authentication\r\n"
       case .chunkTooLarge: "552 5.3.4 Chunk too large, closing connection\r\n"
       case .wrongProtocol: "554 5.5.1 This is an SMTP port, closing connection\r\n"
-      case .injectedPlaintext: "554 5.5.0 Octets behind STARTTLS not accepted, closing connection\r\n"
+      case .injectedPlaintext: "554 5.5.0 Octets after STARTTLS not accepted, closing connection\r\n"
       }
     }
   }

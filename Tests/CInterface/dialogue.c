@@ -273,7 +273,7 @@ static void injection(size_t most) {
   CLIENT("EHLO c\r\n");
   SERVER("250 be\r\n");
   CLIENT("STARTTLS\r\nRSET\r\n");
-  DOES("abort injected plaintext\nc: 554 5.5.0 Octets behind STARTTLS not accepted, closing connection\n"
+  DOES("abort injected plaintext\nc: 554 5.5.0 Octets after STARTTLS not accepted, closing connection\n"
        "close injected plaintext\n");
   CHECK(caller.client.count - caller.client.taken == 6);
 }

@@ -263,7 +263,7 @@ struct Caller {
       deed.toClient = Self.replyLine(earlierHold, separator)
       earlierHold = []
     case .reply(let reply):
-      deed.toClient = reply.octets
+      deed.toClient = Array(reply.octets)
       let isKeyword = reply == .starttlsKeyword || reply == .lastStarttlsKeyword
       check(!isKeyword || clientHold.isEmpty, "a line of the client is lost to \(reply)")
       clientHold = []

@@ -86,8 +86,6 @@ extension Command {
 }
 
 extension Reply {
-  var octets: [UInt8] { text.withUTF8Buffer { Array($0) } }
-
   /// The code and the enhanced code, which no two replies share; `250 STARTTLS` or `250-STARTTLS` for the keyword.
   var code: String {
     let words = String(decoding: octets.dropLast(2), as: UTF8.self).split(separator: " ")

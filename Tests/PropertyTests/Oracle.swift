@@ -136,7 +136,7 @@ struct Oracle {
   }
 
   mutating func answer(_ code: String) {
-    let text = Reply.allCases.first { $0.code == code }?.octets ?? []
+    let text = Reply.allCases.first { $0.code == code }.map { Array($0.octets) } ?? []
     deed("reply \(code)", toClient: text)
   }
 

@@ -117,7 +117,7 @@ final class HandoffTests: ProxyTestCase {
     let connection = try proxied("strict", script: script)
     try connection.greet()
     try connection.client.send("STARTTLS\r\nNOOP\r\n")
-    XCTAssertEqual(try connection.client.remainder().text, "554 5.5.0 Octets behind STARTTLS not accepted, closing connection\r\n")
+    XCTAssertEqual(try connection.client.remainder().text, "554 5.5.0 Octets after STARTTLS not accepted, closing connection\r\n")
     connection.client.close()
     connection.assertSeen(["declined"])
     connection.assertLine("decision=abort proof=\"injected plaintext\"", "end=\"injected plaintext\"")
@@ -137,7 +137,7 @@ final class HandoffTests: ProxyTestCase {
     XCTAssertTrue(connection.client.isUnread("EHLO evil\r\n".utf8.count), "it has come and is not read")
     gate.open()
     // Had there been a reply before that to RSET, it would stand here first.
-    XCTAssertEqual(try connection.client.remainder().text, "554 5.5.0 Octets behind STARTTLS not accepted, closing connection\r\n")
+    XCTAssertEqual(try connection.client.remainder().text, "554 5.5.0 Octets after STARTTLS not accepted, closing connection\r\n")
     connection.client.close()
     connection.assertSeen(["declined"])
     assertNothingIsLeft()

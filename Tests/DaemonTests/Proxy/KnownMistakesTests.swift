@@ -105,7 +105,7 @@ final class KnownMistakesTests: ProxyTestCase {
       }
       try connection.client.send(text + "STARTTLS\r\nNOOP injected\r\nMAIL FROM:<a@b>\r\n")
       let said = try connection.client.remainder().text
-      XCTAssertTrue(said.hasSuffix("554 5.5.0 Octets behind STARTTLS not accepted, closing connection\r\n"), "\(boundary): \(said.suffix(200))")
+      XCTAssertTrue(said.hasSuffix("554 5.5.0 Octets after STARTTLS not accepted, closing connection\r\n"), "\(boundary): \(said.suffix(200))")
       XCTAssertFalse(said.contains("220 2.0.0"), "\(boundary)")
       connection.client.close()
       connection.assertSeen(["declined"])

@@ -30,7 +30,7 @@ final class InjectionTests: StarttlsdTestCase {
       try client.ask("EHLO client.example")
       try client.send("STARTTLS\r\n" + injected)
       let rest = try client.remainder()
-      XCTAssertEqual(rest.text, "554 5.5.0 Octets behind STARTTLS not accepted, closing connection\r\n")
+      XCTAssertEqual(rest.text, "554 5.5.0 Octets after STARTTLS not accepted, closing connection\r\n")
       XCTAssertEqual(rest.end, .end)
       client.close()
       XCTAssertEqual(try daemon.session().outcome, "abort injected plaintext: injected plaintext")

@@ -196,4 +196,4 @@ extension SessionOutcome {
 }
 
 /// A reply of the session's own.
-func ownText(_ reply: Reply) -> String { reply.text.withUTF8Buffer { String(decoding: $0, as: UTF8.self) } }
+func ownText(_ reply: Reply) -> String { String(decoding: reply.octets, as: UTF8.self) }

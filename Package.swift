@@ -5,7 +5,7 @@
 
 import PackageDescription
 
-/// `make fuzz` builds the fuzzers in place of the tests: the libraries and what the tests are made of, with libFuzzer's
+/// `make fuzz` builds the fuzzers in place of the tests: the libraries and the kits of the tests, with libFuzzer's
 /// counters and the address sanitizer, in C the sanitizer of undefined behaviour too.
 let isFuzzing = Context.environment["SMTPSTATE_FUZZ"] != nil
 
@@ -18,64 +18,63 @@ let settings: [SwiftSetting] = (isFuzzing ? [.unsafeFlags(["-sanitize=fuzzer,add
   .enableUpcomingFeature("MemberImportVisibility"),
 ]
 
+/// What the tests and the fuzzers are made of. No kit needs XCTest.
+let kits: [Target] = [
+  // Random choices that shrink, properties, the notation of the fixtures.
+  .target(name: "PropertyKit", path: "Tests/PropertyKit", swiftSettings: settings),
+  // The oracle, callers of a session, random dialogues, transcripts.
+  .target(name: "SessionKit", dependencies: ["PropertyKit", "SMTPState"], path: "Tests/SessionKit", swiftSettings: settings),
+  // The same sources again, with both sessions in step: Swift's and C's.
+  .target(
+    name: "CSessionKit", dependencies: ["PropertyKit", "SMTPState", "CSMTPState", "CInterface"], path: "Tests/CSessionKit",
+    swiftSettings: settings),
+  // Sessions of a driver on real sockets, with a kernel that fails.
+  .target(
+    name: "TransportKit",
+    dependencies: ["PropertyKit", "SMTPState", "Transport", "TransportTLS", "CGnuTLS", "CKernel", "ProgramSupport"],
+    path: "Tests/TransportKit", swiftSettings: settings),
+  // Sessions of maildir-smtpd without a process.
+  .target(name: "MaildirKit", dependencies: ["PropertyKit", "MaildirSMTPD"], path: "Tests/MaildirKit", swiftSettings: settings),
+]
+
 let tests: [Target] = [
-  .testTarget(name: "PropertyTests", dependencies: ["SMTPState"], swiftSettings: settings),
-  // The property tests once more, with both sessions in step: Swift's and C's.
+  // Properties and corpora as XCTest cases.
+  .target(name: "PropertyCases", dependencies: ["PropertyKit"], path: "Tests/PropertyCases", swiftSettings: settings),
+  .testTarget(name: "PropertyTests", dependencies: ["SessionKit", "PropertyKit", "PropertyCases", "SMTPState"], swiftSettings: settings),
   .testTarget(
     name: "CInterfaceTests",
-    dependencies: ["SMTPState", "CSMTPState", "CInterface"],
+    dependencies: ["CSessionKit", "PropertyKit", "PropertyCases", "SMTPState", "CSMTPState", "CInterface"],
     exclude: ["Properties/Explorer", "Properties/KitTests.swift", "Properties/TranscriptTests.swift"],
-    swiftSettings: settings),
+    swiftSettings: settings + [.define("C_INTERFACE")]),
   .testTarget(
     name: "TransportTests",
-    dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel", "ProgramSupport"],
+    dependencies: [
+      "TransportKit", "PropertyKit", "PropertyCases", "SMTPState", "Transport", "TransportTLS", "CGnuTLS", "CKernel", "ProgramSupport",
+    ],
     swiftSettings: settings),
   .testTarget(
     name: "DaemonTests",
-    dependencies: ["CKernel", "Transport", "MaildirSMTPD", "RelayProbe", "ProgramSupport"],
+    dependencies: ["MaildirKit", "PropertyKit", "PropertyCases", "CKernel", "Transport", "MaildirSMTPD", "RelayProbe", "ProgramSupport"],
     swiftSettings: settings),
 ]
 
-/// The tests' kit, and what the property tests are made of, without XCTest.
-let kit = ["Kit/Choices.swift", "Kit/Notation.swift", "Kit/Property.swift", "Kit/Shrinking.swift"]
-let properties =
-  kit + [
-    "Caller.swift", "Dialogue.swift", "DialogueLines.swift", "Event.swift", "Fuzz", "Lockstep.swift", "Oracle.swift",
-    "OracleClient.swift", "OracleLines.swift", "OracleServer.swift", "OracleSwitch.swift", "Play.swift", "Promises.swift",
-    "Transcript.swift",
-  ]
-
-/// A fuzzer: a module of the tests without those that need XCTest, and a program of two lines that libFuzzer runs.
-func fuzzer(_ name: String, _ module: Target.Dependency) -> Target {
+/// A fuzzer: a program of two lines that libFuzzer runs.
+func fuzzer(_ name: String, _ kit: Target.Dependency) -> Target {
   .executableTarget(
-    name: name, dependencies: ["FuzzSupport", module], path: "Tests/Fuzz/\(name)", swiftSettings: settings,
+    name: name, dependencies: ["FuzzSupport", kit], path: "Tests/Fuzz/\(name)", swiftSettings: settings,
     linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])])
 }
 
 let fuzzers: [Target] = [
   .target(name: "FuzzSupport", path: "Tests/Fuzz/Support", swiftSettings: settings),
-  .target(
-    name: "FuzzProperties", dependencies: ["SMTPState"], path: "Tests/PropertyTests",
-    sources: properties, swiftSettings: settings),
-  fuzzer("SessionFuzz", "FuzzProperties"),
-  fuzzer("DifferentialFuzz", "FuzzProperties"),
-  fuzzer("EHLORewriteFuzz", "FuzzProperties"),
-  .target(
-    name: "FuzzCInterface", dependencies: ["SMTPState", "CSMTPState", "CInterface"], path: "Tests/CInterfaceTests",
-    sources: ["Differences.swift", "Numbers.swift", "Session.swift"] + properties.map { "Properties/\($0)" },
-    swiftSettings: settings),
-  fuzzer("CInterfaceFuzz", "FuzzCInterface"),
-  .target(
-    name: "FuzzTransport", dependencies: ["SMTPState", "Transport", "TransportTLS", "CKernel", "ProgramSupport"], path: "Tests/TransportTests",
-    exclude: ["Sessions/FaultInjectionTests.swift", "Sessions/TransportFuzzTests.swift"],
-    sources: kit + ["Fuzz/TLSInfoFuzz.swift", "Fuzz/UCSPIEnvironmentFuzz.swift", "Sessions"], swiftSettings: settings),
-  fuzzer("TransportFuzz", "FuzzTransport"),
-  fuzzer("UCSPIEnvironmentFuzz", "FuzzTransport"),
-  fuzzer("TLSInfoFuzz", "FuzzTransport"),
-  .target(
-    name: "FuzzMaildirSMTPD", dependencies: ["MaildirSMTPD"], path: "Tests/DaemonTests",
-    sources: kit + ["MaildirSMTPD/ScriptedSession.swift", "MaildirSMTPD/SMTPDFuzz.swift"], swiftSettings: settings),
-  fuzzer("SMTPDFuzz", "FuzzMaildirSMTPD"),
+  fuzzer("SessionFuzz", "SessionKit"),
+  fuzzer("DifferentialFuzz", "SessionKit"),
+  fuzzer("EHLORewriteFuzz", "SessionKit"),
+  fuzzer("CInterfaceFuzz", "CSessionKit"),
+  fuzzer("TransportFuzz", "TransportKit"),
+  fuzzer("UCSPIEnvironmentFuzz", "TransportKit"),
+  fuzzer("TLSInfoFuzz", "TransportKit"),
+  fuzzer("SMTPDFuzz", "MaildirKit"),
 ]
 
 let package = Package(
@@ -103,7 +102,7 @@ let package = Package(
     // The decision. Imports nothing.
     .target(name: "SMTPState", swiftSettings: settings),
 
-    // The decision for C: smtpstate.h, and the functions behind it. `make c-library` builds them into one module with SMTPState.
+    // The decision for C: smtpstate.h, and its functions. `make c-library` builds them into one module with SMTPState.
     .systemLibrary(name: "CSMTPState"),
     .target(name: "CInterface", dependencies: ["SMTPState", "CSMTPState"], swiftSettings: settings),
 
@@ -163,5 +162,5 @@ let package = Package(
       dependencies: ["SMTPState", "Transport", "CKernel", "RelayProbe", "ProgramSupport"],
       path: "Sources/Daemon/starttls-proxy",
       swiftSettings: settings),
-  ] + (isFuzzing ? fuzzers : tests)
+  ] + kits + (isFuzzing ? fuzzers : tests)
 )

@@ -4,6 +4,8 @@ import CSMTPState
 import SMTPState
 import XCTest
 
+@testable import CSessionKit
+
 final class StepTests: XCTestCase {
   func testEveryEventIsCompared() {
     let before = Differences.comparisons

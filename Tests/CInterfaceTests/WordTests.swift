@@ -4,6 +4,8 @@ import CSMTPState
 import SMTPState
 import XCTest
 
+@testable import CSessionKit
+
 final class WordTests: XCTestCase {
   /// Words of a Swift case: `clearPhase` is "clear phase".
   private func words(_ value: some Any) -> String {

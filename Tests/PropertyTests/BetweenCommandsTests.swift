@@ -3,6 +3,14 @@
 import XCTest
 
 import SMTPState
+import PropertyKit
+import PropertyCases
+
+#if C_INTERFACE
+  @testable import CSessionKit
+#else
+  @testable import SessionKit
+#endif
 
 final class BetweenCommandsTests: XCTestCase {
   private func receive(_ text: String, _ party: Party, _ session: inout SMTPSession) -> Command {

@@ -5,6 +5,14 @@
 
 import SMTPState
 import XCTest
+import PropertyKit
+import PropertyCases
+
+#if C_INTERFACE
+  @testable import CSessionKit
+#else
+  @testable import SessionKit
+#endif
 
 final class CommandTableTests: XCTestCase {
   func testInClear() {

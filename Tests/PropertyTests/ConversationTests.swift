@@ -2,6 +2,14 @@
 
 import SMTPState
 import XCTest
+import PropertyKit
+import PropertyCases
+
+#if C_INTERFACE
+  @testable import CSessionKit
+#else
+  @testable import SessionKit
+#endif
 
 final class ConversationTests: XCTestCase {
   func testEveryTranscriptThroughAConversation() throws {

@@ -3,6 +3,14 @@
 
 import SMTPState
 import XCTest
+import PropertyKit
+import PropertyCases
+
+#if C_INTERFACE
+  @testable import CSessionKit
+#else
+  @testable import SessionKit
+#endif
 
 final class FuzzTests: XCTestCase {
   func testSessionFuzzAgain() throws { try replay("SessionFuzz", SessionFuzz.run) }

@@ -2,6 +2,8 @@
 
 import XCTest
 
+@testable import PropertyKit
+
 final class KitTests: XCTestCase {
   func testTheSameSeedMakesTheSameChoices() {
     let one = Choices(seed: 7)

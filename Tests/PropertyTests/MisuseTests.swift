@@ -2,6 +2,14 @@
 
 import SMTPState
 import XCTest
+import PropertyKit
+import PropertyCases
+
+#if C_INTERFACE
+  @testable import CSessionKit
+#else
+  @testable import SessionKit
+#endif
 
 final class MisuseTests: XCTestCase {
   /// In the middle of a chain of commands: MAIL was judged, `abort` is out, `forward` and `relay` are not.

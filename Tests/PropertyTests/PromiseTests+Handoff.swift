@@ -3,6 +3,14 @@
 
 import SMTPState
 import XCTest
+import PropertyKit
+import PropertyCases
+
+#if C_INTERFACE
+  @testable import CSessionKit
+#else
+  @testable import SessionKit
+#endif
 
 extension PromiseTests {
   /// P2: a STARTTLS that waits when its client ends is not accepted any more, whatever a look would show.

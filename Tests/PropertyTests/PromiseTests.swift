@@ -2,6 +2,14 @@
 
 import SMTPState
 import XCTest
+import PropertyKit
+import PropertyCases
+
+#if C_INTERFACE
+  @testable import CSessionKit
+#else
+  @testable import SessionKit
+#endif
 
 final class PromiseTests: XCTestCase {
   /// P1: every finished session emitted exactly one of handoff and abort, exactly once.

@@ -6,6 +6,14 @@
 import Foundation
 import SMTPState
 import XCTest
+import PropertyKit
+import PropertyCases
+
+#if C_INTERFACE
+  @testable import CSessionKit
+#else
+  @testable import SessionKit
+#endif
 
 final class TranscriptTests: XCTestCase {
   func testTranscripts() throws { try run(folder: "transcripts", atLeast: 600) }

@@ -5,6 +5,8 @@ import SMTPState
 @testable import Transport
 import XCTest
 
+@testable import TransportKit
+
 /// One session without TLS.
 final class BareSession: SessionHost {
   let client: FarSocket

@@ -1,10 +1,13 @@
 // One side is gone and the other one blocks: every departure, with either direction full, in every phase, in clear and
 // inside TLS, over small buffers. Each session ends within the time that Docs/Descriptors.md states.
 
+import PropertyKit
 import SMTPState
 @testable import Transport
 import TransportTLS
 import XCTest
+
+@testable import TransportKit
 
 final class GoneAndBlockedTests: XCTestCase {
   private enum Phase: CaseIterable {

@@ -1,8 +1,12 @@
 // A driver moves under every policy: each field at its extremes, alone and together.
 
+import PropertyKit
+import PropertyCases
 import SMTPState
 @testable import Transport
 import XCTest
+
+@testable import TransportKit
 
 final class PolicyExtremesTests: XCTestCase {
   private static var limits: [(name: String, field: WritableKeyPath<Policy, Int>)] { [

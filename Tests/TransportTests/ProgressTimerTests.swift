@@ -5,6 +5,8 @@ import SMTPState
 @testable import Transport
 import XCTest
 
+@testable import TransportKit
+
 final class ProgressTimerTests: XCTestCase {
   func testOnlyEnoughProgressRestartsIt() {
     var timer = ProgressTimer(milliseconds: 100, leastOctets: 10)

@@ -5,6 +5,8 @@ import Transport
 import TransportTLS
 import XCTest
 
+@testable import TransportKit
+
 final class TLSStreamTests: XCTestCase {
   private func meeting(_ arguments: [String], _ body: (inout TLSMeeting) throws -> Void) throws {
     try withFolder { folder in

@@ -1,6 +1,7 @@
 // What one call of the TLS engine may do, and how it ends: against a client in the same process, whose every octet is
 // held back or let go.
 
+@testable import TransportKit
 import CGnuTLS
 import Glibc
 @testable import Transport

@@ -1,10 +1,13 @@
 // Drivers share nothing: two threads run sessions side by side, and every client gets the replies to its own commands.
 // `make test` runs this once more under ThreadSanitizer.
 
+import PropertyKit
 import Foundation
 import SMTPState
 import Synchronization
 import XCTest
+
+@testable import TransportKit
 
 final class TwoThreadsTests: XCTestCase {
   /// The failures of the threads.

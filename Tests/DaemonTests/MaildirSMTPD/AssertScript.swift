@@ -2,6 +2,8 @@
 
 import XCTest
 
+@testable import MaildirKit
+
 /// Runs a script whole and asserts what happened; then cut in two at every octet, and octet by octet, with the same
 /// result.
 func assertScript(

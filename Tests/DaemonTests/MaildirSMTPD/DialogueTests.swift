@@ -3,6 +3,8 @@
 import MaildirSMTPD
 import XCTest
 
+@testable import MaildirKit
+
 final class DialogueTests: XCTestCase {
   static let extensions =
     "250-mx.example|250-PIPELINING|250-8BITMIME|250-SIZE 60|250 ENHANCEDSTATUSCODES"

@@ -1,5 +1,6 @@
 // HeaderTests: addresses, dates, and the header lines made of them.
 
+import PropertyKit
 import Foundation
 import MaildirSMTPD
 import XCTest

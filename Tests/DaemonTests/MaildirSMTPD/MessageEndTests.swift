@@ -1,7 +1,10 @@
 // MessageEndTests: what ends a message, what does not, and what is stored.
 
+import PropertyKit
 import MaildirSMTPD
 import XCTest
+
+@testable import MaildirKit
 
 final class MessageEndTests: XCTestCase {
   private static let follower = "MAIL FROM:<evil@x>\r\nRCPT TO:<v@x>\r\nDATA\r\n"

@@ -1,5 +1,6 @@
 // ProgramTests: the real program with a real client.
 
+import PropertyKit
 import CKernel
 import Foundation
 import XCTest

@@ -3,6 +3,8 @@
 import MaildirSMTPD
 import XCTest
 
+@testable import MaildirKit
+
 final class RecipientDomainTests: XCTestCase {
   private static let refusal = "550 5.7.1 No mail for that address here, and no relaying"
   private static let acceptance = "250 2.1.5 Recipient accepted"

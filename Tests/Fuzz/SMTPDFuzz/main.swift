@@ -1,4 +1,4 @@
-import FuzzMaildirSMTPD
+import MaildirKit
 import FuzzSupport
 
 Fuzzer.run(SMTPDFuzz.run)

@@ -1,4 +1,4 @@
-import FuzzProperties
+import SessionKit
 import FuzzSupport
 
 Fuzzer.run(SessionFuzz.run)

@@ -1,4 +1,4 @@
 import FuzzSupport
-import FuzzTransport
+import TransportKit
 
 Fuzzer.run(TransportFuzz.run)

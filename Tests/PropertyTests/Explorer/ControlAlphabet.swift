@@ -5,7 +5,9 @@
 // of these is a token, spelled as octets, so that it is the shipped `receive` that reads it. ScannerExplorationTests
 // shows that none is missing.
 
+import PropertyKit
 @testable import SMTPState
+@testable import SessionKit
 
 /// One thing that happens to a session.
 enum ControlToken {

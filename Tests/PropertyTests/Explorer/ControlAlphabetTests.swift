@@ -3,6 +3,7 @@
 import XCTest
 
 @testable import SMTPState
+@testable import SessionKit
 
 final class ControlAlphabetTests: XCTestCase {
   private static func policy(_ bareLineFeed: Policy.BareLineFeed) -> Policy {

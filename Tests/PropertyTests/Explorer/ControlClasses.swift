@@ -6,6 +6,7 @@
 // looks at a verb and at a number at once.
 
 @testable import SMTPState
+@testable import SessionKit
 
 struct ControlClasses {
   /// One command of each class, by phase.

@@ -15,6 +15,7 @@ import Foundation
 import XCTest
 
 @testable import SMTPState
+@testable import SessionKit
 
 final class ControlExplorationTests: XCTestCase {
   /// Whom `make test` asks.

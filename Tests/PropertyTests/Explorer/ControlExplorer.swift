@@ -6,6 +6,8 @@
 
 import SMTPState
 
+@testable import SessionKit
+
 struct ControlExplorer {
   private(set) var states = StateTable<SMTPSession>()
   private(set) var edges = 0

@@ -2,6 +2,7 @@
 // happen then, with all the commands that it leads to. Small enough to be drawn, and its shortest ways can be read.
 
 @testable import SMTPState
+@testable import SessionKit
 
 struct ControlGraph {
   /// What can happen to a session that waits.

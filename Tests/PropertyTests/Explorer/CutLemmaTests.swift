@@ -4,6 +4,7 @@
 import XCTest
 
 @testable import SMTPState
+@testable import SessionKit
 
 final class CutLemmaTests: XCTestCase {
   func testP4BlocksOfTwoClasses() {

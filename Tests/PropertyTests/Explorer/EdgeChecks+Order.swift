@@ -6,6 +6,7 @@
 // closing reply.
 
 @testable import SMTPState
+@testable import SessionKit
 
 extension EdgeChecks {
   static func oneReplyEach(_ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession) -> String? {

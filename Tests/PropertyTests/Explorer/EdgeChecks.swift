@@ -2,6 +2,7 @@
 // EdgeChecks+Order.swift. P4 is CutLemmaTests', P6 and P10 to P12 are not about one edge of a session.
 
 @testable import SMTPState
+@testable import SessionKit
 
 enum EdgeChecks {
   /// Everything that must hold on an edge.

@@ -1,7 +1,11 @@
 // P9 where a walk over random events seldom gets: every event, at once and in every state that a dialogue visits.
 
+import PropertyKit
+import PropertyCases
 import SMTPState
 import XCTest
+
+@testable import SessionKit
 
 final class EveryEventTests: XCTestCase {
   func testP9NoEventTrapsInAStateThatADialogueVisits() {

@@ -4,6 +4,7 @@ import Foundation
 import XCTest
 
 @testable import SMTPState
+@testable import SessionKit
 
 /// Says how far an exploration has come, at once: it may take minutes.
 func tell(_ line: String) {

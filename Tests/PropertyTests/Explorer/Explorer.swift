@@ -5,6 +5,8 @@
 
 import SMTPState
 
+@testable import SessionKit
+
 /// The graph of all that can happen under one policy.
 struct Explorer {
   /// One edge of the breadth-first tree.

@@ -4,6 +4,7 @@
 // comparing each with its class's representative.
 
 @testable import SMTPState
+@testable import SessionKit
 
 enum OctetClasses {
   /// The representative of each octet for a side; an octet that is its own representative stands for its class.

@@ -4,6 +4,7 @@
 import XCTest
 
 @testable import SMTPState
+@testable import SessionKit
 
 final class ScannerExplorationTests: XCTestCase {
   private static func limits(_ change: (inout Policy) -> Void = { _ in }) -> Limits {

@@ -1,6 +1,7 @@
 // SessionEvent: everything that can happen to a session, as a value: the edges of the graph that the explorer walks.
 
 @testable import SMTPState
+@testable import SessionKit
 
 enum SessionEvent: Hashable {
   case next

@@ -3,6 +3,7 @@
 import XCTest
 
 @testable import SMTPState
+@testable import SessionKit
 
 final class ShapeTests: XCTestCase {
   /// A session is a small value: it owns no buffer and keeps no octets.

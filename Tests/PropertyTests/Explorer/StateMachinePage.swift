@@ -1,6 +1,7 @@
 // StateMachinePage: Docs/StateMachine.md, made from the graph of the shipped session.
 
 @testable import SMTPState
+@testable import SessionKit
 
 enum StateMachinePage {
   /// The policies whose graphs are on the page. Limits are small: the page shows what there is, not how often.

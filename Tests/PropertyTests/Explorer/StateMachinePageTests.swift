@@ -3,6 +3,8 @@
 import Foundation
 import XCTest
 
+@testable import SessionKit
+
 final class StateMachinePageTests: XCTestCase {
   func testP10EverythingIsReachedAndThePageShowsHow() throws {
     let (page, missing) = StateMachinePage.make()

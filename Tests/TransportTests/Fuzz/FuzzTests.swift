@@ -1,6 +1,9 @@
 // FuzzTests: what the fuzzers run, without a fuzzer, over all that they have found.
 
+import PropertyCases
 import XCTest
+
+@testable import TransportKit
 
 final class FuzzTests: XCTestCase {
   func testUCSPIEnvironmentFuzzAgain() throws { try replay("UCSPIEnvironmentFuzz", UCSPIEnvironmentFuzz.run) }

@@ -4,11 +4,14 @@
 // A session is played once to count its calls; then again for every call and every fault. SMTPSTATE_SCENARIO plays the
 // scenarios whose name contains its value, and says more of them.
 
+import PropertyKit
 import Foundation
 import SMTPState
 @testable import Transport
 import TransportTLS
 import XCTest
+
+@testable import TransportKit
 
 final class FaultInjectionTests: XCTestCase {
   func testSessionsOfTheProxy() throws {

@@ -1,6 +1,10 @@
 // The sessions that a fuzzer would think of, as a property of random choices; and its own replayed from octets.
 
+import PropertyKit
+import PropertyCases
 import XCTest
+
+@testable import TransportKit
 
 final class TransportFuzzTests: XCTestCase {
   func testEverySessionEndsWithItsPromisesKept() {

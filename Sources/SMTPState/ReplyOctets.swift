@@ -23,7 +23,7 @@
       public func withContiguousStorageIfAvailable<Result>(
         _ body: (UnsafeBufferPointer<UInt8>) throws -> Result
       ) rethrows -> Result? {
-        try text.withUTF8Buffer(body)
+        try body(UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
       }
     }
   }

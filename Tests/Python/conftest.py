@@ -1,6 +1,6 @@
 """Fixtures of the tests with real clients.
 
-Run them with the targets of the Makefile, which build what they need, or one by one: `python3 -m pytest Tests/Clients -k injection`.
+Run them with the targets of the Makefile, which build what they need, or one by one: `python3 -m pytest Tests/Python -k injection`.
 """
 import os
 import pathlib

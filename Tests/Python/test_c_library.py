@@ -94,6 +94,10 @@ def test_the_example_of_the_manual_page(try_program, tmp_path):
     assert re.search("^503 5.5.1 ", try_program(["gcc", "-std=c99", *WARNINGS], [str(tmp_path / "example.c")]), re.MULTILINE)
 
 
+def test_the_manual_page():
+    run("mandoc", "-T", "lint", "-W", "warning", str(ROOT / "Docs/man/smtpstate.3"))
+
+
 def test_the_binary_interface(library):
     """It is that of the newest file in Fixtures/abi with the same SMTPSTATE_ABI_VERSION."""
     head = f"SMTPSTATE_ABI_VERSION {abi_version()}"

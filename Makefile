@@ -6,6 +6,8 @@ BUILD := .build
 BIN := $(BUILD)/release
 # Programs and tests are built once, optimised: the tests walk millions of states.
 FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
+# The tests in Python: real clients, compilers, the documents.
+PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 
 .DEFAULT_GOAL := help
 .PHONY: help deps play test-page run test test-threads explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix soak programs install uninstall setup-run setup-test setup-c setup-c-library setup-nio-example clean
@@ -18,10 +20,11 @@ run: setup-run ## build and start starttlsd on loopback, send a message with STA
 	@$(SWIFT) build -c release -j $(JOBS) --product maildir-smtpd
 	@Scripts/run $(BIN)
 
-test: setup-test core-embedded test-c-library test-examples ## build everything and run all tests
+test: setup-test setup-c core-embedded c-library ## build everything and run all tests
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@Scripts/coverage $(BUILD)/coverage
 	@SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build
+	@SWIFT=$(SWIFT) $(PYTESTS) -m "not nio and not postfix"
 	@Scripts/docs $(BUILD)/docs
 	@$(SWIFT) test -j $(JOBS) --filter 'FuzzTests/test.*Again'
 
@@ -70,18 +73,18 @@ c-library: setup-c-library ## build libsmtpstate.a and libsmtpstate.so for C, wi
 	@Scripts/c-library $(BUILD)/c-library
 
 test-c-library: setup-c c-library ## run the C tests with each compiler, valgrind and the sanitizers
-	@Scripts/test-c-library $(BUILD)/c-library
+	@$(PYTESTS) -k c_library
 
-test-examples: setup-c c-library ## build the C example with an installed library and test it
-	@Scripts/test-examples $(BUILD)
+test-examples: setup-c c-library ## build the C example with an installed library and test it with real clients
+	@$(PYTESTS) -m "not nio" -k "examples or c_smtpd"
 
 test-nio-example: setup-nio-example ## build and test the SwiftNIO example; downloads SwiftNIO
-	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/test-nio-example $(BUILD)/nio-smtpd
+	@JOBS=$(JOBS) SWIFT=$(SWIFT) $(PYTESTS) -m nio
 
 test-postfix: setup-run ## test with Postfix as the client: 40 messages in each of 16 scenarios; needs root, takes two minutes
-	@Scripts/install postfix openssl
+	@Scripts/install postfix openssl python3-pytest
 	@$(SWIFT) build $(FLAGS) --build-tests
-	@Scripts/test-postfix $(BIN)
+	@$(PYTESTS) -m postfix
 
 soak: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once
 	@$(SWIFT) build $(FLAGS) --build-tests
@@ -101,16 +104,16 @@ setup-c-library:
 	@Scripts/install gcc binutils libc6-dev
 
 setup-c:
-	@Scripts/install gcc g++ libc6-dev valgrind pkg-config libgnutls28-dev openssl curl python3
+	@Scripts/install gcc g++ libc6-dev valgrind pkg-config cmake meson mandoc libgnutls28-dev openssl curl python3 python3-pytest
 
-setup-nio-example:
-	@Scripts/install libgnutls28-dev pkg-config openssl curl python3
+setup-nio-example: c-library
+	@Scripts/install libgnutls28-dev pkg-config openssl curl python3 python3-pytest
 
 setup-run:
 	@Scripts/install libgnutls28-dev pkg-config python3
 
 setup-test:
-	@Scripts/install libgnutls28-dev pkg-config python3 openssl gnutls-bin swaks libnet-ssleay-perl curl strace openbsd-inetd util-linux mailfront
+	@Scripts/install libgnutls28-dev pkg-config python3 openssl gnutls-bin swaks libnet-ssleay-perl curl strace openbsd-inetd util-linux mailfront ucspi-tcp
 	@Scripts/install libnss-wrapper libdb5.3 libgnutls-dane0 libidn12 libidn2-0 libnsl2 libpcre2-8-0
 	@Scripts/unpack $(BUILD)/debian exim4-daemon-light exim4-config
 

@@ -1,12 +1,12 @@
 // swift-tools-version: 6.2
 //
-// Benchmarks, a package of its own so that whatever they need stays out of the product's.
+// Benchmarks: a separate package, so that what they need is not a dependency of the product.
 
 import PackageDescription
 
 let package = Package(
   name: "benchmarks",
-  dependencies: [.package(name: "smtpstate", path: "..")],
+  dependencies: [.package(name: "smtpstate", path: "..", traits: [])],
   targets: [
     .executableTarget(
       name: "core-bench",

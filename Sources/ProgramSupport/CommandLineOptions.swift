@@ -3,8 +3,8 @@
 // Options end at the first operand or at `--` (POSIX order), so that the options of the program to execute are not
 // parsed. It uses the global variables of getopt: one call at a time.
 //
-// A program's options are an InlineArray of plain values, and the tables for getopt are plain memory. For an Array the
-// runtime would build metadata from a mangled name, which is a measurable cost in a program that runs for milliseconds.
+// The tables for getopt are plain memory. For an Array the runtime would build metadata from a mangled name, which is a measurable
+// cost in a program that runs for milliseconds.
 //
 // Failure: a CommandLineError, whose text is one line.
 
@@ -12,7 +12,7 @@ import CKernel
 import Glibc
 import Transport
 
-/// One option of a program: `--name`, and `-letter` if it has one.
+/// How an option is written: `--name`, and `-letter` if it has one.
 public struct CommandLineOption: Sendable {
   /// The option letter, or nil.
   public let letter: Unicode.Scalar?
@@ -43,48 +43,85 @@ public struct CommandLineError: Error, Hashable, Sendable, CustomStringConvertib
 extension CommandLineOption {
   /// The arguments in the form that `main` gets them.
   public typealias Arguments = UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
+}
 
+/// The options of a program, or a part of them: an enumeration with a case for each, numbered from 0. The compiler checks that a
+/// program handles each of its options.
+public protocol ProgramOption: RawRepresentable, Sendable where RawValue == Int {
+  /// How the option is written.
+  var form: CommandLineOption { get }
+}
+
+extension ProgramOption {
   /// Parses a program's options.
   ///
   /// - Parameters:
-  ///   - options: the options of this program.
-  ///   - shared: the options that it shares with other programs.
   ///   - count: the first argument of `main`: the number of arguments, including the program's name.
   ///   - arguments: the second argument of `main`. The arguments may be reordered.
-  ///   - accept: called for each option in order, with its long name and its value. The value is empty if the option
-  ///     takes none.
+  ///   - accept: called for each option in order, with its value. The value is empty if the option takes none.
   /// - Returns: the index of the first operand, `count` if there is none.
   public static func parse(
-    _ options: Span<CommandLineOption>, shared: Span<CommandLineOption> = Span(),
-    count: CInt, arguments: Arguments,
-    _ accept: (_ name: String, _ value: String) throws(CommandLineError) -> Void
+    count: CInt, arguments: CommandLineOption.Arguments,
+    _ accept: (_ option: Self, _ value: String) throws(CommandLineError) -> Void
   ) throws(CommandLineError) -> Int {
-    var table = OptionTable(capacity: options.count + shared.count)
-    for index in options.indices { table.append(options[index]) }
-    for index in shared.indices { table.append(shared[index]) }
-    kernel_set_optind(0)
-    kernel_set_opterr(0)
-    while true {
-      let word = Int(max(1, kernel_optind()))
-      let answer = kernel_getopt_long(count, arguments, table.letters, table.entries, nil)
-      if answer == -1 { return Int(kernel_optind()) }
-      guard let place = table.place(of: answer) else {
-        let text = word < Int(count) ? arguments[word].map { String(cString: $0) } ?? "" : ""
-        let trouble = answer == CInt(UInt8(ascii: ":")) ? "needs a value" : "is not an option"
-        throw CommandLineError("\(text) \(trouble); see --help")
-      }
-      let option = place < options.count ? options[place] : shared[place - options.count]
-      try accept("\(option.name)", kernel_optarg().map { String(cString: $0) } ?? "")
+    var table = OptionTable(capacity: Self.count)
+    Self.append(to: &table)
+    return try table.parse(count: count, arguments: arguments) { (place, value) throws(CommandLineError) in
+      if let option = Self(rawValue: place) { try accept(option, value) }
     }
   }
 
-  /// The value of an option as an unsigned integer, at most 2^31 - 1.
-  public static func number(_ value: String, of name: String) throws(CommandLineError) -> Int {
+  /// Parses a program's options together with those that it shares with other programs.
+  public static func parse<Shared: ProgramOption>(
+    count: CInt, arguments: CommandLineOption.Arguments,
+    shared acceptShared: (_ option: Shared, _ value: String) throws(CommandLineError) -> Void,
+    _ accept: (_ option: Self, _ value: String) throws(CommandLineError) -> Void
+  ) throws(CommandLineError) -> Int {
+    let own = Self.count
+    var table = OptionTable(capacity: own + Shared.count)
+    Self.append(to: &table)
+    Shared.append(to: &table)
+    return try table.parse(count: count, arguments: arguments) { (place, value) throws(CommandLineError) in
+      if let option = Self(rawValue: place) {
+        try accept(option, value)
+      } else if let option = Shared(rawValue: place - own) {
+        try acceptShared(option, value)
+      }
+    }
+  }
+
+  /// The number of options.
+  private static var count: Int {
+    var count = 0
+    while Self(rawValue: count) != nil { count += 1 }
+    return count
+  }
+
+  private static func append(to table: inout OptionTable) {
+    var number = 0
+    while let option = Self(rawValue: number) {
+      table.append(option.form)
+      number += 1
+    }
+  }
+
+  // MARK: - Values
+
+  /// The option's value as an unsigned integer in a range.
+  public func number(_ value: String, _ range: ClosedRange<Int> = 0...Int(CInt.max)) throws(CommandLineError) -> Int {
     let isPlain = !value.isEmpty && value.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
-    guard isPlain, let number = Int(value), number <= Int(CInt.max) else {
-      throw CommandLineError("--\(name) must be an unsigned integer")
+    guard isPlain, let number = Int(value), range.contains(number) else {
+      let isUnlimited = range.lowerBound == 0 && range.upperBound >= CInt.max
+      throw CommandLineError(
+        "--\(form.name) must be " + (isUnlimited ? "an unsigned integer" : "from \(range.lowerBound) to \(range.upperBound)"))
     }
     return number
+  }
+
+  /// The option's value as one of a list.
+  public func choice<Choice>(_ value: String, _ choices: KeyValuePairs<String, Choice>) throws(CommandLineError) -> Choice {
+    if let chosen = choices.first(where: { $0.key == value }) { return chosen.value }
+    throw CommandLineError("--\(form.name) must be one of " + choices.map(\.key).joined(separator: ", "))
   }
 }
 
@@ -134,8 +171,27 @@ private struct OptionTable: ~Copyable {
     entries[count] = option(name: nil, has_arg: 0, flag: nil, val: 0)
   }
 
+  /// Parses the options; `accept` gets the index of each.
+  borrowing func parse(
+    count: CInt, arguments: CommandLineOption.Arguments, _ accept: (_ place: Int, _ value: String) throws(CommandLineError) -> Void
+  ) throws(CommandLineError) -> Int {
+    kernel_set_optind(0)
+    kernel_set_opterr(0)
+    while true {
+      let word = Int(max(1, kernel_optind()))
+      let answer = kernel_getopt_long(count, arguments, letters, entries, nil)
+      if answer == -1 { return Int(kernel_optind()) }
+      guard let place = place(of: answer) else {
+        let text = word < Int(count) ? arguments[word].map { String(cString: $0) } ?? "" : ""
+        let trouble = answer == CInt(UInt8(ascii: ":")) ? "needs a value" : "is not an option"
+        throw CommandLineError("\(text) \(trouble); see --help")
+      }
+      try accept(place, kernel_optarg().map { String(cString: $0) } ?? "")
+    }
+  }
+
   /// The index of the option that getopt returned; nil if it is unknown.
-  func place(of answer: CInt) -> Int? {
+  private func place(of answer: CInt) -> Int? {
     for index in 0..<count where entries[index].val == answer { return index }
     return nil
   }

@@ -36,42 +36,47 @@ public struct TLSHelperOptions: Hashable, Sendable {
   /// Creates the defaults.
   public init() {}
 
-  /// The options, for `CommandLineOption.parse`.
-  public static let list: InlineArray<12, CommandLineOption> = [
-    CommandLineOption("S", "close-notify"),
-    CommandLineOption("s", "no-close-notify"),
-    CommandLineOption("J", "enforce-close-notify"),
-    CommandLineOption("j", "no-enforce-close-notify"),
-    CommandLineOption("Y", "client-cert"),
-    CommandLineOption("y", "mandatory-client-cert"),
-    CommandLineOption(nil, "sni"),
-    CommandLineOption(nil, "mandatory-sni"),
-    CommandLineOption("k", "sni-level", takesValue: true),
-    CommandLineOption("K", "handshake-timeout", takesValue: true),
-    CommandLineOption("T", "session-timeout", takesValue: true),
-    CommandLineOption("v", "verbosity", takesValue: true),
-  ]
+  /// The options of the command line.
+  public enum Option: Int, ProgramOption {
+    case closeNotify, noCloseNotify, enforceCloseNotify, noEnforceCloseNotify
+    case clientCertificate, mandatoryClientCertificate
+    case serverName, mandatoryServerName, serverNameLevel
+    case handshakeTimeout, sessionTimeout, verbosity
 
-  /// Applies an option, identified by its long name.
-  ///
-  /// - Returns: true if it is an option in `list`.
-  public mutating func accept(_ name: String, _ value: String) throws(CommandLineError) -> Bool {
-    switch name {
-    case "close-notify": sendsCloseNotify = true
-    case "no-close-notify": sendsCloseNotify = false
-    case "enforce-close-notify": requiresCloseNotify = true
-    case "no-enforce-close-notify": requiresCloseNotify = false
-    case "client-cert": clientCertificate = .optional
-    case "mandatory-client-cert": clientCertificate = .required
-    case "sni": serverNameLevel = 1
-    case "mandatory-sni": serverNameLevel = 2
-    case "sni-level": serverNameLevel = try CommandLineOption.number(value, of: name)
-    case "handshake-timeout": handshakeTimeoutMilliseconds = try CommandLineOption.number(value, of: name)
-    case "session-timeout": sessionTimeoutMilliseconds = try CommandLineOption.number(value, of: name)
-    case "verbosity": verbosity = try CommandLineOption.number(value, of: name)
-    default: return false
+    public var form: CommandLineOption {
+      switch self {
+      case .closeNotify: CommandLineOption("S", "close-notify")
+      case .noCloseNotify: CommandLineOption("s", "no-close-notify")
+      case .enforceCloseNotify: CommandLineOption("J", "enforce-close-notify")
+      case .noEnforceCloseNotify: CommandLineOption("j", "no-enforce-close-notify")
+      case .clientCertificate: CommandLineOption("Y", "client-cert")
+      case .mandatoryClientCertificate: CommandLineOption("y", "mandatory-client-cert")
+      case .serverName: CommandLineOption(nil, "sni")
+      case .mandatoryServerName: CommandLineOption(nil, "mandatory-sni")
+      case .serverNameLevel: CommandLineOption("k", "sni-level", takesValue: true)
+      case .handshakeTimeout: CommandLineOption("K", "handshake-timeout", takesValue: true)
+      case .sessionTimeout: CommandLineOption("T", "session-timeout", takesValue: true)
+      case .verbosity: CommandLineOption("v", "verbosity", takesValue: true)
+      }
     }
-    return true
+  }
+
+  /// Applies an option.
+  public mutating func accept(_ option: Option, _ value: String) throws(CommandLineError) {
+    switch option {
+    case .closeNotify: sendsCloseNotify = true
+    case .noCloseNotify: sendsCloseNotify = false
+    case .enforceCloseNotify: requiresCloseNotify = true
+    case .noEnforceCloseNotify: requiresCloseNotify = false
+    case .clientCertificate: clientCertificate = .optional
+    case .mandatoryClientCertificate: clientCertificate = .required
+    case .serverName: serverNameLevel = 1
+    case .mandatoryServerName: serverNameLevel = 2
+    case .serverNameLevel: serverNameLevel = try option.number(value)
+    case .handshakeTimeout: handshakeTimeoutMilliseconds = try option.number(value)
+    case .sessionTimeout: sessionTimeoutMilliseconds = try option.number(value)
+    case .verbosity: verbosity = try option.number(value)
+    }
   }
 
   /// The options as command line arguments, without those that have the default value.

@@ -43,6 +43,29 @@ extension PromiseTests {
     }
   }
 
+  /// P3: whatever timer expires after the 220, no text follows it, and the session closes.
+  func testP3NoTimerAddsTextToThe220() {
+    for kind in Deadline.allCases {
+      var session = SMTPSession(Policy())
+      let parts: [(String, Party)] = [("220 be\r\n", .server), ("EHLO c\r\n", .client), ("250 be\r\n", .server), ("STARTTLS\r\n", .client)]
+      var command = Command.keep
+      for (text, party) in parts {
+        command = session.receive(Array(text.utf8).span, from: party).command
+        while command != .reply(.readyForTLS), session.interest == .again || command == .peek(.client) {
+          command = session.interest == .again ? session.nextCommand() : session.peeked(nil, ended: false)
+        }
+      }
+      XCTAssertEqual(command, .reply(.readyForTLS), "\(kind)")
+      XCTAssertEqual(session.phase, .promised)
+      var commands = [session.timerExpired(kind)]
+      while session.interest == .again { commands.append(session.nextCommand()) }
+      for command in commands {
+        if case .reply = command { XCTFail("\(kind): \(command)") }
+      }
+      XCTAssertEqual(session.phase, kind == session.deadline || kind == .clearPhase ? .closed : session.phase, "\(kind)")
+    }
+  }
+
   /// P5: the octets of a chunk whose size wraps around in 32 or 64 bits are never read as commands: the session closes.
   func testP5SizesThatWrap() {
     for size in [

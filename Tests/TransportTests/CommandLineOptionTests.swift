@@ -6,15 +6,28 @@ import Transport
 import XCTest
 
 final class CommandLineOptionTests: XCTestCase {
-  private static let own: InlineArray<2, CommandLineOption> = [
-    CommandLineOption("k", "level", takesValue: true),
-    CommandLineOption(nil, "help"),
-  ]
-  private static let shared: InlineArray<3, CommandLineOption> = [
-    CommandLineOption("S", "close-notify"),
-    CommandLineOption("v", "verbosity", takesValue: true),
-    CommandLineOption(nil, "mandatory", takesValue: true),
-  ]
+  private enum Own: Int, ProgramOption {
+    case level, help
+
+    var form: CommandLineOption {
+      switch self {
+      case .level: CommandLineOption("k", "level", takesValue: true)
+      case .help: CommandLineOption(nil, "help")
+      }
+    }
+  }
+
+  private enum Shared: Int, ProgramOption {
+    case closeNotify, verbosity, mandatory
+
+    var form: CommandLineOption {
+      switch self {
+      case .closeNotify: CommandLineOption("S", "close-notify")
+      case .verbosity: CommandLineOption("v", "verbosity", takesValue: true)
+      case .mandatory: CommandLineOption(nil, "mandatory", takesValue: true)
+      }
+    }
+  }
 
   /// What a program sees of a command line: `name=value` for each option, then `|` and the operands.
   private func read(_ words: String...) throws(CommandLineError) -> String {
@@ -23,11 +36,12 @@ final class CommandLineOptionTests: XCTestCase {
     let count = CInt(words.count + 1)
     var seen: [String] = []
     let first = try arguments.withUnsafeMutableBufferPointer { (buffer) throws(CommandLineError) in
-      try CommandLineOption.parse(
-        Self.own.span, shared: Self.shared.span, count: count, arguments: buffer.baseAddress!
-      ) { (name, value) throws(CommandLineError) in
+      try Own.parse(
+        count: count, arguments: buffer.baseAddress!,
+        shared: { (option: Shared, value) throws(CommandLineError) in seen.append("\(option.form.name)=\(value)") }
+      ) { (option, value) throws(CommandLineError) in
         if value == "refused" { throw CommandLineError("no") }
-        seen.append("\(name)=\(value)")
+        seen.append("\(option.form.name)=\(value)")
       }
     }
     return (seen + ["|"] + arguments[first..<Int(count)].map { String(cString: $0!) }).joined(separator: " ")
@@ -72,11 +86,22 @@ final class CommandLineOptionTests: XCTestCase {
   }
 
   func testNumbers() throws {
-    XCTAssertEqual(try CommandLineOption.number("2147483647", of: "level"), 2_147_483_647)
+    XCTAssertEqual(try Own.level.number("2147483647"), 2_147_483_647)
     for wrong in ["", "-1", "+1", "2147483648", "1 ", "0x1", "99999999999999999999"] {
-      XCTAssertThrowsError(try CommandLineOption.number(wrong, of: "level"), wrong) {
+      XCTAssertThrowsError(try Own.level.number(wrong), wrong) {
         XCTAssertEqual(($0 as? CommandLineError)?.description, "--level must be an unsigned integer")
       }
+    }
+    XCTAssertEqual(try Own.level.number("7", 5...7), 7)
+    XCTAssertThrowsError(try Own.level.number("8", 5...7)) {
+      XCTAssertEqual(($0 as? CommandLineError)?.description, "--level must be from 5 to 7")
+    }
+  }
+
+  func testChoices() throws {
+    XCTAssertEqual(try Own.level.choice("two", ["one": 1, "two": 2]), 2)
+    XCTAssertThrowsError(try Own.level.choice("three", ["one": 1, "two": 2])) {
+      XCTAssertEqual(($0 as? CommandLineError)?.description, "--level must be one of one, two")
     }
   }
 }

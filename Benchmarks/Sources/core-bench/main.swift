@@ -1,4 +1,4 @@
-// core-bench: lets sessions see one command again and again, to be counted from outside.
+// core-bench: gives sessions one command again and again; callgrind counts the instructions.
 //
 // Usage: core-bench start|ehlo|noop|starttls|mail count
 //
@@ -6,12 +6,12 @@
 
 import SMTPState
 
-func show(_ text: StaticString, _ party: SMTPSession.Party, _ session: inout Session) {
+func give(_ text: StaticString, _ party: SMTPSession.Party, _ session: inout SMTPSession) {
   let octets = UnsafeBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
-  var shown = 0
-  while shown < octets.count {
-    let step = session.receive(UnsafeBufferPointer(rebasing: octets[shown...]).span, from: party)
-    shown += step.consumed
+  var given = 0
+  while given < octets.count {
+    let step = session.receive(UnsafeBufferPointer(rebasing: octets[given...]).span, from: party)
+    given += step.consumed
     while session.interest == .again { _ = session.nextCommand() }
     if step.consumed == 0 { break }
   }
@@ -20,27 +20,27 @@ func show(_ text: StaticString, _ party: SMTPSession.Party, _ session: inout Ses
 let words = CommandLine.arguments
 guard words.count == 3, let count = Int(words[2]) else { fatalError("usage: core-bench start|ehlo|noop|starttls|mail count") }
 var ready = SMTPSession(SMTPSession.Policy())
-show("220 mail.example ESMTP\r\n", .server, &ready)
-show("EHLO client.example\r\n", .client, &ready)
-show("250-mail.example\r\n250-PIPELINING\r\n250-SIZE 10240000\r\n250 8BITMIME\r\n", .server, &ready)
+give("220 mail.example ESMTP\r\n", .server, &ready)
+give("EHLO client.example\r\n", .client, &ready)
+give("250-mail.example\r\n250-PIPELINING\r\n250-SIZE 10240000\r\n250 8BITMIME\r\n", .server, &ready)
 
 var phases = 0
 for _ in 0..<count {
   var session = ready
   switch words[1] {
   case "ehlo":
-    show("EHLO client.example\r\n", .client, &session)
-    show("250-mail.example\r\n250-PIPELINING\r\n250-SIZE 10240000\r\n250 8BITMIME\r\n", .server, &session)
+    give("EHLO client.example\r\n", .client, &session)
+    give("250-mail.example\r\n250-PIPELINING\r\n250-SIZE 10240000\r\n250 8BITMIME\r\n", .server, &session)
   case "noop":
-    show("NOOP\r\n", .client, &session)
-    show("250 2.0.0 OK\r\n", .server, &session)
+    give("NOOP\r\n", .client, &session)
+    give("250 2.0.0 OK\r\n", .server, &session)
   case "starttls":
-    show("STARTTLS\r\n", .client, &session)
+    give("STARTTLS\r\n", .client, &session)
     _ = session.peeked(nil, ended: false)
     _ = session.outputDrained()
     while session.interest == .again { _ = session.nextCommand() }
   case "mail":
-    show("MAIL FROM:<somebody@client.example>\r\n", .client, &session)
+    give("MAIL FROM:<somebody@client.example>\r\n", .client, &session)
   default: break
   }
   phases &+= Int(session.phase.rawValue)

@@ -2,27 +2,14 @@
 //
 //     maildir-smtpd [options] MAILDIR
 //
-// Options end at the first operand (POSIX). Failure: a UsageError, whose text is one line.
+// Options end at the first operand (POSIX). Failure: a CommandLineError, whose text is one line.
 
-internal import CKernel
-import Glibc
-import ProgramSupport
-import Transport
+public import ProgramSupport
 
 /// The settings from the command line.
 public struct Options: Hashable, Sendable {
-  /// What to do.
-  public enum Purpose: Hashable, Sendable {
-    /// Run a session.
-    case serve
-    /// Print the help text.
-    case help
-    /// Print the version.
-    case version
-  }
-
   /// What to do. With `help` and `version` nothing else was checked.
-  public var purpose = Purpose.serve
+  public var purpose = CommandLinePurpose.serve
   /// The path of the Maildir.
   public var maildir = ""
   /// The maximum size of a message in octets; 0: no limit.
@@ -42,18 +29,8 @@ public struct Options: Hashable, Sendable {
   public init() {}
 }
 
-/// A command line with an error.
-public struct UsageError: Error, Hashable, Sendable, CustomStringConvertible {
-  /// One line that states the error.
-  public let description: String
-}
-
 extension Options {
-  /// The program's version.
-  public static let version = "maildir-smtpd \(Version.text)\n"
-
-  /// What `--help` prints.
-  public static let help = """
+  private static let help = """
     usage: maildir-smtpd [options] MAILDIR
     SMTP server on standard input and output. Delivers every message to MAILDIR, for all recipients or, with --domain, only
     for recipients of these domains. Never relays. Run it under a UCSPI server, inetd, or a front end that terminates TLS.
@@ -72,94 +49,55 @@ extension Options {
 
     """
 
-  /// The long options; their values are the return values of getopt.
-  private enum Name: CInt, CaseIterable {
-    case sizeLimit = 256
-    case recipientsLimit, domain, hostname, commandTimeout, dataTimeout, help, version
-    case maildir = 100  // also -d
+  /// The texts for `--help`, `--version` and usage errors.
+  public static let text = ProgramText(name: "maildir-smtpd", help: help)
 
-    var text: StaticString {
+  private enum Name: Int, ProgramOption {
+    case maildir, sizeLimit, recipientsLimit, domain, hostname, commandTimeout, dataTimeout, help, version
+
+    var form: CommandLineOption {
       switch self {
-      case .sizeLimit: "size-limit"
-      case .recipientsLimit: "recipients-limit"
-      case .domain: "domain"
-      case .hostname: "hostname"
-      case .commandTimeout: "command-timeout"
-      case .dataTimeout: "data-timeout"
-      case .help: "help"
-      case .version: "version"
-      case .maildir: "maildir"
+      case .maildir: CommandLineOption("d", "maildir", takesValue: true)
+      case .sizeLimit: CommandLineOption(nil, "size-limit", takesValue: true)
+      case .recipientsLimit: CommandLineOption(nil, "recipients-limit", takesValue: true)
+      case .domain: CommandLineOption(nil, "domain", takesValue: true)
+      case .hostname: CommandLineOption(nil, "hostname", takesValue: true)
+      case .commandTimeout: CommandLineOption(nil, "command-timeout", takesValue: true)
+      case .dataTimeout: CommandLineOption(nil, "data-timeout", takesValue: true)
+      case .help: CommandLineOption(nil, "help")
+      case .version: CommandLineOption(nil, "version")
       }
     }
-
-    var takesValue: Bool { self != .help && self != .version }
   }
 
   /// Parses the program's arguments. It uses the global variables of getopt(3): one call at a time.
-  public static func parse(
-    count: CInt, arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
-  ) throws(UsageError) -> Options {
+  public init(count: CInt, arguments: CommandLineOption.Arguments) throws(CommandLineError) {
     var options = Options()
-    var table = Name.allCases.map { name in
-      option(
-        name: UnsafeRawPointer(name.text.utf8Start).assumingMemoryBound(to: CChar.self),
-        has_arg: name.takesValue ? required_argument : no_argument, flag: nil, val: name.rawValue)
-    }
-    table.append(option(name: nil, has_arg: 0, flag: nil, val: 0))
-    kernel_set_optind(0)
-    kernel_set_opterr(0)
-    while true {
-      let index = max(1, kernel_optind())
-      let answer = kernel_getopt_long(count, arguments, "+:d:", table, nil)
-      if answer == -1 { break }
-      let word = argument(index, of: count, in: arguments)
-      if answer == CInt(UInt8(ascii: ":")) { throw UsageError(description: "\(word) needs a value; see --help") }
-      guard let name = Name(rawValue: answer) else {
-        throw UsageError(description: "\(word) is not an option; see --help")
-      }
-      let value = kernel_optarg().map { String(cString: $0) } ?? ""
-      switch name {
+    let first = try Name.parse(count: count, arguments: arguments) { (option, value) throws(CommandLineError) in
+      switch option {
       case .maildir: options.maildir = value
-      case .sizeLimit: options.sizeLimit = try number(value, for: name, atLeast: 0)
-      case .recipientsLimit: options.recipientsLimit = try number(value, for: name, atLeast: 1)
+      case .sizeLimit: options.sizeLimit = try option.number(value, 0...Int.max)
+      case .recipientsLimit: options.recipientsLimit = try option.number(value, 1...Int(CInt.max))
       case .domain:
         guard options.domains.add(value) else {
-          throw UsageError(description: "--domain \(PlainText.escaped(value)): not a domain, such as example.org")
+          throw CommandLineError("--domain \(PlainText.escaped(value)): not a domain, such as example.org")
         }
-      case .hostname: options.hostname = value
-      case .commandTimeout: options.commandTimeout = try number(value, for: name, atLeast: 1)
-      case .dataTimeout: options.dataTimeout = try number(value, for: name, atLeast: 1)
-      case .help:
-        options.purpose = .help
-        return options
-      case .version:
-        options.purpose = .version
-        return options
+      case .hostname:
+        guard HostName.isValid(value) else {
+          throw CommandLineError("--hostname \(PlainText.escaped(value)): not a host's name")
+        }
+        options.hostname = value
+      case .commandTimeout: options.commandTimeout = try option.number(value, 1...Int(CInt.max))
+      case .dataTimeout: options.dataTimeout = try option.number(value, 1...Int(CInt.max))
+      case .help: options.purpose = .help
+      case .version: options.purpose = .version
       }
     }
-    for index in kernel_optind()..<max(count, kernel_optind()) {
-      guard options.maildir.isEmpty else { throw UsageError(description: "more than one Maildir; see --help") }
-      options.maildir = argument(index, of: count, in: arguments)
+    for index in first..<max(Int(count), first) where options.purpose == .serve {
+      guard options.maildir.isEmpty else { throw CommandLineError("more than one Maildir; see --help") }
+      options.maildir = arguments[index].map { String(cString: $0) } ?? ""
     }
-    guard !options.maildir.isEmpty else { throw UsageError(description: "no Maildir; see --help") }
-    if let hostname = options.hostname, !HostName.isValid(hostname) {
-      throw UsageError(description: "--hostname \(PlainText.escaped(hostname)): not a host's name")
-    }
-    return options
-  }
-
-  private static func argument(
-    _ index: CInt, of count: CInt, in arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>
-  ) -> String {
-    guard 0 <= index, index < count, let word = arguments[Int(index)] else { return "" }
-    return String(cString: word)
-  }
-
-  private static func number(_ text: String, for name: Name, atLeast least: Int) throws(UsageError) -> Int {
-    guard let number = Int(text), number >= least, text.utf8.allSatisfy(\.isDigit) else {
-      throw UsageError(
-        description: "--\(name.text) \(PlainText.escaped(text)): not a whole number of at least \(least)")
-    }
-    return number
+    guard options.purpose != .serve || !options.maildir.isEmpty else { throw CommandLineError("no Maildir; see --help") }
+    self = options
   }
 }

@@ -14,18 +14,13 @@ public enum Program {
   ) -> ExitCode {
     // On failure standard error may be the client's connection: no text is written.
     guard (try? StandardStreams.prepare(for: .connection)) != nil else { return .system }
-    let options: Options
-    do throws(UsageError) {
-      options = try Options.parse(count: count, arguments: arguments)
-    } catch {
-      LogLine.write(error.description)
-      return .usage
+    var options = Options()
+    let answer = Options.text.answer { () throws(CommandLineError) in
+      options = try Options(count: count, arguments: arguments)
+      return options.purpose
     }
-    switch options.purpose {
-    case .help: return printed(Options.help)
-    case .version: return printed(Options.version)
-    case .serve: return serve(options)
-    }
+    if let answer { return ExitCode(rawValue: answer) ?? .system }
+    return serve(options)
   }
 
   private static func serve(_ options: Options) -> ExitCode {
@@ -49,9 +44,5 @@ public enum Program {
     // It stays open; the wire takes ownership later.
     _ = input.release()
     return peer?.port == nil ? nil : peer
-  }
-
-  private static func printed(_ text: String) -> ExitCode {
-    StandardStreams.print(text) ? .done : .system
   }
 }

@@ -41,21 +41,8 @@ struct Options {
   init(count: CInt, arguments: CommandLineOption.Arguments) throws(CommandLineError) {
     var options = Options()
     options.policy.serverReset = .rset
-    options.program = try CommandLineOption.parse(Options.list.span, count: count, arguments: arguments) {
-      (name, value) throws(CommandLineError) in
-      switch name {
-      case "help": options.purpose = .help
-      case "version": options.purpose = .version
-      case "check": options.checks = true
-      case "trusting-backend": options.trustsProgram = true
-      case "verbosity": options.verbosity = try CommandLineOption.number(value, of: name)
-      case "helper":
-        options.helper = try choice(value, of: name, ["auto": .found, "s6": .ordinary, "ucspi-ssl": .ucspiSSL])
-      default:
-        if try options.acceptChoice(name, value) { return }
-        if try options.acceptLimit(name, value) { return }
-        try options.acceptTimeout(name, value)
-      }
+    options.program = try Name.parse(count: count, arguments: arguments) { (option, value) throws(CommandLineError) in
+      try options.accept(option, value)
     }
     guard options.purpose != .serve || options.program < Int(count) else {
       throw CommandLineError("no program to execute; see --help")
@@ -73,64 +60,41 @@ struct Options {
   /// Creates the defaults.
   init() {}
 
-  private mutating func acceptChoice(_ name: String, _ value: String) throws(CommandLineError) -> Bool {
-    switch name {
-    case "policy": policy.security = try choice(value, of: name, ["opportunistic": .opportunistic, "required": .required])
-    case "protocol": policy.mailProtocol = try choice(value, of: name, ["smtp": .smtp, "lmtp": .lmtp])
-    case "allow-cleartext-auth": policy.allowsCleartextAuthentication = true
-    case "tolerate-bare-lf": policy.bareLineFeed = .tolerate
-    default: return false
-    }
-    return true
-  }
-
-  private mutating func acceptLimit(_ name: String, _ value: String) throws(CommandLineError) -> Bool {
+  private mutating func accept(_ option: Name, _ value: String) throws(CommandLineError) {
     // A limit below 512 octets would break RFC 5321, 4.5.3.1; several of the longest lines must fit into one buffer.
     let line = 512...16_384
-    switch name {
-    case "max-line": policy.commandLineLimit = try number(value, of: name, line)
-    case "max-reply-line": policy.replyLineLimit = try number(value, of: name, line)
-    case "max-reply-lines": policy.replyLinesLimit = try number(value, of: name, 1...65_535)
-    case "max-outstanding": policy.outstandingLimit = try number(value, of: name, 1...255)
-    case "max-junk": policy.junkLimit = try number(value, of: name, 1...255)
-    case "max-commands": policy.commandLimit = try number(value, of: name, 1...65_535)
-    case "max-chunk": policy.chunkLimit = try number(value, of: name, 1...1_000_000_000)
-    default: return false
-    }
-    return true
-  }
-
-  private mutating func acceptTimeout(_ name: String, _ value: String) throws(CommandLineError) {
     // Only the session timer can be switched off: every phase ends by itself.
-    let milliseconds = try number(value, of: name, (name == "session-timeout" ? 0 : 1)...1_000_000_000)
-    switch name {
-    case "greeting-timeout": policy.greetingTimeoutMilliseconds = milliseconds
-    case "command-timeout": policy.commandTimeoutMilliseconds = milliseconds
-    case "reply-timeout": policy.replyTimeoutMilliseconds = milliseconds
-    case "reset-timeout": policy.resetTimeoutMilliseconds = milliseconds
-    case "handshake-timeout": policy.handshakeTimeoutMilliseconds = milliseconds
-    case "clear-phase-timeout": policy.clearPhaseTimeoutMilliseconds = milliseconds
-    case "session-timeout": timeouts.sessionMilliseconds = milliseconds
-    case "idle-timeout": timeouts.relayIdleMilliseconds = milliseconds
-    case "output-timeout": timeouts.outputStalledMilliseconds = milliseconds
-    default: throw CommandLineError("--\(name) is not an option; see --help")
+    let milliseconds = 1...1_000_000_000
+    switch option {
+    case .help: purpose = .help
+    case .version: purpose = .version
+    case .check: checks = true
+    case .trustingBackend: trustsProgram = true
+    case .verbosity: verbosity = try option.number(value)
+    case .helper: helper = try option.choice(value, ["auto": .found, "s6": .ordinary, "ucspi-ssl": .ucspiSSL])
+
+    case .policy: policy.security = try option.choice(value, ["opportunistic": .opportunistic, "required": .required])
+    case .mailProtocol: policy.mailProtocol = try option.choice(value, ["smtp": .smtp, "lmtp": .lmtp])
+    case .allowCleartextAuthentication: policy.allowsCleartextAuthentication = true
+    case .tolerateBareLineFeed: policy.bareLineFeed = .tolerate
+
+    case .maxLine: policy.commandLineLimit = try option.number(value, line)
+    case .maxReplyLine: policy.replyLineLimit = try option.number(value, line)
+    case .maxReplyLines: policy.replyLinesLimit = try option.number(value, 1...65_535)
+    case .maxOutstanding: policy.outstandingLimit = try option.number(value, 1...255)
+    case .maxJunk: policy.junkLimit = try option.number(value, 1...255)
+    case .maxCommands: policy.commandLimit = try option.number(value, 1...65_535)
+    case .maxChunk: policy.chunkLimit = try option.number(value, 1...1_000_000_000)
+
+    case .greetingTimeout: policy.greetingTimeoutMilliseconds = try option.number(value, milliseconds)
+    case .commandTimeout: policy.commandTimeoutMilliseconds = try option.number(value, milliseconds)
+    case .replyTimeout: policy.replyTimeoutMilliseconds = try option.number(value, milliseconds)
+    case .resetTimeout: policy.resetTimeoutMilliseconds = try option.number(value, milliseconds)
+    case .handshakeTimeout: policy.handshakeTimeoutMilliseconds = try option.number(value, milliseconds)
+    case .clearPhaseTimeout: policy.clearPhaseTimeoutMilliseconds = try option.number(value, milliseconds)
+    case .idleTimeout: timeouts.relayIdleMilliseconds = try option.number(value, milliseconds)
+    case .outputTimeout: timeouts.outputStalledMilliseconds = try option.number(value, milliseconds)
+    case .sessionTimeout: timeouts.sessionMilliseconds = try option.number(value, 0...1_000_000_000)
     }
   }
-}
-
-// MARK: - Values
-
-private func number(_ value: String, of name: String, _ range: ClosedRange<Int>) throws(CommandLineError) -> Int {
-  let number = try CommandLineOption.number(value, of: name)
-  guard range.contains(number) else {
-    throw CommandLineError("--\(name) must be from \(range.lowerBound) to \(range.upperBound)")
-  }
-  return number
-}
-
-private func choice<Choice>(
-  _ value: String, of name: String, _ choices: KeyValuePairs<String, Choice>
-) throws(CommandLineError) -> Choice {
-  if let chosen = choices.first(where: { $0.key == value }) { return chosen.value }
-  throw CommandLineError("--\(name) must be one of " + choices.map(\.key).joined(separator: ", "))
 }

@@ -60,32 +60,42 @@ extension Options {
 
   static let text = ProgramText(name: "starttls-proxy", help: help)
 
-  static let list: InlineArray<26, CommandLineOption> = [
-    CommandLineOption("p", "policy", takesValue: true),
-    CommandLineOption("P", "protocol", takesValue: true),
-    CommandLineOption("a", "allow-cleartext-auth"),
-    CommandLineOption("b", "tolerate-bare-lf"),
-    CommandLineOption("H", "helper", takesValue: true),
-    CommandLineOption("v", "verbosity", takesValue: true),
-    CommandLineOption("l", "max-line", takesValue: true),
-    CommandLineOption("L", "max-reply-line", takesValue: true),
-    CommandLineOption("n", "max-reply-lines", takesValue: true),
-    CommandLineOption("o", "max-outstanding", takesValue: true),
-    CommandLineOption("j", "max-junk", takesValue: true),
-    CommandLineOption("m", "max-commands", takesValue: true),
-    CommandLineOption("x", "max-chunk", takesValue: true),
-    CommandLineOption("g", "greeting-timeout", takesValue: true),
-    CommandLineOption("c", "command-timeout", takesValue: true),
-    CommandLineOption("r", "reply-timeout", takesValue: true),
-    CommandLineOption("R", "reset-timeout", takesValue: true),
-    CommandLineOption("K", "handshake-timeout", takesValue: true),
-    CommandLineOption("C", "clear-phase-timeout", takesValue: true),
-    CommandLineOption("t", "idle-timeout", takesValue: true),
-    CommandLineOption("O", "output-timeout", takesValue: true),
-    CommandLineOption("T", "session-timeout", takesValue: true),
-    CommandLineOption(nil, "check"),
-    CommandLineOption(nil, "trusting-backend"),
-    CommandLineOption(nil, "help"),
-    CommandLineOption(nil, "version"),
-  ]
+  enum Name: Int, ProgramOption {
+    case policy, mailProtocol, allowCleartextAuthentication, tolerateBareLineFeed, helper, verbosity
+    case maxLine, maxReplyLine, maxReplyLines, maxOutstanding, maxJunk, maxCommands, maxChunk
+    case greetingTimeout, commandTimeout, replyTimeout, resetTimeout, handshakeTimeout, clearPhaseTimeout
+    case idleTimeout, outputTimeout, sessionTimeout
+    case check, trustingBackend, help, version
+
+    var form: CommandLineOption {
+      switch self {
+      case .policy: CommandLineOption("p", "policy", takesValue: true)
+      case .mailProtocol: CommandLineOption("P", "protocol", takesValue: true)
+      case .allowCleartextAuthentication: CommandLineOption("a", "allow-cleartext-auth")
+      case .tolerateBareLineFeed: CommandLineOption("b", "tolerate-bare-lf")
+      case .helper: CommandLineOption("H", "helper", takesValue: true)
+      case .verbosity: CommandLineOption("v", "verbosity", takesValue: true)
+      case .maxLine: CommandLineOption("l", "max-line", takesValue: true)
+      case .maxReplyLine: CommandLineOption("L", "max-reply-line", takesValue: true)
+      case .maxReplyLines: CommandLineOption("n", "max-reply-lines", takesValue: true)
+      case .maxOutstanding: CommandLineOption("o", "max-outstanding", takesValue: true)
+      case .maxJunk: CommandLineOption("j", "max-junk", takesValue: true)
+      case .maxCommands: CommandLineOption("m", "max-commands", takesValue: true)
+      case .maxChunk: CommandLineOption("x", "max-chunk", takesValue: true)
+      case .greetingTimeout: CommandLineOption("g", "greeting-timeout", takesValue: true)
+      case .commandTimeout: CommandLineOption("c", "command-timeout", takesValue: true)
+      case .replyTimeout: CommandLineOption("r", "reply-timeout", takesValue: true)
+      case .resetTimeout: CommandLineOption("R", "reset-timeout", takesValue: true)
+      case .handshakeTimeout: CommandLineOption("K", "handshake-timeout", takesValue: true)
+      case .clearPhaseTimeout: CommandLineOption("C", "clear-phase-timeout", takesValue: true)
+      case .idleTimeout: CommandLineOption("t", "idle-timeout", takesValue: true)
+      case .outputTimeout: CommandLineOption("O", "output-timeout", takesValue: true)
+      case .sessionTimeout: CommandLineOption("T", "session-timeout", takesValue: true)
+      case .check: CommandLineOption(nil, "check")
+      case .trustingBackend: CommandLineOption(nil, "trusting-backend")
+      case .help: CommandLineOption(nil, "help")
+      case .version: CommandLineOption(nil, "version")
+      }
+    }
+  }
 }

@@ -47,26 +47,32 @@ struct Options {
 
   static let text = ProgramText(name: "tlsd-io", help: help)
 
-  private static let list: InlineArray<3, CommandLineOption> = [
-    CommandLineOption("d", "notification-fd", takesValue: true),
-    CommandLineOption(nil, "help"),
-    CommandLineOption(nil, "version"),
-  ]
+  private enum Name: Int, ProgramOption {
+    case notification, help, version
+
+    var form: CommandLineOption {
+      switch self {
+      case .notification: CommandLineOption("d", "notification-fd", takesValue: true)
+      case .help: CommandLineOption(nil, "help")
+      case .version: CommandLineOption(nil, "version")
+      }
+    }
+  }
 
   /// Reads the command line.
   init(count: CInt, arguments: CommandLineOption.Arguments) throws(CommandLineError) {
     var options = Options()
-    let first = try CommandLineOption.parse(
-      Options.list.span, shared: TLSHelperOptions.list.span, count: count, arguments: arguments
-    ) { (name, value) throws(CommandLineError) in
-      switch name {
-      case "notification-fd":
+    let first = try Name.parse(
+      count: count, arguments: arguments,
+      shared: { (option: TLSHelperOptions.Option, value) throws(CommandLineError) in try options.helper.accept(option, value) }
+    ) { (option, value) throws(CommandLineError) in
+      switch option {
+      case .notification:
         // 0 means none.
-        let number = try CommandLineOption.number(value, of: name)
-        options.notification = number == 0 ? nil : try Options.descriptor(value, of: "--\(name)")
-      case "help": options.purpose = .help
-      case "version": options.purpose = .version
-      default: _ = try options.helper.accept(name, value)
+        let number = try option.number(value)
+        options.notification = number == 0 ? nil : try Options.descriptor(value, of: "--\(option.form.name)")
+      case .help: options.purpose = .help
+      case .version: options.purpose = .version
       }
     }
     if options.purpose == .serve {

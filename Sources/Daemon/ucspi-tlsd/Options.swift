@@ -49,27 +49,33 @@ struct Options {
 
   static let text = ProgramText(name: "ucspi-tlsd", help: help)
 
-  private static let list: InlineArray<5, CommandLineOption> = [
-    CommandLineOption("Z", "keep"),
-    CommandLineOption("z", "no-keep"),
-    CommandLineOption(nil, "engine", takesValue: true),
-    CommandLineOption(nil, "help"),
-    CommandLineOption(nil, "version"),
-  ]
+  private enum Name: Int, ProgramOption {
+    case keep, noKeep, engine, help, version
+
+    var form: CommandLineOption {
+      switch self {
+      case .keep: CommandLineOption("Z", "keep")
+      case .noKeep: CommandLineOption("z", "no-keep")
+      case .engine: CommandLineOption(nil, "engine", takesValue: true)
+      case .help: CommandLineOption(nil, "help")
+      case .version: CommandLineOption(nil, "version")
+      }
+    }
+  }
 
   /// Reads the command line.
   init(count: CInt, arguments: CommandLineOption.Arguments) throws(CommandLineError) {
     var options = Options()
-    options.program = try CommandLineOption.parse(
-      Options.list.span, shared: TLSHelperOptions.list.span, count: count, arguments: arguments
-    ) { (name, value) throws(CommandLineError) in
-      switch name {
-      case "keep": options.keepsEnvironment = true
-      case "no-keep": options.keepsEnvironment = false
-      case "engine": options.engine = value
-      case "help": options.purpose = .help
-      case "version": options.purpose = .version
-      default: _ = try options.helper.accept(name, value)
+    options.program = try Name.parse(
+      count: count, arguments: arguments,
+      shared: { (option: TLSHelperOptions.Option, value) throws(CommandLineError) in try options.helper.accept(option, value) }
+    ) { (option, value) throws(CommandLineError) in
+      switch option {
+      case .keep: options.keepsEnvironment = true
+      case .noKeep: options.keepsEnvironment = false
+      case .engine: options.engine = value
+      case .help: options.purpose = .help
+      case .version: options.purpose = .version
       }
     }
     guard options.purpose != .serve || options.program < Int(count) else {

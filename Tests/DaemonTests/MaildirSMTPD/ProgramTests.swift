@@ -231,9 +231,9 @@ final class ProgramTests: XCTestCase {
   func testWrongCalls() throws {
     for (options, text) in [
       (["--bogus"], "--bogus is not an option"), (["-x"], "-x is not an option"),
-      (["--size-limit", "much"], "--size-limit much: not a whole number of at least 0"),
-      (["--recipients-limit=0"], "--recipients-limit 0: not a whole number of at least 1"),
-      (["--command-timeout", "0"], "--command-timeout 0: not a whole number of at least 1"),
+      (["--size-limit", "much"], "--size-limit must be an unsigned integer"),
+      (["--recipients-limit=0"], "--recipients-limit must be from 1 to 2147483647"),
+      (["--command-timeout", "0"], "--command-timeout must be from 1 to 2147483647"),
       (["--hostname", "a b"], "--hostname a b: not a host's name"), (["first"], "more than one Maildir"),
       (["--version=1"], "--version=1 is not an option"),
     ] {

@@ -1,31 +1,17 @@
-#!/usr/bin/env python3
-"""test-postfix: Debian's Postfix as the sending client. Forty messages are queued; each must arrive once and complete.
-
-A separate Postfix, with its configuration, queue and log in a temporary folder and without a port, sends through
-starttlsd, and through ucspi-tlsd, starttls-proxy and tlsd-io, to maildir-smtpd: in clear, with TLS 1.2 and 1.3, with
-and without reuse of sessions. Prints one row for each scenario. At the end no process and no message is left.
-
-Usage: test-postfix folder-of-the-programs
-
-Needs Debian's package postfix, configured or not, and root, because Postfix's queue belongs to a separate user. The
-system's own Postfix, if there is one, is not used and not changed.
-"""
+"""A separate Postfix that sends, and the servers that it sends to, for test_postfix.py."""
 import collections
 import grp
 import os
 import pathlib
 import pwd
 import re
-import shutil
-import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 
-MESSAGES = 40
+from mail import run
+
 PATIENCE = 90
 POSTFIX = pathlib.Path("/usr/lib/postfix/sbin")
 
@@ -89,11 +75,6 @@ MODES = {"maildrop": 0o730, "public": 0o710, "pid": 0o755}
 UNSENT = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt")
 
 
-def check(holds: bool, what: str) -> None:
-    if not holds:
-        raise SystemExit(f"test-postfix: failed: {what}")
-
-
 def eventually(holds) -> bool:
     end = time.monotonic() + PATIENCE
     while not holds():
@@ -133,7 +114,7 @@ class Server:
         return [line for line in self.text().splitlines() if " session peer=" in line]
 
     def mails(self) -> list[bytes]:
-        check(not any((self.folder / "Maildir" / "tmp").iterdir()), "nothing is left in the Maildir's tmp")
+        assert not any((self.folder / "Maildir" / "tmp").iterdir()), "nothing is left in the Maildir's tmp"
         return [file.read_bytes() for file in (self.folder / "Maildir" / "new").iterdir()]
 
 
@@ -151,7 +132,7 @@ class Starttlsd(Server):
         found = re.search(port, self.text())
         if found is None:
             self.process.kill()
-        check(found is not None, f"starttlsd starts: {self.text()}")
+        assert found is not None, f"starttlsd starts: {self.text()}"
         self.port = int(found.group(1))
         self.idle = self.descriptors()
         return self
@@ -161,12 +142,12 @@ class Starttlsd(Server):
 
     def wait(self) -> None:
         """Waits until all sessions have ended and nothing is left of them."""
-        check(eventually(lambda: self.descriptors() == self.idle and len(processes(self.mark)) == 1),
-              f"nothing is left of the sessions: {processes(self.mark)}\n{self.text()}")
+        assert eventually(lambda: self.descriptors() == self.idle and len(processes(self.mark)) == 1), \
+            f"nothing is left of the sessions: {processes(self.mark)}\n{self.text()}"
 
     def __exit__(self, *_):
         self.process.terminate()
-        check(self.process.wait(PATIENCE) == 0, f"starttlsd ends with 0: {self.text()}")
+        assert self.process.wait(PATIENCE) == 0, f"starttlsd ends with 0: {self.text()}"
 
 
 class Chain(Server):
@@ -197,12 +178,10 @@ class Chain(Server):
 
     def wait(self) -> None:
         # A list, so that each process is polled and reaped.
-        check(eventually(lambda: all([process.poll() is not None for process in self.started])),
-              "every server program ends")
+        assert eventually(lambda: all([process.poll() is not None for process in self.started])), "every server program ends"
         codes = collections.Counter(process.returncode for process in self.started)
-        check(set(codes) == {0}, f"every server program ends with 0: {codes}\n{self.text()}")
-        check(eventually(lambda: not processes(self.mark)),
-              f"nothing is left of the sessions: {processes(self.mark)}")
+        assert set(codes) == {0}, f"every server program ends with 0: {codes}\n{self.text()}"
+        assert eventually(lambda: not processes(self.mark)), f"nothing is left of the sessions: {processes(self.mark)}"
 
     def __exit__(self, *_):
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -240,7 +219,7 @@ class Postfix:
         done = subprocess.run(
             ["/usr/sbin/sendmail", "-i", "-f", f"{number}@client.example", f"{number}@mx.example"], input=message,
             timeout=PATIENCE, env=self.environment, stderr=subprocess.PIPE)
-        check(done.returncode == 0, f"sendmail queues message {number}: {done.stderr.decode()}")
+        assert done.returncode == 0, f"sendmail queues message {number}: {done.stderr.decode()}"
 
     def unsent(self, *folders: str) -> list[str]:
         return [name for folder in folders or UNSENT for name in os.listdir(self.folder / "queue" / folder)]
@@ -259,102 +238,4 @@ class Postfix:
         self.process.terminate()
         self.process.wait(PATIENCE)
         mark = f"MAIL_CONFIG={self.environment['MAIL_CONFIG']}"
-        check(eventually(lambda: not processes(mark)), f"nothing is left of Postfix: {processes(mark)}")
-
-
-def body(number: int) -> bytes:
-    """From one line to 360 KB: dots at the start of lines, lines of all lengths up to 990, octets above ASCII."""
-    size = 0 if number % 4 else number * 10_000
-    lines = [f"Message {number}", "." * (number % 5), ".a dot in front", "ümläute", ""]
-    while size > 0:
-        lines.append(("." if size % 3 == 0 else "") + chr(33 + size % 90) * (size % 990))
-        size -= len(lines[-1]) + 1
-    return "\n".join(lines + ["the end", ""]).encode()
-
-
-def scenario(kind: type[Server], level: str, reuse: str, programs: pathlib.Path, work: pathlib.Path) -> None:
-    security, trust, version, more = LEVELS[level]
-    certificate = str(work / "chain.pem")
-    began = time.monotonic()
-    with kind(programs, work / "server", certificate, str(work / "key.pem")) as server:
-        postfix = Postfix(work / "postfix", port=server.port, level=security, reuse=reuse,
-                          more=more.format(certificate=certificate))
-        for number in range(MESSAGES):
-            head = f"Subject: message {number}\nTo: {number}@mx.example\n\n"
-            postfix.queue(number, head.encode() + body(number))
-        check(len(postfix.unsent()) == MESSAGES, f"{MESSAGES} messages are queued")
-        with postfix:
-            eventually(lambda: not postfix.unsent() or postfix.unsent("deferred") or postfix.process.poll() is not None)
-            check(not postfix.unsent(),
-                  f"the queue becomes empty: {len(postfix.unsent())} are left\n{postfix.log()}\n{server.text()}")
-            check(postfix.process.poll() is None, f"Postfix runs:\n{postfix.log()}")
-            server.wait()
-
-    mails, sessions = server.mails(), server.sessions()
-    delivered(mails, isinstance(server, Starttlsd) and version is not None, f"{postfix.log()}\n{server.text()}")
-    # Postfix does not wait for the reply to QUIT, so its connection may be closed when that reply is sent.
-    decision = "decision=abort " if version is None else f"decision=handoff tls={version} "
-    check(all(re.search(decision + '.* end="(relayed|client lost)"', line) for line in sessions),
-          f"every session is {decision}:\n{server.text()}")
-    check(len(sessions) == MESSAGES if reuse == "no" else len(sessions) < MESSAGES,
-          f"reuse is {reuse}: {len(sessions)} sessions")
-    logged(postfix.log(), version and f"{trust} TLS connection established to .*: {version} ", len(sessions))
-    print(f"{kind.name:<11} {level:<17} reuse {reuse:<4} {len(mails)} of {MESSAGES} delivered, "
-          f"{len(sessions):>2} sessions, {time.monotonic() - began:4.1f} s", flush=True)
-
-
-def delivered(mails: list[bytes], is_tls_known: bool, logs: str) -> None:
-    """Checks that each message was delivered once and complete. A server program that was started in clear cannot state TLS."""
-    copies = collections.Counter()
-    for mail in mails:
-        number = int(re.search(rb"\nSubject: message (\d+)\n", mail).group(1))
-        copies[number] += 1
-        check(mail.split(b"\n\n", 1)[1] == body(number), f"message {number} is complete")
-        check((b" with ESMTPS (TLSv1." in mail) == is_tls_known, f"message {number} states how it was received:\n{mail[:600]}")
-    check(copies == {number: 1 for number in range(MESSAGES)},
-          f"{MESSAGES} messages, each once: {len(mails)} copies of {len(copies)}: {copies}\n{logs}")
-
-
-def logged(log: str, established: str | None, sessions: int) -> None:
-    """Checks Postfix's log: all messages were sent at the first attempt, and each session was as secure as configured."""
-    check(len(re.findall(r"status=sent \(250 ", log)) == MESSAGES, f"Postfix's log reports each message as sent:\n{log}")
-    # tlsproxy logs this when it starts: it is used as a client only.
-    said = log.replace("warning: TLS server role is disabled", "")
-    wrong = "status=(?!sent)|warning:|error:|fatal:|panic:|lost connection"
-    trouble = [line for line in said.splitlines() if re.search(wrong, line)]
-    check(not trouble, "Postfix's log has no warning and no error:\n" + "\n".join(trouble))
-    # With reuse, tlsproxy logs the same again.
-    lines = re.findall(r"postfix/smtp\[\d+\]: (.*TLS connection established to .*)", log)
-    check(len(lines) == (0 if established is None else sessions), f"{sessions} sessions, all with TLS or none:\n{log}")
-    check(all(re.match(established or "", line) for line in lines), f"each is '{established}':\n{log}")
-
-
-def main() -> None:
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        raise SystemExit(__doc__)
-    if os.geteuid() != 0:
-        raise SystemExit("test-postfix: run it as root: Postfix's queue belongs to a separate user")
-    if not (POSTFIX / "master").exists():
-        raise SystemExit("test-postfix: Postfix is not installed: run Scripts/install postfix")
-    programs = pathlib.Path(sys.argv[1]).resolve()
-    # After this signal, as after SIGINT, everything is ended as after a failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("test-postfix: ended by a signal"))
-    version = subprocess.run(["/usr/sbin/postconf", "-dh", "mail_version"], stdout=subprocess.PIPE, check=True).stdout
-    print(f"Postfix {version.decode().strip()}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="test-postfix-") as folder:
-        work = pathlib.Path(folder)
-        work.chmod(0o755)
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
-             "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", work / "key.pem",
-             "-out", work / "chain.pem"], check=True, stderr=subprocess.DEVNULL)
-        for kind in (Starttlsd, Chain):
-            for level in LEVELS:
-                for reuse in ("no", "yes"):
-                    scenario(kind, level, reuse, programs, work)
-                    for name in ("server", "postfix"):
-                        shutil.rmtree(work / name)
-
-
-if __name__ == "__main__":
-    main()
+        assert eventually(lambda: not processes(mark)), f"nothing is left of Postfix: {processes(mark)}"

@@ -166,7 +166,7 @@ enum smtpstate_protocol {
 /* How the server returns to its initial state before TLS (RFC 3207, 4.2). */
 enum smtpstate_server_reset {
   /* A new server: a child process, a new connection, or a server that discards all its state itself
-   * when it is told RESTART. Nothing that was sent in clear survives. */
+   * at the decision RESTART. Nothing that was sent in clear survives. */
   SMTPSTATE_SERVER_RESET_RESTART = 1,
   /* RSET, where the server cannot be replaced. The EHLO name of the clear phase survives RSET, so
    * inside TLS no command that could use it is forwarded before a new EHLO or HELO was accepted. */

@@ -10,7 +10,7 @@ private enum Verdict {
   /// Forward it at once. Its reply is only counted.
   case pipeline
   /// Forward it in its turn, and do not read the client until it is answered.
-  case forward(Owed)
+  case forward(Pending)
   /// Answer it in its turn.
   case answer(Reply)
   /// Answer it in its turn, and count it as junk: mail clients rarely send such lines, and no other limit bounds them.
@@ -68,7 +68,7 @@ extension SMTPSession {
       forward(line.verb)
     case .forward(let whose):
       forward(line.verb)
-      owed = whose
+      pending = whose
     case .answer(let text):
       say(text)
     case .junk(let text):

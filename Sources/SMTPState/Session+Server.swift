@@ -35,7 +35,7 @@
 
 extension SMTPSession {
   mutating func receiveFromServer(_ octets: Span<UInt8>) -> Step {
-    let findsKeywords = owed == .ehlo
+    let findsKeywords = pending == .ehlo
     for index in octets.indices {
       switch server.scan(octets[index], limits, findsKeywords: findsKeywords) {
       case .more:
@@ -65,8 +65,8 @@ extension SMTPSession {
     case .negotiating, .secured:
       if line.code == .closing421 { return refuse(line) }
       if outstanding == 0 { return fail(.serverUnasked, .serverFailed) }
-      if line.code.isIntermediate && owed != .authentication { return receivedGarbage() }
-      if owed == .ehlo && line.code == .done250 { rewrite(line) } else { pass(line) }
+      if line.code.isIntermediate && pending != .authentication { return receivedGarbage() }
+      if pending == .ehlo && line.code == .done250 { rewrite(line) } else { pass(line) }
       if line.isLast { answered(line.code) }
     case .resetting:
       if line.code == .closing421 { return refuse(line) }
@@ -100,8 +100,8 @@ extension SMTPSession {
   /// The last line of a pending reply has arrived.
   private mutating func answered(_ code: Code) {
     outstanding -= 1
-    let whose = owed
-    owed = .any
+    let whose = pending
+    pending = .any
     switch whose {
     case .any:
       break

@@ -33,7 +33,7 @@
 // | control        | CommandScanner | `inClear`: the first octet of a TLS record is recognised only in `.negotiating`         |
 // | control        | CommandScanner | `expectResponse()` after a 334: the next line is no command                             |
 // | control        | CommandScanner | `skipChunk(of:)` after BDAT that is not relayed: the next octets are no line            |
-// | control        | ReplyScanner   | `findsKeywords`: keywords are recognised only in a reply to EHLO (`owed` is `.ehlo`)    |
+// | control        | ReplyScanner   | `findsKeywords`: keywords are recognised only in a reply to EHLO (`pending` is `.ehlo`) |
 // | CommandScanner | control        | `isSkippingChunk`: the client is read, whatever is outstanding                          |
 // | ReplyScanner   | control        | `isInsideLine` while nothing is outstanding: the line is unasked, the client must wait  |
 // | control        | both scanners  | `startAnew()` resets both, but a 421 keeps the place in its reply                       |
@@ -50,7 +50,7 @@
 // | `server`            | those that read the server | the position in the server's reply                               |
 // | `outstanding`       | watched                    | how many replies the server has yet to send                      |
 // |                     | others that read the server| 1: the reply that the phase waits for                            |
-// | `owed`              | watched                    | which reply is pending, where that matters                       |
+// | `pending`           | watched                    | which reply is pending, where that matters                       |
 // | `waiting`           | watched                    | a complete line that waits until nothing is outstanding          |
 // | `junk`              | watched, the switch        | how many lines were answered as junk                             |
 // | `commands`          | `.negotiating`, the switch | how many command lines were received                             |
@@ -91,7 +91,7 @@ public struct SMTPSession: Equatable, Sendable {
   /// Counting them keeps the replies in order without a queue.
   var outstanding: UInt8 = 1
   /// Which reply is pending, where that matters. Then it is the only outstanding one, and the client is not read.
-  var owed = Owed.any
+  var pending = Pending.any
   /// The number of lines answered as junk.
   var junk: UInt8 = 0
   var client = CommandScanner()
@@ -124,7 +124,7 @@ public struct SMTPSession: Equatable, Sendable {
 }
 
 /// Which reply is pending, where that makes a difference.
-enum Owed: UInt8, Equatable, Sendable {
+enum Pending: UInt8, Equatable, Sendable {
   /// The reply to any other command, or no reply.
   case any
   /// The reply to EHLO (LHLO in LMTP), which is rewritten.
@@ -185,7 +185,7 @@ extension SMTPSession {
   /// In the watched phases: whether octets of the client are accepted.
   private var wantsClient: Bool {
     if clientEnded || isUnasked { return false }
-    return client.isSkippingChunk || (waiting == nil && owed == .any && outstanding < limits.outstanding)
+    return client.isSkippingChunk || (waiting == nil && pending == .any && outstanding < limits.outstanding)
   }
 
   /// The server has begun a line that no command asked for. No client line is processed until this line is complete.
@@ -461,7 +461,7 @@ extension SMTPSession {
     separator = .kept
     earlierSeparator = .kept
     outstanding = 0
-    owed = .any
+    pending = .any
     waiting = nil
     junk = 0
     commands = 0

@@ -170,7 +170,7 @@ static void begin(const struct smtpstate_policy *policy, size_t most) {
   CHECK(smtpstate_session_init(&caller.session, policy));
 }
 
-/* A server that is part of the caller forgets everything itself; the client then starts anew inside TLS. */
+/* A server that is part of the caller forgets everything itself; the client then starts again inside TLS. */
 static void starttls_restart(size_t most) {
   begin(NULL, most);
   CHECK(smtpstate_session_deadline(&caller.session) == SMTPSTATE_DEADLINE_GREETING);

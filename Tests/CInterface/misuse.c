@@ -84,7 +84,7 @@ static struct smtpstate_session session_in(enum state state) {
   return session;
 }
 
-/* The session has just been told something that means nothing: it closes, after abort if it was undecided. */
+/* The session has just received an event that has no meaning: it closes, after abort if it was undecided. */
 static void check_closes(struct smtpstate_session *session, struct smtpstate_command command, enum state state) {
   if (state != HANDSHAKING) {
     CHECK_COMMAND(command, "abort misuse");
@@ -146,7 +146,7 @@ static void unwanted(void) {
   CHECK(smtpstate_session_equal(&session, &copy));
 }
 
-/* Octets behind the end of the client. */
+/* Octets after the end of the client. */
 static void after_the_end(void) {
   struct smtpstate_session session = session_in(NEGOTIATING);
   struct smtpstate_step step;

@@ -35,7 +35,7 @@ public enum SMTPDFuzz {
     try checkMessages(session.messages, said, limit: policy.sizeLimit)
     try checkReplies(session.events)
     for (event, answer) in zip(session.events, session.events.dropFirst() + ["silence"]) where event.hasPrefix("store ") {
-      if answer.hasPrefix("250 ") != (session.committing == nil) { throw Falsified("\(answer) behind \(event)") }
+      if answer.hasPrefix("250 ") != (session.committing == nil) { throw Falsified("\(answer) after \(event)") }
     }
     return session
   }

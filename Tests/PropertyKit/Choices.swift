@@ -1,4 +1,4 @@
-// Choices: where every random decision of a test comes from. One primitive, `below(n)`; four engines behind it.
+// Choices: where every random decision of a test comes from. One primitive, `below(n)`; four engines.
 //
 // A generator asks for numbers and never knows who answers:
 // - a seed: a random case;

@@ -20,7 +20,7 @@ package enum Notation {
   }
 
   private static func escape(_ rest: inout ArraySlice<UInt8>) throws(Malformed) -> [UInt8] {
-    guard let letter = rest.popFirst() else { throw Malformed(message: "nothing behind the last \\") }
+    guard let letter = rest.popFirst() else { throw Malformed(message: "nothing after the last \\") }
     switch letter {
     case UInt8(ascii: "r"): return [0x0D]
     case UInt8(ascii: "n"): return [0x0A]

@@ -39,7 +39,7 @@ extension PromiseTests {
       guard let handoff = play.handoff else { return }
       trial.label("handoff")
       if play.caller.byHand.drains { trial.label("drained by hand") }
-      try Promises.handoffBehindThe220(play, at: handoff)
+      try Promises.handoffAfterThe220(play, at: handoff)
     }
   }
 

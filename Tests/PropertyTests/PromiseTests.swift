@@ -41,7 +41,7 @@ final class PromiseTests: XCTestCase {
       trial.show(play.transcript)
       guard let promise = play.caller.deeds.firstIndex(where: { $0.words == "reply 220 2.0.0" }) else { return }
       trial.label("promised")
-      let isKept = try Promises.silentBehindThe220(play, at: promise)
+      let isKept = try Promises.silentAfterThe220(play, at: promise)
       trial.label(isKept ? "kept" : "closed")
     }
   }
@@ -162,12 +162,12 @@ final class PromiseTests: XCTestCase {
 
   /// P7, in every state that a dialogue visits: something other than a timer can move it, a timer runs, and an end is near.
   func testP7NoDeadlock() {
-    holds(cases: 15_000, labels: ["nothing owed": 0.3, "owed": 0.3]) { trial in
+    holds(cases: 15_000, labels: ["nothing pending": 0.3, "pending": 0.3]) { trial in
       var play = try Play(trial) { play in
         try Promises.canMove(play)
         let session = play.caller.session
         guard session.phase == .negotiating || session.phase == .secured else { return }
-        trial.label(session.deadline == .reply ? "owed" : "nothing owed")
+        trial.label(session.deadline == .reply ? "pending" : "nothing pending")
       }
       play.finish()
       trial.show(play.transcript)

@@ -42,7 +42,7 @@ struct Oracle {
 
   // What is pending, and what has come of the reply to the first of it.
   /// The verbs of the commands whose replies are pending. `greeting`, `RSET!` (the session's own) and `response` are among them.
-  var owed = ["greeting"]
+  var pending = ["greeting"]
   var reply: [ReplyLine] = []
   /// How many lines of that reply went out.
   var passed = 0
@@ -98,8 +98,8 @@ struct Oracle {
   var wantsClient: Bool {
     guard isWatching, !client.isTold, !isUnasked else { return false }
     if chunkLine != nil { return true }
-    let readsOn = owed.allSatisfy { ["RSET", "NOOP", "VRFY", "EXPN", "HELP", "ETRN"].contains($0) }
-    return waiting == nil && readsOn && owed.count < min(255, max(1, policy.outstandingLimit))
+    let readsOn = pending.allSatisfy { ["RSET", "NOOP", "VRFY", "EXPN", "HELP", "ETRN"].contains($0) }
+    return waiting == nil && readsOn && pending.count < min(255, max(1, policy.outstandingLimit))
   }
 
   var wantsServer: Bool {
@@ -119,7 +119,7 @@ struct Oracle {
   var deadline: Deadline? {
     switch phase {
     case .greeting, .restarting, .regreeting: .greeting
-    case .negotiating, .secured: owed.isEmpty && !isUnasked ? .command : .reply
+    case .negotiating, .secured: pending.isEmpty && !isUnasked ? .command : .reply
     case .quitting, .refusing: .reply
     case .peekingBeforeReset, .resetting, .peekingAtServer, .peekingAtClient: .reset
     case .promised, .handshaking: .handshake
@@ -251,7 +251,7 @@ struct Oracle {
 
   /// The client has ended, all its complete lines are executed and answered, and no unasked line waits to be judged.
   mutating func closeIfAllIsDone() {
-    if isWatching, client.isTold, owed.isEmpty, waiting == nil, !isUnasked { close("client ended") }
+    if isWatching, client.isTold, pending.isEmpty, waiting == nil, !isUnasked { close("client ended") }
   }
 
   private mutating func expired(_ kind: Deadline) {

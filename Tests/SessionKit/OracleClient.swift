@@ -75,7 +75,7 @@ extension Oracle {
   }
 
   mutating func takeUpIfItsTurn() {
-    guard isWatching, owed.isEmpty, !isUnasked, let line = waiting else { return }
+    guard isWatching, pending.isEmpty, !isUnasked, let line = waiting else { return }
     waiting = nil
     if isOneTooMany { return close("too many commands", saying: "421 4.7.0") }
     switch line {
@@ -167,12 +167,12 @@ extension Oracle {
   private mutating func exchange(_ line: ClientLine) {
     isExchanging = false
     if line.isMalformed { return close("bad response", saying: "500 5.5.6") }
-    owed.append("response")
+    pending.append("response")
     deed("forward response", toServer: Latin(line.octets).withoutEnd.octets + [0x0D, 0x0A])
   }
 
   private mutating func forward(_ line: ClientLine, owing name: String? = nil) {
-    if let name { owed.append(name) }
+    if let name { pending.append(name) }
     let verb = Self.verbs.contains(line.verb) ? line.verb.lowercased() : "other"
     deed("forward \(verb)", toServer: Latin(line.octets).withoutEnd.octets + [0x0D, 0x0A])
   }

@@ -5,7 +5,7 @@ import SMTPState
 extension Oracle {
   /// Octets of the server wait, and are wanted.
   mutating func readServer() {
-    if owed.isEmpty, phase != .refusing { isUnasked = true }
+    if pending.isEmpty, phase != .refusing { isUnasked = true }
     switch judgement(of: server.line) {
     case .incomplete:
       server.taken = server.octets.count
@@ -58,7 +58,7 @@ extension Oracle {
     let kind = kindOfCode(Latin(scalars: code).string)
     if let first = reply.first, first.kind != kind { return true }
     if inside.scalars.count > 3, inside.scalars[3] != " ", inside.scalars[3] != "-" { return true }
-    let mayAskForMore = owed.first == "AUTH" || owed.first == "response"
+    let mayAskForMore = pending.first == "AUTH" || pending.first == "response"
     return isWhole && code[0] == "3" && !mayAskForMore
   }
 
@@ -107,7 +107,7 @@ extension Oracle {
   }
 
   private mutating func receivedAnswer(_ line: ReplyLine) {
-    let name = owed[0]
+    let name = pending[0]
     if name == "RSET!" {
       reply.append(line)
     } else if name == "EHLO", line.kind == "250" {
@@ -123,7 +123,7 @@ extension Oracle {
   }
 
   private mutating func replyIsOver() {
-    owed.removeFirst()
+    pending.removeFirst()
     reply = []
     passed = 0
   }

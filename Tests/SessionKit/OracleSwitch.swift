@@ -33,7 +33,7 @@ extension Oracle {
           answer("220 2.0.0")
         } else {
           deed("reset server", toServer: Array("RSET\r\n".utf8))
-          owed = ["RSET!"]
+          pending = ["RSET!"]
           phase = .resetting
         }
       } else if first == nil {
@@ -82,7 +82,7 @@ extension Oracle {
     guard outcome == .established else { return close("tls failed") }
     isInsideTLS = true
     (waiting, isOneTooMany, chunkLine, isExchanging) = (nil, false, nil, false)
-    (owed, reply, passed, isUnasked, junk) = ([], [], 0, false, 0)
+    (pending, reply, passed, isUnasked, junk) = ([], [], 0, false, 0)
     phase = restarts ? .restarting : .secured
     if restarts { deed("restart") }
   }
@@ -95,7 +95,7 @@ extension Oracle {
     case .ready: phase = .secured
     case .failed: close("restart failed", saying: "421 4.3.2")
     case .greeting:
-      owed = ["greeting"]
+      pending = ["greeting"]
       phase = .regreeting
     }
   }

@@ -63,27 +63,27 @@ enum Promises {
       let taken = max(deed.serverTaken, play.caller.deeds[index - 1].serverTaken)
       let line = Latin(clear.prefix(deed.clientTaken)).lines.last ?? Latin(scalars: [])
       let words = line.split { $0 == " " || $0 == "\t" }.map(\.uppercased)
-      let isBehindChunk = hasChunk(clear) && words.last?.hasSuffix("STARTTLS") == true
-      if words != ["STARTTLS"], !isBehindChunk {
-        throw Falsified("P2: a handoff behind '\(line.string)'")
+      let isAfterChunk = hasChunk(clear) && words.last?.hasSuffix("STARTTLS") == true
+      if words != ["STARTTLS"], !isAfterChunk {
+        throw Falsified("P2: a handoff after '\(line.string)'")
       }
       let replies = server.prefix(taken).split(separator: 0x0A).filter { $0.count < 4 || $0[$0.startIndex + 3] != 0x2D }
       if replies.count != lines + 1 {
         throw Falsified("P2: \(lines) lines forwarded, \(replies.count) replies at a handoff")
       }
-      try nothingClearIsExecuted(play, behind: index)
+      try nothingClearIsExecuted(play, after: index)
       return
     }
   }
 
-  private static func nothingClearIsExecuted(_ play: Play, behind handoff: Int) throws {
+  private static func nothingClearIsExecuted(_ play: Play, after handoff: Int) throws {
     // What the client sent inside TLS is the caller's stream of now.
     let inside = play.caller.client.octets
     let lines = Set(Latin(inside).lines.map(\.string))
     for deed in play.caller.deeds[(handoff + 1)...] where deed.words.hasPrefix("forward ") {
       let line = Latin(deed.toServer).withoutEnd.string
-      let isBehindChunk = hasChunk(inside) && lines.contains { $0.hasSuffix(line) }
-      if !lines.contains(line), !isBehindChunk {
+      let isAfterChunk = hasChunk(inside) && lines.contains { $0.hasSuffix(line) }
+      if !lines.contains(line), !isAfterChunk {
         throw Falsified("P2: '\(line)' was executed inside TLS and not sent there")
       }
     }
@@ -98,14 +98,14 @@ enum Promises {
   // MARK: - P3
 
   /// After the 220 at `promise` nothing is sent until TLS is established. Returns whether it was established.
-  static func silentBehindThe220(_ play: Play, at promise: Int) throws -> Bool {
+  static func silentAfterThe220(_ play: Play, at promise: Int) throws -> Bool {
     let handoff = play.handoff ?? Int.max
     var before = 0
     for (event, after) in zip(play.events, play.deedsAfter) {
       defer { before = after }
       if event == .secured(.established), handoff < before { return true }
       for deed in play.caller.deeds[before..<after].dropFirst(max(0, promise + 1 - before)) {
-        if !deed.toClient.isEmpty { throw Falsified("P3: behind the 220: \(deed)") }
+        if !deed.toClient.isEmpty { throw Falsified("P3: after the 220: \(deed)") }
       }
     }
     return false
@@ -113,10 +113,10 @@ enum Promises {
 
   /// The handoff comes after the 220, in a step of its own once that is with the kernel, and from there on the session
   /// is silent until the TLS layer has answered.
-  static func handoffBehindThe220(_ play: Play, at handoff: Int) throws {
+  static func handoffAfterThe220(_ play: Play, at handoff: Int) throws {
     let deeds = play.caller.deeds
     let before = deeds[..<handoff].last { $0.words != "end server" }
-    if before?.words != "reply 220 2.0.0" { throw Falsified("P3: a handoff behind \(before?.words ?? "nothing")") }
+    if before?.words != "reply 220 2.0.0" { throw Falsified("P3: a handoff after \(before?.words ?? "nothing")") }
     var first = 0
     for (event, after) in zip(play.events, play.deedsAfter) {
       if (first..<after).contains(handoff), play.caller.byHand.drains, event != .drained {
@@ -151,24 +151,24 @@ enum Promises {
   /// Every line that went to the server has one reply, in order, and nothing of ours overtakes one.
   static func oneReplyEach(_ play: Play) throws {
     // The greeting.
-    var owed = 1
+    var pending = 1
     var isWithinReply = false
     for (index, deed) in play.caller.deeds.enumerated() {
       switch deed.words.prefix(while: { $0 != " " }) {
-      case "forward": owed += 1
+      case "forward": pending += 1
       case "pass" where deed.toClient.starts(with: Array("421".utf8)):
         // It may come at any time, and is the end.
         return
       case "pass":
-        if owed == 0 { throw Falsified("P5: a reply to nothing: \(deed)") }
+        if pending == 0 { throw Falsified("P5: a reply to nothing: \(deed)") }
         isWithinReply = deed.toClient.count > 3 && deed.toClient[3] == 0x2D
-        if !isWithinReply { owed -= 1 }
+        if !isWithinReply { pending -= 1 }
       case "reply" where deed.words.hasSuffix("STARTTLS"):
         if !isWithinReply { throw Falsified("P5: a keyword outside a reply") }
-        if deed.words == "reply 250 STARTTLS" { (owed, isWithinReply) = (owed - 1, false) }
+        if deed.words == "reply 250 STARTTLS" { (pending, isWithinReply) = (pending - 1, false) }
       case "reply":
         if isWithinReply { throw Falsified("P5: \(deed) within a reply") }
-        if owed > 0, !isLast(index, play) { throw Falsified("P5: \(deed) overtakes \(owed) replies") }
+        if pending > 0, !isLast(index, play) { throw Falsified("P5: \(deed) overtakes \(pending) replies") }
       case "relay": return
       default: break
       }
@@ -206,10 +206,10 @@ enum Promises {
     if session.deadline == nil { throw Falsified("P7: \(session.phase) has no timer") }
     let awaitsAnswer = [.peekingBeforeReset, .peekingAtServer, .peekingAtClient, .handshaking, .restarting].contains(session.phase)
     if (session.interest == .nothing) != awaitsAnswer { throw Falsified("P7: \(session.phase) waits for \(session.interest)") }
-    // Owed, waiting, or a line begun: the server is read in any case.
+    // Pending, waiting, or a line begun: the server is read in any case.
     guard session.phase == .negotiating || session.phase == .secured, session.deadline != .reply else { return }
     if !play.caller.client.isTold, session.interest != .both {
-      throw Falsified("P7: nothing is owed and the client is not read")
+      throw Falsified("P7: nothing is pending and the client is not read")
     }
   }
 }

@@ -56,10 +56,10 @@ extension Transcript {
   private static func join(_ line: Substring, to pending: inout Arrival?) throws -> Bool {
     var arrival = pending ?? Arrival()
     if let text = value(of: "C:", line) {
-      if arrival.clientEnds { throw Notation.Malformed(message: "octets behind the client's end") }
+      if arrival.clientEnds { throw Notation.Malformed(message: "octets after the client's end") }
       arrival.client += try Notation.line(text)
     } else if let text = value(of: "S:", line) {
-      if arrival.serverEnds { throw Notation.Malformed(message: "octets behind the server's end") }
+      if arrival.serverEnds { throw Notation.Malformed(message: "octets after the server's end") }
       arrival.server += try Notation.line(text)
     } else if line == "client ended" {
       arrival.clientEnds = true

@@ -57,7 +57,7 @@ final class GoneAndBlockedTests: XCTestCase {
     case .nothing: break
     case .toServer: client.append(.hurry(GoneAndBlockedTests.commands))
     case .toClient:
-      client += [.deafen, .hurry(GoneAndBlockedTests.commands)]
+      client += [.stopReading, .hurry(GoneAndBlockedTests.commands)]
       manners.padding = 400
     }
     if blockage == .toServer { manners.deviation = (phase.isRelay ? 2 : 1, .deafness) }

@@ -180,7 +180,7 @@ final class TLSStreamTests: XCTestCase {
           case let answer: return XCTFail("\(answer)")
           }
         }
-        guard waitFor(meeting.client.number, POLLIN) else { return XCTFail("time-out") }
+        guard waitFor(meeting.client.number, POLLIN) else { return XCTFail("timeout") }
         if case .moved(let moved) = buffer.withUnsafeMutableBytes({ meeting.client.receive(into: $0) }) {
           received += buffer.prefix(moved)
         }

@@ -70,7 +70,7 @@ struct TLSMeeting: ~Copyable {
     while !rest.isEmpty {
       switch rest.withUnsafeBytes({ stream.write($0) }) {
       case .moved(let moved): rest = rest.dropFirst(moved)
-      case .wouldBlock: guard wait(for: stream) else { return XCTFail("time-out") }
+      case .wouldBlock: guard wait(for: stream) else { return XCTFail("timeout") }
       case let answer: return XCTFail("\(answer)")
       }
     }
@@ -98,7 +98,7 @@ func shakeHands(_ stream: GnuTLSStream) -> TLSHandshake {
   while true {
     let outcome = stream.handshake()
     guard outcome == .wouldBlock else { return outcome }
-    guard wait(for: stream) else { return .failed("time-out") }
+    guard wait(for: stream) else { return .failed("timeout") }
   }
 }
 

@@ -93,7 +93,7 @@ final class TLSTurnTests: XCTestCase {
   func testTheEndIsTriedAgainUntilTheKernelTakesIt() throws {
     try withStream(bufferOctets: 4_096) { stream, end, tunnel in
       shakeHands(stream, end, tunnel)
-      end.isDeaf = true
+      end.hasStoppedReading = true
       var sent = 0
       var answer = IOResult.moved(0)
       while answer != .wouldBlock {
@@ -102,7 +102,7 @@ final class TLSTurnTests: XCTestCase {
       }
       XCTAssertFalse(stream.endSending())
       XCTAssertEqual(stream.direction, .write)
-      end.isDeaf = false
+      end.hasStoppedReading = false
       var isEnded = false
       for _ in 0..<100 where !tunnel.hasEnded && tunnel.failure == nil {
         while end.step() || tunnel.step() {}

@@ -12,7 +12,7 @@ struct SenderArgument: Hashable, Sendable {
 
   /// - Throws: the reply that refuses the argument.
   init(parsing argument: ArraySlice<UInt8>) throws(Reply) {
-    guard let octets = argument.behind("FROM:") else { throw .badMailArgument }
+    guard let octets = argument.after("FROM:") else { throw .badMailArgument }
     guard let (path, rest) = MailPath.parse(octets, for: .sender) else { throw .badSender }
     var size: Int?
     var bodyIsGiven = false
@@ -40,7 +40,7 @@ struct RecipientArgument: Hashable, Sendable {
 
   /// - Throws: the reply that refuses the argument.
   init(parsing argument: ArraySlice<UInt8>) throws(Reply) {
-    guard let octets = argument.behind("TO:") else { throw .badRecipientArgument }
+    guard let octets = argument.after("TO:") else { throw .badRecipientArgument }
     guard let (path, rest) = MailPath.parse(octets, for: .recipient) else { throw .badRecipient }
     guard try Parameter.list(parsing: rest).isEmpty else { throw .unknownParameter }
     self.path = path
@@ -90,7 +90,7 @@ extension Reply: Error {}
 extension ArraySlice<UInt8> {
   /// The rest after `word`, which is compared without regard to case, and the blanks after it; nil if the octets do not
   /// start with it.
-  fileprivate func behind(_ word: StaticString) -> ArraySlice<UInt8>? {
+  fileprivate func after(_ word: StaticString) -> ArraySlice<UInt8>? {
     var rest = self
     for index in 0..<word.utf8CodeUnitCount {
       guard let octet = rest.popFirst() else { return nil }

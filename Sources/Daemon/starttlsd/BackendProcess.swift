@@ -6,7 +6,7 @@
 //
 //   SIGTERM to the group; SIGKILL to the group two seconds later, or shortly after the program itself has ended by SIGTERM
 //
-// A program that ends by itself may leave processes behind, as some mail servers do to deliver: these are not
+// A program that ends by itself may leave processes, as some mail servers do to deliver: these are not
 // signalled.
 
 import Glibc

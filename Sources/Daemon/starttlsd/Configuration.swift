@@ -20,7 +20,7 @@ struct Configuration {
   var backendGraceMilliseconds: Int
 }
 
-/// The server behind the daemon.
+/// The server for which the daemon accepts connections.
 enum Backend {
   /// A program, started once per session and again after the handshake. The session's variables are added to this
   /// environment.

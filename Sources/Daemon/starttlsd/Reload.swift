@@ -42,7 +42,7 @@ extension Daemon {
       let loaded = try files.load()
       credentials = loaded
       defer { warnOfKeys() }
-      log.notice("SIGHUP: the certificates are loaded anew: valid until \(LogLine.day(loaded.validUntil))")
+      log.notice("SIGHUP: the certificates are loaded again: valid until \(LogLine.day(loaded.validUntil))")
     } catch {
       log.error("SIGHUP: the certificates stay as they were: \(error)")
     }

@@ -70,7 +70,7 @@ struct ProgramSide: ~Copyable {
   var hasEnded: Bool { inputNumber < 0 }
 
   /// True if the program gets no more octets.
-  var isDeaf: Bool { outputNumber < 0 }
+  var hasClosedInput: Bool { outputNumber < 0 }
 
   /// The program reads an end after the octets written.
   mutating func endOutput() {

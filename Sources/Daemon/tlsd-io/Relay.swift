@@ -80,7 +80,7 @@ final class Relay {
   func run() throws(Failure) {
     while !isOver {
       let isMoving = move()
-      if sendingEnded, program.hasEnded, program.isDeaf {
+      if sendingEnded, program.hasEnded, program.hasClosedInput {
         if !clientEnded { Linger.run(stream) }
         break
       }
@@ -166,7 +166,7 @@ extension Relay {
       // A small record is rarely followed by another one; poll reports it if there is one.
       if count < Relay.smallRecord { isClientReadable = false }
       // If the program does not read, the octets are discarded.
-      if program.isDeaf { toProgram.removeAll() }
+      if program.hasClosedInput { toProgram.removeAll() }
       return true
     case .wouldBlock:
       isClientReadable = false
@@ -188,7 +188,7 @@ extension Relay {
   }
 
   private func writeProgram() -> Bool {
-    guard isProgramWritable, !program.isDeaf, !toProgram.isEmpty else { return false }
+    guard isProgramWritable, !program.hasClosedInput, !toProgram.isEmpty else { return false }
     switch toProgram.drain({ program.write($0) }) {
     case .moved: return true
     case .wouldBlock:
@@ -215,6 +215,6 @@ extension Relay {
   /// Passes an end on after the last octet that came before it.
   private func passEndsOn() {
     if program.hasEnded, toClient.isEmpty, !sendingEnded, isClientWritable { endSending() }
-    if clientEnded, toProgram.isEmpty, !program.isDeaf { program.endOutput() }
+    if clientEnded, toProgram.isEmpty, !program.hasClosedInput { program.endOutput() }
   }
 }

@@ -110,7 +110,7 @@ private enum AddressText {
     }
     let digits = text[text.index(after: colon)...]
     guard !digits.isEmpty, digits.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 }), let port = UInt16(digits) else {
-      throw AddressError(text, "expected a port from 0 to 65535 behind the last colon")
+      throw AddressError(text, "expected a port from 0 to 65535 after the last colon")
     }
     var host = text[..<colon]
     if host.isEmpty || host == "*" {

@@ -65,12 +65,12 @@ public struct SessionRecord {
   /// Records the name in an EHLO, HELO or LHLO line: everything after the first blanks.
   mutating func noteHelo(_ line: borrowing ByteQueue) {
     heloName = []
-    var isBehindVerb = false
+    var isAfterVerb = false
     line.withFirstPiece { octets in
       for octet in octets where octet != 0x0D && octet != 0x0A && heloName.count < 255 {
         let isBlank = octet == 0x20 || octet == 0x09
-        if isBehindVerb && !(isBlank && heloName.isEmpty) { heloName.append(octet) }
-        isBehindVerb = isBehindVerb || isBlank
+        if isAfterVerb && !(isBlank && heloName.isEmpty) { heloName.append(octet) }
+        isAfterVerb = isAfterVerb || isBlank
       }
     }
   }

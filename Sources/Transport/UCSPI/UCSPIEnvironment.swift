@@ -95,7 +95,7 @@ public struct UCSPIEnvironmentReader: Sendable {
   private var string: [UInt8] = []
   private var count = 0
   /// True if the previous octet was a NUL. An environment without strings consists of two NULs.
-  private var isBehindNUL = false
+  private var isAfterNUL = false
   private var answer = Progress.incomplete
 
   /// Creates a reader that has read nothing.
@@ -110,14 +110,14 @@ public struct UCSPIEnvironmentReader: Sendable {
       if count > UCSPIEnvironment.sizeLimit {
         answer = .refused
       } else if octet != 0 {
-        if string.isEmpty && isBehindNUL && environment.variables.isEmpty { answer = .refused }
+        if string.isEmpty && isAfterNUL && environment.variables.isEmpty { answer = .refused }
         string.append(octet)
       } else if !string.isEmpty {
         endString()
-      } else if isBehindNUL {
+      } else if isAfterNUL {
         answer = .complete(environment)
       }
-      isBehindNUL = octet == 0
+      isAfterNUL = octet == 0
     }
     return answer
   }

@@ -141,10 +141,10 @@ final class ProgramTests: XCTestCase {
     XCTAssertEqual(stalled.wait(), .exited(99))
     XCTAssertEqual(stalled.folder.names(in: "maildir/tmp"), [])
 
-    let deaf = try RunningServer(["--command-timeout", "1"])
-    deaf.flood(String(repeating: "HELP\r\n", count: 1000))
-    XCTAssertEqual(deaf.wait(), .exited(99))
-    XCTAssertTrue(deaf.log.contains("the client reads no replies"), deaf.log)
+    let stalled = try RunningServer(["--command-timeout", "1"])
+    stalled.flood(String(repeating: "HELP\r\n", count: 1000))
+    XCTAssertEqual(stalled.wait(), .exited(99))
+    XCTAssertTrue(stalled.log.contains("the client reads no replies"), stalled.log)
   }
 
   func testSignalsThatStopTheProgram() throws {

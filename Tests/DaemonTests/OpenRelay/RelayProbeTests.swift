@@ -1,4 +1,4 @@
-// RelayProbeTests: programs under probe, from their start to their end. None is left behind.
+// RelayProbeTests: programs under probe, from their start to their end. None is left.
 
 import Foundation
 import Glibc

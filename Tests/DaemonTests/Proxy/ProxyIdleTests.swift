@@ -85,7 +85,7 @@ final class ProxyIdleTests: ProxyTestCase {
 
   private func beginRelays() throws {
     // Reads nothing more, and says so to the kernel, which a closed descriptor alone does not.
-    let deaf = """
+    let stalled = """
       import os, socket
       end = socket.socket(fileno=0)
       def say(text): end.sendall(text + b'\\r\\n')
@@ -130,7 +130,7 @@ final class ProxyIdleTests: ProxyTestCase {
         try enter($0)
         try $0.client.send("MAIL FROM:<a@b>\r\n")
       }
-      try begin("the relay, the server's input is closed, \(words)", words, program: ["/usr/bin/python3", "-ISc", deaf]) {
+      try begin("the relay, the server's input is closed, \(words)", words, program: ["/usr/bin/python3", "-ISc", stalled]) {
         try $0.client.expect("220 ")
         try $0.client.ask("EHLO x")
         if isSecured {

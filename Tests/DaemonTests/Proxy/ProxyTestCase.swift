@@ -1,7 +1,7 @@
 // ProxyTestCase: what all tests of starttls-proxy have in common.
 //
-// The test is the client. A server in front of the proxy is either a stand-in (StandInServer) or our own ucspi-tlsd;
-// behind it is a small shell script. After each test every process must be gone, see UCSPITestCase.
+// The test is the client. The proxy is started by a stand-in (StandInServer) or by our own ucspi-tlsd;
+// its server program is a small shell script. After each test every process must be gone, see UCSPITestCase.
 
 import CKernel
 import Foundation

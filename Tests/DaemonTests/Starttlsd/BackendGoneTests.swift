@@ -20,7 +20,7 @@ final class BackendGoneTests: StarttlsdTestCase {
     try assertSession("printf '220-one\\r\\n'", "", "220-one\r\n", "abort server ended: server ended")
   }
 
-  func testBehindItsGreeting() throws {
+  func testAfterItsGreeting() throws {
     for end in ["exit", "kill -9 $$"] {
       try assertSession(
         ShellBackend.script("say '220 backend ESMTP'; \(end)"), "", "220 backend ESMTP\r\n" + failed,
@@ -94,7 +94,7 @@ final class BackendGoneTests: StarttlsdTestCase {
   // MARK: Around the handshake
 
   /// From STARTTLS on nothing of the first one matters.
-  func testTheFirstOneBehindSTARTTLSIsNotMissed() throws {
+  func testTheFirstOneAfterSTARTTLSIsNotMissed() throws {
     let daemon = try daemon(backend: .script(ShellBackend.script()))
     let client = try client(daemon)
     try client.expect("220 ")
@@ -118,7 +118,7 @@ final class BackendGoneTests: StarttlsdTestCase {
       "exit 0", "kill -9 $$", "say '421 full'", "say '554 no'", "say '250 what'", "say 'hello'", "printf '220 back'",
       "printf '220-one\\r\\n'",
     ] {
-      let daemon = try daemon(backend: .script(ShellBackend.behindTheHandshake(commands)))
+      let daemon = try daemon(backend: .script(ShellBackend.afterTheHandshake(commands)))
       let client = try client(daemon)
       try client.expect("220 ")
       try client.ask("EHLO client.example")

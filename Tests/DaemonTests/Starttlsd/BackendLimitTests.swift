@@ -10,7 +10,7 @@ final class BackendLimitTests: StarttlsdTestCase {
   /// A backend that does not care about the end of its input.
   private let stubborn = ShellBackend.script("say '220 backend ESMTP'; exec sleep 1000")
 
-  /// Connect and close, again and again: what stays behind is bounded, and makes room again.
+  /// Connect and close, again and again: what stays is bounded, and makes room again.
   func testBackendsThatOutliveTheirSessionsAreCounted() throws {
     let daemon = try daemon(["--max-backends", "6", "--backend-grace", "600"], backend: .script(stubborn))
     var served = 0
@@ -84,8 +84,8 @@ final class BackendLimitTests: StarttlsdTestCase {
     }
   }
 
-  /// A program that ends by itself has a right to what it leaves behind, a delivery for example.
-  func testWhatAProgramLeavesBehindIsLeftAlone() throws {
+  /// A program that ends by itself has a right to what it leaves, a delivery for example.
+  func testWhatAProgramLeavesAfterIsLeftAlone() throws {
     let script = "(read gate <\"$FOLDER/gate\"; echo done >\"$FOLDER/done\") >/dev/null 2>&1 <&- & say '220 backend ESMTP'"
     let daemon = try daemon(backend: .script("mkfifo $FOLDER/gate\n" + ShellBackend.script(script)))
     let client = try client(daemon)

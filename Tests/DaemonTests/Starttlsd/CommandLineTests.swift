@@ -114,11 +114,11 @@ final class CommandLineTests: StarttlsdTestCase {
       [Programs.path("starttlsd"), "--state-folder", folder.path + "/state", "--listen", "127.0.0.1:0"],
       errors: .file(folder.path + "/log"))
     defer { program.kill() }
-    func word(behind text: String) -> Substring? {
+    func word(after text: String) -> Substring? {
       folder.text("log").split(separator: "\n").first { $0.contains(text) }?.split(separator: ":").last
     }
-    XCTAssertTrue(eventually { word(behind: "listening on") != nil }, folder.text("log"))
-    let client = try client(host: "127.0.0.1", port: UInt16(word(behind: "listening on") ?? "") ?? 0)
+    XCTAssertTrue(eventually { word(after: "listening on") != nil }, folder.text("log"))
+    let client = try client(host: "127.0.0.1", port: UInt16(word(after: "listening on") ?? "") ?? 0)
     try SessionPhase.negotiatingInsideTLS.enter(client)
     // Its domains are this host's name and localhost: it takes nobody else's mail.
     XCTAssertEqual(try client.ask("MAIL FROM:<a@client.example>"), "250 2.1.0 Sender accepted")

@@ -29,7 +29,7 @@ final class IdleTests: StarttlsdTestCase {
     try beginWithRepliesOwed()
     try beginRelays()
     try beginWithClientsThatDoNotRead()
-    try begin("the client's end behind the last reply") {
+    try begin("the client's end after the last reply") {
       try $0.send("QUIT\r\n")
       for beginning in ["220 ", "221 "] { try $0.expect(beginning) }
     }
@@ -64,7 +64,7 @@ final class IdleTests: StarttlsdTestCase {
     let silent = ShellBackend.script(answers: [
       ("NOOP", "exec sleep 60"), ("EHLO\\ s*", "exec sleep 60"), ("HELP", "say '214-one'; exec sleep 60"),
     ])
-    let silentInsideTLS = ShellBackend.behindTheHandshake("exec sleep 60")
+    let silentInsideTLS = ShellBackend.afterTheHandshake("exec sleep 60")
     for isSecured in [false, true] {
       let way = isSecured ? "inside TLS" : "in clear"
       let phase: SessionPhase = isSecured ? .secured : .negotiating
@@ -99,7 +99,7 @@ final class IdleTests: StarttlsdTestCase {
   private func beginRelays() throws {
     let sleeping = ShellBackend.script(answers: [("MAIL*", "say '250 done'; exec sleep 60")])
     // Reads nothing more, and says so to the kernel, which a closed descriptor alone does not.
-    let deaf = """
+    let stalled = """
       import socket, sys, time
       end = socket.socket(fileno=0)
       def say(text): end.sendall(text + b'\\r\\n')
@@ -128,7 +128,7 @@ final class IdleTests: StarttlsdTestCase {
         try enter($0)
         try $0.fill()
       }
-      try begin("the relay, the backend's input is closed, \(way)", backend: .program(["/usr/bin/python3", "-ISc", deaf])) {
+      try begin("the relay, the backend's input is closed, \(way)", backend: .program(["/usr/bin/python3", "-ISc", stalled])) {
         try $0.expect("220 ")
         try $0.ask("EHLO client.example")
         if isSecured { try $0.startTLS() }

@@ -65,7 +65,7 @@ final class InjectionTests: StarttlsdTestCase {
     daemon.assertNothingIsDelivered()
   }
 
-  func testBehindThe220ItMeetsTheHandshakeAndNothingInClearIsAnswered() throws {
+  func testAfterThe220ItMeetsTheHandshakeAndNothingInClearIsAnswered() throws {
     for injected in ["NOOP\r\n", "EHLO evil\r\n", "MAIL FROM:<evil@x>\r\nRCPT TO:<b@x>\r\nDATA\r\nx\r\n.\r\n"] {
       let daemon = try daemon(backend: .script(writingBackend))
       let client = try client(daemon)
@@ -112,7 +112,7 @@ final class InjectionTests: StarttlsdTestCase {
   }
 
   /// The other direction: what the first backend sends after STARTTLS never reaches the client.
-  func testWhatTheFirstBackendSaysBehindSTARTTLSIsNotPassedOn() throws {
+  func testWhatTheFirstBackendSaysAfterSTARTTLSIsNotPassedOn() throws {
     let daemon = try daemon(
       backend: .script(
         """

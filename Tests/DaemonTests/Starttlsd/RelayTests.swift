@@ -7,7 +7,7 @@ final class RelayTests: StarttlsdTestCase {
   /// After MAIL it sends back what it gets, to the last octet.
   private let echo = ShellBackend.script(answers: [("MAIL*", "say '250 done'; exec cat")])
 
-  func testEverythingComesBackBehindTheClientsEnd() throws {
+  func testEverythingComesBackAfterTheClientsEnd() throws {
     for isSecured in [false, true] {
       for size in [0, 1, 17, 16_384, 300_001] {
         let daemon = try daemon(backend: .script(echo))
@@ -39,7 +39,7 @@ final class RelayTests: StarttlsdTestCase {
   }
 
   /// The backend ends its half and still reads.
-  func testTheBackendsEndComesBehindAllThatItHasSaid() throws {
+  func testTheBackendsEndComesAfterAllThatItHasSaid() throws {
     let line = String(repeating: "x", count: 998)
     let script = ShellBackend.script(answers: [
       ("MAIL*", "i=0; while [ $i -lt 5000 ]; do say '250-\(line)'; i=$((i+1)); done; say '250 end'; exit")

@@ -48,7 +48,7 @@ final class ReloadTests: StarttlsdTestCase {
 
     try install(second)
     XCTAssertEqual(try presented(by: daemon), try text(first), "read before it was told")
-    reload(daemon, "the certificates are loaded anew: valid until 20")
+    reload(daemon, "the certificates are loaded again: valid until 20")
     XCTAssertEqual(try presented(by: daemon), try text(second))
     try promised.sendRaw(try promised.beginTLS())
     try promised.finishHandshake()
@@ -69,7 +69,7 @@ final class ReloadTests: StarttlsdTestCase {
 
     try FileManager.default.removeItem(atPath: certificate)
     try install(first)
-    reload(daemon, "the certificates are loaded anew")
+    reload(daemon, "the certificates are loaded again")
     XCTAssertEqual(try presented(by: daemon), try text(first))
   }
 
@@ -82,7 +82,7 @@ final class ReloadTests: StarttlsdTestCase {
     defer { program.kill() }
     XCTAssertTrue(eventually { folder.text("log").contains("listening on") }, folder.text("log"))
     program.signal(SIGHUP)
-    XCTAssertTrue(eventually { folder.text("log").contains("the certificates are loaded anew") }, folder.text("log"))
+    XCTAssertTrue(eventually { folder.text("log").contains("the certificates are loaded again") }, folder.text("log"))
     program.signal(SIGTERM)
     XCTAssertEqual(program.wait(), .exited(0))
   }

@@ -9,7 +9,7 @@ import XCTest
 
 /// A daemon with its folder: the log, the Maildir, the backend's script.
 final class RunningDaemon {
-  /// Who serves behind it.
+  /// The server program.
   enum Backend {
     /// maildir-smtpd with the folder `Maildir`.
     case maildir

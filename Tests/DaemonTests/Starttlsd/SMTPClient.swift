@@ -145,7 +145,7 @@ final class SMTPClient {
       }
       guard try receive() else {
         let what = end.map { "\($0)" } ?? ""
-        throw Failure("the connection has ended (\(what)) behind '\(String(decoding: received, as: UTF8.self))'")
+        throw Failure("the connection has ended (\(what)) after '\(String(decoding: received, as: UTF8.self))'")
       }
     }
   }
@@ -211,7 +211,7 @@ final class SMTPClient {
   func receiveRaw() throws -> [UInt8] {
     var entry = pollfd(fd: socket, events: CShort(POLLIN), revents: 0)
     guard poll(&entry, 1, CInt(Deadline.seconds * 1000)) == 1 else {
-      throw Failure("no octet comes behind '\(String(decoding: received, as: UTF8.self))'")
+      throw Failure("no octet comes after '\(String(decoding: received, as: UTF8.self))'")
     }
     var buffer = [UInt8](repeating: 0, count: 65_536)
     let count = recv(socket, &buffer, buffer.count, 0)

@@ -1,6 +1,6 @@
 // SessionPhase: how far a client goes into a session, for tests of what may happen there.
 
-/// A place in a session with maildir-smtpd behind the daemon.
+/// A place in a session with maildir-smtpd as the server program.
 enum SessionPhase: CaseIterable {
   /// The greeting may not have come.
   case connected

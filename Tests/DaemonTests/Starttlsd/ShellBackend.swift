@@ -28,7 +28,7 @@ enum ShellBackend {
   }
 
   /// Greets once in clear; after the handshake it does something else.
-  static func behindTheHandshake(_ commands: String) -> String {
+  static func afterTheHandshake(_ commands: String) -> String {
     script("if [ -n \"$SSL_PROTOCOL\" ]; then \(commands); exit; fi; say '220 backend ESMTP'")
   }
 }

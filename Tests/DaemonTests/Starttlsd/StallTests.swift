@@ -152,9 +152,9 @@ final class StallTests: StarttlsdTestCase {
     }
   }
 
-  func testASilentBackendBehindTheHandshakeIsGivenUp() throws {
+  func testASilentBackendAfterTheHandshakeIsGivenUp() throws {
     let daemon = try daemon(
-      ["--greeting-timeout", "1", "--backend-grace", "0"], backend: .script(ShellBackend.behindTheHandshake("exec sleep 60")))
+      ["--greeting-timeout", "1", "--backend-grace", "0"], backend: .script(ShellBackend.afterTheHandshake("exec sleep 60")))
     let client = try client(daemon)
     try SessionPhase.secured.enter(client)
     XCTAssertEqual(try client.remainder().text, "421 4.3.2 Mail server not available, closing connection\r\n")
@@ -210,17 +210,17 @@ final class StallTests: StarttlsdTestCase {
       (false, "MAIL FROM:<a@b>\r\n", "abort mail: client lost"), (true, "MAIL FROM:<a@b>\r\n", "handoff: client lost"),
     ]
     for (index, (isSecured, command, outcome)) in outcomes.enumerated() {
-      let deaf = try client(daemon, receiveBuffer: 4096)
-      try (isSecured ? SessionPhase.secured : .negotiating).enter(deaf)
-      for _ in 0..<(command.hasPrefix("HELP") ? 90 : 1) { try deaf.send(command) }
-      XCTAssertTrue(deaf.isStalling())
+      let stalled = try client(daemon, receiveBuffer: 4096)
+      try (isSecured ? SessionPhase.secured : .negotiating).enter(stalled)
+      for _ in 0..<(command.hasPrefix("HELP") ? 90 : 1) { try stalled.send(command) }
+      XCTAssertTrue(stalled.isStalling())
       let other = try client(daemon)
       try SessionPhase.negotiatingInsideTLS.enter(other)
       XCTAssertEqual(try other.ask("QUIT"), "221 bye")
       other.close()
       let grown = (ProcessTable.residentMemory(of: daemon.process) ?? 0) - before
       XCTAssertLessThan(grown, 4 << 20)
-      deaf.reset()
+      stalled.reset()
       let sessions = try daemon.sessions(2 * index + 2)
       XCTAssertTrue(sessions.contains { $0.outcome == outcome }, "\(sessions)")
     }

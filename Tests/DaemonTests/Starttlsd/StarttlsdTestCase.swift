@@ -1,7 +1,7 @@
 // StarttlsdTestCase: what all tests of starttlsd have in common.
 //
 // Daemons and clients are made with `daemon` and `client`. After each test every daemon must be as idle as it was at the
-// start (no child, no descriptor), must stop with exit code 0, and must leave no process behind.
+// start (no child, no descriptor), must stop with exit code 0, and must leave no process.
 
 import Foundation
 import Glibc

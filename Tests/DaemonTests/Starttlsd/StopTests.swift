@@ -151,7 +151,7 @@ final class StopTests: StarttlsdTestCase {
   }
 
   /// The same after a session of a daemon that runs on, within its own grace time.
-  func testABackendThatStaysBehindItsSessionIsEnded() throws {
+  func testABackendThatStaysAfterItsSessionIsEnded() throws {
     let daemon = try daemon(
       ["--backend-grace", "1"], backend: .script(ShellBackend.script("say '220 backend ESMTP'; exec sleep 1000")))
     let client = try client(daemon)

@@ -2,7 +2,7 @@
 //
 // Its standard streams are files in a folder of the test, so that nobody has to read while it runs, or descriptors that
 // the test gives. It gets no other descriptor of the test, and exactly the environment that it is given. It is killed
-// and reaped when the value ends, so that no test leaves a process behind.
+// and reaped when the value ends, so that no test leaves a process.
 
 import CKernel
 import Foundation

@@ -160,7 +160,7 @@ final class TLSDIORelayTests: UCSPITestCase {
   }
 
   /// A socket that is closed with octets unread is reset, and what the client has not taken yet is lost.
-  func testOctetsBehindTheEndDoNotTakeBackTheLastReply() throws {
+  func testOctetsAfterTheEndDoNotTakeBackTheLastReply() throws {
     let tunnel = try Tunnel(self, network: .narrow)
     try tunnel.peer.handshake()
     tunnel.forgetInherited()

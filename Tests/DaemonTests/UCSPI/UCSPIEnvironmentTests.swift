@@ -19,7 +19,7 @@ final class UCSPIEnvironmentTests: XCTestCase {
       var reader = UCSPIEnvironmentReader()
       XCTAssertEqual(reader.receive(octets[..<cut]), .incomplete)
       XCTAssertEqual(reader.receive(octets[cut...] + [1, 2]), .complete(environment))
-      XCTAssertEqual(reader.receive([3]), .complete(environment), "what comes behind is ignored")
+      XCTAssertEqual(reader.receive([3]), .complete(environment), "what comes after is ignored")
     }
   }
 

@@ -90,17 +90,17 @@ struct ControlAlphabet {
     }
     begun = ["2", "3", "4", "5"].map { digit in
       let rest = texts.filter { $0.hasPrefix(digit) }.map { String($0.dropFirst()) } + ["?"]
-      return (Self.scanner(behind: digit, policy), .says(.server, digit), rest.map { .says(.server, $0) })
+      return (Self.scanner(after: digit, policy), .says(.server, digit), rest.map { .says(.server, $0) })
     }
     replies = Self.codes.map { code in
-      (Self.scanner(behind: "\(code)-\n", policy), Self.scanner(behind: "\(code)-\n\(code)-\n", policy))
+      (Self.scanner(after: "\(code)-\n", policy), Self.scanner(after: "\(code)-\n\(code)-\n", policy))
     }
     var response = CommandScanner()
     response.expectResponse()
     awaitsResponse = response
   }
 
-  static func scanner(behind text: String, _ policy: Policy) -> ReplyScanner {
+  static func scanner(after text: String, _ policy: Policy) -> ReplyScanner {
     var scanner = ReplyScanner()
     for octet in text.utf8 { _ = scanner.scan(octet, Limits(policy), findsKeywords: false) }
     return scanner
@@ -127,7 +127,7 @@ struct ControlAlphabet {
       tokens += line.rest
     } else {
       tokens += lines
-      if state.owed == .ehlo { tokens += listings }
+      if state.pending == .ehlo { tokens += listings }
       // Whether a line has begun matters only where none is pending.
       if state.outstanding == 0 { tokens += begun.map(\.beginning) }
     }

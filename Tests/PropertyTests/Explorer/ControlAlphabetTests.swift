@@ -59,7 +59,7 @@ final class ControlAlphabetTests: XCTestCase {
     var spelled: [SMTPState.ServerLine] = []
     for earlier in [""] + ControlAlphabet.codes.map({ "\($0)-\n" }) {
       for case .says(_, let octets) in alphabet.lines + alphabet.listings {
-        var scanner = ControlAlphabet.scanner(behind: earlier, policy)
+        var scanner = ControlAlphabet.scanner(after: earlier, policy)
         for octet in octets {
           if case .line(let line) = scanner.scan(octet, limits, findsKeywords: true) { spelled.append(line) }
         }

@@ -31,7 +31,8 @@ struct ControlGraph {
   private var arrivals: [Int?] = [nil]
   private let begin: SMTPSession
 
-  init(_ policy: Policy) {
+  /// Explores all states under a policy. `observe` gets each command with the effects that are left on the agenda after it.
+  init(_ policy: Policy, observing observe: (Command, Agenda) -> Void = { _, _ in }) {
     begin = SMTPSession(policy)
     states = [begin]
     var numbers = [begin: 0]
@@ -39,7 +40,7 @@ struct ControlGraph {
     while current < states.count {
       for happening in ControlGraph.happenings(in: states[current]) {
         var next = states[current]
-        let commands = ControlGraph.let(happening, happenTo: &next)
+        let commands = ControlGraph.let(happening, happenTo: &next, observe)
         let number = numbers[next, default: states.count]
         if number == states.count {
           numbers[next] = number
@@ -60,9 +61,12 @@ struct ControlGraph {
   }
 
   /// Lets something happen and fetches all that it leads to.
-  private static func `let`(_ happening: Happening, happenTo session: inout SMTPSession) -> [Command] {
+  private static func `let`(
+    _ happening: Happening, happenTo session: inout SMTPSession, _ observe: (Command, Agenda) -> Void
+  ) -> [Command] {
     var commands: [Command] = []
     func note(_ command: Command) {
+      observe(command, session.agenda)
       if command != .keep && command != .drop(.client) { commands.append(command) }
     }
     switch happening {

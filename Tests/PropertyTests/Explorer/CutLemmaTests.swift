@@ -74,7 +74,7 @@ final class CutLemmaTests: XCTestCase {
     var cut = state
     var last = Command.keep
     for index in 0..<step.consumed {
-      if !last.isSilent || !wants(cut, side) { return "octets were consumed behind \(last)" }
+      if !last.isSilent || !wants(cut, side) { return "octets were consumed after \(last)" }
       let octet: InlineArray<1, UInt8> = [block[index]]
       last = cut.receive(octet.span, from: side.party(in: cut)).command
     }

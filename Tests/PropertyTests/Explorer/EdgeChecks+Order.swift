@@ -17,15 +17,15 @@ extension EdgeChecks {
 
   /// What is pending, while the session watches: one more for a forwarded command, one less for a reply's last line.
   private static func balanced(_ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession) -> String? {
-    if command == .resetServer, to.outstanding != 1 { return "P5: a RSET whose reply is not owed" }
+    if command == .resetServer, to.outstanding != 1 { return "P5: a RSET whose reply is not pending" }
     guard isWatching(to) else { return nil }
-    var owed = Int(from.outstanding)
-    if case .forward = command { owed += 1 }
+    var pending = Int(from.outstanding)
+    if case .forward = command { pending += 1 }
     // A line that is no reply does not leave the session watching, and with a reply's last line its scanner begins
     // again.
     let isRead = from.interest == .both || from.interest == .server
-    if event == .octet(.server, .lineFeed), isRead, to.server == ReplyScanner() { owed -= 1 }
-    return Int(to.outstanding) == owed ? nil : "P5: \(to.outstanding) replies owed instead of \(owed)"
+    if event == .octet(.server, .lineFeed), isRead, to.server == ReplyScanner() { pending -= 1 }
+    return Int(to.outstanding) == pending ? nil : "P5: \(to.outstanding) replies pending instead of \(pending)"
   }
 
   /// A complete line of the client is forwarded, or waits, or announces a chunk, or is answered: one of these.
@@ -51,7 +51,7 @@ extension EdgeChecks {
   /// An answer of ours is one, and STARTTLS gets its own.
   private static func answered(_ from: SMTPSession, _ command: Command, _ to: SMTPSession) -> String? {
     if case .reply(let reply) = command, reply != .starttlsKeyword, to.phase != .closed, to.agenda != Agenda(), to.agenda != Agenda(.settle) {
-      return "P5: more behind \(command)"
+      return "P5: more after \(command)"
     }
     switch (from.phase, to.phase) {
     case (.peekingBeforeReset, .negotiating), (.resetting, .negotiating), (.peekingAtServer, .negotiating),

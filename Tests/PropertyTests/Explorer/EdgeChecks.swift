@@ -39,7 +39,7 @@ enum EdgeChecks {
     guard from.phase == .promised || from.phase == .handshaking else { return nil }
     switch command {
     case .reply(.readyForTLS): return from.phase == .promised ? nil : "P3: a second 220"
-    case .reply, .pass, .passEarlier, .forward, .resetServer, .relay: return "P3: \(command) behind the 220"
+    case .reply, .pass, .passEarlier, .forward, .resetServer, .relay: return "P3: \(command) after the 220"
     default: return nil
     }
   }

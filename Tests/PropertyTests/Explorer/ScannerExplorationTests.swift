@@ -56,7 +56,7 @@ final class ScannerExplorationTests: XCTestCase {
         case .line(let line, let chunk):
           lines += 1
           if octet == .lineFeed && scanner != CommandScanner() { XCTFail("a line that does not end in the first state") }
-          if chunk > 0 && (line.verb != .bdat || line.flaw != .sound) { XCTFail("a chunk behind \(line)") }
+          if chunk > 0 && (line.verb != .bdat || line.flaw != .sound) { XCTFail("a chunk after \(line)") }
           if chunk > limits.chunk { XCTFail("a chunk of \(chunk) octets to be skipped") }
           return true
         }
@@ -96,21 +96,21 @@ final class ScannerExplorationTests: XCTestCase {
     let numbers = ExplorationTests.isLarge ? Array(1..<most) : [2, 63, 64, most - 2, most - 1]
     var edges = 0
     for code in ControlAlphabet.codes {
-      let behind = (0...most).map { lines in
-        ControlAlphabet.scanner(behind: String(repeating: "\(code)-\n", count: lines), policy)
+      let after = (0...most).map { lines in
+        ControlAlphabet.scanner(after: String(repeating: "\(code)-\n", count: lines), policy)
       }
       for octet in UInt8.min...UInt8.max {
-        var full = behind[most]
+        var full = after[most]
         XCTAssertEqual(full.scan(octet, limits, findsKeywords: false), .garbage, "a line too many")
       }
       for (number, findsKeywords) in numbers.flatMap({ [($0, true), ($0, false)] }) {
-        edges += walk(ScannerPair(one: behind[1], other: behind[number])) { pair, octet in
+        edges += walk(ScannerPair(one: after[1], other: after[number])) { pair, octet in
           let scan = pair.one.scan(octet, limits, findsKeywords: findsKeywords)
           if scan != pair.other.scan(octet, limits, findsKeywords: findsKeywords) {
             XCTFail("\(code): octet \(octet) of line \(number + 1) is not what it is of line 2")
           }
           guard case .line(let line) = scan else { return scan == .more }
-          let (one, other) = line.isLast ? (behind[0], behind[0]) : (behind[2], behind[number + 1])
+          let (one, other) = line.isLast ? (after[0], after[0]) : (after[2], after[number + 1])
           if pair.one != one || pair.other != other { XCTFail("\(code): the end of line \(number + 1)") }
           return false
         }

@@ -5,7 +5,7 @@
 
 enum StateMachinePage {
   /// The policies whose graphs are on the page. Limits are small: the page shows what there is, not how often.
-  private static func policies() -> [(String, Policy)] {
+  static func policies() -> [(String, Policy)] {
     var small = Policy()
     small.outstandingLimit = 1
     small.junkLimit = 1
@@ -123,7 +123,7 @@ enum StateMachinePage {
     return (page, missing)
   }
 
-  /// Reasons that there are only behind the handoff, where nothing is aborted any more.
+  /// Reasons that there are only after the handoff, where nothing is aborted any more.
   private static func isInsideTLSOnly(_ reason: Reason) -> Bool {
     reason == .tlsFailed || reason == .restartFailed
   }

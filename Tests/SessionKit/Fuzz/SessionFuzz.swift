@@ -34,9 +34,9 @@ public enum SessionFuzz {
       try Promises.oneReplyEach(play)
       try Promises.exactRelay(play)
       if let promise = play.caller.deeds.firstIndex(where: { $0.words == "reply 220 2.0.0" }) {
-        _ = try Promises.silentBehindThe220(play, at: promise)
+        _ = try Promises.silentAfterThe220(play, at: promise)
       }
-      if let handoff = play.handoff { try Promises.handoffBehindThe220(play, at: handoff) }
+      if let handoff = play.handoff { try Promises.handoffAfterThe220(play, at: handoff) }
       for cut in [Cuts.everyOctet, .random(SplitMix(state: 1), upTo: 5)] { try Promises.sameVerdict(play, cut) }
       play.finish()
       try peek(at: play)

@@ -62,7 +62,7 @@ public enum TLSInfoFuzz {
         value = try rest.first == UInt8(ascii: "\"") ? unquoted(&rest) : plain(&rest)
       }
       fields.append((String(decoding: name, as: UTF8.self), value))
-      guard rest.popFirst() ?? UInt8(ascii: " ") == UInt8(ascii: " ") else { throw Falsified("no blank behind a field") }
+      guard rest.popFirst() ?? UInt8(ascii: " ") == UInt8(ascii: " ") else { throw Falsified("no blank after a field") }
     }
     return fields
   }

@@ -10,12 +10,12 @@ public enum UCSPIEnvironmentFuzz {
   /// - Returns: whether the octets have options that mean something.
   public static func run(_ octets: [UInt8]) throws -> Bool {
     guard let options = octets.first, options < 128 else { return false }
-    let said = Array(octets.dropFirst())
-    let wanted = described(said)
-    let progress = read(said, piece: Int(options & 63))
+    let sent = Array(octets.dropFirst())
+    let wanted = described(sent)
+    let progress = read(sent, piece: Int(options & 63))
     if progress != wanted { throw Falsified("read as \(progress), not as \(wanted)") }
     if case .complete(let environment) = progress { try check(environment) }
-    if options & 64 != 0 { try throughAStream(said, wanted) }
+    if options & 64 != 0 { try throughAStream(sent, wanted) }
     return true
   }
 
@@ -62,7 +62,7 @@ public enum UCSPIEnvironmentFuzz {
     }
     // Octets that are no UTF-8 were replaced, and the replacements are longer.
     guard let octets = environment.octets else { return }
-    if read(octets, piece: 1) != .complete(environment) { throw Falsified("said again: \(octets)") }
+    if read(octets, piece: 1) != .complete(environment) { throw Falsified("sent again: \(octets)") }
   }
 
   private static func isPlain(_ character: Character) -> Bool {

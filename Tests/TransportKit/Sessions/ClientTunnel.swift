@@ -39,7 +39,7 @@ final class PlainTunnel: ClientTunnel {
   func step() -> Bool {
     if !isEstablished {
       let hello = end.inbox.prefix(ScriptedHelper.hello.count)
-      if !ScriptedHelper.hello.starts(with: hello) { failure = "clear text behind the 220" }
+      if !ScriptedHelper.hello.starts(with: hello) { failure = "clear text after the 220" }
       guard hello.count == ScriptedHelper.hello.count, failure == nil else { return false }
       _ = end.take(hello.count)
       isEstablished = true
@@ -119,7 +119,7 @@ final class TLSTunnel: ClientTunnel {
     // RFC 8446, 5.1: handshake, alert, change_cipher_spec, application data. Nothing else may come after the 220.
     if !isBegun, let first = end.inbox.first {
       isBegun = true
-      if !(0x14...0x17).contains(first) { failure = "clear text behind the 220" }
+      if !(0x14...0x17).contains(first) { failure = "clear text after the 220" }
       return true
     }
     if !isEstablished {

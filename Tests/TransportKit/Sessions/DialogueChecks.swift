@@ -31,8 +31,8 @@ extension SessionOutcome {
   // MARK: The decision and the record
 
   private func checkDecision() throws {
-    let told = helperCommands.filter { $0 == UInt8(ascii: "Y") }.count
-    try expect(told == helperCommands.count && told <= handoffs, "the helper was told \(helperCommands)")
+    let notified = helperCommands.filter { $0 == UInt8(ascii: "Y") }.count
+    try expect(notified == helperCommands.count && notified <= handoffs, "the helper received \(helperCommands)")
     guard let record else { return try expect(handoffs == 0 && aborts.isEmpty, "decided without a session") }
     try expect(handoffs + aborts.count == 1, "\(handoffs) handoffs and \(aborts.count) aborts")
     switch record.decision {
@@ -52,41 +52,41 @@ extension SessionOutcome {
     }
     try expect(record.tls != nil || !isSecure || record.end != .relayed, "TLS that the record does not know")
     try expect(record.sent >= clearDialogue.count + secure.count, "sent \(record.sent)")
-    try expect(record.received <= saidInClear.count + saidInside.count, "received \(record.received)")
+    try expect(record.received <= sentInClear.count + sentInside.count, "received \(record.received)")
   }
 
   // MARK: What the client received
 
   /// What came in clear up to the 220 to STARTTLS.
-  var clearDialogue: [UInt8] { Array(clear.prefix(clear.count - behind220.count)) }
+  var clearDialogue: [UInt8] { Array(clear.prefix(clear.count - after220.count)) }
 
   /// What came after it, outside TLS.
-  private var behind220: ArraySlice<UInt8> {
+  private var after220: ArraySlice<UInt8> {
     let promise = Array(ownText(.readyForTLS).utf8)
     guard let start = clear.indices.first(where: { clear[$0...].starts(with: promise) }) else { return [] }
     return clear[(start + promise.count)...]
   }
 
   private func checkHeard(_ scenario: Scenario) throws {
-    try expect(tunnelFailure != "clear text behind the 220", "clear text behind the 220")
-    if let first = behind220.first {
-      try expect(first == 0x15 || first == 0x16, "clear text behind the 220")
+    try expect(tunnelFailure != "clear text after the 220", "clear text after the 220")
+    if let first = after220.first {
+      try expect(first == 0x15 || first == 0x16, "clear text after the 220")
     }
-    var heard: [String] = []
+    var received: [String] = []
     for octets in [clearDialogue, secure] {
       let (lines, rest) = SessionOutcome.lines(octets)
       try expect(rest.isEmpty || faults > 0 || mayBeRelay, "half a line: \(rest)")
       if let last = lines.firstIndex(where: { $0.hasPrefix("421 ") }) {
-        try expect(last == lines.count - 1 && rest.isEmpty, "text behind a 421")
+        try expect(last == lines.count - 1 && rest.isEmpty, "text after a 421")
       }
-      heard += lines
+      received += lines
     }
-    let said = servers.flatMap { SessionOutcome.lines($0.said).lines }
-    for line in heard where !SessionOutcome.isMarked(line) {
-      let isSaid = SessionOutcome.unmarked.contains(line) || said.contains(line)
-      try expect(isSaid, "a line that nobody said: \(line.debugDescription)")
+    let sent = servers.flatMap { SessionOutcome.lines($0.sent).lines }
+    for line in received where !SessionOutcome.isMarked(line) {
+      let isSaid = SessionOutcome.unmarked.contains(line) || sent.contains(line)
+      try expect(isSaid, "a line that nobody sent: \(line.debugDescription)")
     }
-    for index in servers.indices { try checkMarks(index, heard) }
+    for index in servers.indices { try checkMarks(index, received) }
   }
 
   /// The session has ended in a relay, as far as the decision and the end say.
@@ -94,25 +94,25 @@ extension SessionOutcome {
 
   /// What the client received of a server: a beginning of what that server sent, but for one reply at most that is the session's
   /// own affair (to RSET, or the greeting of a new server).
-  private func checkMarks(_ index: Int, _ heard: [String]) throws {
-    let said = SessionOutcome.lines(servers[index].said).lines.filter(SessionOutcome.isMarked)
-    let heard = heard.filter { SessionOutcome.isMarked($0) && $0.contains(" s\(index)n") }
+  private func checkMarks(_ index: Int, _ received: [String]) throws {
+    let sent = SessionOutcome.lines(servers[index].sent).lines.filter(SessionOutcome.isMarked)
+    let received = received.filter { SessionOutcome.isMarked($0) && $0.contains(" s\(index)n") }
     var position = 0
     var skipped = 0
-    for line in heard {
-      while position < said.count, !SessionOutcome.isSame(line, said[position]) {
+    for line in received {
+      while position < sent.count, !SessionOutcome.isSame(line, sent[position]) {
         position += 1
         skipped += 1
       }
-      try expect(position < said.count, "altered, repeated or out of order: \(line.debugDescription)")
+      try expect(position < sent.count, "altered, repeated or out of order: \(line.debugDescription)")
       position += 1
     }
     try expect(skipped <= 1, "\(skipped) lines of server \(index) are missing")
   }
 
   /// The same line, the fourth octet of a 250 apart.
-  private static func isSame(_ heard: String, _ said: String) -> Bool {
-    heard == said || heard.hasPrefix("250") && said.hasPrefix("250") && heard.dropFirst(4) == said.dropFirst(4)
+  private static func isSame(_ received: String, _ sent: String) -> Bool {
+    received == sent || received.hasPrefix("250") && sent.hasPrefix("250") && received.dropFirst(4) == sent.dropFirst(4)
   }
 
   /// Whether a server has marked it; the mark is the last word.
@@ -134,38 +134,38 @@ extension SessionOutcome {
   // MARK: What a server received
 
   private func checkServer(_ index: Int, _ scenario: Scenario) throws {
-    let (heard, rest) = SessionOutcome.lines(servers[index].heard)
+    let (received, rest) = SessionOutcome.lines(servers[index].received)
     let isReset = scenario.policy.serverReset == .rset
-    let said = isReset ? saidInClear + saidInside : index > 0 ? saidInside : saidInClear
+    let sent = isReset ? sentInClear + sentInside : index > 0 ? sentInside : sentInClear
     // The session sends RSET as well, once for each STARTTLS.
-    let inClear = SessionOutcome.lines(saidInClear).lines
-    let lines = SessionOutcome.lines(said).lines.map(SessionOutcome.withCRLF)
+    let inClear = SessionOutcome.lines(sentInClear).lines
+    let lines = SessionOutcome.lines(sent).lines.map(SessionOutcome.withCRLF)
     let switches = isReset ? inClear.filter { $0.hasPrefix("STARTTLS") }.count : 0
     let resets = lines.filter { $0 == "RSET\r\n" }.count + switches
-    try expect(heard.filter { $0 == "RSET\r\n" }.count <= resets, "server \(index) heard too many RSETs")
-    let relayed = heard.firstIndex { !SessionOutcome.isWatched($0) }
+    try expect(received.filter { $0 == "RSET\r\n" }.count <= resets, "server \(index) received too many RSETs")
+    let relayed = received.firstIndex { !SessionOutcome.isWatched($0) }
     var position = 0
     // A chunk in clear is skipped.
     func isChunk(_ position: Int) -> Bool {
       let isInClear = position < inClear.count && (isReset || index == 0)
       return isInClear && position > 0 && lines[position - 1].hasPrefix("BDAT")
     }
-    for line in heard[..<(relayed ?? heard.count)] where line != "RSET\r\n" {
+    for line in received[..<(relayed ?? received.count)] where line != "RSET\r\n" {
       while position < lines.count, lines[position] != line || isChunk(position) { position += 1 }
-      try expect(position < lines.count, "server \(index) heard what was not said: \(line.debugDescription)")
+      try expect(position < lines.count, "server \(index) received what was not sent: \(line.debugDescription)")
       position += 1
     }
     guard let relayed else {
       let isBeginning = (lines + ["RSET\r\n"]).contains { $0.hasPrefix(rest) }
-      return try expect(isBeginning || rest.isEmpty, "server \(index) heard half of something else: \(rest)")
+      return try expect(isBeginning || rest.isEmpty, "server \(index) received half of something else: \(rest)")
     }
     // From there on the relay copies octets.
-    let tail = heard[(relayed + 1)...].joined() + rest
-    let isContinued = said.indices.contains { start in
-      guard start == 0 || said[start - 1] == UInt8(ascii: "\n") else { return false }
-      let end = said[start...].firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? said.endIndex
-      let line = String(decoding: said[start..<end], as: UTF8.self)
-      return SessionOutcome.withCRLF(line) == heard[relayed] && said[end...].starts(with: tail.utf8)
+    let tail = received[(relayed + 1)...].joined() + rest
+    let isContinued = sent.indices.contains { start in
+      guard start == 0 || sent[start - 1] == UInt8(ascii: "\n") else { return false }
+      let end = sent[start...].firstIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? sent.endIndex
+      let line = String(decoding: sent[start..<end], as: UTF8.self)
+      return SessionOutcome.withCRLF(line) == received[relayed] && sent[end...].starts(with: tail.utf8)
     }
     try expect(isContinued, "the relay to server \(index) is not exact")
   }

@@ -17,7 +17,7 @@ final class FarEnd {
   /// How many octets a step writes at most.
   var cut = Int.max
   /// It reads nothing.
-  var isDeaf = false
+  var hasStoppedReading = false
 
   private let isSocket: Bool
   private var input: CInt
@@ -101,7 +101,7 @@ final class FarEnd {
   }
 
   private func read() -> Bool {
-    guard input >= 0, !hasEnded, !isDeaf else { return false }
+    guard input >= 0, !hasEnded, !hasStoppedReading else { return false }
     return withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { buffer in
       let count =
         isSocket

@@ -24,8 +24,8 @@ extension SessionOutcome {
       try checkReplies(secure, reference.secure)
       guard servers.count <= reference.servers.count else { throw Falsified("more servers") }
       for (server, other) in zip(servers, reference.servers) {
-        guard SessionOutcome.isBeginning(server.heard, of: other.heard) else {
-          throw Falsified("a server heard something else")
+        guard SessionOutcome.isBeginning(server.received, of: other.received) else {
+          throw Falsified("a server received something else")
         }
       }
       try checkEnd(reference, note)
@@ -34,8 +34,8 @@ extension SessionOutcome {
     }
   }
 
-  private func checkReplies(_ heard: [UInt8], _ other: [UInt8]) throws {
-    let (replies, rest) = SessionOutcome.replies(heard)
+  private func checkReplies(_ received: [UInt8], _ other: [UInt8]) throws {
+    let (replies, rest) = SessionOutcome.replies(received)
     let (expected, last) = SessionOutcome.replies(other)
     let same = zip(replies, expected).prefix { $0 == $1 }.count
     let tail = Array(replies[same...])
@@ -58,11 +58,11 @@ extension SessionOutcome {
   }
 
   /// A beginning; or one up to a line's end and then the QUIT of a client that was refused TLS.
-  private static func isBeginning(_ heard: [UInt8], of other: [UInt8]) -> Bool {
-    if other.starts(with: heard) { return true }
-    let same = zip(heard, other).prefix { $0 == $1 }.count
+  private static func isBeginning(_ received: [UInt8], of other: [UInt8]) -> Bool {
+    if other.starts(with: received) { return true }
+    let same = zip(received, other).prefix { $0 == $1 }.count
     // QUIT may share its first letters with no text that is sent here.
-    return Array("QUIT\r\n".utf8).starts(with: heard[same...])
+    return Array("QUIT\r\n".utf8).starts(with: received[same...])
   }
 
   /// The reason fits: it is the client that is lost if it was the client's call that failed, and only then.

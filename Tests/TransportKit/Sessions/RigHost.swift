@@ -87,7 +87,7 @@ final class RigHost: SessionHost {
   func restart(_ facts: TLSFacts) -> ServerStart {
     if let old = servers.last {
       _ = old.end.step()
-      if !old.end.hasEnded { complaint = "the server that heard clear text is still there" }
+      if !old.end.hasEnded { complaint = "the server that received clear text is still there" }
     }
     do throws(SystemError) {
       return .started(try startServer())

@@ -70,7 +70,7 @@ enum ClientStep: Equatable {
   /// Ends the sending half; inside the engine's TLS with a close_notify.
   case end
   /// Reads nothing from here on.
-  case deafen
+  case stopReading
   /// Closes the connection without reading.
   case close
   /// Closes the connection at once, without waiting for replies or for TLS.

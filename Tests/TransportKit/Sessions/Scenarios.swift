@@ -43,7 +43,7 @@ extension Scenario {
     Scenario("QUIT", [hello, .say("NOOP\r\n"), .say("QUIT\r\n")]).ends(.abort(.quit), .closed(.quit)),
     Scenario("QUIT without a reply", [hello, .say("QUIT\r\n")], [.at(1, .close)]).ends(.abort(.quit), .closed(.quit)),
     Scenario("the client ends", [hello, .say("NOOP\r\n"), .end]).ends(.abort(.clientEnded), .closed(.clientEnded)),
-    Scenario("the client ends behind commands", [hello, .hurry("NOOP 1\r\nNOOP 2\r\n", replies: 2), .end])
+    Scenario("the client ends after commands", [hello, .hurry("NOOP 1\r\nNOOP 2\r\n", replies: 2), .end])
       .ends(.abort(.clientEnded), .closed(.clientEnded)),
     Scenario("the client resets", [hello, .say("NOOP\r\n"), .reset]).with { $0.medium = .tcp }
       .ends(.abort(.clientEnded), .clientLost),
@@ -83,9 +83,9 @@ extension Scenario {
       Scenario("the client ends inside TLS", [hello, .starttls, hello, .end]).ends(.handoff, .closed(.clientEnded)),
       Scenario("the handshake fails", [hello, .starttlsThen("\u{16}nonsense")]).ends(.handoff, .closed(.tlsFailed)),
       Scenario("the handshake does not begin", [hello, .starttlsThen("")]).ends(.handoff, .closed(.handshakeTimeout)),
-      Scenario("the client vanishes behind STARTTLS", [hello, .starttls, .vanish])
+      Scenario("the client vanishes after STARTTLS", [hello, .starttls, .vanish])
         .ends(.abort(.clientEnded), .closed(.clientEnded)),
-      Scenario("the client leaves behind the 220", [hello, .starttlsThen(""), .close])
+      Scenario("the client leaves after the 220", [hello, .starttlsThen(""), .close])
         .ends(.handoff, .closed(.tlsFailed)),
       Scenario("injected", [hello, .starttlsAnd("NOOP\r\n")])
         .ends(.abort(.injectedPlaintext), .closed(.injectedPlaintext)),
@@ -105,9 +105,9 @@ extension Scenario {
     Scenario("RSET is refused", tls, [.at(1, .answer("451"))]).ends(.abort(.quit), .closed(.quit)),
     Scenario("RSET gets 421", tls, [.at(1, .refuse)]).ends(.abort(.serverRefused), .closed(.serverRefused)),
     Scenario("RSET gets no answer", tls, [.at(1, .silence)]).ends(.abort(.resetTimeout), .closed(.resetTimeout)),
-    Scenario("an unasked reply behind RSET", tls, [.at(1, .chatter)])
+    Scenario("an unasked reply after RSET", tls, [.at(1, .chatter)])
       .ends(.abort(.serverUnasked), .closed(.serverUnasked)),
-    Scenario("the server dies behind RSET", tls, [.at(1, .answerAndClose)])
+    Scenario("the server dies after RSET", tls, [.at(1, .answerAndClose)])
       .ends(.abort(.serverEnded), .closed(.serverEnded)),
     Scenario("the server dies inside TLS", tls, [.at(2, .close)]).ends(.handoff, .closed(.serverEnded)),
   ]
@@ -130,9 +130,9 @@ extension Scenario {
 
   /// What only a restart can come to.
   private static let restarting: [Scenario] = [
-    Scenario("no server behind the handshake", tls, [ServerManners(), ServerManners(greeting: nil)])
+    Scenario("no server after the handshake", tls, [ServerManners(), ServerManners(greeting: nil)])
       .ends(.handoff, .closed(.greetingTimeout)),
-    Scenario("a server of 554 behind the handshake", tls, [ServerManners(), ServerManners(greeting: "554")])
+    Scenario("a server of 554 after the handshake", tls, [ServerManners(), ServerManners(greeting: "554")])
       .ends(.handoff, .closed(.restartFailed)),
     Scenario("the server dies inside TLS", tls, [ServerManners(), .at(4, .close)]).ends(.handoff, .relayed),
   ].map { scenario in scenario.with { $0.policy.serverReset = .restart } }
@@ -170,5 +170,5 @@ extension Scenario {
   var isLarge: Bool { name == "a large message" }
 
   /// Whether octets that come later than they came lead elsewhere: the session looks whether they are there.
-  var dependsOnTiming: Bool { ["injected", "behind RSET", "behind STARTTLS"].contains { name.contains($0) } }
+  var dependsOnTiming: Bool { ["injected", "after RSET", "after STARTTLS"].contains { name.contains($0) } }
 }

@@ -6,14 +6,14 @@ final class ScriptedClient {
   /// All that came in clear: up to and with the 220 to STARTTLS, if that came.
   private(set) var clear: [UInt8] = []
   /// All that it sent in clear, and inside TLS.
-  private(set) var saidInClear: [UInt8] = []
-  private(set) var saidInside: [UInt8] = []
+  private(set) var sentInClear: [UInt8] = []
+  private(set) var sentInside: [UInt8] = []
   private(set) var tunnel: (any ClientTunnel)?
 
   private var steps: ArraySlice<ClientStep>
   private let makeTunnel: (FarEnd) -> any ClientTunnel
   /// Replies that have not come; the greeting is the first.
-  private var owed = 1
+  private var pending = 1
   private var line: [UInt8] = []
   private var heardInside = 0
   /// STARTTLS was sent and not answered yet.
@@ -70,9 +70,9 @@ final class ScriptedClient {
     defer { line = [] }
     let code = String(decoding: line.prefix(3), as: UTF8.self)
     if line.count > 3, line[3] == UInt8(ascii: "-") { return }
-    owed -= 1
+    pending -= 1
     if code == "421" { isLeaving = true }
-    if owed == 0, asksForTLS { answered(code) }
+    if pending == 0, asksForTLS { answered(code) }
   }
 
   /// The reply to STARTTLS.
@@ -95,7 +95,7 @@ final class ScriptedClient {
     switch step {
     case .vanish: return true
     case .hurry: return isHandshakeOver
-    case .say, .starttls, .starttlsAnd, .starttlsThen, .end, .deafen, .close, .reset: return owed == 0 && isHandshakeOver
+    case .say, .starttls, .starttlsAnd, .starttlsThen, .end, .stopReading, .close, .reset: return pending == 0 && isHandshakeOver
     }
   }
 
@@ -103,22 +103,22 @@ final class ScriptedClient {
     switch step {
     case .say(let text, let replies), .hurry(let text, let replies):
       say(text)
-      owed += replies
+      pending += replies
     case .starttls:
       say("STARTTLS\r\n")
-      owed += 1
+      pending += 1
       asksForTLS = true
     case .starttlsAnd(let text):
       say("STARTTLS\r\n\(text)")
-      owed += 1
+      pending += 1
     case .starttlsThen(let text):
       say("STARTTLS\r\n")
-      owed += 1
+      pending += 1
       asksForTLS = true
       insteadOfHandshake = text
     case .end:
       if let tunnel { tunnel.endSending() } else { end.endSending() }
-    case .deafen: end.isDeaf = true
+    case .stopReading: end.hasStoppedReading = true
     case .close: end.close()
     case .vanish:
       // What was sent is written first.
@@ -131,10 +131,10 @@ final class ScriptedClient {
   private func say(_ text: String) {
     let octets = Array(text.utf8)
     if let tunnel {
-      saidInside += octets
+      sentInside += octets
       tunnel.say(octets)
     } else {
-      if !isBehind220 { saidInClear += octets }
+      if !isBehind220 { sentInClear += octets }
       end.say(octets)
     }
   }

@@ -8,8 +8,8 @@ final class ScriptedServer {
   let end: FarEnd
   /// All that came from the driver.
   private(set) var received: [UInt8] = []
-  /// All that it said.
-  private(set) var said: [UInt8] = []
+  /// All that it sent.
+  private(set) var sent: [UInt8] = []
 
   private let index: Int
   private let manners: ServerManners
@@ -18,7 +18,7 @@ final class ScriptedServer {
   private var replies = 0
   private var isInMessage = false
   private var isSilent = false
-  private var isDeaf = false
+  private var hasStoppedReading = false
   private var isLeaving = false
 
   init(_ end: FarEnd, index: Int, _ manners: ServerManners) {
@@ -30,7 +30,7 @@ final class ScriptedServer {
 
   /// Reads, answers, writes; whether anything moved.
   func step() -> Bool {
-    if manners.isBlocking { end.isDeaf = isDeaf || end.hasToSend }
+    if manners.isBlocking { end.hasStoppedReading = hasStoppedReading || end.hasToSend }
     var isMoved = end.step()
     let came = end.take()
     received += came
@@ -47,8 +47,8 @@ final class ScriptedServer {
 
   /// Reads again, to see the end.
   func hearAgain() {
-    isDeaf = false
-    end.isDeaf = false
+    hasStoppedReading = false
+    end.hasStoppedReading = false
   }
 
   private func take(_ text: String) {
@@ -94,8 +94,8 @@ final class ScriptedServer {
     case .silence: isSilent = true
     case .deafness:
       isSilent = true
-      isDeaf = true
-      end.isDeaf = true
+      hasStoppedReading = true
+      end.hasStoppedReading = true
     case .chatter:
       answer(text)
       reply("250", "nobody asked")
@@ -122,7 +122,7 @@ final class ScriptedServer {
   }
 
   private func say(_ text: String) {
-    said += text.utf8
+    sent += text.utf8
     end.say(text.utf8)
   }
 }

@@ -40,7 +40,7 @@ enum SessionChoices {
     let asksForTLS = scenario.client.contains {
       switch $0 {
       case .starttls, .starttlsAnd, .starttlsThen: true
-      case .say, .hurry, .end, .deafen, .close, .vanish, .reset: false
+      case .say, .hurry, .end, .stopReading, .close, .vanish, .reset: false
       }
     }
     if !asksForTLS, choices.happens(1, of: 4) { scenario.medium = .pipes }

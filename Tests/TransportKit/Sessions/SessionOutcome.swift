@@ -9,13 +9,13 @@ struct SessionOutcome {
   var clear: [UInt8] = []
   var secure: [UInt8] = []
   /// What the client sent in clear, before the 220, and inside TLS.
-  var saidInClear: [UInt8] = []
-  var saidInside: [UInt8] = []
+  var sentInClear: [UInt8] = []
+  var sentInside: [UInt8] = []
   var isSecure = false
   /// What went wrong with the client's TLS.
   var tunnelFailure: String?
   /// What each server received and sent.
-  var servers: [(heard: [UInt8], said: [UInt8])] = []
+  var servers: [(received: [UInt8], sent: [UInt8])] = []
   /// What the helper received.
   var helperCommands: [UInt8] = []
   var handoffs = 0
@@ -35,7 +35,7 @@ struct SessionOutcome {
   func looksLike(_ other: SessionOutcome) -> Bool {
     clearDialogue == other.clearDialogue && other.clear.starts(with: clear)
       && secure == other.secure && isSecure == other.isSecure
-      && servers.map(\.heard) == other.servers.map(\.heard) && helperCommands == other.helperCommands
+      && servers.map(\.received) == other.servers.map(\.received) && helperCommands == other.helperCommands
       && handoffs == other.handoffs && aborts == other.aborts && record?.decision == other.record?.decision
       && record?.end == other.record?.end && record?.sent == other.record?.sent
       && record?.received == other.record?.received && record?.heloName == other.record?.heloName
@@ -46,17 +46,17 @@ extension SessionOutcome: CustomStringConvertible {
   var description: String {
     func text(_ octets: [UInt8]) -> String { String(decoding: octets, as: UTF8.self).debugDescription }
     var lines = [
-      "client heard in clear: \(text(clear))", "client heard inside:   \(text(secure))",
-      "client said:           \(text(saidInClear)) / \(text(saidInside))",
+      "client received in clear: \(text(clear))", "client received inside:   \(text(secure))",
+      "client sent:           \(text(sentInClear)) / \(text(sentInside))",
     ]
-    for server in servers { lines.append("server heard:          \(text(server.heard))") }
+    for server in servers { lines.append("server received:          \(text(server.received))") }
     if let tunnelFailure { lines.append("client's TLS:          \(tunnelFailure)") }
     if let record {
       lines.append(SessionLine.text(peer: "client", local: nil, record: record, failure: nil))
     } else {
       lines.append("not started")
     }
-    lines.append("handoffs \(handoffs), aborts \(aborts), helper told \(text(helperCommands))")
+    lines.append("handoffs \(handoffs), aborts \(aborts), helper received \(text(helperCommands))")
     lines.append("\(calls) calls, \(faults) faults, \(turns) turns")
     return lines.joined(separator: "\n")
   }

@@ -121,7 +121,7 @@ final class SessionRig {
       outcome = try rig.play()
     }
     let left = OpenNumbers()
-    guard left == open else { throw Falsified("open before \(open.numbers), behind \(left.numbers)\n\(outcome)") }
+    guard left == open else { throw Falsified("open before \(open.numbers), after \(left.numbers)\n\(outcome)") }
     return (outcome, rig.notes)
   }
 
@@ -176,7 +176,7 @@ final class SessionRig {
 
   /// The scripts read what is still to be read; then all must have seen the end.
   private func conclude(_ record: SessionRecord?) throws -> SessionOutcome {
-    client.end.isDeaf = false
+    client.end.hasStoppedReading = false
     for server in host.servers { server.hearAgain() }
     for _ in 0..<3 {
       var steps = 0
@@ -202,11 +202,11 @@ final class SessionRig {
     var outcome = SessionOutcome()
     outcome.clear = client.clear
     outcome.secure = client.secure
-    outcome.saidInClear = client.saidInClear
-    outcome.saidInside = client.saidInside
+    outcome.sentInClear = client.sentInClear
+    outcome.sentInside = client.sentInside
     outcome.isSecure = client.tunnel?.isEstablished == true
     outcome.tunnelFailure = client.tunnel?.failure
-    outcome.servers = host.servers.map { (heard: $0.received, said: $0.said) }
+    outcome.servers = host.servers.map { (received: $0.received, sent: $0.sent) }
     outcome.helperCommands = helper?.commands ?? []
     outcome.handoffs = host.handoffs
     outcome.aborts = host.aborts

@@ -16,7 +16,7 @@ struct MessageReader {
 
   /// The position of the next octet in its line.
   private enum Position {
-    case lineStart, inLine, behindCR, behindDot, behindDotCR
+    case lineStart, inLine, afterCR, afterDot, afterDotCR
   }
 
   private let limit: Int
@@ -57,18 +57,18 @@ struct MessageReader {
 
   /// True at the end of the message.
   private mutating func take(_ octet: UInt8) -> Bool {
-    let isBehindCR = position == .behindCR || position == .behindDotCR
-    if (octet == 0x0A) != isBehindCR { isMalformed = true }
+    let isAfterCR = position == .afterCR || position == .afterDotCR
+    if (octet == 0x0A) != isAfterCR { isMalformed = true }
     switch octet {
     case 0x0A:
-      if position == .behindDotCR { return true }
+      if position == .afterDotCR { return true }
       append(0x0D)
       append(0x0A)
-      position = isBehindCR ? .lineStart : .inLine
+      position = isAfterCR ? .lineStart : .inLine
     case 0x0D:
-      position = position == .behindDot ? .behindDotCR : .behindCR
+      position = position == .afterDot ? .afterDotCR : .afterCR
     case 0x2E where position == .lineStart:
-      position = .behindDot
+      position = .afterDot
     default:
       append(octet)
       position = .inLine

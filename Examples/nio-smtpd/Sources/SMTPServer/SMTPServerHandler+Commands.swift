@@ -24,14 +24,14 @@ extension SMTPServerHandler {
       answer("250-\(name)\r\n250-PIPELINING\r\n250-SIZE \(Self.messageLimit)\r\n250 8BITMIME", context)
     case "MAIL":
       guard clientName != nil, envelope == nil else { return answer("503 5.5.1 Bad sequence of commands", context) }
-      guard let path = Self.path(argument, behind: "FROM:", parameters: ["SIZE=", "BODY="]) else {
+      guard let path = Self.path(argument, after: "FROM:", parameters: ["SIZE=", "BODY="]) else {
         return answer("501 5.5.4 Syntax: MAIL FROM:<path> [SIZE=] [BODY=]", context)
       }
       envelope = Envelope(sender: path)
       answer("250 2.1.0 Sender accepted", context)
     case "RCPT":
       guard let count = envelope?.recipients.count else { return answer("503 5.5.1 MAIL first", context) }
-      guard let path = Self.path(argument, behind: "TO:", parameters: []), !path.isEmpty else {
+      guard let path = Self.path(argument, after: "TO:", parameters: []), !path.isEmpty else {
         return answer("501 5.5.4 Syntax: RCPT TO:<path>", context)
       }
       guard count < Self.recipientLimit else { return answer("452 4.5.3 Too many recipients", context) }
@@ -52,7 +52,7 @@ extension SMTPServerHandler {
   }
 
   /// The path between < and >. Nil if another parameter than those of EHLO's reply follows it.
-  private static func path(_ argument: String, behind word: String, parameters: [String]) -> String? {
+  private static func path(_ argument: String, after word: String, parameters: [String]) -> String? {
     guard argument.uppercased().hasPrefix(word) else { return nil }
     let rest = argument.dropFirst(word.count).drop { $0 == " " }
     guard rest.first == "<", let end = rest.firstIndex(of: ">") else { return nil }

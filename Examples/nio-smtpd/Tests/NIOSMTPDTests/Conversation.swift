@@ -11,12 +11,12 @@ import SMTPServer
 import SMTPState
 import XCTest
 
-/// One connection. Octets of the client are delivered at once. Octets to the client are collected in `heard`.
+/// One connection. Octets of the client are delivered at once. Octets to the client are collected in `received`.
 final class Conversation {
   let channel = EmbeddedChannel()
   /// The client's TLS, from `startTLS` on.
   private var client: EmbeddedChannel?
-  private(set) var heard = ""
+  private(set) var received = ""
   private(set) var outcomes: [STARTTLSHandler.Outcome] = []
   private(set) var mails: [String] = []
   /// The octets that each server received, in the order of the servers.
@@ -135,22 +135,22 @@ final class Conversation {
           client.pipeline.fireChannelReadComplete()
         } else {
           // For a client that sent its ClientHello early: octets after the 220 are TLS.
-          heard += String(buffer: octets)
-          if waiting != nil && heard.hasSuffix("220 2.0.0 Ready to start TLS\r\n") { client = waiting }
+          received += String(buffer: octets)
+          if waiting != nil && received.hasSuffix("220 2.0.0 Ready to start TLS\r\n") { client = waiting }
         }
       }
       while let octets = try client?.readOutbound(as: ByteBuffer.self) {
         hasMoved = true
         try deliver(octets)
       }
-      while let octets = try client?.readInbound(as: ByteBuffer.self) { heard += String(buffer: octets) }
+      while let octets = try client?.readInbound(as: ByteBuffer.self) { received += String(buffer: octets) }
     }
   }
 
   /// The codes of the replies since the last call. Only the last line of a reply counts.
   func codes() -> [Int] {
-    defer { heard = "" }
-    return heard.split(separator: "\r\n").filter { $0.dropFirst(3).first != "-" }.map { Int($0.prefix(3)) ?? 0 }
+    defer { received = "" }
+    return received.split(separator: "\r\n").filter { $0.dropFirst(3).first != "-" }.map { Int($0.prefix(3)) ?? 0 }
   }
 }
 

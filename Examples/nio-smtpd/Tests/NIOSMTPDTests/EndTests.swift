@@ -8,7 +8,7 @@ import SMTPState
 import XCTest
 
 final class EndTests: XCTestCase {
-  func testClientEndsBehindItsCommands() throws {
+  func testClientEndsAfterItsCommands() throws {
     let talk = try Conversation()
     try talk.send("EHLO c\r\nNOOP\r\nNO")
     try talk.end()
@@ -17,7 +17,7 @@ final class EndTests: XCTestCase {
     XCTAssertFalse(talk.isOpen)
   }
 
-  func testClientEndsBehindMail() throws {
+  func testClientEndsAfterMail() throws {
     let talk = try Conversation()
     try talk.send("EHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<b@mx>\r\nDATA\r\nhalf a mess")
     try talk.end()
@@ -50,7 +50,7 @@ final class EndTests: XCTestCase {
   }
 
   /// The end arrives before STARTTLS is processed. The octets before it go to the TLS handler, and so does the end.
-  func testClientEndsBehindItsClientHello() throws {
+  func testClientEndsAfterItsClientHello() throws {
     for hello in [true, false] {
       let talk = try Conversation()
       try talk.send("EHLO c\r\n")

@@ -13,7 +13,7 @@ final class STARTTLSTests: XCTestCase {
     let talk = try Conversation()
     XCTAssertEqual(talk.codes(), [220])
     try talk.send("EHLO c\r\n")
-    XCTAssertTrue(talk.heard.contains("\r\n250-STARTTLS\r\n"), talk.heard)
+    XCTAssertTrue(talk.received.contains("\r\n250-STARTTLS\r\n"), talk.received)
     try talk.send("STARTTLS\r\n")
     XCTAssertEqual(talk.codes(), [250, 220])
     try talk.startTLS(sending: talk.makeHello())
@@ -21,7 +21,7 @@ final class STARTTLSTests: XCTestCase {
     try talk.send("MAIL FROM:<a@c>\r\n")
     XCTAssertEqual(talk.codes(), [503], "the EHLO of the clear phase has no effect inside TLS")
     try talk.send("EHLO c\r\n")
-    XCTAssertFalse(talk.heard.contains("STARTTLS"), talk.heard)
+    XCTAssertFalse(talk.received.contains("STARTTLS"), talk.received)
     XCTAssertEqual(talk.codes(), [250])
     try talk.send(mail + "QUIT\r\n")
     XCTAssertEqual(talk.codes(), [250, 250, 354, 250, 221])
@@ -60,7 +60,7 @@ final class STARTTLSTests: XCTestCase {
       XCTAssertEqual(talk.codes(), [220, 250])
       try talk.setSocketFull(false)
       XCTAssertEqual(talk.outcomes, hello ? [.handedOff] : [.handedOff, .closed(.tlsFailed)])
-      XCTAssertTrue(talk.heard.hasPrefix("220 2.0.0 Ready to start TLS\r\n"), talk.heard)
+      XCTAssertTrue(talk.received.hasPrefix("220 2.0.0 Ready to start TLS\r\n"), talk.received)
       XCTAssertEqual(talk.given[0], "EHLO c\r\n")
     }
   }
@@ -74,9 +74,9 @@ final class STARTTLSTests: XCTestCase {
       try talk.deliverCut(octets, at: cut)
       // An embedded channel has no socket for the peek: later octets go to the TLS handler, and the handshake fails.
       if cut == clear.utf8.count {
-        let parts = talk.heard.components(separatedBy: "220 2.0.0 Ready to start TLS\r\n")
-        XCTAssertEqual(parts.count, 2, talk.heard)
-        XCTAssertFalse(parts.last?.contains("250") ?? true, "a reply to the RSET: \(talk.heard)")
+        let parts = talk.received.components(separatedBy: "220 2.0.0 Ready to start TLS\r\n")
+        XCTAssertEqual(parts.count, 2, talk.received)
+        XCTAssertFalse(parts.last?.contains("250") ?? true, "a reply to the RSET: \(talk.received)")
         XCTAssertEqual(talk.outcomes, [.handedOff, .closed(.tlsFailed)])
       } else {
         XCTAssertEqual(talk.codes(), [220, 250, 554], "cut at \(cut)")

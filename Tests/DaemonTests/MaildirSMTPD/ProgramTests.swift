@@ -141,10 +141,10 @@ final class ProgramTests: XCTestCase {
     XCTAssertEqual(stalled.wait(), .exited(99))
     XCTAssertEqual(stalled.folder.names(in: "maildir/tmp"), [])
 
-    let stalled = try RunningServer(["--command-timeout", "1"])
-    stalled.flood(String(repeating: "HELP\r\n", count: 1000))
-    XCTAssertEqual(stalled.wait(), .exited(99))
-    XCTAssertTrue(stalled.log.contains("the client reads no replies"), stalled.log)
+    let unread = try RunningServer(["--command-timeout", "1"])
+    unread.flood(String(repeating: "HELP\r\n", count: 1000))
+    XCTAssertEqual(unread.wait(), .exited(99))
+    XCTAssertTrue(unread.log.contains("the client reads no replies"), unread.log)
   }
 
   func testSignalsThatStopTheProgram() throws {

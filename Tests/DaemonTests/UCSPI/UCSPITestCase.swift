@@ -12,7 +12,8 @@ class UCSPITestCase: XCTestCase {
   // Made once, since making them takes longer than most tests.
   nonisolated(unsafe) private static var made: (folder: TestFolder, engine: TLSEngine)?
 
-  private(set) var folder = TestFolder()
+  /// The test's own folder. XCTest keeps every test to the end, so it is made and removed with each run.
+  private(set) var folder: TestFolder!
   private var processes: [ChannelProcess] = []
   private var descriptorsBefore = 0
 
@@ -34,6 +35,7 @@ class UCSPITestCase: XCTestCase {
     XCTAssertTrue(
       eventually { ProcessTable.descriptors(of: getpid()).count == descriptorsBefore },
       "descriptors of the test itself: \(ProcessTable.descriptors(of: getpid()).count), \(descriptorsBefore) before")
+    folder = nil
   }
 
   override class func tearDown() { made = nil }

@@ -147,6 +147,14 @@ struct ConversationBuffers {
   /// The size of the block, in octets.
   var size: Int { toServer.end }
 
+  mutating func removeAll() {
+    client.removeAll()
+    reply.removeAll()
+    earlier.removeAll()
+    toClient.removeAll()
+    toServer.removeAll()
+  }
+
   /// Whether all buffers are empty, so that the block can be freed.
   var areEmpty: Bool {
     client.isEmpty && reply.isEmpty && earlier.isEmpty && toClient.isEmpty && toServer.isEmpty

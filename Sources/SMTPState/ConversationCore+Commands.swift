@@ -26,6 +26,7 @@ extension ConversationCore {
   mutating func carryOut(_ command: Command, _ octets: Span<UInt8> = Span()) {
     guard let memory else { return }
     var fits = true
+    let before = buffers.toServer.count
     switch command {
     case .keep: break
     case .drop(.client): buffers.client.removeAll()
@@ -36,6 +37,7 @@ extension ConversationCore {
       fits = buffers.toServer.append(buffers.client, octets, .kept, memory)
       buffers.client.removeAll()
       lastVerb = verb
+      lastLineLength = buffers.toServer.count - before
     case .pass(let separator):
       fits = buffers.toClient.append(buffers.reply, octets, separator, memory)
       buffers.reply.removeAll()
@@ -51,9 +53,11 @@ extension ConversationCore {
     case .resetServer:
       lastVerb = .rset
       fits = buffers.toServer.append("RSET\r\n", memory)
+      lastLineLength = buffers.toServer.count - before
     case .peek(let party): decision = .peek(party)
     case .endServer:
       buffers.toServer.removeAll()
+      lastLineLength = 0
       buffers.reply.removeAll()
       buffers.earlier.removeAll()
       decision = .endServer
@@ -62,6 +66,7 @@ extension ConversationCore {
     case .abort(let reason): decision = .abort(reason)
     case .relay:
       fits = buffers.toServer.append(buffers.client, memory) && buffers.toClient.append(buffers.reply, memory)
+      lastLineLength = 0
       buffers.client.removeAll()
       buffers.reply.removeAll()
       decision = .relay

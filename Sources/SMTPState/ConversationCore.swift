@@ -5,41 +5,6 @@
 // outputs have room for everything that one line can lead to, so an append does not fail.
 // Failure: as for the session. If an append fails nevertheless, the defect is in this file: it closes with the reason misuse.
 
-/// One thing that the caller of a conversation has to do.
-public enum Decision: Equatable, Sendable {
-  /// Look whether an octet of that party has arrived, without consuming it; answer with `peeked`. Look first in the caller's own
-  /// buffer, if there is one.
-  case peek(SMTPSession.Party)
-  /// Give the client's connection to the TLS layer, which reads the first octet that was not consumed; answer with
-  /// `handshakeFinished`.
-  case handoff(SMTPSession.Handoff)
-  /// STARTTLS can no longer be requested: end the TLS helper. The conversation continues.
-  case abort(SMTPSession.Reason)
-  /// Close the connection to the server of the clear phase.
-  case endServer
-  /// Start a new server; answer with `serverRestarted`.
-  case restart
-  /// Send the rest of both outputs, then copy octets both ways until both sides have ended. Final.
-  case relay
-  /// Send the rest of the client's output, then close. Final.
-  case close(SMTPSession.Reason)
-}
-
-extension Decision {
-  /// The command from which it was made.
-  package var command: Command {
-    switch self {
-    case .peek(let party): .peek(party)
-    case .handoff(let proof): .handoff(proof)
-    case .abort(let reason): .abort(reason)
-    case .endServer: .endServer
-    case .restart: .restart
-    case .relay: .relay
-    case .close(let reason): .close(reason)
-    }
-  }
-}
-
 package struct ConversationCore {
   package var session: SMTPSession
   var buffers: ConversationBuffers
@@ -50,6 +15,8 @@ package struct ConversationCore {
   package var timerStarts: UInt32 = 1
   /// The verb that was forwarded last.
   var lastVerb = Verb.other
+  /// The number of octets of that line, which are the last ones in the output to the server; 0 once some of it was sent.
+  var lastLineLength = 0
   /// Whether a keyword was taken out of a reply to EHLO in clear.
   var hasTakenOutKeywords = false
 
@@ -74,11 +41,26 @@ package struct ConversationCore {
 
   /// Whether octets of that party are accepted now.
   package func wants(_ party: Party) -> Bool {
-    guard decision == nil, buffers.toClient.room >= buffers.clientRoom else { return false }
+    guard decision == nil, hasRoomForReplies else { return false }
     switch party {
     case .client: return session.interest == .both && buffers.toServer.room >= buffers.serverRoom
     case .server: return !session.hasNewServer && isServerWanted
     case .newServer: return session.hasNewServer && isServerWanted
+    }
+  }
+
+  /// Whether the output to the client has room for everything that one line of either side can lead to.
+  var hasRoomForReplies: Bool { buffers.toClient.room >= buffers.clientRoom }
+
+  /// Whether a reply that answers no command may come after the output to the client.
+  var allowsReply: Bool {
+    guard decision == nil, session.interest != .again, !session.isMidReply else { return false }
+    switch session.phase {
+    case .greeting, .negotiating, .peekingBeforeReset, .resetting, .peekingAtServer, .peekingAtClient, .restarting,
+      .regreeting, .secured, .quitting:
+      return true
+    case .promised, .handshaking, .refusing, .relaying, .closed:
+      return false
     }
   }
 
@@ -109,7 +91,12 @@ package struct ConversationCore {
 
   package mutating func sent(_ count: Int, to party: Party) {
     guard count > 0 else { return }
-    if party == .client { buffers.toClient.removeFirst(count) } else { buffers.toServer.removeFirst(count) }
+    if party == .client {
+      buffers.toClient.removeFirst(count)
+    } else {
+      buffers.toServer.removeFirst(count)
+      if buffers.toServer.count < lastLineLength { lastLineLength = 0 }
+    }
     settle()
   }
 
@@ -126,6 +113,15 @@ package struct ConversationCore {
     carryOut(event(&session))
     settle()
   }
+
+  /// The connections are closed: empties all buffers.
+  mutating func discard() {
+    buffers.removeAll()
+    lastLineLength = 0
+  }
+
+  /// Whether nothing is left to be carried out, so that the block can be replaced while the buffers are empty.
+  var isIdle: Bool { decision == nil && session.interest != .again && buffers.areEmpty }
 
   /// The next decision; nil if there is none.
   package mutating func nextDecision() -> Decision? {
@@ -164,5 +160,12 @@ extension ConversationCore {
     let output = output(to: party)
     guard let memory, !output.isEmpty else { return UnsafeBufferPointer(start: nil, count: 0) }
     return UnsafeBufferPointer(start: output.octets(memory), count: output.count)
+  }
+
+  /// The line that was forwarded last, with its CRLF; without octets once some of it was sent. Valid until the next event.
+  var lastLine: UnsafeBufferPointer<UInt8> {
+    let output = buffers.toServer
+    guard let memory, lastLineLength > 0 else { return UnsafeBufferPointer(start: nil, count: 0) }
+    return UnsafeBufferPointer(start: output.octets(memory) + (output.count - lastLineLength), count: lastLineLength)
   }
 }

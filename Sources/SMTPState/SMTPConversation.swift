@@ -5,37 +5,70 @@
 // `nextDecision`.
 // Failure: as for the session. A peer's fault leads to a reply or to a close with a reason; nothing traps.
 
-#if !hasFeature(Embedded)
-  /// One SMTP session with its buffers.
-  ///
-  /// ```swift
-  /// var conversation = SMTPConversation(Policy())
-  /// // Octets have arrived from the client: remove those that were consumed, leave the others in the input.
-  /// if conversation.wants(.client) { input.removeFirst(conversation.receive(input.span, from: .client)) }
-  /// while let decision = conversation.nextDecision() { carryOut(decision) }
-  /// conversation.withOutput(to: .client) { socket.send($0) }
-  /// ```
-  ///
-  /// After every event fetch all decisions, then send. No octet after STARTTLS is consumed, so it can reach only the TLS
-  /// layer: peek (`recv` with `MSG_PEEK`), or give the rest of your own buffer to the TLS layer.
-  ///
-  /// The buffers are allocated when they are needed; `releaseMemory` frees them while they are empty.
-  public struct SMTPConversation: ~Copyable {
-    private var core: ConversationCore
+/// One SMTP session with its buffers.
+///
+/// ```swift
+/// var conversation = SMTPConversation(Policy())
+/// // Octets have arrived from the client: remove those that were consumed, leave the others in the input.
+/// if conversation.wants(.client) { input.removeFirst(conversation.receive(input.span, from: .client)) }
+/// while let decision = conversation.nextDecision() { carryOut(decision) }
+/// conversation.withOutput(to: .client) { socket.send($0) }
+/// ```
+///
+/// After every event fetch all decisions, then send. No octet after STARTTLS is consumed, so it can reach only the TLS
+/// layer: peek (`recv` with `MSG_PEEK`), or give the rest of your own buffer to the TLS layer.
+///
+/// The buffers are allocated when they are needed; `releaseMemory` frees them while they are empty.
+public struct SMTPConversation: ~Copyable {
+  private var core: ConversationCore
 
-    /// Creates a conversation that waits for the server's greeting.
-    public init(_ policy: SMTPSession.Policy) {
-      core = ConversationCore(policy)
-    }
+  /// Creates a conversation that waits for the server's greeting.
+  public init(_ policy: SMTPSession.Policy) {
+    core = ConversationCore(policy)
+  }
 
+  #if !hasFeature(Embedded)
     deinit {
       core.memory?.deallocate()
     }
+  #endif
+}
 
+extension SMTPConversation {
+  /// One thing that the caller of a conversation has to do.
+  public enum Decision: Equatable, Sendable {
+    /// Look whether an octet of that party has arrived, without consuming it; answer with `peeked`. Look first in the caller's own
+    /// buffer, if there is one.
+    case peek(SMTPSession.Party)
+    /// Give the client's connection to the TLS layer, which reads the first octet that was not consumed; answer with
+    /// `handshakeFinished`.
+    case handoff(SMTPSession.Handoff)
+    /// STARTTLS can no longer be requested: end the TLS helper. The conversation continues.
+    case abort(SMTPSession.Reason)
+    /// Close the connection to the server of the clear phase.
+    case endServer
+    /// Start a new server; answer with `serverRestarted`.
+    case restart
+    /// Send the rest of both outputs, then copy octets both ways until both sides have ended. Final.
+    case relay
+    /// Send the rest of the client's output, then close. Final.
+    case close(SMTPSession.Reason)
+  }
+}
+
+#if !hasFeature(Embedded)
+  extension SMTPConversation {
     // MARK: What to wait for
 
     /// Whether octets of that party are accepted now. If not, leave them unread; this gives back-pressure.
     public func wants(_ party: SMTPSession.Party) -> Bool { core.wants(party) }
+
+    /// What the session waits for, whether or not the outputs have room: `wants` takes both into account.
+    public var interest: SMTPSession.Interest { core.session.interest }
+
+    /// Whether the output to the client has room for everything that one more line can lead to. Without it no party is
+    /// wanted: stop reading until the client has taken some of the output, and suspend the timer of `deadline` meanwhile.
+    public var hasRoomForReplies: Bool { core.hasRoomForReplies }
 
     /// How many octets are to be sent to that party.
     public func outputCount(to party: SMTPSession.Party) -> Int { core.output(to: party).count }
@@ -72,6 +105,7 @@
 
     /// The connection to that party accepts no more octets: discard those that were to be sent.
     public mutating func dropOutput(to party: SMTPSession.Party) {
+      guard core.memory != nil else { return }
       core.sent(Int.max, to: party)
     }
 
@@ -110,8 +144,8 @@
     /// The next decision to carry out; nil if there is none. Carry it out before the next call. `peek`, `handoff` and `restart`
     /// require an answer, at once or later; report other events meanwhile as usual.
     public mutating func nextDecision() -> Decision? {
-      allocate()
-      return core.nextDecision()
+      // Without buffers nothing has happened since the last decision, see `releaseMemory`.
+      core.memory == nil ? nil : core.nextDecision()
     }
 
     // MARK: State that can be read at any time
@@ -124,15 +158,35 @@
     public var isClearPhaseOver: Bool { core.session.isClearPhaseOver }
     /// The verb of the line that was forwarded last.
     public var lastVerb: SMTPSession.Verb { core.lastVerb }
+    /// Calls the closure with that line as it is sent, until some of it was sent; then with no octets. For a log: the line of EHLO,
+    /// HELO or LHLO has the client's name, and no other line is forwarded until its reply has come. The line of AUTH may have a
+    /// password.
+    public func withLastLine(_ read: (Span<UInt8>) -> Void) {
+      read(core.lastLine.span)
+    }
+
+    /// Whether a reply that answers no command may be sent to the client now, after the output: `421 4.3.2` before the caller
+    /// stops (RFC 5321, 3.8). False in the middle of a reply, from the 220 to the end of the handshake, and at the end.
+    public var allowsReply: Bool { core.allowsReply }
+
     /// Whether a keyword was taken out of a reply to EHLO in clear. After MAIL the server's replies pass unchanged, and the
     /// client can see that keyword.
     public var hasTakenOutKeywords: Bool { core.hasTakenOutKeywords }
 
     // MARK: Memory
 
-    /// Frees the buffers if they are empty, so that an idle conversation has none.
+    /// Frees the buffers if they are empty and no decision is pending, so that an idle conversation has none.
     public mutating func releaseMemory() {
-      guard core.buffers.areEmpty else { return }
+      if core.isIdle { free() }
+    }
+
+    /// The connections are closed: discards all octets and frees the buffers. No event may follow.
+    public mutating func discard() {
+      core.discard()
+      free()
+    }
+
+    private mutating func free() {
       core.memory?.deallocate()
       core.memory = nil
     }
@@ -142,3 +196,18 @@
     }
   }
 #endif
+
+extension SMTPConversation.Decision {
+  /// The command from which it was made.
+  package var command: Command {
+    switch self {
+    case .peek(let party): .peek(party)
+    case .handoff(let proof): .handoff(proof)
+    case .abort(let reason): .abort(reason)
+    case .endServer: .endServer
+    case .restart: .restart
+    case .relay: .relay
+    case .close(let reason): .close(reason)
+    }
+  }
+}

@@ -3,6 +3,7 @@
 
 package typealias Command = SMTPSession.Command
 package typealias Deadline = SMTPSession.Deadline
+package typealias Decision = SMTPConversation.Decision
 package typealias Handoff = SMTPSession.Handoff
 package typealias HandshakeOutcome = SMTPSession.HandshakeOutcome
 package typealias Interest = SMTPSession.Interest

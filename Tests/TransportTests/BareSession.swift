@@ -80,7 +80,6 @@ final class BareSession: SessionHost {
   func abort(_ proof: Reason) {}
   func endServer() {}
   func restart(_ facts: TLSFacts) -> ServerStart { .failed("there is none") }
-  func warn(_ text: String) {}
 }
 
 /// The far end of a socket pair: never waits.

@@ -90,8 +90,8 @@ final class PolicyExtremesTests: XCTestCase {
     _ policy: Policy, _ what: String, _ timeouts: SessionDriver.Timeouts = SessionDriver.Timeouts()
   ) throws -> BareSession {
     let session = try BareSession(policy: policy, timeouts: timeouts)
-    guard session.driver.hasRoomForReplies, session.driver.toServer.room >= policy.clientHoldCapacity + 2 else {
-      throw Falsified("\(what): an empty queue has no room for a line")
+    guard session.driver.hasRoomForReplies else {
+      throw Falsified("\(what): an empty output has no room for a line")
     }
     let command = line("NOOP ", policy.commandLineLimit)
     let reply = line("250-", policy.replyLineLimit) + line("250 ", policy.replyLineLimit)

@@ -139,7 +139,7 @@ final class Proxy: SessionHost {
   func endServer() {}
   func restart(_ facts: TLSFacts) -> ServerStart { .failed("the server program cannot be restarted") }
 
-  func warn(_ text: String) {
+  private func warn(_ text: String) {
     if options.verbosity >= 1 { StandardStreams.complain(Program.name, text) }
   }
 }

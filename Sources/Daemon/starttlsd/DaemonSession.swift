@@ -170,8 +170,4 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     endReservation()
     return startBackend(tls: facts)
   }
-
-  func warn(_ text: String) {
-    daemon.log.warning("\(SessionLine.peer(peer)): \(text)")
-  }
 }

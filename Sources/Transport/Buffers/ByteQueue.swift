@@ -6,19 +6,19 @@
 
 import Glibc
 
-/// A bounded queue of octets, for output that the kernel has not accepted yet and for a held line.
-public struct ByteQueue: ~Copyable {
+/// A bounded queue of octets, for output that the kernel has not accepted yet.
+package struct ByteQueue: ~Copyable {
   /// How many octets fit in total.
-  public let capacity: Int
+  package let capacity: Int
 
   /// How many octets are in the queue.
-  public private(set) var count = 0
+  package private(set) var count = 0
 
   private var head = 0
   private var storage: UnsafeMutableRawPointer?
 
   /// Creates an empty queue without storage. A capacity below 1 counts as 1.
-  public init(capacity: Int) {
+  package init(capacity: Int) {
     self.capacity = max(capacity, 1)
   }
 
@@ -27,18 +27,18 @@ public struct ByteQueue: ~Copyable {
   }
 
   /// How many octets still fit.
-  public var room: Int { capacity - count }
+  package var room: Int { capacity - count }
 
   /// True if the queue has no octets.
-  public var isEmpty: Bool { count == 0 }
+  package var isEmpty: Bool { count == 0 }
 
   /// True if storage is allocated.
-  public var isAllocated: Bool { storage != nil }
+  package var isAllocated: Bool { storage != nil }
 
   /// Adds all of the octets, or none if they do not fit.
   ///
   /// - Returns: true if they were added.
-  public mutating func append(_ octets: UnsafeRawBufferPointer) -> Bool {
+  package mutating func append(_ octets: UnsafeRawBufferPointer) -> Bool {
     guard octets.count <= room else { return false }
     var rest = octets
     while !rest.isEmpty {
@@ -52,23 +52,18 @@ public struct ByteQueue: ~Copyable {
   }
 
   /// Adds all of the octets, or none if they do not fit.
-  public mutating func append(_ octets: borrowing RawSpan) -> Bool {
+  package mutating func append(_ octets: borrowing RawSpan) -> Bool {
     octets.withUnsafeBytes { append($0) }
   }
 
   /// Adds all of a text's UTF-8 octets, or none if they do not fit.
-  public mutating func append(_ text: StaticString) -> Bool {
+  package mutating func append(_ text: StaticString) -> Bool {
     append(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount))
-  }
-
-  /// Adds one octet; false if it does not fit.
-  public mutating func append(_ octet: UInt8) -> Bool {
-    withUnsafeBytes(of: octet) { append($0) }
   }
 
   /// Lets `body` write into one free piece of the queue and adds as many octets as it returns, for example `queue.fill
   /// { socket.receive(into: $0) }`. If there is no room, `body` is not called and the result is `.moved(0)`.
-  public mutating func fill(_ body: (UnsafeMutableRawBufferPointer) -> IOResult) -> IOResult {
+  package mutating func fill(_ body: (UnsafeMutableRawBufferPointer) -> IOResult) -> IOResult {
     guard room > 0 else { return .moved(0) }
     let free = freePiece()
     let answer = body(free)
@@ -78,7 +73,7 @@ public struct ByteQueue: ~Copyable {
 
   /// Lets `body` read the first piece of the octets and removes as many as it returns, for example `queue.drain {
   /// socket.send($0) }`. If the queue is empty, `body` is not called and the result is `.moved(0)`.
-  public mutating func drain(_ body: (UnsafeRawBufferPointer) -> IOResult) -> IOResult {
+  package mutating func drain(_ body: (UnsafeRawBufferPointer) -> IOResult) -> IOResult {
     guard count > 0 else { return .moved(0) }
     let answer = withFirstPiece(body)
     if case .moved(let moved) = answer { removeFirst(moved) }
@@ -87,44 +82,42 @@ public struct ByteQueue: ~Copyable {
 
   /// Passes the first contiguous piece to `body`. It is the whole content if nothing was removed since the queue was
   /// empty. The content has at most two pieces.
-  public borrowing func withFirstPiece<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+  package borrowing func withFirstPiece<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
     guard let storage else { return body(UnsafeRawBufferPointer(start: nil, count: 0)) }
     return body(UnsafeRawBufferPointer(start: storage + head, count: min(count, capacity - head)))
   }
 
-  /// The octet at a position counted from the front. Outside the queue a read returns 0 and a write changes nothing.
-  public subscript(position: Int) -> UInt8 {
-    get {
-      guard position >= 0, position < count, let storage else { return 0 }
-      return storage.load(fromByteOffset: wrapped(head + position), as: UInt8.self)
-    }
-    set {
-      guard position >= 0, position < count, let storage else { return }
-      storage.storeBytes(of: newValue, toByteOffset: wrapped(head + position), as: UInt8.self)
-    }
-  }
-
   /// Removes octets from the front; all of them if there are fewer.
-  public mutating func removeFirst(_ number: Int) {
+  package mutating func removeFirst(_ number: Int) {
     let length = min(max(number, 0), count)
     count -= length
     head = count == 0 ? 0 : wrapped(head + length)
   }
 
-  /// Removes octets from the back; all of them if there are fewer.
-  public mutating func removeLast(_ number: Int) {
-    count -= min(max(number, 0), count)
-    if count == 0 { head = 0 }
+  /// Moves octets from the front into another queue. If they do not fit, it returns false and moves nothing.
+  package mutating func move(_ number: Int, to other: inout ByteQueue) -> Bool {
+    guard number <= other.room else { return false }
+    var rest = min(number, count)
+    while rest > 0 {
+      let piece = withFirstPiece { octets in
+        let part = UnsafeRawBufferPointer(rebasing: octets.prefix(rest))
+        return other.append(part) ? part.count : 0
+      }
+      if piece == 0 { return false }
+      removeFirst(piece)
+      rest -= piece
+    }
+    return true
   }
 
   /// Removes all octets and keeps the storage.
-  public mutating func removeAll() {
+  package mutating func removeAll() {
     count = 0
     head = 0
   }
 
   /// Releases the storage if the queue is empty; otherwise nothing happens.
-  public mutating func releaseIfEmpty() {
+  package mutating func releaseIfEmpty() {
     guard count == 0 else { return }
     storage?.deallocate()
     storage = nil

@@ -3,17 +3,17 @@
 
 import Glibc
 
-package final class FailingTLSStream: TLSStream {
-  package init() {}
+public final class FailingTLSStream: TLSStream {
+  public init() {}
 
-  package var descriptor: CInt { -1 }
-  package var direction: TLSDirection { .read }
-  package var hasPending: Bool { false }
-  package var facts: TLSFacts { TLSFacts(version: "", cipher: "") }
+  public var descriptor: CInt { -1 }
+  public var direction: TLSDirection { .read }
+  public var hasPending: Bool { false }
+  public var facts: TLSFacts { TLSFacts(version: "", cipher: "") }
 
-  package func handshake() -> TLSHandshake { .failed("there is no TLS layer") }
-  package func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { .ended }
-  package func write(_ octets: UnsafeRawBufferPointer) -> IOResult { .failed(SystemError("write", EPIPE)) }
-  package func endSending() -> Bool { true }
-  package func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { .ended }
+  public func handshake() -> TLSHandshake { .failed("there is no TLS layer") }
+  public func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { .ended }
+  public func write(_ octets: UnsafeRawBufferPointer) -> IOResult { .failed(SystemError("write", EPIPE)) }
+  public func endSending() -> Bool { true }
+  public func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { .ended }
 }

@@ -16,6 +16,7 @@ extension SessionDriver {
     // The server's connection is closed at once. Everything read from the client for the server is written, or cannot
     // be.
     server = nil
+    conversation.dropOutput(to: serverParty)
     toServer.removeAll()
     decrypted.removeAll()
   }
@@ -23,7 +24,7 @@ extension SessionDriver {
   func lingerStep() -> Bool {
     flush()
     if clientBroken { return finish(.clientLost) }
-    guard toClient.isEmpty else { return false }
+    guard pendingToClient == 0 else { return false }
     if !clientOutputEnded {
       guard endClientOutput() else { return false }
       ownUntil = Clock.time(timeouts.lingerMilliseconds, after: now)

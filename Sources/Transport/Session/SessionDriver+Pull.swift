@@ -1,7 +1,7 @@
-// How octets reach the session: peek, judge, then take.
+// How octets reach the conversation: peek, let it consume, then take.
 //
-// Several lines may be judged from one peek. The consumed octets are taken before the driver leaves the side, and
-// before any command that does more than move held octets: `peek` must see the first octet that was not consumed.
+// One peek may show several lines, of which the conversation consumes as many as it can. The consumed octets are taken
+// before any decision is carried out: a peek must show the first octet that was not consumed.
 
 import Glibc
 import SMTPState
@@ -12,22 +12,22 @@ extension SessionDriver {
     let window = window.open()
     switch server?.peek(into: window) {
     case .moved(let count):
-      judge(window, count, from: serverParty) { driver, octets throws(SystemError) in
-        try driver.server?.take(octets.count, from: octets)
+      let consumed = consume(UnsafeRawBufferPointer(rebasing: window.prefix(count)), from: serverParty)
+      do throws(SystemError) {
+        try server?.take(consumed, from: window)
+        carryOutDecisions()
+      } catch {
+        // The octets were already consumed and remain valid; the connection broke after them.
+        carryOutDecisions()
+        loseServer()
       }
-    case .ended, nil:
-      guard !serverEnded else { return false }
-      serverEnded = true
-      act(session.inputEnded(from: serverParty))
-    case .failed:
+      return consumed > 0
+    case .ended, .failed, nil:
       // A broken connection counts as the server's end, whatever was still to come.
-      guard !serverEnded else { return false }
-      serverEnded = true
-      act(session.inputEnded(from: serverParty))
+      return endServerInput()
     case .wouldBlock:
       return false
     }
-    return true
   }
 
   /// Reads from the client; false if nothing moved.
@@ -37,10 +37,15 @@ extension SessionDriver {
     let window = window.open()
     switch clear?.show(in: window) {
     case .moved(let count):
-      record.received += judge(window, count, from: .client) { driver, octets throws(SystemError) in
-        try driver.clear?.take(octets.count, from: octets)
+      let consumed = consume(UnsafeRawBufferPointer(rebasing: window.prefix(count)), from: .client)
+      do throws(SystemError) {
+        try clear?.take(consumed, from: window)
+      } catch {
+        return finish(.clientLost)
       }
-      return true
+      record.received += consumed
+      carryOutDecisions()
+      return consumed > 0
     case .ended: return endClient()
     case .failed, nil: return finish(.clientLost)
     case .wouldBlock: return false
@@ -56,13 +61,26 @@ extension SessionDriver {
       case .wouldBlock: return false
       }
     }
-    let window = window.open()
-    let count = decrypted.copyFirst(into: window)
-    let consumed = judge(window, count, from: .client) { driver, octets throws(SystemError) in
-      driver.decrypted.removeFirst(octets.count)
-    }
+    let consumed = decrypted.withFirstPiece { consume($0, from: .client) }
+    decrypted.removeFirst(consumed)
     record.received += consumed
+    carryOutDecisions()
     return consumed > 0
+  }
+
+  /// Lets the conversation consume octets, line by line, as long as it wants that party and there is room for the
+  /// results.
+  ///
+  /// - Returns: how many octets were consumed. Take exactly these, then carry out the decisions.
+  private func consume(_ octets: UnsafeRawBufferPointer, from party: SMTPSession.Party) -> Int {
+    let consumed = conversation.receive(octets.bindMemory(to: UInt8.self).span, from: party)
+    switch conversation.lastVerb {
+    // No other line is forwarded before the reply to this one.
+    case .ehlo, .helo, .lhlo: conversation.withLastLine { record.noteHelo($0) }
+    default: break
+    }
+    record.tookOutKeywords = conversation.hasTakenOutKeywords
+    return consumed
   }
 
   /// Reads what the TLS layer has decrypted.
@@ -79,81 +97,33 @@ extension SessionDriver {
     if case .moved = answer { stepsLeft = max(0, stepsLeft - SessionDriver.stepsOfRead) }
   }
 
-  /// Passes octets to the session, line by line, as long as it wants that side and there is room for the results.
-  ///
-  /// - Returns: the number of octets consumed; all of them are taken.
-  @discardableResult
-  private func judge(
-    _ window: UnsafeMutableRawBufferPointer, _ count: Int, from party: SMTPSession.Party,
-    take: (SessionDriver, UnsafeMutableRawBufferPointer) throws(SystemError) -> Void
-  ) -> Int {
-    let phase = session.phase
-    var taken = 0
-    var judged = 0
-    var isServerLost = false
-    func takeJudged() -> Bool {
-      guard judged > taken else { return true }
-      do {
-        try take(self, UnsafeMutableRawBufferPointer(rebasing: window[taken..<judged]))
-      } catch {
-        guard party != .client else {
-          _ = finish(.clientLost)
-          return false
-        }
-        // The octets were already judged and remain valid; the connection broke after them.
-        isServerLost = true
-      }
-      taken = judged
-      return true
-    }
-    while judged < count, hasRoomForReplies, !isServerLost {
-      guard party == .client ? canPullClient : wantsServer else { break }
-      let octets = UnsafeRawBufferPointer(rebasing: window[judged..<count])
-      let step = session.receive(octets.bindMemory(to: UInt8.self).span, from: party)
-      judged += step.consumed
-      let isKept = hold(UnsafeRawBufferPointer(rebasing: octets.prefix(step.consumed)), of: party, step.command)
-      if !isKept {
-        // There is always room for what the session wants held. If this ever fails, ending the session is better than
-        // truncating a line.
-        loseClient()
-        break
-      }
-      if session.interest == .again || !step.command.isLight || session.phase != phase {
-        guard takeJudged() else { return judged }
-      }
-      act(step.command)
-      if state != .session || session.phase != phase { break }
-    }
-    guard takeJudged() else { return taken }
-    if isServerLost { loseServer() }
-    return judged
-  }
-
   /// The server's connection broke while its octets were taken.
   private func loseServer() {
-    serverEnded = true
     breakServer()
-    if state == .session { act(session.inputEnded(from: serverParty)) }
+    if state == .session { _ = endServerInput() }
   }
 
-  /// Octets join the hold of their side before their command is carried out. Octets that the command drops are not
-  /// stored.
-  private func hold(_ octets: UnsafeRawBufferPointer, of party: SMTPSession.Party, _ command: SMTPSession.Command) -> Bool {
-    if command == .drop(party == .client ? .client : .reply) { return true }
-    return party == .client ? clientHold.append(octets) : replyHold.append(octets)
+  /// Reports the end of the server's input to the conversation, once.
+  private func endServerInput() -> Bool {
+    guard !serverEnded else { return false }
+    serverEnded = true
+    conversation.inputEnded(from: serverParty)
+    carryOutDecisions()
+    return true
   }
 
-  /// Reports the end of the client's input to the session, once.
+  /// Reports the end of the client's input to the conversation, once.
   private func endClient() -> Bool {
     guard !clientEnded else { return false }
     clientEnded = true
-    act(session.inputEnded(from: .client))
+    conversation.inputEnded(from: .client)
+    carryOutDecisions()
     return true
   }
 
   // MARK: Ends that are seen without reading
 
-  /// While the session does not want the client, its end is visible only if none of its octets is unread.
+  /// While the conversation does not want the client, its end is visible only if none of its octets is unread.
   func noticeClientEnd() -> Bool {
     guard !wantsClient, !clientEnded, !clientHasUnread, state == .session else { return false }
     switch lookAtClient() {
@@ -167,16 +137,14 @@ extension SessionDriver {
     }
   }
 
-  /// During the handshake the server is not read, but its end is reported to the session.
+  /// During the handshake the server is not read, but its end is reported to the conversation.
   func noticeServerEnd() -> Bool {
     guard !serverEnded, server != nil else { return false }
     var octet: UInt8 = 0
     let answer = withUnsafeMutableBytes(of: &octet) { server?.peek(into: $0) ?? .wouldBlock }
     switch answer {
     case .ended, .failed:
-      serverEnded = true
-      act(session.inputEnded(from: serverParty))
-      return true
+      return endServerInput()
     case .moved:
       serverHasUnread = true
       return false
@@ -193,32 +161,5 @@ extension SessionDriver {
     guard clear?.canPeek == true else { return clear?.lookForEnd() ?? .wouldBlock }
     var octet: UInt8 = 0
     return withUnsafeMutableBytes(of: &octet) { clear?.show(in: $0) ?? .wouldBlock }
-  }
-
-  /// Carries out `peek` and reports its result to the session.
-  func peek(at party: SMTPSession.Party) -> SMTPSession.Command {
-    guard host.isTLSAvailable() else { return session.tlsUnavailable() }
-    var octet: UInt8 = 0
-    let answer = withUnsafeMutableBytes(of: &octet) { octet in
-      switch party {
-      case .client: clear?.canPeek == true ? (clear?.show(in: octet) ?? .ended) : .wouldBlock
-      case .server, .newServer: server?.peek(into: octet) ?? .ended
-      }
-    }
-    switch answer {
-    case .moved: return session.peeked(octet, ended: false)
-    case .wouldBlock: return session.peeked(nil, ended: false)
-    case .ended, .failed: return session.peeked(nil, ended: true)
-    }
-  }
-}
-
-extension SMTPSession.Command {
-  /// True if the command only moves held octets. The octets that led to it may then be taken later.
-  fileprivate var isLight: Bool {
-    switch self {
-    case .keep, .drop, .forward, .pass, .stash, .passEarlier: true
-    case .reply, .resetServer, .peek, .endServer, .restart, .handoff, .abort, .relay, .close: false
-    }
   }
 }

@@ -15,8 +15,6 @@ extension SessionDriver {
   func beginRelay() {
     state = .relaying
     idle.start(now: now)
-    if !clientHold.move(clientHold.count, to: &toServer) { breakServer() }
-    if !replyHold.move(replyHold.count, to: &toClient) { loseClient() }
   }
 
   func relayStep() -> Bool {
@@ -88,7 +86,7 @@ extension SessionDriver {
     }
     // Two descriptors break separately: what the client has written to the input is still delivered.
     let isRead = (!decrypted.isEmpty || hasSeparateOutput) && relayClient()
-    let isDone = decrypted.isEmpty && toServer.isEmpty && (clientEnded || !hasSeparateOutput)
+    let isDone = decrypted.isEmpty && pendingToServer == 0 && (clientEnded || !hasSeparateOutput)
     if isDone || serverBroken { return finish(.clientLost) }
     return discardServer() || isRead
   }
@@ -103,11 +101,11 @@ extension SessionDriver {
 
   /// Passes an end on after the last octet that came before it.
   private func passEndsOn() -> Bool {
-    if clientEnded && decrypted.isEmpty && toServer.isEmpty && !serverOutputEnded {
+    if clientEnded && decrypted.isEmpty && pendingToServer == 0 && !serverOutputEnded {
       serverOutputEnded = true
       server?.shutdownSending()
     }
-    guard serverEnded && toClient.isEmpty else { return false }
+    guard serverEnded && pendingToClient == 0 else { return false }
     if serverOutputEnded || serverBroken {
       linger(.relayed)
       return true

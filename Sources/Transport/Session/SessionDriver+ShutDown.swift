@@ -13,7 +13,9 @@ extension SessionDriver {
   /// `isClosing`.
   public func shutDown(now: Int) {
     self.now = now
-    guard state == .session, maySayReply, toClient.append(ServiceReply.shuttingDown) else { return }
+    guard state == .session, conversation.allowsReply, !clientBroken, !clientOutputEnded,
+      toClient.append(ServiceReply.shuttingDown)
+    else { return }
     if record.decision == nil {
       decide(.cutOff)
       host.abort(.clientEnded)
@@ -23,16 +25,4 @@ extension SessionDriver {
 
   /// True if all replies were queued and only the client's end is pending, which takes a short time.
   public var isClosing: Bool { state == .lingering }
-
-  /// True if a reply to the client is allowed at this point.
-  private var maySayReply: Bool {
-    guard !session.isMidReply, !clientBroken, !clientOutputEnded, session.interest != .again else { return false }
-    switch session.phase {
-    case .greeting, .negotiating, .peekingBeforeReset, .resetting, .peekingAtServer, .peekingAtClient, .restarting,
-      .regreeting, .secured, .quitting:
-      return true
-    case .promised, .handshaking, .refusing, .relaying, .closed:
-      return false
-    }
-  }
 }

@@ -1,125 +1,9 @@
-// What a driver waits for: events and a deadline.
+// The deadline of a driver, and what happens when a timer expires.
 
-import CKernel
 import Glibc
 import SMTPState
 
-/// What to poll a descriptor for: the bits of poll(2), which are the same in epoll(7).
-public struct Watch: Hashable, Sendable {
-  /// The descriptor's number, which its owner keeps.
-  public let descriptor: CInt
-  /// POLLIN, POLLOUT, POLLRDHUP. May be 0, since POLLERR and POLLHUP are always reported.
-  public let events: CShort
-
-  /// Creates a watch: a descriptor and the events to poll for.
-  public init(descriptor: CInt, events: CShort) {
-    self.descriptor = descriptor
-    self.events = events
-  }
-}
-
-/// What a driver waits for. Do not poll a descriptor that is not named here: its hang-up is known and would be reported
-/// repeatedly.
-public struct Watches: Hashable, Sendable {
-  /// The client's descriptor; with two descriptors, the one that is read.
-  public var client: Watch?
-  /// The client's second descriptor, if there are two.
-  public var clientOutput: Watch?
-  /// The socket to the server.
-  public var server: Watch?
-
-  /// Creates an empty set.
-  public init() {}
-}
-
 extension SessionDriver {
-  private static var readable: CShort { CShort(POLLIN) }
-  private static var writable: CShort { CShort(POLLOUT) }
-  private static var hangUp: CShort { CShort(KERNEL_POLLRDHUP) }
-
-  /// What to poll for now.
-  public var watches: Watches {
-    var watches = Watches()
-    guard state != .finished else { return watches }
-    let input = clientInputEvents
-    let output = clientOutputEvents
-    if let number = stream?.descriptor ?? clear?.inputNumber {
-      let other = stream?.outputDescriptor ?? clear?.outputNumber ?? number
-      watches.client = Watch(descriptor: number, events: other == number ? input | output : input)
-      if other != number { watches.clientOutput = Watch(descriptor: other, events: output) }
-    }
-    if watches.client?.events == 0 && clientHasHungUp { watches.client = nil }
-    if watches.clientOutput?.events == 0 && clientOutputHasHungUp { watches.clientOutput = nil }
-    if let number = server?.number, serverEvents != 0 {
-      watches.server = Watch(descriptor: number, events: serverEvents)
-    }
-    return watches
-  }
-
-  private var clientInputEvents: CShort {
-    switch state {
-    case .session:
-      if session.phase == .handshaking { return stream?.direction == .write ? SessionDriver.writable : SessionDriver.readable }
-      // An event that no step handles is not polled for: it would be reported repeatedly.
-      if clientEnded || !hasRoomForReplies || session.interest == .drain || wantsClient && !canPullClient { return 0 }
-      if stream != nil {
-        if !decrypted.isEmpty { return 0 }
-        return readWaitsToWrite ? SessionDriver.writable : SessionDriver.readable
-      }
-      return canPullClient ? SessionDriver.readable : clientHasUnread ? 0 : SessionDriver.hangUp
-    case .relaying:
-      if clientEnded || serverBroken || toServer.room == 0 || clientBroken && !hasSeparateOutput { return 0 }
-      return readWaitsToWrite ? SessionDriver.writable : SessionDriver.readable
-    case .lingering:
-      return toClient.isEmpty && !endWaitsToWrite ? SessionDriver.readable : 0
-    case .finished:
-      return 0
-    }
-  }
-
-  private var clientOutputEvents: CShort {
-    if clientBroken { return 0 }
-    if toClient.isEmpty { return endWaitsToWrite ? SessionDriver.writable : 0 }
-    return writeWaitsToRead ? SessionDriver.readable : SessionDriver.writable
-  }
-
-  private var serverEvents: CShort {
-    var events: CShort = toServer.isEmpty || serverBroken ? 0 : SessionDriver.writable
-    switch state {
-    case .session:
-      if serverEnded { return 0 }
-      if wantsServer && hasRoomForReplies { events |= SessionDriver.readable }
-      if session.phase == .handshaking && !serverHasUnread { events |= SessionDriver.hangUp }
-    case .relaying:
-      if !serverEnded && (clientBroken || toClient.room > 0) { events |= SessionDriver.readable }
-    case .lingering, .finished:
-      return 0
-    }
-    return events
-  }
-
-  /// After a turn that moved nothing: records a hang-up that nobody waits for, so that it is not polled for again.
-  func noticeHangUp() {
-    let watches = watches
-    let input = SessionDriver.hangUpEvents(watches.client)
-    let output = SessionDriver.hangUpEvents(watches.clientOutput)
-    if input != 0 { clientHasHungUp = true }
-    if output != 0 { clientOutputHasHungUp = true }
-    // A reset, or a pipe without a reader: the client is gone in every phase, whatever it had sent before. What a relay
-    // has read is still delivered.
-    guard (input | output) & CInt(POLLERR) != 0, !clientBroken else { return }
-    loseClient()
-    useSteps()
-  }
-
-  /// The events that poll reports unrequested for a descriptor that is watched with no events.
-  private static func hangUpEvents(_ watch: Watch?) -> CInt {
-    guard let watch, watch.events == 0 else { return 0 }
-    return (try? Kernel.pollNow(watch.descriptor, 0)) ?? 0
-  }
-
-  // MARK: Timers
-
   /// When to call `turn` at the latest, in `Clock` milliseconds; nil if the session is finished or no timer runs.
   public var deadline: Int? {
     guard state != .finished else { return nil }
@@ -132,7 +16,7 @@ extension SessionDriver {
     switch state {
     case .session:
       take(armedUntil)
-      if !session.isClearPhaseOver { take(clearPhaseUntil) }
+      if !conversation.isClearPhaseOver { take(clearPhaseUntil) }
       take(stalled.until)
       take(sessionUntil)
     case .relaying:
@@ -148,20 +32,21 @@ extension SessionDriver {
     return earliest == Int.max ? nil : earliest
   }
 
-  /// Restarts the session's timer.
+  /// Starts the conversation's timer again.
   func arm() {
-    armed = session.deadline
+    armed = conversation.deadline
+    armedStart = conversation.timerStarts
     armedUntil = armed.map { Clock.time(policy.milliseconds(of: $0), after: now) }
-  }
-
-  /// Restarts the timer if the session now needs one of another kind.
-  func rearmIfChanged() {
-    if session.deadline != armed { arm() }
   }
 
   /// True if the client has to take output before anything else can happen.
   private var isStalled: Bool {
-    !hasRoomForReplies || session.interest == .drain && !toClient.isEmpty
+    !hasRoomForReplies || conversation.interest == .drain && pendingToClient > 0
+  }
+
+  private func expire(_ timer: SMTPSession.Deadline) {
+    conversation.timerExpired(timer)
+    carryOutDecisions()
   }
 
   /// Handles expired timers; true if one expired, so that there may be more work.
@@ -185,11 +70,11 @@ extension SessionDriver {
       arm()
     }
     if let armed, hasPassed(armedUntil) {
-      act(session.timerExpired(armed))
+      expire(armed)
       return true
     }
-    if !session.isClearPhaseOver && now >= clearPhaseUntil {
-      act(session.timerExpired(.clearPhase))
+    if !conversation.isClearPhaseOver && now >= clearPhaseUntil {
+      expire(.clearPhase)
       return true
     }
     return false
@@ -206,7 +91,7 @@ extension SessionDriver {
 
   /// The session timeout has passed: the client gets the reply that belongs to the running timer.
   private func endSession() -> Bool {
-    if let timer = session.deadline { act(session.timerExpired(timer)) }
+    if let timer = conversation.deadline { expire(timer) }
     guard state == .lingering else { return finish(.sessionTimeout) }
     record.end = .sessionTimeout
     return true

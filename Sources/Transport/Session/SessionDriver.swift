@@ -1,15 +1,15 @@
-// SessionDriver: carries out the commands of a session on descriptors.
+// SessionDriver: carries out the decisions of a conversation on descriptors, and moves its octets.
 //
-// One driver binds one `Session` to a client and a server. It never waits and is independent of an event loop:
+// One driver binds one `SMTPConversation` to a client and a server. It never waits and is independent of an event loop:
 // `watches` says what it waits for, `deadline` until when, and `turn` makes all the progress that is possible now. A
 // program with one connection runs it under poll, a program with thousands under epoll; the event masks are the same.
 //
 // Contract: no status flag is ever set; each call asks not to wait (Descriptor+NonWaiting.swift). In clear, only octets
-// that the session consumed are taken. All octets read from one side are written before the other side is closed.
+// that the conversation consumed are taken. All octets read from one side are written before the other side is closed.
 //
-// Extensions: SessionDriver+Commands (each command), SessionDriver+Pull (input), SessionDriver+Output (writing),
-// SessionDriver+Relay, SessionDriver+Linger (closing), SessionDriver+ShutDown (the program stops), SessionDriver+Timers
-// (events and deadlines).
+// Extensions: SessionDriver+Turns (steps), SessionDriver+Decisions (each decision), SessionDriver+Pull (input),
+// SessionDriver+Output (writing), SessionDriver+Relay, SessionDriver+Linger (closing), SessionDriver+ShutDown (the
+// program stops), SessionDriver+Watches (events), SessionDriver+Timers (deadlines).
 
 import CKernel
 import Glibc
@@ -26,7 +26,7 @@ public import SMTPState
 /// }
 /// ```
 public final class SessionDriver {
-  /// The timers of the driver, in milliseconds. The session's timers are in the policy.
+  /// The timers of the driver, in milliseconds. The conversation's timers are in the policy.
   public struct Timeouts: Hashable, Sendable {
     /// For the client to take its output. Restarts when the client has taken everything, or 4,096 octets.
     public var outputStalledMilliseconds = 300_000
@@ -46,7 +46,7 @@ public final class SessionDriver {
 
   /// The state of the driver.
   enum State {
-    /// The session decides what to do.
+    /// The conversation decides what to do.
     case session
     /// Octets are copied in both directions.
     case relaying
@@ -59,22 +59,19 @@ public final class SessionDriver {
   let timeouts: Timeouts
   unowned let host: any SessionHost
 
-  var session: SMTPSession
+  var conversation: SMTPConversation
   var state = State.session
 
   var clear: PlaintextClient?
   var stream: (any TLSStream)?
   var server: ServerConnection?
-  /// The session's name for the current server: a restart brings a new server.
+  /// The conversation's name for the current server: a restart brings a new server.
   var serverParty = SMTPSession.Party.server
 
-  // The holds of Command.swift, and output that the kernel has not accepted yet.
-  var clientHold: ByteQueue
-  var replyHold: ByteQueue
-  var earlierHold: ByteQueue
-  var toClient: ByteQueue
-  var toServer: ByteQueue
-  /// Decrypted octets that the session has not consumed.
+  // What a relay has read, and a last reply of the driver's own. The output of the conversation is sent first.
+  var toClient = ByteQueue(capacity: SessionDriver.queueCapacity)
+  var toServer = ByteQueue(capacity: SessionDriver.queueCapacity)
+  /// Decrypted octets that the conversation has not consumed.
   var decrypted = ByteQueue(capacity: SessionDriver.queueCapacity)
   var window = Window()
 
@@ -84,8 +81,8 @@ public final class SessionDriver {
   /// Our output to them has ended.
   var clientOutputEnded = false
   var serverOutputEnded = false
-  /// The session does not want the client and the client has unread octets, so its end cannot be seen: do not poll for
-  /// it.
+  /// The conversation does not want the client and the client has unread octets, so its end cannot be seen: do not poll
+  /// for it.
   var clientHasUnread = false
   /// The server sent unexpected octets during the handshake: do not poll for its end either.
   var serverHasUnread = false
@@ -102,13 +99,12 @@ public final class SessionDriver {
   var endWaitsToWrite = false
   /// The client's connection broke in the relay; the server has a limited time to take the rest.
   var isLeavingRelay = false
-  /// The verb that was forwarded last.
-  var lastVerb = SMTPSession.Verb.other
   /// Number of octets discarded while lingering.
   var discarded = 0
 
-  /// The session's running timer and when it expires.
+  /// The conversation's running timer, the value of its `timerStarts` at the start, and when it expires.
   var armed: SMTPSession.Deadline?
+  var armedStart: UInt32 = 0
   var armedUntil: Int?
   let clearPhaseUntil: Int
   /// The driver's own timers: stalled client output, and an idle relay.
@@ -121,19 +117,15 @@ public final class SessionDriver {
   var now: Int
   /// Steps left in this turn. The limit gives other sessions their turns.
   var stepsLeft = SessionDriver.stepsLimit
-  private static var stepsLimit: Int { 64 }
+  static var stepsLimit: Int { 64 }
   /// The additional cost of a read inside TLS, in steps.
   static var stepsOfRead: Int { 15 }
 
   /// What has happened so far.
   public internal(set) var record: SessionRecord
 
-  /// The maximum number of octets queued for one side, unless the longest permitted line needs more.
+  /// The maximum number of octets that a relay queues for one side.
   static var queueCapacity: Int { 65_536 }
-  /// Room for the result of one more line: two reply lines and a reply of ours.
-  private let replyRoom: Int
-  /// Room for a client's line or for a command of ours.
-  private let commandRoom: Int
 
   /// Starts a session over a connection whose server has been started.
   ///
@@ -151,16 +143,9 @@ public final class SessionDriver {
     self.policy = policy
     self.timeouts = timeouts
     self.host = host
-    session = SMTPSession(policy)
+    conversation = SMTPConversation(policy)
     clear = consume client
     self.server = ServerConnection(server)
-    replyRoom = 2 * (policy.replyHoldCapacity + 2) + 128
-    commandRoom = max(policy.clientHoldCapacity + 2, 128)
-    toClient = ByteQueue(capacity: max(SessionDriver.queueCapacity, replyRoom))
-    toServer = ByteQueue(capacity: max(SessionDriver.queueCapacity, commandRoom))
-    clientHold = ByteQueue(capacity: policy.clientHoldCapacity)
-    replyHold = ByteQueue(capacity: policy.replyHoldCapacity)
-    earlierHold = ByteQueue(capacity: policy.replyHoldCapacity)
     clearPhaseUntil = Clock.time(policy.clearPhaseTimeoutMilliseconds, after: now)
     stalled = ProgressTimer(milliseconds: timeouts.outputStalledMilliseconds, leastOctets: 4_096)
     idle = ProgressTimer(milliseconds: timeouts.relayIdleMilliseconds, leastOctets: 64)
@@ -172,103 +157,4 @@ public final class SessionDriver {
 
   /// True if everything has ended and the driver owns nothing any more.
   public var isFinished: Bool { state == .finished }
-
-  /// TLS is no longer available: STARTTLS is no longer listed. After the 220 this has no effect. Do not call it from
-  /// within a turn.
-  public func withdrawTLS() {
-    guard state == .session, session.interest != .again else { return }
-    act(session.tlsUnavailable())
-  }
-
-  // MARK: Turns
-
-  /// Makes all the progress that is possible without waiting. Call it when a watch is ready or the deadline has passed.
-  public func turn(now: Int) {
-    self.now = now
-    stepsLeft = SessionDriver.stepsLimit
-    useSteps()
-    while expire() && stepsLeft > 0 {
-      stepsLeft -= 1
-      useSteps()
-    }
-    // A hang-up that came together with another event is reported again.
-    if stepsLeft == SessionDriver.stepsLimit { noticeHangUp() }
-    releaseStorage()
-  }
-
-  /// Makes steps as long as something moves and this turn has steps left.
-  func useSteps() {
-    while stepsLeft > 0 && step() { stepsLeft -= 1 }
-  }
-
-  /// One step in the current state; false if nothing moved.
-  func step() -> Bool {
-    switch state {
-    case .session: sessionStep()
-    case .relaying: relayStep()
-    case .lingering: lingerStep()
-    case .finished: false
-    }
-  }
-
-  /// One step while the session decides.
-  private func sessionStep() -> Bool {
-    flush()
-    if clientBroken { return finish(.clientLost) }
-    if session.phase == .handshaking { return handshake() }
-    if session.interest == .drain {
-      guard toClient.isEmpty && toServer.isEmpty else { return false }
-      act(session.outputDrained())
-      return true
-    }
-    guard hasRoomForReplies else { return false }
-    if wantsServer, pullServer() { return true }
-    if canPullClient, pullClient() { return true }
-    return noticeClientEnd()
-  }
-
-  /// Continues the handshake.
-  private func handshake() -> Bool {
-    guard let stream else { return false }
-    switch stream.handshake() {
-    case .established:
-      record.tls = stream.facts
-      record.securedAt = now
-      clientEnded = false
-      clientHasUnread = false
-      clientHasHungUp = false
-      clientOutputHasHungUp = false
-      act(session.handshakeFinished(.established))
-    case .failed(let why):
-      record.failure = why
-      act(session.handshakeFinished(.failed))
-    case .wouldBlock:
-      return noticeServerEnd()
-    }
-    return true
-  }
-
-  /// True if the client's output has room for the result of one more line.
-  var hasRoomForReplies: Bool { toClient.room >= replyRoom }
-
-  var wantsClient: Bool { session.interest == .both }
-  /// True if a client's line can be passed to the session: the session wants one, and there is room to forward it.
-  var canPullClient: Bool { wantsClient && hasRoomForReplies && toServer.room >= commandRoom }
-  var wantsServer: Bool { session.interest == .both || session.interest == .server }
-
-  /// Releases the storage of empty queues: an idle connection keeps no buffer.
-  private func releaseStorage() {
-    toClient.releaseIfEmpty()
-    toServer.releaseIfEmpty()
-    decrypted.releaseIfEmpty()
-    clientHold.releaseIfEmpty()
-    replyHold.releaseIfEmpty()
-    earlierHold.releaseIfEmpty()
-    window.close()
-  }
-
-  /// The program stops: closes everything at once.
-  public func stop() {
-    if state != .finished { _ = finish(.stopped) }
-  }
 }

@@ -21,9 +21,6 @@ public protocol SessionHost: AnyObject {
 
   /// Starts a new server after the handshake. `.pending`: the result is reported later with `SessionDriver.serverRestarted`.
   func restart(_ facts: TLSFacts) -> ServerStart
-
-  /// Reports one line for the operator, other than the session's final line.
-  func warn(_ text: String)
 }
 
 /// The result of starting a server.

@@ -7,7 +7,7 @@ import SMTPState
 /// The text of a session's line, without the prefix that the program's log adds.
 public enum SessionLine {
   /// The line of a session between two addresses.
-  public static func text(
+  package static func text(
     peer: SocketAddress, local: SocketAddress?, record: SessionRecord, failure: String?
   ) -> String {
     text(peer: self.peer(peer), local: local.map(self.peer), record: record, failure: failure)
@@ -43,7 +43,7 @@ public enum SessionLine {
   }
 
   /// `192.0.2.1:25`, `[2001:db8::1]:25`
-  public static func peer(_ address: SocketAddress) -> String { address.description }
+  package static func peer(_ address: SocketAddress) -> String { address.description }
 
   private static func end(_ end: SessionRecord.End?) -> String {
     switch end {

@@ -63,15 +63,17 @@ public struct SessionRecord {
   }
 
   /// Records the name in an EHLO, HELO or LHLO line: everything after the first blanks.
-  mutating func noteHelo(_ line: borrowing ByteQueue) {
+  /// Without octets nothing changes.
+  mutating func noteHelo(_ line: Span<UInt8>) {
+    if line.isEmpty { return }
     heloName = []
     var isAfterVerb = false
-    line.withFirstPiece { octets in
-      for octet in octets where octet != 0x0D && octet != 0x0A && heloName.count < 255 {
-        let isBlank = octet == 0x20 || octet == 0x09
-        if isAfterVerb && !(isBlank && heloName.isEmpty) { heloName.append(octet) }
-        isAfterVerb = isAfterVerb || isBlank
-      }
+    for index in line.indices where heloName.count < 255 {
+      let octet = line[index]
+      if octet == 0x0D || octet == 0x0A { continue }
+      let isBlank = octet == 0x20 || octet == 0x09
+      if isAfterVerb && !(isBlank && heloName.isEmpty) { heloName.append(octet) }
+      isAfterVerb = isAfterVerb || isBlank
     }
   }
 }

@@ -95,6 +95,4 @@ final class RigHost: SessionHost {
       return .failed("the backend cannot be started: \(error)")
     }
   }
-
-  func warn(_ text: String) {}
 }

@@ -4,7 +4,7 @@
 // UCSPI-TLS helpers and front ends that terminate TLS set SSL_PROTOCOL and SSL_CIPHER. All of it is optional. All of it
 // is sanitised here, because it is written to a header line.
 
-public import Transport
+package import Transport
 
 /// The client's address and the protection of its connection.
 public struct Connection: Hashable, Sendable {
@@ -21,7 +21,7 @@ public struct Connection: Hashable, Sendable {
   ///   - peer: returns the address of the socket's peer, nil if there is none. Not called if TCPREMOTEIP is set,
   ///     because the socket may come from a relay.
   ///   - variable: returns an environment variable; nil if it is not set.
-  public init(peer: () -> SocketAddress? = { nil }, variable: (String) -> String?) {
+  package init(peer: () -> SocketAddress? = { nil }, variable: (String) -> String?) {
     func text(_ name: String) -> String? {
       guard let value = variable(name), !value.isEmpty else { return nil }
       return PlainText.token(value.utf8)

@@ -9,12 +9,12 @@ import Glibc
 
 extension Descriptor {
   /// The status flags of the open file description, as returned by F_GETFL (O_NONBLOCK, O_APPEND and others).
-  public borrowing func statusFlags() throws(SystemError) -> CInt {
+  package borrowing func statusFlags() throws(SystemError) -> CInt {
     try Kernel.control(number, F_GETFL)
   }
 
   /// True if the description is non-blocking.
-  public borrowing func isNonBlocking() throws(SystemError) -> Bool {
+  package borrowing func isNonBlocking() throws(SystemError) -> Bool {
     try statusFlags() & O_NONBLOCK != 0
   }
 

@@ -56,13 +56,13 @@ extension Descriptor {
   }
 
   /// Disables the delay of small writes (TCP_NODELAY). Sockets other than TCP fail with EOPNOTSUPP.
-  public borrowing func sendWithoutDelay() throws(SystemError) {
+  package borrowing func sendWithoutDelay() throws(SystemError) {
     try Kernel.setOption(number, CInt(IPPROTO_TCP), TCP_NODELAY, 1)
   }
 
   /// The result of a connection that was started without waiting: nil if it is established. Read it once poll reports
   /// writable.
-  public borrowing func connectionError() throws(SystemError) -> SystemError? {
+  package borrowing func connectionError() throws(SystemError) -> SystemError? {
     let code = try Kernel.option(number, SOL_SOCKET, SO_ERROR)
     return code == 0 ? nil : SystemError("connect", code)
   }

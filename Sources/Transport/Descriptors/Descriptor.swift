@@ -35,19 +35,19 @@ public struct Descriptor: ~Copyable, Sendable {
   /// A second descriptor for the same open file description, close-on-exec, its number at least `least`.
   ///
   /// Both share position and status flags. EMFILE if the process has no free number.
-  public borrowing func duplicate(notBelow least: CInt = 3) throws(SystemError) -> Descriptor {
+  package borrowing func duplicate(notBelow least: CInt = 3) throws(SystemError) -> Descriptor {
     Descriptor(adopting: try Kernel.duplicate(number, above: least))
   }
 
   /// Sets or clears close-on-exec. That flag belongs to the descriptor, not to the shared description.
-  public borrowing func setCloseOnExec(_ on: Bool) throws(SystemError) {
+  package borrowing func setCloseOnExec(_ on: Bool) throws(SystemError) {
     let flags = try Kernel.control(number, F_GETFD)
     let wanted = on ? flags | FD_CLOEXEC : flags & ~FD_CLOEXEC
     if wanted != flags { _ = try Kernel.control(number, F_SETFD, wanted) }
   }
 
   /// The kind of object that the descriptor is open on.
-  public borrowing func kind() throws(SystemError) -> DescriptorKind {
+  package borrowing func kind() throws(SystemError) -> DescriptorKind {
     switch try Kernel.status(number).st_mode & S_IFMT {
     case S_IFSOCK: .socket
     case S_IFIFO: .pipe
@@ -82,7 +82,7 @@ public struct DescriptorPair: ~Copyable, Sendable {
   }
 
   /// A pipe, both ends close-on-exec and blocking.
-  public static func pipe() throws(SystemError) -> DescriptorPair {
+  package static func pipe() throws(SystemError) -> DescriptorPair {
     let ends = try Kernel.pipe()
     return DescriptorPair(first: Descriptor(adopting: ends.0), second: Descriptor(adopting: ends.1))
   }

@@ -35,19 +35,19 @@ public struct OctetStream: ~Copyable, Sendable {
 
   /// Peeks at the waiting octets and leaves them in place. `.failed` with ENOTSOCK if that is impossible, see
   /// `canPeek`.
-  public borrowing func peek(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
+  package borrowing func peek(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     canPeek ? descriptor.peek(into: buffer) : .failed(SystemError("recv", ENOTSOCK))
   }
 
   /// Takes exactly the octets that a peek has shown, see `Descriptor.take`.
-  public borrowing func take(
+  package borrowing func take(
     exactly count: Int, into buffer: UnsafeMutableRawBufferPointer
   ) throws(SystemError) {
     try descriptor.take(exactly: count, into: buffer)
   }
 
   /// Reads what is available, at most the buffer's size.
-  public mutating func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
+  package mutating func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     switch kind {
     case .socket:
       return descriptor.receive(into: buffer)
@@ -68,7 +68,7 @@ public struct OctetStream: ~Copyable, Sendable {
   }
 
   /// Writes what the kernel accepts, at most what was given.
-  public mutating func write(_ octets: UnsafeRawBufferPointer) -> IOResult {
+  package mutating func write(_ octets: UnsafeRawBufferPointer) -> IOResult {
     switch kind {
     case .socket:
       return descriptor.send(octets)

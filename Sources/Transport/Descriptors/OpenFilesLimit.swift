@@ -7,26 +7,26 @@ import CKernel
 import Glibc
 
 /// The two limits of descriptors: the soft limit is in force and may be raised up to the hard limit.
-public struct OpenFilesLimit: Hashable, Sendable {
+package struct OpenFilesLimit: Hashable, Sendable {
   /// The number of descriptors that the kernel allows.
-  public var soft: UInt
+  package var soft: UInt
   /// The number up to which the soft limit may be raised.
-  public var hard: UInt
+  package var hard: UInt
 
   /// Creates a value; no limit is set.
-  public init(soft: UInt, hard: UInt) {
+  package init(soft: UInt, hard: UInt) {
     self.soft = soft
     self.hard = hard
   }
 
   /// The limits of this process.
-  public static func current() throws(SystemError) -> OpenFilesLimit {
+  package static func current() throws(SystemError) -> OpenFilesLimit {
     let limit = try Kernel.openFilesLimit()
     return OpenFilesLimit(soft: limit.rlim_cur, hard: limit.rlim_max)
   }
 
   /// Sets these limits for this process.
-  public func set() throws(SystemError) {
+  package func set() throws(SystemError) {
     try Kernel.setOpenFilesLimit(rlimit(rlim_cur: soft, rlim_max: hard))
   }
 

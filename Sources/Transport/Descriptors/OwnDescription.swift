@@ -11,7 +11,7 @@ extension Descriptor {
   ///
   /// Not for sockets, which cannot be opened (ENXIO), and not for files, because the new description would not share
   /// the position. ENOENT without /proc; EACCES if the process may not open the object.
-  public static func reopenedForWriting(_ number: CInt) throws(SystemError) -> Descriptor {
+  package static func reopenedForWriting(_ number: CInt) throws(SystemError) -> Descriptor {
     Descriptor(adopting: try Kernel.open("/proc/self/fd/\(number)", O_WRONLY | O_NONBLOCK | O_NOCTTY))
   }
 }
@@ -19,7 +19,7 @@ extension Descriptor {
 extension OctetStream {
   /// A stream that writes to the object of an inherited descriptor and never waits for the reader. It uses a
   /// description of its own if possible, else a duplicate of the inherited descriptor.
-  public static func writing(to inherited: CInt) throws(SystemError) -> OctetStream {
+  package static func writing(to inherited: CInt) throws(SystemError) -> OctetStream {
     let duplicate = Descriptor(adopting: try Kernel.duplicate(inherited, above: 3))
     switch try duplicate.kind() {
     case .pipe, .terminal:

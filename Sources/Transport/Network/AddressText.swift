@@ -13,9 +13,9 @@ import CKernel
 import Glibc
 
 /// An address that cannot be used. The text is for the operator.
-public struct AddressError: Error, Hashable, Sendable, CustomStringConvertible {
+package struct AddressError: Error, Hashable, Sendable, CustomStringConvertible {
   /// One line: the given text and what is wrong with it.
-  public let description: String
+  package let description: String
 
   init(_ text: String, _ trouble: String) {
     self.description = "'\(text)': \(trouble)"
@@ -28,7 +28,7 @@ extension SocketAddress {
   /// ```swift
   /// let address = try SocketAddress(parsing: "[::1]:25")
   /// ```
-  public init(parsing text: String) throws(AddressError) {
+  package init(parsing text: String) throws(AddressError) {
     switch try AddressText(text) {
     case .path(let path): self = .unix(path)
     case .every(let port): self = .any(port: port)
@@ -42,7 +42,7 @@ extension SocketAddress {
 
   /// All addresses that a text stands for, in the order in which to try them. Names are resolved, which can take
   /// seconds: call this at start, not in an event loop.
-  public static func resolving(_ text: String) throws(AddressError) -> [SocketAddress] {
+  package static func resolving(_ text: String) throws(AddressError) -> [SocketAddress] {
     let parsed = try AddressText(text)
     guard case .host(let host, let port) = parsed, SocketAddress(numeric: host, port: port) == nil else {
       return [try SocketAddress(parsing: text)]

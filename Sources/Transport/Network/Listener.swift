@@ -7,12 +7,12 @@ import CKernel
 import Glibc
 
 /// A listening stream socket.
-public struct Listener: ~Copyable, Sendable {
+package struct Listener: ~Copyable, Sendable {
   /// The listening socket; poll it for reading.
-  public let descriptor: Descriptor
+  package let descriptor: Descriptor
 
   /// The address that it is bound to. If port 0 was requested, it has the port that the kernel chose.
-  public let address: SocketAddress
+  package let address: SocketAddress
 
   /// Binds and listens, with SO_REUSEADDR and close-on-exec.
   ///
@@ -23,7 +23,7 @@ public struct Listener: ~Copyable, Sendable {
   ///   - address: where to listen; with port 0 the kernel chooses a port.
   ///   - backlog: how many connections may wait to be accepted; the kernel has its own limit.
   /// - Throws: EADDRINUSE, EACCES (ports below 1024 need a privilege), EADDRNOTAVAIL and others.
-  public init(_ address: SocketAddress, backlog: CInt = 1024) throws(SystemError) {
+  package init(_ address: SocketAddress, backlog: CInt = 1024) throws(SystemError) {
     let descriptor = try Listener.bound(to: address, backlog)
     self.address = try descriptor.localAddress() ?? address
     self.descriptor = descriptor
@@ -63,7 +63,7 @@ public struct Listener: ~Copyable, Sendable {
   }
 
   /// Accepts one pending connection. It has TCP_NODELAY and close-on-exec, and it stays blocking.
-  public borrowing func accept() -> Accepted {
+  package borrowing func accept() -> Accepted {
     var number: CInt = -1
     do {
       let peer = try SocketAddress.filled { (form, length) throws(SystemError) in
@@ -87,7 +87,7 @@ public struct Listener: ~Copyable, Sendable {
 }
 
 /// The result of `Listener.accept`.
-public enum Accepted: ~Copyable {
+package enum Accepted: ~Copyable {
   /// A connection.
   case connection(Connection)
   /// No connection is pending.
@@ -100,20 +100,20 @@ public enum Accepted: ~Copyable {
 }
 
 /// An accepted connection.
-public struct Connection: ~Copyable, Sendable {
+package struct Connection: ~Copyable, Sendable {
   /// The socket.
-  public var descriptor: Descriptor
+  package var descriptor: Descriptor
   /// The address of the peer.
-  public let peer: SocketAddress
+  package let peer: SocketAddress
 
   /// Creates a connection that was accepted elsewhere.
-  public init(descriptor: consuming Descriptor, peer: SocketAddress) {
+  package init(descriptor: consuming Descriptor, peer: SocketAddress) {
     self.descriptor = descriptor
     self.peer = peer
   }
 
   /// Gives up ownership of the socket and returns it.
-  public consuming func takeDescriptor() -> Descriptor { descriptor }
+  package consuming func takeDescriptor() -> Descriptor { descriptor }
 }
 
 extension SocketAddress {
@@ -124,7 +124,7 @@ extension SocketAddress {
   ///
   /// - Throws: an immediate failure of socket(2) or connect(2): ECONNREFUSED, ENETUNREACH, EAGAIN (a Unix socket whose
   ///   queue is full) and others.
-  public func connect() throws(SystemError) -> Descriptor {
+  package func connect() throws(SystemError) -> Descriptor {
     let descriptor = Descriptor(adopting: try Kernel.socket(family, CInt(SOCK_NONBLOCK.rawValue)))
     if case .unix = self {} else { try descriptor.sendWithoutDelay() }
     do {
@@ -140,7 +140,7 @@ extension SocketAddress {
 
 extension Descriptor {
   /// The local address of the socket; nil for a family other than IPv4, IPv6 and Unix.
-  public borrowing func localAddress() throws(SystemError) -> SocketAddress? {
+  package borrowing func localAddress() throws(SystemError) -> SocketAddress? {
     let number = self.number
     return try SocketAddress.filled { (form, length) throws(SystemError) in
       try Kernel.localName(number, form, &length)
@@ -148,7 +148,7 @@ extension Descriptor {
   }
 
   /// The peer's address. ENOTCONN if the connection is gone.
-  public borrowing func peerAddress() throws(SystemError) -> SocketAddress? {
+  package borrowing func peerAddress() throws(SystemError) -> SocketAddress? {
     let number = self.number
     return try SocketAddress.filled { (form, length) throws(SystemError) in
       try Kernel.peerName(number, form, &length)

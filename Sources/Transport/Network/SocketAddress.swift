@@ -7,7 +7,7 @@ import CKernel
 import Glibc
 
 /// The address of one end of a stream socket.
-public enum SocketAddress: Hashable, Sendable {
+package enum SocketAddress: Hashable, Sendable {
   /// Four octets in network order, and a port.
   case ipv4(SIMD4<UInt8>, port: UInt16)
   /// Sixteen octets in network order, a port, and the scope of a link-local address (the interface's index), else 0.
@@ -16,16 +16,16 @@ public enum SocketAddress: Hashable, Sendable {
   case unix(String)
 
   /// `0.0.0.0`: all IPv4 addresses of this machine.
-  public static func anyIPv4(port: UInt16) -> SocketAddress { .ipv4(SIMD4(repeating: 0), port: port) }
+  package static func anyIPv4(port: UInt16) -> SocketAddress { .ipv4(SIMD4(repeating: 0), port: port) }
 
   /// `::`: all IPv6 addresses of this machine. A `Listener` on it accepts IPv4 connections as well.
-  public static func any(port: UInt16) -> SocketAddress { .ipv6(SIMD16(repeating: 0), port: port, scope: 0) }
+  package static func any(port: UInt16) -> SocketAddress { .ipv6(SIMD16(repeating: 0), port: port, scope: 0) }
 
   /// `127.0.0.1`.
-  public static func loopback(port: UInt16) -> SocketAddress { .ipv4(SIMD4(127, 0, 0, 1), port: port) }
+  package static func loopback(port: UInt16) -> SocketAddress { .ipv4(SIMD4(127, 0, 0, 1), port: port) }
 
   /// The port, or nil for a Unix socket.
-  public var port: UInt16? {
+  package var port: UInt16? {
     switch self {
     case .ipv4(_, let port): port
     case .ipv6(_, let port, _): port
@@ -35,7 +35,7 @@ public enum SocketAddress: Hashable, Sendable {
 
   /// The address of the host without the port, as in `TCPREMOTEIP`: `192.0.2.1`, `2001:db8::1`, or the path of a Unix
   /// socket.
-  public var host: String {
+  package var host: String {
     switch unmapped {
     case .ipv4(let octets, _):
       return "\(octets[0]).\(octets[1]).\(octets[2]).\(octets[3])"
@@ -51,7 +51,7 @@ public enum SocketAddress: Hashable, Sendable {
   }
 
   /// The same address; an IPv4-mapped IPv6 address becomes the IPv4 address.
-  public var unmapped: SocketAddress {
+  package var unmapped: SocketAddress {
     guard case .ipv6(let octets, let port, _) = self else { return self }
     let prefix: SIMD8<UInt8> = octets.lowHalf
     guard prefix == SIMD8(repeating: 0), octets[8] == 0, octets[9] == 0, octets[10] == 0xff, octets[11] == 0xff
@@ -60,7 +60,7 @@ public enum SocketAddress: Hashable, Sendable {
   }
 
   /// True if only this machine can reach the address: 127.0.0.0/8, ::1 or a Unix socket.
-  public var isLoopback: Bool {
+  package var isLoopback: Bool {
     switch unmapped {
     case .ipv4(let octets, _):
       return octets[0] == 127
@@ -76,7 +76,7 @@ public enum SocketAddress: Hashable, Sendable {
 
 extension SocketAddress: CustomStringConvertible {
   /// `192.0.2.1:25`, `[2001:db8::1]:25`, `unix:/run/smtp`.
-  public var description: String {
+  package var description: String {
     switch unmapped {
     case .ipv4(_, let port): "\(host):\(port)"
     case .ipv6(_, let port, _): "[\(host)]:\(port)"

@@ -12,12 +12,12 @@ import CKernel
 import Glibc
 
 /// A running child process, owned.
-public struct ChildProcess: ~Copyable, Sendable {
+package struct ChildProcess: ~Copyable, Sendable {
   /// The process number, for messages. To send a signal use `signal`, which cannot reach another process.
-  public let process: CInt
+  package let process: CInt
 
   /// The descriptor of the process (pidfd), close-on-exec: poll reports readable once the process has ended.
-  public let descriptor: Descriptor
+  package let descriptor: Descriptor
 
   private var end: ProcessEnd?
 
@@ -30,7 +30,7 @@ public struct ChildProcess: ~Copyable, Sendable {
   ///     never receives its end.
   ///   - limit: the child's limit of descriptors, if it differs from this process's own.
   /// - Throws: ENOENT, EACCES, ENOEXEC and others from posix_spawnp; EINVAL without arguments or for a string with NUL.
-  public init(
+  package init(
     _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor,
     limit: OpenFilesLimit? = nil
   ) throws(SystemError) {
@@ -60,12 +60,12 @@ public struct ChildProcess: ~Copyable, Sendable {
   }
 
   /// True if the process has ended. This does not reap it: the process number stays reserved.
-  public borrowing func hasEnded() -> Bool {
+  package borrowing func hasEnded() -> Bool {
     end != nil || (try? Kernel.pollNow(descriptor.number, CInt(POLLIN))) ?? 0 != 0
   }
 
   /// How the process ended, or nil while it runs. Reaps it once; never waits.
-  public mutating func reap() throws(SystemError) -> ProcessEnd? {
+  package mutating func reap() throws(SystemError) -> ProcessEnd? {
     if let end { return end }
     guard let answer = try Kernel.reap(descriptor.number) else { return nil }
     let end: ProcessEnd = answer.killed ? .signalled(answer.value) : .exited(answer.value)
@@ -74,7 +74,7 @@ public struct ChildProcess: ~Copyable, Sendable {
   }
 
   /// Sends a signal. It is no error if the process has already ended.
-  public borrowing func signal(_ signal: CInt) throws(SystemError) {
+  package borrowing func signal(_ signal: CInt) throws(SystemError) {
     guard end == nil else { return }
     do {
       try Kernel.signal(descriptor.number, signal)
@@ -88,7 +88,7 @@ extension ChildProcess {
   /// Sends a signal to the process and to the processes that it started and that are still in its process group. This
   /// works also after the process has ended, until it is reaped. After that nothing is sent, since the number may
   /// belong to another process.
-  public borrowing func signalGroup(_ signal: CInt) throws(SystemError) {
+  package borrowing func signalGroup(_ signal: CInt) throws(SystemError) {
     guard end == nil else { return }
     do {
       try Kernel.signalGroup(process, signal)
@@ -99,7 +99,7 @@ extension ChildProcess {
 }
 
 /// How a process ended.
-public enum ProcessEnd: Hashable, Sendable {
+package enum ProcessEnd: Hashable, Sendable {
   /// It exited with this code.
   case exited(CInt)
   /// This signal ended it.

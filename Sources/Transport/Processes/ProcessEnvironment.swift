@@ -5,34 +5,34 @@
 import Glibc
 
 /// The environment of this process.
-public enum ProcessEnvironment {
+package enum ProcessEnvironment {
   /// One variable, `NAME=value`.
-  public struct Variable {
+  package struct Variable {
     fileprivate let text: UnsafePointer<CChar>
 
     /// True if the variable has this name.
-    public func isNamed(_ name: StaticString) -> Bool {
+    package func isNamed(_ name: StaticString) -> Bool {
       hasPrefix(name) && text[name.utf8CodeUnitCount] == CChar(bitPattern: UInt8(ascii: "="))
     }
 
     /// True if the name starts with this prefix.
-    public func hasPrefix(_ prefix: StaticString) -> Bool {
+    package func hasPrefix(_ prefix: StaticString) -> Bool {
       strncmp(text, prefix.characters, prefix.utf8CodeUnitCount) == 0
     }
   }
 
   /// The value of a variable; nil if it is not set.
-  public static func value(_ name: String) -> String? {
+  package static func value(_ name: String) -> String? {
     name.withCString { getenv($0) }.map { String(cString: $0) }
   }
 
   /// The same, as a pointer into the environment, for a name that is known in advance.
-  public static func characters(_ name: StaticString) -> UnsafePointer<CChar>? {
+  package static func characters(_ name: StaticString) -> UnsafePointer<CChar>? {
     UnsafePointer(getenv(name.characters))
   }
 
   /// Removes the selected variables, including duplicates.
-  public static func remove(_ isChosen: (Variable) -> Bool) {
+  package static func remove(_ isChosen: (Variable) -> Bool) {
     var entry = environ
     var kept = environ
     while let text = entry.pointee {

@@ -66,7 +66,7 @@ public struct UCSPIChannels: ~Copyable {
   }
 
   /// Closes the data descriptors and leaves the control socket open, so that it ends with this process.
-  public consuming func leaveControlOpen() throws(SystemError) {
+  package consuming func leaveControlOpen() throws(SystemError) {
     try control.setCloseOnExec(false)
     _ = control.release()
   }

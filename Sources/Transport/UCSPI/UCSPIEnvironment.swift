@@ -9,16 +9,16 @@
 // Source: ucspi-tls(2), Gifford and Brady.
 
 /// The variables that a UCSPI-TLS helper reports.
-public struct UCSPIEnvironment: Hashable, Sendable {
+package struct UCSPIEnvironment: Hashable, Sendable {
   /// One variable.
-  public struct Variable: Hashable, Sendable {
+  package struct Variable: Hashable, Sendable {
     /// Its name; not empty, without `=` and NUL.
-    public let name: String
+    package let name: String
     /// Its value, without NUL; nil: the variable must not be set.
-    public let value: String?
+    package let value: String?
 
     /// Creates a variable; nil if the name or the value cannot be expressed.
-    public init?(_ name: String, _ value: String?) {
+    package init?(_ name: String, _ value: String?) {
       guard !name.isEmpty, !name.utf8.contains(where: { $0 == 0 || $0 == UInt8(ascii: "=") }),
         value?.utf8.contains(0) != true
       else { return nil }
@@ -28,7 +28,7 @@ public struct UCSPIEnvironment: Hashable, Sendable {
 
     /// True if a program may put the variable into its own environment: `SSL_` or `TLS_`, then only capital letters,
     /// digits and `_`. The names that select a helper's user are excluded.
-    public var isImportable: Bool {
+    package var isImportable: Bool {
       guard name.hasPrefix("SSL_") || name.hasPrefix("TLS_"), name != "TLS_UID", name != "TLS_GID" else { return false }
       return name.utf8.allSatisfy {
         switch $0 {
@@ -40,21 +40,21 @@ public struct UCSPIEnvironment: Hashable, Sendable {
   }
 
   /// The maximum number of octets of an environment on the wire, including the double NUL.
-  public static let sizeLimit = 65_536
+  package static let sizeLimit = 65_536
 
   /// The variables, in the order in which they were reported.
-  public private(set) var variables: [Variable] = []
+  package private(set) var variables: [Variable] = []
 
   /// Creates an empty environment.
-  public init() {}
+  package init() {}
 
   /// Adds a variable. A variable that cannot be expressed is left out.
-  public mutating func append(_ name: String, _ value: String?) {
+  package mutating func append(_ name: String, _ value: String?) {
     if let variable = Variable(name, value) { variables.append(variable) }
   }
 
   /// The wire format, or nil if it is larger than `sizeLimit`.
-  public var octets: [UInt8]? {
+  package var octets: [UInt8]? {
     var octets: [UInt8] = []
     for variable in variables {
       octets += variable.name.utf8
@@ -80,9 +80,9 @@ public struct UCSPIEnvironment: Hashable, Sendable {
 /// case .refused: ...                          // give the session up
 /// }
 /// ```
-public struct UCSPIEnvironmentReader: Sendable {
+package struct UCSPIEnvironmentReader: Sendable {
   /// The result of the octets so far.
-  public enum Progress: Hashable, Sendable {
+  package enum Progress: Hashable, Sendable {
     /// The double NUL has not come yet.
     case incomplete
     /// The environment. Octets after the double NUL were ignored.
@@ -99,11 +99,11 @@ public struct UCSPIEnvironmentReader: Sendable {
   private var answer = Progress.incomplete
 
   /// Creates a reader that has read nothing.
-  public init() {}
+  package init() {}
 
   /// Reads the next octets. Once the result is other than `.incomplete`, it stays the same. Octets that are not valid
   /// UTF-8 are replaced in the strings.
-  public mutating func receive(_ octets: some Sequence<UInt8>) -> Progress {
+  package mutating func receive(_ octets: some Sequence<UInt8>) -> Progress {
     for octet in octets {
       guard case .incomplete = answer else { break }
       count += 1

@@ -52,7 +52,7 @@ public final class UCSPIStream: TLSStream {
   }
 
   /// The numbers of the control socket and of the data input and output; -1 for one that is not open.
-  public var numbers: InlineArray<3, CInt> {
+  package var numbers: InlineArray<3, CInt> {
     [control?.openNumber() ?? -1, input?.openNumber() ?? -1, output?.openNumber() ?? -1]
   }
 

@@ -12,14 +12,18 @@
     public struct Octets: RandomAccessCollection, Sendable {
       let text: StaticString
 
+      /// The position of the first octet: 0.
       public var startIndex: Int { 0 }
+      /// The number of octets.
       public var endIndex: Int { text.utf8CodeUnitCount }
 
+      /// The octet at that position.
       public subscript(position: Int) -> UInt8 {
         precondition(position >= 0 && position < endIndex)
         return text.utf8Start[position]
       }
 
+      /// Calls the closure with all octets, which are contiguous.
       public func withContiguousStorageIfAvailable<Result>(
         _ body: (UnsafeBufferPointer<UInt8>) throws -> Result
       ) rethrows -> Result? {

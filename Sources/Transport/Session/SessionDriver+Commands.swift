@@ -31,7 +31,9 @@ extension SessionDriver {
       if verb == .ehlo || verb == .helo || verb == .lhlo { record.noteHelo(clientHold) }
       lastVerb = verb
       write(&clientHold, .kept, to: &toServer)
-    case .pass(let separator): write(&replyHold, separator, to: &toClient)
+    case .pass(let separator):
+      noteAuthenticationReply()
+      write(&replyHold, separator, to: &toClient)
     case .passEarlier(let separator): write(&earlierHold, separator, to: &toClient)
     case .stash: swap(&earlierHold, &replyHold)
     case .reply(let reply): say(reply)
@@ -53,7 +55,24 @@ extension SessionDriver {
     record.decidedAt = now
   }
 
+  /// Counts a refused AUTH: the last line of a reply 5yz to AUTH or to a response of its exchange.
+  private func noteAuthenticationReply() {
+    guard lastVerb == .auth || lastVerb == .response else { return }
+    replyHold.withFirstPiece { octets in
+      let isLastLine = octets.count < 4 || octets[3] != UInt8(ascii: "-")
+      if octets.first == UInt8(ascii: "5") && isLastLine { record.refusedAuthentications += 1 }
+    }
+  }
+
   private func say(_ reply: SMTPSession.Reply) {
+    switch reply {
+    case .syntaxError, .wrongGreeting, .badParameter, .unknownCommand, .badSequence: record.junkLines += 1
+    case .encryptionRequired: record.refusedAuthentications += 1
+    case .starttlsKeyword, .lastStarttlsKeyword, .readyForTLS, .goodbye, .serverFailed, .serverUnavailable, .timedOut,
+      .tooManyCommands, .resetFailed, .tlsUnavailable, .badResponse, .tlsRequired, .chunkTooLarge, .wrongProtocol,
+      .injectedPlaintext:
+      break
+    }
     if !toClient.append(reply.text) { loseClient() }
     clientHold.removeAll()
   }

@@ -1,4 +1,4 @@
-// AccessFile: a file of rules, read as a whole, because the look-up of a client must not wait for a disk.
+// AccessFile: a file of rules. All of it is read at once, because the look-up of a client must not wait for a disk.
 //
 // It must be a regular file: with a FIFO the reader would wait for a writer.
 

@@ -7,7 +7,8 @@
 //   2001:db8::/32:allow,RELAYCLIENT=""
 //   :allow
 //
-// Unlike tcprules, a line without ':' is an error. Failure: an `AccessRulesError` that names the file and the line.
+// Unlike tcprules, a line without ':' is an error, and so is an address that can match no client: a rule that denies
+// somebody must not be without effect. Failure: an `AccessRulesError` that names the file and the line.
 
 /// Rules that cannot be read. The description is one line for the operator.
 public struct AccessRulesError: Error, Hashable, Sendable, CustomStringConvertible {
@@ -81,7 +82,13 @@ extension AccessRules {
         throw AccessRule.Trouble(text: error.description)
       }
     }
-    for key in try AccessRules.expanded(address) { add(key[...], rule) }
+    for key in try AccessRules.expanded(address) {
+      guard AccessRules.canMatch(key[...]) else {
+        throw AccessRule.Trouble(
+          text: "'\(String(decoding: key, as: UTF8.self))' is no address, no network, and no prefix that ends with '.' or ':'")
+      }
+      add(key[...], rule)
+    }
   }
 
   /// The colon after the address: the first one that 'allow' or 'deny' follows, because an IPv6 address contains colons.

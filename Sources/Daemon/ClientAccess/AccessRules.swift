@@ -55,20 +55,31 @@ public struct AccessRules: Sendable {
       general = general ?? rule
       return
     }
-    let text = String(decoding: key, as: UTF8.self)
-    var isUsed = false
-    if AccessRules.endsPrefix(last), !key.contains(UInt8(ascii: "@")), key.first != UInt8(ascii: "=") {
-      if prefixes[Array(key)] == nil { prefixes[Array(key)] = rule }
-      isUsed = true
+    guard AccessRules.canMatch(key) else {
+      unused = (1 + (unused?.count ?? 0), unused?.first ?? String(decoding: key, as: UTF8.self))
+      return
     }
+    if AccessRules.endsPrefix(last), prefixes[Array(key)] == nil { prefixes[Array(key)] = rule }
     if let network = AccessRules.bits(key) {
       networks.add(network, rule)
-      isUsed = true
-    } else if !text.contains("/"), let network = try? IPNetwork(parsing: text) {
+    } else if let network = AccessRules.address(key) {
       addresses[network] = addresses[network] ?? rule
-      isUsed = true
     }
-    if !isUsed { unused = (1 + (unused?.count ?? 0), unused?.first ?? text) }
+  }
+
+  /// True if some client can have this address.
+  static func canMatch(_ key: ArraySlice<UInt8>) -> Bool {
+    guard let last = key.last else { return true }
+    return AccessRules.endsPrefix(last) && key.allSatisfy(isOfAddress) || bits(key) != nil || address(key) != nil
+  }
+
+  /// True for the octets of the text of an address: digits, small letters a to f, dot and colon.
+  private static func isOfAddress(_ octet: UInt8) -> Bool {
+    endsPrefix(octet) || (0x30...0x39).contains(octet) || (0x61...0x66).contains(octet)
+  }
+
+  private static func address(_ key: ArraySlice<UInt8>) -> IPNetwork? {
+    key.contains(UInt8(ascii: "/")) ? nil : try? IPNetwork(parsing: String(decoding: key, as: UTF8.self))
   }
 
   /// Adds the rule of a network.

@@ -29,7 +29,7 @@ final class AddressAdmission {
     table = AddressTable(limits)
   }
 
-  /// The rule that denies a client; nil if it is allowed. `variables` gets what its rule sets for the program.
+  /// True if the client's rule denies it. `variables` gets what the rule sets for the program.
   func isDenied(_ client: SocketAddress, variables: inout [String], now: Int) -> Bool {
     guard let rule = rules?.rule(for: client) else { return false }
     variables = rule.variables

@@ -79,7 +79,27 @@ public struct AccessRules: Sendable {
   }
 
   private static func address(_ key: ArraySlice<UInt8>) -> IPNetwork? {
-    key.contains(UInt8(ascii: "/")) ? nil : try? IPNetwork(parsing: String(decoding: key, as: UTF8.self))
+    guard key.contains(UInt8(ascii: ":")) else { return ipv4(key) }
+    return key.contains(UInt8(ascii: "/")) ? nil : try? IPNetwork(parsing: String(decoding: key, as: UTF8.self))
+  }
+
+  /// An IPv4 address, as inet_pton(3) accepts it. Large files consist of such rules, so this makes no string.
+  private static func ipv4(_ key: ArraySlice<UInt8>) -> IPNetwork? {
+    var value: UInt128 = 0
+    var parts = 0
+    var part: Int?
+    for octet in key {
+      if octet == UInt8(ascii: ".") {
+        guard let number = part, parts < 3 else { return nil }
+        (value, parts, part) = (value << 8 | UInt128(number), parts + 1, nil)
+      } else {
+        guard (0x30...0x39).contains(octet), part != 0, case let number = (part ?? 0) * 10 + Int(octet - 0x30), number <= 255
+        else { return nil }
+        part = number
+      }
+    }
+    guard let number = part, parts == 3 else { return nil }
+    return IPNetwork(isIPv4: true, bits: (value << 8 | UInt128(number)) << 96, length: 32)
   }
 
   /// Adds the rule of a network.

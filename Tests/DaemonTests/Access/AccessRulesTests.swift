@@ -109,6 +109,8 @@ final class AccessRulesTests: StarttlsdTestCase {
       ("1.2.3.1/24:deny", "bits are set"), ("10.9-3.:deny", "range"), ("10.1-256.:deny", "range"), ("10.-:deny", "range"),
       ("192.0.2:deny", "'192.0.2' is no address"), ("2001:db8:0:1:deny", "no prefix that ends with"),
       ("2001:DB8::deny", "is no address"), ("example.com.:deny", "is no address"), ("fe80::1%lo:deny", "is no address"),
+      ("1.2.3.256:deny", "is no address"), ("1.2.3.04:deny", "is no address"), ("1..3.4:deny", "is no address"),
+      ("1.2.3.4.5:deny", "is no address"),
       ("1.2.3.4:allow,SSL_PROTOCOL=\"TLSv1.3\"", "SSL_PROTOCOL cannot be set"),
     ] {
       XCTAssertThrowsError(try rules("# first\n\n\(line)\n:allow\n") { $0.hasPrefix("SSL_") }, line) { error in

@@ -54,7 +54,10 @@ let tests: [Target] = [
     swiftSettings: settings),
   .testTarget(
     name: "DaemonTests",
-    dependencies: ["MaildirKit", "PropertyKit", "PropertyCases", "CKernel", "Transport", "MaildirSMTPD", "RelayProbe", "ProgramSupport"],
+    dependencies: [
+      "MaildirKit", "PropertyKit", "PropertyCases", "CKernel", "Transport", "ClientAccess", "MaildirSMTPD", "RelayProbe",
+      "ProgramSupport",
+    ],
     swiftSettings: settings),
 ]
 
@@ -126,6 +129,12 @@ let package = Package(
       dependencies: ["Transport", "CKernel"],
       path: "Sources/Daemon/RelayProbe",
       swiftSettings: settings),
+    // The limits of one address, and access rules.
+    .target(
+      name: "ClientAccess",
+      dependencies: ["Transport"],
+      path: "Sources/Daemon/ClientAccess",
+      swiftSettings: settings),
     .target(
       name: "MaildirSMTPD",
       dependencies: ["ProgramSupport", "Transport", "CKernel"],
@@ -139,7 +148,7 @@ let package = Package(
     .executableTarget(
       name: "starttlsd",
       dependencies: [
-        "SMTPState", "Transport", "TransportTLS", "CKernel", "RelayProbe", "ProgramSupport",
+        "SMTPState", "Transport", "TransportTLS", "CKernel", "ClientAccess", "RelayProbe", "ProgramSupport",
         .product(name: "ArgumentParser", package: "swift-argument-parser", condition: .when(traits: ["Daemon"])),
         .product(name: "HeapModule", package: "swift-collections", condition: .when(traits: ["Daemon"])),
         .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Daemon"])),

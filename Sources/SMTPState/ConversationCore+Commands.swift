@@ -21,6 +21,25 @@ extension ConversationCore {
     if isKept { carryOut(command) } else { fail() }
   }
 
+  /// Counts a refused AUTH: the last line of a reply 5yz to AUTH, or to a response of its exchange.
+  private mutating func noteAuthentication(_ line: UnsafeBufferPointer<UInt8>) {
+    let isLast = line.count < 4 || line[3] != 0x2D
+    if line.first == 0x35 && isLast && refusedAuthentications < .max { refusedAuthentications += 1 }
+  }
+
+  /// Counts the session's own replies to junk, and to AUTH in clear.
+  private mutating func note(_ reply: Reply) {
+    switch reply {
+    case .syntaxError, .wrongGreeting, .badParameter, .unknownCommand, .badSequence:
+      if junkLines < .max { junkLines += 1 }
+    case .encryptionRequired:
+      if refusedAuthentications < .max { refusedAuthentications += 1 }
+    case .starttlsKeyword, .lastStarttlsKeyword, .readyForTLS, .goodbye, .serverFailed, .serverUnavailable, .timedOut, .tooManyCommands,
+      .resetFailed, .tlsUnavailable, .badResponse, .tlsRequired, .chunkTooLarge, .wrongProtocol, .injectedPlaintext:
+      break
+    }
+  }
+
   /// Carries out one command, or makes it the decision. A line that is forwarded or passed ends with `octets`, which are in no
   /// hold.
   mutating func carryOut(_ command: Command, _ octets: Span<UInt8> = Span()) {
@@ -39,8 +58,10 @@ extension ConversationCore {
       lastVerb = verb
       lastLineLength = buffers.toServer.count - before
     case .pass(let separator):
+      let begin = buffers.toClient.count
       fits = buffers.toClient.append(buffers.reply, octets, separator, memory)
       buffers.reply.removeAll()
+      if lastVerb == .auth || lastVerb == .response { noteAuthentication(UnsafeBufferPointer(rebasing: output(to: .client)[begin...])) }
     case .passEarlier(let separator):
       fits = buffers.toClient.append(buffers.earlier, Span(), separator, memory)
       buffers.earlier.removeAll()
@@ -50,6 +71,7 @@ extension ConversationCore {
     case .reply(let reply):
       fits = buffers.toClient.append(reply.text, memory)
       buffers.client.removeAll()
+      note(reply)
     case .resetServer:
       lastVerb = .rset
       fits = buffers.toServer.append("RSET\r\n", memory)

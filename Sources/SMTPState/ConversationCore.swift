@@ -19,6 +19,9 @@ package struct ConversationCore {
   var lastLineLength = 0
   /// Whether a keyword was taken out of a reply to EHLO in clear.
   var hasTakenOutKeywords = false
+  /// How many lines were refused as junk, and how many AUTH commands were refused.
+  var junkLines: UInt16 = 0
+  var refusedAuthentications: UInt16 = 0
 
   /// The decision that the caller has not fetched yet.
   var decision: Decision?

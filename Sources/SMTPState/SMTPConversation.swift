@@ -172,6 +172,10 @@ extension SMTPConversation {
     /// Whether a keyword was taken out of a reply to EHLO in clear. After MAIL the server's replies pass unchanged, and the
     /// client can see that keyword.
     public var hasTakenOutKeywords: Bool { core.hasTakenOutKeywords }
+    /// How many lines of the client were refused as junk: malformed, unknown, or out of sequence.
+    public var junkLines: Int { Int(core.junkLines) }
+    /// How many AUTH commands were refused, by the session in clear or by the server.
+    public var refusedAuthentications: Int { Int(core.refusedAuthentications) }
 
     // MARK: Memory
 

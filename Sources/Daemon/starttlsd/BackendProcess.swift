@@ -19,6 +19,9 @@ final class BackendProcess: EventOwner, TimerOwner {
   private static let groupMilliseconds = 200
 
   private unowned let daemon: Daemon
+  private let peer: SocketAddress
+  /// True if the client's address counts it, because its session no longer uses it.
+  private var isCounted = false
   /// nil after it was reaped: the descriptor must not stay open while a timer still refers to this object.
   private var child: ChildProcess?
   private var watch: Watch?
@@ -41,10 +44,11 @@ final class BackendProcess: EventOwner, TimerOwner {
   var scheduled: Int?
 
   init(
-    _ daemon: Daemon, _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor,
+    _ daemon: Daemon, for peer: SocketAddress, _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor,
     limit: OpenFilesLimit
   ) throws(SystemError) {
     self.daemon = daemon
+    self.peer = peer
     let child = try ChildProcess(
       arguments, environment: environment, standardStreams: standardStreams, limit: limit)
     process = child.process
@@ -57,6 +61,8 @@ final class BackendProcess: EventOwner, TimerOwner {
   /// Its session no longer uses it.
   func release(now: Int) {
     guard end == nil, deadline == nil else { return }
+    isCounted = true
+    daemon.addresses.backendRemains(peer, now: now)
     deadline = now + daemon.configuration.backendGraceMilliseconds
     daemon.timers.schedule(self)
   }
@@ -127,6 +133,8 @@ final class BackendProcess: EventOwner, TimerOwner {
     deadline = nil
     removeWatch()
     child = nil
+    if isCounted { daemon.addresses.backendEnded(peer, now: Clock.now()) }
+    isCounted = false
     daemon.ended(self)
   }
 

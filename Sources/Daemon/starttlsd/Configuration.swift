@@ -1,5 +1,6 @@
 // Configuration: the checked settings of the daemon. Nothing starts before all of them are valid.
 
+import ClientAccess
 import SMTPState
 import Transport
 import TransportTLS
@@ -16,6 +17,13 @@ struct Configuration {
   var connectionsLimit: Int
   /// nil: computed from the system's limits.
   var backendsLimit: Int?
+  /// The limits of one address.
+  var addressLimits: AddressLimits
+  /// 0: no wait.
+  var greetingWaitMilliseconds: Int
+  /// The rules, as they were at the start, and their file; nil without rules.
+  var accessFile: AccessFile?
+  var accessRules: AccessRules?
   var graceMilliseconds: Int
   var backendGraceMilliseconds: Int
 }

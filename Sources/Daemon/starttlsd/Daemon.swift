@@ -5,7 +5,7 @@
 // backends are ended. Clients get the 421 at the end of the grace time, not at its start: a client that has just
 // connected can still deliver its mail.
 //
-// Parts: Admission (who is served), ListenerOwner, Refusal, Signals, Reload, LogQueue, ResourceLimits.
+// Parts: Admission and AddressAdmission (who is served), GreetingWait, ListenerOwner, Refusal, Signals, Reload, LogQueue, ResourceLimits.
 
 import Glibc
 import Logging
@@ -25,16 +25,19 @@ final class Daemon {
   let acceptWarning: RepeatedWarning
   let tlsWarning: RepeatedWarning
 
-  private(set) var admission: Admission
+  var admission: Admission
+  /// The access rules and the limits of one address.
+  let addresses: AddressAdmission
   private(set) var isListening = false
 
   private let queue: LogQueue
   private var listeners: [ListenerOwner] = []
-  private var sessions: [ObjectIdentifier: DaemonSession] = [:]
+  var waits: [ObjectIdentifier: GreetingWait] = [:]
+  var sessions: [ObjectIdentifier: DaemonSession] = [:]
   private var processes: [ObjectIdentifier: BackendProcess] = [:]
-  private var refusals: [ObjectIdentifier: Refusal] = [:]
+  var refusals: [ObjectIdentifier: Refusal] = [:]
   private var signals: Signals?
-  private let refusalWarning: RepeatedWarning
+  let refusalWarning: RepeatedWarning
   private var hasWarnedOfKeywords = false
 
   /// The phases of stopping.
@@ -61,6 +64,7 @@ final class Daemon {
     acceptWarning = RepeatedWarning(log, timers)
     tlsWarning = RepeatedWarning(log, timers)
     refusalWarning = RepeatedWarning(log, timers)
+    addresses = AddressAdmission(configuration.addressLimits, configuration.accessRules, log, timers)
     // Admits nobody until all descriptors that stay open are open.
     admission = Admission(.none)
     for address in configuration.listeners {
@@ -79,6 +83,7 @@ final class Daemon {
   func run() throws {
     warnOfLimits()
     warnOfKeys()
+    warnOfRules()
     for listener in listeners { log.info("listening on \(listener.address)") }
     listen(true)
     while !isStopped {
@@ -88,6 +93,7 @@ final class Daemon {
       if let due = stopDeadline, due <= now { goOnStopping(now: now) }
     }
     for warning in [acceptWarning, tlsWarning, refusalWarning] { warning.flush() }
+    addresses.flush()
     log.info("stopped")
   }
 
@@ -113,57 +119,8 @@ final class Daemon {
     for listener in listeners { listener.listen(on) }
   }
 
-  /// A connection was accepted.
-  func accept(_ connection: consuming Connection, now: Int) {
-    switch admission.answer {
-    case .serve:
-      serve(connection, now: now)
-    case .refuse(let reason):
-      refusalWarning.note("\(SessionLine.peer(connection.peer.unmapped)) gets 421 4.3.2: \(reason)", now: now)
-      refuse(connection, usingSpare: false, now: now)
-    case .wait:
-      // Needed only if a limit was reached within this batch of connections; an additional call has no effect.
-      refuse(connection, usingSpare: false, now: now)
-    }
-    reconsider()
-  }
-
-  private func serve(_ connection: consuming Connection, now: Int) {
-    let session = DaemonSession(self, connection)
-    let server: Descriptor
-    do {
-      server = try session.openServer()
-    } catch {
-      acceptWarning.note("\(session.peer) gets 421 4.3.2: no session can be started: \(error)", now: now)
-      return refuse(connection, usingSpare: false, now: now)
-    }
-    do {
-      try session.begin(connection, server: server, now: now)
-    } catch {
-      return acceptWarning.note("\(session.peer): no session can be started: \(error)", now: now)
-    }
-    sessions[ObjectIdentifier(session)] = session
-    admission.sessions = sessions.count
-    session.ready(now: now)
-  }
-
-  /// Refuses a client.
-  func refuse(_ connection: consuming Connection, usingSpare: Bool, now: Int) {
-    let refusal = Refusal(self, connection, usesSpare: usingSpare)
-    refusals[ObjectIdentifier(refusal)] = refusal
-    admission.refusals = refusals.count
-    refusal.begin(now: now)
-  }
-
-  func finished(_ refusal: Refusal) {
-    guard refusals.removeValue(forKey: ObjectIdentifier(refusal)) != nil else { return }
-    admission.refusals = refusals.count
-    if refusal.usesSpare { spare.take() }
-    reconsider()
-  }
-
   /// Continues or pauses accepting, as the limits require.
-  private func reconsider() {
+  func reconsider() {
     guard case .no = stopping else { return }
     listen(admission.answer != .wait)
   }
@@ -176,7 +133,8 @@ final class Daemon {
 
   func finished(_ session: DaemonSession, _ record: SessionRecord, _ line: String) {
     guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
-    admission.sessions = sessions.count
+    countSessions()
+    addresses.sessionEnded(session.peer, now: Clock.now())
     log.info("\(line)")
     if record.tookOutKeywords && !hasWarnedOfKeywords {
       hasWarnedOfKeywords = true
@@ -217,7 +175,7 @@ final class Daemon {
 
   private var isStopped: Bool {
     if case .no = stopping { return false }
-    return sessions.isEmpty && processes.isEmpty && refusals.isEmpty
+    return waits.isEmpty && sessions.isEmpty && processes.isEmpty && refusals.isEmpty
   }
 
   private var stopDeadline: Int? {
@@ -243,6 +201,7 @@ final class Daemon {
     case .no, .cutOff: break
     case .grace:
       stopping = .closing(until: now + Daemon.closingMilliseconds)
+      for wait in waits.values { wait.finish(.stopped, now: now) }
       for session in sessions.values { session.shutDown(now: now) }
       for process in processes.values { process.terminate(now: now) }
     case .closing:

@@ -20,12 +20,17 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   private var registered = Watches()
 
   let peer: SocketAddress
+  /// For the program, from the client's access rule.
+  private let variables: [String]
+  /// The penalty points that the client's address has got for this session.
+  private var penalty = 0
   private let local: SocketAddress?
   var scheduled: Int?
 
   /// Creates a session for an accepted connection. Nothing is started.
-  init(_ daemon: Daemon, _ connection: borrowing Connection) {
+  init(_ daemon: Daemon, _ connection: borrowing Connection, variables: [String]) {
     self.daemon = daemon
+    self.variables = variables
     peer = connection.peer.unmapped
     local = (try? connection.descriptor.localAddress())??.unmapped
   }
@@ -58,9 +63,22 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     // An event of the same batch may arrive after the end.
     guard let driver else { return }
     driver.turn(now: now)
+    penalise(driver.record, now: now)
     guard !driver.isFinished else { return finish(now: now) }
     register()
     daemon.timers.schedule(self)
+  }
+
+  /// Gives the client's address the points that are new.
+  private func penalise(_ record: SessionRecord, now: Int) {
+    let points = record.penalty
+    daemon.addresses.penalise(peer, points: points - penalty, now: now)
+    penalty = points
+  }
+
+  /// It could not begin: its backend has nothing more to do.
+  func abandon() {
+    releaseBackend()
   }
 
   /// The program stops: sends 421 4.3.2 if a reply is allowed, otherwise closes the session.
@@ -117,12 +135,12 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   private func startBackend(tls: TLSFacts?) -> ServerStart {
     switch daemon.configuration.backend {
     case .program(let arguments, let inherited):
-      var environment = inherited + Environment.connection(peer: peer, local: local)
+      var environment = Environment.adding(variables, to: inherited) + Environment.connection(peer: peer, local: local)
       if let tls { environment += Environment.tls(tls) }
       do {
         let pair = try DescriptorPair.sockets()
         let process = try BackendProcess(
-          daemon, arguments, environment: environment, standardStreams: pair.second,
+          daemon, for: peer, arguments, environment: environment, standardStreams: pair.second,
           limit: daemon.admission.limits.inherited)
         backend = process
         daemon.started(process)
@@ -150,6 +168,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     // `isTLSAvailable`, which is called before the 220, has created it.
     guard let stream = prepared.take(), let socket = client.takeSocket() else { return FailingTLSStream() }
     stream.attach(socket)
+    daemon.addresses.handshakeStarted(peer, now: Clock.now())
     return stream
   }
 

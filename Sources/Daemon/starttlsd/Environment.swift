@@ -30,6 +30,17 @@ enum Environment {
     return strings
   }
 
+  /// True for names that an access rule must not set. TCPLOCALHOST is the operator's choice: it names this host, and the
+  /// daemon does not set it.
+  static func isReservedInRules(_ name: Substring) -> Bool { name != "TCPLOCALHOST" && isOfSession(name) }
+
+  /// The environment with variables of an access rule, which replace those of the same name.
+  static func adding(_ variables: [String], to environment: [String]) -> [String] {
+    guard !variables.isEmpty else { return environment }
+    let names = Set(variables.map { $0.prefix { $0 != "=" } })
+    return environment.filter { !names.contains($0.prefix { $0 != "=" }) } + variables
+  }
+
   /// True for names that describe TLS, its keys, or the connection.
   private static func isOfSession(_ name: Substring) -> Bool {
     switch name {

@@ -3,6 +3,7 @@
 // The program is started as for a session in clear and as for a session inside TLS. A program that relays only inside
 // TLS, because it treats the client as authenticated there, is an open relay as well.
 
+import ClientAccess
 import Logging
 import RelayProbe
 import SMTPState
@@ -13,7 +14,7 @@ extension Configuration {
   func refuseOpenRelay(_ log: Logger) throws {
     switch backend {
     case .program(let arguments, let inherited):
-      let connection = inherited + RelayProbe.connection(localPort: listeners.first?.port ?? 0)
+      let connection = Environment.adding(probedVariables, to: inherited) + RelayProbe.connection(localPort: listeners.first?.port ?? 0)
       let facts = TLSFacts(version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", serverName: nil)
       let sessions = [connection, connection + Environment.tls(facts)]
       let findings = try RelayProbe.run(
@@ -26,6 +27,13 @@ extension Configuration {
         }
       }
     }
+  }
+
+  /// What the access rule of the client 192.0.2.1, which stands for all unknown ones, sets for the program.
+  private var probedVariables: [String] {
+    guard let client = try? SocketAddress(parsing: "192.0.2.1:25"), let rule = accessRules?.rule(for: client), rule.isAllowed
+    else { return [] }
+    return rule.variables
   }
 
   private func judge(_ finding: RelayFinding, _ arguments: [String]) throws(ConfigurationError) {

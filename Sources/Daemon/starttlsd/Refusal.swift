@@ -1,4 +1,4 @@
-// Refusal: a client that gets 421 4.3.2 in place of a greeting and is closed.
+// Refusal: a client that gets a reply in place of a greeting and is closed.
 //
 // The text fits into the empty send buffer of a new socket. Then our half is ended, and the client's input is discarded
 // for a short time: a close with unread input would send a reset, and the client could lose the text.
@@ -12,6 +12,7 @@ final class Refusal: EventOwner, TimerOwner {
   private static let discardLimit = 65_536
 
   private unowned let daemon: Daemon
+  private let reply: StaticString
   /// nil after it has ended.
   private var socket: Descriptor?
   private var watch: Watch?
@@ -21,8 +22,9 @@ final class Refusal: EventOwner, TimerOwner {
   /// True if its descriptor is the reserved one.
   let usesSpare: Bool
 
-  init(_ daemon: Daemon, _ connection: consuming Connection, usesSpare: Bool) {
+  init(_ daemon: Daemon, _ connection: consuming Connection, _ reply: StaticString, usesSpare: Bool) {
     self.daemon = daemon
+    self.reply = reply
     self.usesSpare = usesSpare
     socket = connection.takeDescriptor()
   }
@@ -30,9 +32,7 @@ final class Refusal: EventOwner, TimerOwner {
   /// Sends the reply and ends our half.
   func begin(now: Int) {
     deadline = now + Refusal.lingerMilliseconds
-    let text = ServiceReply.tooManyConnections
-    let octets = UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount)
-    guard case .moved = socket?.sendLast(octets) else { return finish() }
+    guard case .moved = socket?.sendLast(reply) else { return finish() }
     guard let number = socket?.pollNumber() else { return }
     let wanted = Watch(descriptor: number, events: CShort(POLLIN))
     do {
@@ -79,8 +79,12 @@ extension Descriptor {
 
   fileprivate mutating func pollNumber() -> CInt { number }
 
-  fileprivate mutating func sendLast(_ octets: UnsafeRawBufferPointer) -> IOResult {
-    let answer = send(octets)
+  fileprivate mutating func sendLast(_ reply: StaticString) -> IOResult { sendReply(reply) }
+
+  /// Sends a reply and ends our half.
+  @discardableResult
+  borrowing func sendReply(_ reply: StaticString) -> IOResult {
+    let answer = send(UnsafeRawBufferPointer(start: reply.utf8Start, count: reply.utf8CodeUnitCount))
     try? shutdownSending()
     return answer
   }

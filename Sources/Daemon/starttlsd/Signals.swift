@@ -1,7 +1,7 @@
 // Signals: the effect of each signal.
 //
 //   SIGTERM, SIGINT   stop; the second one ends the grace time, the third one the sessions
-//   SIGHUP            reload the certificates
+//   SIGHUP            reload the certificates and the access rules
 //   others            signals whose default ends a process, or stops it on a write to a terminal, are ignored
 //
 // SIGHUP is blocked from the start, so that a hook may send it at any time. Backends get all signals with their default
@@ -42,7 +42,12 @@ final class Signals: EventOwner {
   func ready(now: Int) {
     var information = signalfd_siginfo()
     while read(descriptor.number, &information, MemoryLayout<signalfd_siginfo>.size) > 0 {
-      if CInt(information.ssi_signo) == SIGHUP { daemon.reload() } else { daemon.stop(now: now) }
+      if CInt(information.ssi_signo) == SIGHUP {
+        daemon.reload()
+        daemon.reloadRules()
+      } else {
+        daemon.stop(now: now)
+      }
     }
   }
 

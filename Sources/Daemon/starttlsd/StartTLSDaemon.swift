@@ -70,6 +70,9 @@ struct StartTLSDaemon: ParsableCommand {
       valueName: "number"))
   var maxBackends: Int?
 
+  @OptionGroup(title: "Limits of one address") var limitOptions: LimitOptions
+  @OptionGroup(title: "Access rules") var accessOptions: AccessOptions
+
   @Option(help: ArgumentHelp("Seconds to let sessions finish after SIGTERM.", valueName: "seconds"))
   var grace = 30
 
@@ -116,10 +119,13 @@ struct StartTLSDaemon: ParsableCommand {
   private func checked() throws(ConfigurationError) -> Configuration {
     let isEmbedded = program.isEmpty && certificate.isEmpty && key.isEmpty
     let certificates = try certificates(isEmbedded)
+    let access = try accessOptions.rules()
     return Configuration(
       policy: try checkedPolicy(), timeouts: try checkedTimeouts(), listeners: try addresses(),
       backend: try backend(isEmbedded), credentials: try credentials(certificates), certificates: certificates,
       connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
+      addressLimits: try limitOptions.limits(), greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
+      accessFile: access?.file, accessRules: access?.rules,
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true))
   }

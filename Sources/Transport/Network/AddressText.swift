@@ -69,7 +69,7 @@ extension SocketAddress {
 
   /// Parses a numeric IPv4 or IPv6 address; nil if it is none. A scope (`fe80::1%eth0`) is the name or the number of an
   /// interface.
-  init?(numeric host: String, port: UInt16) {
+  package init?(numeric host: String, port: UInt16) {
     var four = SIMD4<UInt8>()
     if inet_pton(AF_INET, host, &four) == 1 {
       self = .ipv4(four, port: port)

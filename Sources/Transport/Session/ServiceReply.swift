@@ -6,6 +6,15 @@ package enum ServiceReply {
   /// Sent in place of a greeting.
   package static var tooManyConnections: StaticString { "421 4.3.2 Too many connections, try again later\r\n" }
 
+  /// Sent in place of a greeting to a client whose address is over one of its limits (RFC 3463, X.7.0).
+  public static var tooManyFromAddress: StaticString { "421 4.7.0 Too many connections or errors from your address, try again later\r\n" }
+
+  /// Sent in place of a greeting to a client that an access rule denies (RFC 5321, 3.1: 554).
+  public static var accessDenied: StaticString { "554 5.7.1 Access denied\r\n" }
+
+  /// Sent in place of a greeting to a client that did not wait for it (RFC 5321, 3.1).
+  public static var earlyTalker: StaticString { "554 5.5.1 Octets before the greeting not accepted, closing connection\r\n" }
+
   /// Sent between two commands when the server stops.
   package static var shuttingDown: StaticString { "421 4.3.2 Service shutting down, closing connection\r\n" }
 }

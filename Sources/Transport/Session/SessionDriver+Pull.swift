@@ -80,6 +80,8 @@ extension SessionDriver {
     default: break
     }
     record.tookOutKeywords = conversation.hasTakenOutKeywords
+    record.junkLines = conversation.junkLines
+    record.refusedAuthentications = conversation.refusedAuthentications
     return consumed
   }
 

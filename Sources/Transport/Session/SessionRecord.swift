@@ -44,6 +44,10 @@ public struct SessionRecord {
   public internal(set) var failure: String?
   /// True if a keyword that the server listed in clear was removed: AUTH, STARTTLS, XCLIENT, XFORWARD or REQUIRETLS.
   public internal(set) var tookOutKeywords = false
+  /// The number of the client's lines that the session refused as junk: malformed, unknown, or out of sequence.
+  public internal(set) var junkLines = 0
+  /// The number of AUTH commands that were refused, until the relay.
+  public internal(set) var refusedAuthentications = 0
   /// Octets received from the client, in clear or decrypted.
   public internal(set) var received = 0
   /// Octets sent to the client, in clear or before encryption.

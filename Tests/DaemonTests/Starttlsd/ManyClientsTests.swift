@@ -8,7 +8,7 @@ final class ManyClientsTests: StarttlsdTestCase {
 
   /// Half of them with STARTTLS, half of them with a message of 1 MiB; all are connected before the first one goes on.
   func testAHundredClientsAtOnceAreAllDeliveredOnceAndExactly() throws {
-    let daemon = try daemon()
+    let daemon = try daemon(["--max-connections-per-address", "\(clients)"])
     let folder = TestFolder()
     var generator = Numbers(state: 20)
     for number in 0..<clients {

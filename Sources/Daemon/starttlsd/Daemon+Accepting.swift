@@ -1,0 +1,149 @@
+// A connection from its accept to its session: the access rule, the limits of all clients, the limits of the address,
+// the wait before the greeting, the backend.
+//
+// A client that is refused for its address never delays another one: if too many clients are being refused, it is closed
+// directly after its reply.
+
+import ClientAccess
+import Glibc
+import Logging
+import Transport
+
+extension Daemon {
+  /// A connection was accepted.
+  func accept(_ connection: consuming Connection, now: Int) {
+    defer { reconsider() }
+    let peer = connection.peer.unmapped
+    var variables: [String] = []
+    if addresses.isDenied(peer, variables: &variables, now: now) {
+      return turnAway(connection, ServiceReply.accessDenied, now: now)
+    }
+    if case .serve = admission.answer {
+      guard addresses.admits(peer, now: now) else {
+        return turnAway(connection, ServiceReply.tooManyFromAddress, now: now)
+      }
+      if isGone(connection) { return leftEarly(peer, "client lost", now: now) }
+      if configuration.greetingWaitMilliseconds > 0 && !addresses.isExempt(peer) {
+        return wait(connection, variables, now: now)
+      }
+      return serve(connection, variables, now: now)
+    }
+    refuseForLackOfRoom(connection, now: now)
+  }
+
+  /// The limits of all clients do not allow a session.
+  private func refuseForLackOfRoom(_ connection: consuming Connection, now: Int) {
+    if case .refuse(let reason) = admission.answer {
+      refusalWarning.note("\(SessionLine.peer(connection.peer.unmapped)) gets 421 4.3.2: \(reason)", now: now)
+    }
+    // `.wait` only if a limit was reached within this batch of connections; an additional refusal has no effect.
+    refuse(connection, usingSpare: false, now: now)
+  }
+
+  /// Starts the session of an admitted client.
+  private func serve(_ connection: consuming Connection, _ variables: [String], now: Int) {
+    let session = DaemonSession(self, connection, variables: variables)
+    let server: Descriptor
+    do {
+      server = try session.openServer()
+    } catch {
+      acceptWarning.note("\(session.peer) gets 421 4.3.2: no session can be started: \(error)", now: now)
+      addresses.sessionEnded(session.peer, now: now)
+      return refuse(connection, usingSpare: false, now: now)
+    }
+    do {
+      try session.begin(connection, server: server, now: now)
+    } catch {
+      session.abandon()
+      addresses.sessionEnded(session.peer, now: now)
+      return acceptWarning.note("\(session.peer): no session can be started: \(error)", now: now)
+    }
+    sessions[ObjectIdentifier(session)] = session
+    countSessions()
+    session.ready(now: now)
+  }
+
+  // MARK: Before the greeting
+
+  /// True if the connection was reset: no backend is started for it.
+  private func isGone(_ connection: borrowing Connection) -> Bool {
+    if case .failed = connection.descriptor.peekAtFirstOctet() { true } else { false }
+  }
+
+  private func wait(_ connection: consuming Connection, _ variables: [String], now: Int) {
+    let wait = GreetingWait(self, connection, variables: variables)
+    do {
+      try wait.begin(now: now)
+    } catch {
+      acceptWarning.note("\(wait.peer): no session can be started: \(error)", now: now)
+      return addresses.sessionEnded(wait.peer, now: now)
+    }
+    waits[ObjectIdentifier(wait)] = wait
+    countSessions()
+  }
+
+  /// A wait has ended.
+  func finished(_ wait: GreetingWait, _ end: GreetingWait.End, _ connection: consuming Connection, now: Int) {
+    guard waits.removeValue(forKey: ObjectIdentifier(wait)) != nil else { return }
+    countSessions()
+    defer { reconsider() }
+    switch end {
+    case .over:
+      if case .serve = admission.answer { return serve(connection, wait.variables, now: now) }
+      addresses.sessionEnded(wait.peer, now: now)
+      refuseForLackOfRoom(connection, now: now)
+    case .early:
+      addresses.penalise(wait.peer, points: Penalty.closed, now: now)
+      leftEarly(wait.peer, "early talker", now: now)
+      turnAway(connection, ServiceReply.earlyTalker, now: now)
+    case .gone:
+      leftEarly(wait.peer, "client lost", now: now)
+    case .stopped:
+      leftEarly(wait.peer, "stopped", now: now)
+      turnAway(connection, ServiceReply.shuttingDown, now: now)
+    }
+  }
+
+  /// An admitted client is not served.
+  private func leftEarly(_ peer: SocketAddress, _ end: String, now: Int) {
+    addresses.sessionEnded(peer, now: now)
+    log.info("session peer=\(SessionLine.peer(peer)) decision=none end=\"\(end) before the greeting\"")
+  }
+
+  // MARK: Refusing
+
+  /// Refuses a client because of the limits of all clients.
+  func refuse(_ connection: consuming Connection, usingSpare: Bool, now: Int) {
+    refuse(connection, ServiceReply.tooManyConnections, usingSpare: usingSpare, now: now)
+  }
+
+  /// Refuses a client because of its address or of what it sent. Half of the places are kept for the others.
+  private func turnAway(_ connection: consuming Connection, _ reply: StaticString, now: Int) {
+    guard 2 * refusals.count < admission.limits.refusals else {
+      connection.descriptor.sendReply(reply)
+      return
+    }
+    refuse(connection, reply, usingSpare: false, now: now)
+  }
+
+  private func refuse(_ connection: consuming Connection, _ reply: StaticString, usingSpare: Bool, now: Int) {
+    let refusal = Refusal(self, connection, reply, usesSpare: usingSpare)
+    refusals[ObjectIdentifier(refusal)] = refusal
+    admission.refusals = refusals.count
+    refusal.begin(now: now)
+  }
+
+  func finished(_ refusal: Refusal) {
+    guard refusals.removeValue(forKey: ObjectIdentifier(refusal)) != nil else { return }
+    admission.refusals = refusals.count
+    if refusal.usesSpare { spare.take() }
+    reconsider()
+  }
+
+  // MARK: Counting
+
+  /// A client that waits for its greeting counts as a session.
+  func countSessions() {
+    admission.sessions = sessions.count + waits.count
+  }
+}

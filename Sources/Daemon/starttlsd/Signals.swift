@@ -42,7 +42,7 @@ final class Signals: EventOwner {
   func ready(now: Int) {
     var information = signalfd_siginfo()
     while read(descriptor.number, &information, MemoryLayout<signalfd_siginfo>.size) > 0 {
-      if CInt(information.ssi_signo) == SIGHUP { daemon.reload() } else { daemon.stop(now: now) }
+      if CInt(information.ssi_signo) == SIGHUP { daemon.certificates.readAgain() } else { daemon.stop(now: now) }
     }
   }
 

@@ -143,7 +143,7 @@ class Starttlsd(Server):
 
     def wait(self) -> None:
         """Waits until all sessions have ended and nothing is left of them."""
-        assert eventually(lambda: self.descriptors() == self.idle and len(processes(self.mark)) == 1), \
+        assert eventually(lambda: self.descriptors() == self.idle and len(processes(self.mark)) == self.own), \
             f"nothing is left of the sessions: {processes(self.mark)}\n{self.text()}"
 
     def __exit__(self, *_):

@@ -99,9 +99,16 @@ final class UserTests: PrivilegeTestCase {
       ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "kill", "-9", "\(starter)"], expecting: .exited(1))
     XCTAssertTrue(signal.errors.contains("not permitted"), signal.errors)
 
-    let reader = ProcessTable.status(of: try XCTUnwrap(daemon.helpers["starttlsd-read"]))
-    XCTAssertEqual(reader["CapPrm"], "0000000000000006")
-    XCTAssertEqual(reader["NoNewPrivs"], "1")
+    let reader = try XCTUnwrap(daemon.helpers["starttlsd-read"])
+    XCTAssertEqual(ProcessTable.status(of: reader)["CapPrm"], "0000000000000006")
+    XCTAssertEqual(ProcessTable.status(of: reader)["NoNewPrivs"], "1")
+    // Neither has a client, a listening socket, or the other's connection.
+    func kinds(_ process: pid_t) -> [String] {
+      ProcessTable.descriptors(of: process).sorted { $0.key < $1.key }.map { $0.value.hasPrefix("socket:") ? "socket" : $0.value }
+    }
+    XCTAssertEqual(kinds(reader), ["/dev/null", "/dev/null", "/dev/null", "socket"])
+    XCTAssertEqual(kinds(starter).prefix(3), ["/dev/null", "/dev/null", "\(daemon.folder.path)/log"])
+    XCTAssertEqual(kinds(starter).filter { $0 == "socket" }.count, 1)
     client.close()
   }
 

@@ -91,7 +91,7 @@ final class HelperConnection: EventOwner {
     pending = []
     // The connection may end a moment before the process.
     let text: String
-    switch process.end(within: 100) {
+    switch process.end(within: 500) {
     case .exited(let code): text = "\(what) (exit code \(code))"
     case .signalled(let signal): text = "\(what) (signal \(signal))"
     case nil: text = what

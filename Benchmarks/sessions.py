@@ -139,8 +139,8 @@ def front_ends(programs: pathlib.Path, work: pathlib.Path, backend: str, certifi
     found = []
     port = free_port()
     found.append(FrontEnd("starttlsd", [[
-        str(programs / "starttlsd"), "--listen", f"127.0.0.1:{port}", "--certificate", certificate, "--key", key,
-        "--max-connections", "1000", "--", backend]], port))
+        str(programs / "starttlsd"), "--allow-root", "--listen", f"127.0.0.1:{port}", "--certificate", certificate,
+        "--key", key, "--max-connections", "1000", "--", backend]], port))
     if tcpserver := shutil.which("tcpserver"):
         port = free_port()
         environment = {"PATH": os.environ["PATH"], "CERTFILE": certificate, "KEYFILE": key}

@@ -139,7 +139,7 @@ def front_ends(programs: pathlib.Path, work: pathlib.Path, backend: str, certifi
     found = []
     port = free_port()
     found.append(FrontEnd("starttlsd", [[
-        str(programs / "starttlsd"), "--listen", f"127.0.0.1:{port}", "--certificate", certificate, "--key", key,
+        str(programs / "starttlsd"), "--allow-root", "--listen", f"127.0.0.1:{port}", "--certificate", certificate, "--key", key,
         "--max-connections", "1000", "--max-connections-per-address", "0", "--", backend]], port))
     if tcpserver := shutil.which("tcpserver"):
         port = free_port()

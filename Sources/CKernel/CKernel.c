@@ -7,6 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -43,6 +48,65 @@ ssize_t kernel_write_nowait(int descriptor, const void *buffer, size_t count) {
   return pwritev2(descriptor, &vector, 1, -1, RWF_NOWAIT);
 }
 
+ssize_t kernel_send_message(int socket, const void *octets, size_t count, int descriptor, int flags) {
+  struct iovec vector = {.iov_base = (void *)octets, .iov_len = count};
+  union {
+    struct cmsghdr header;
+    char octets[CMSG_SPACE(sizeof(int))];
+  } control = {0};
+  struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+  if (descriptor >= 0) {
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control;
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(rights), &descriptor, sizeof descriptor);
+  }
+  return sendmsg(socket, &message, flags);
+}
+
+ssize_t kernel_receive_message(int socket, void *buffer, size_t count, int *descriptor, int flags) {
+  struct iovec vector = {.iov_base = buffer, .iov_len = count};
+  union {
+    struct cmsghdr header;
+    char octets[CMSG_SPACE(sizeof(int))];
+  } control = {0};
+  struct msghdr message = {
+    .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  *descriptor = -1;
+  ssize_t moved = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
+  if (moved < 0) return -1;
+  struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+  if (rights && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS &&
+      rights->cmsg_len == CMSG_LEN(sizeof(int)))
+    memcpy(descriptor, CMSG_DATA(rights), sizeof *descriptor);
+  if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+    if (*descriptor >= 0) close(*descriptor);
+    *descriptor = -1;
+    errno = EMSGSIZE;
+    return -1;
+  }
+  return moved;
+}
+
+int kernel_message_sockets(int *ends) {
+  return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends);
+}
+
+int kernel_memory_file(const char *name) {
+  return memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+}
+
+int kernel_seal(int descriptor) {
+  return fcntl(descriptor, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+}
+
+ssize_t kernel_copy_file(int to, int from, size_t count) {
+  return sendfile(to, from, NULL, count);
+}
+
 int kernel_close_range(unsigned first, unsigned last, int flags) {
   return close_range(first, last, flags);
 }
@@ -70,6 +134,68 @@ int kernel_fork_detached(void) {
   return -1;
 }
 
+pid_t kernel_fork(void) {
+  return fork();
+}
+
+int kernel_set_no_new_privileges(void) {
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+int kernel_set_undumpable(void) {
+  return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+int kernel_set_process_name(const char *name) {
+  return prctl(PR_SET_NAME, name, 0, 0, 0);
+}
+
+int kernel_keep_capabilities(uint32_t capabilities) {
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+  struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+  if (syscall(SYS_capget, &header, data) != 0) return -1;
+  for (int index = 0; index < _LINUX_CAPABILITY_U32S_3; index++) {
+    uint32_t kept = data[index].permitted & (index == 0 ? capabilities : 0);
+    data[index] = (struct __user_cap_data_struct){.effective = kept, .permitted = kept};
+  }
+  return (int)syscall(SYS_capset, &header, data);
+}
+
+/* The steps of the child up to the program. They use only system calls: the child shares the parent's memory. The user
+ * is changed last but one: the limit of processes then counts the new user's, and execve(2) checks it. */
+static int spawned(const struct kernel_spawn *setting) {
+  for (int number = 1; number < NSIG; number++) {
+    /* EINVAL for SIGKILL, SIGSTOP and the two of glibc. */
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigaction(number, &action, NULL);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  if (sigprocmask(SIG_SETMASK, &none, NULL) != 0 || setsid() < 0) return errno;
+  if (dup2(setting->standard_streams, 0) < 0 || dup2(setting->standard_streams, 1) < 0) return errno;
+  if (close_range(3, ~0u, 0) != 0) return errno;
+  if (setting->open_files && setrlimit(RLIMIT_NOFILE, setting->open_files) != 0) return errno;
+  if (setting->data && setrlimit(RLIMIT_DATA, setting->data) != 0) return errno;
+  if (setting->processes && setrlimit(RLIMIT_NPROC, setting->processes) != 0) return errno;
+  if (setting->changes_user && syscall(SYS_setresuid, setting->user, setting->user, setting->user) != 0) return errno;
+  execve(setting->path, setting->arguments, setting->environment);
+  return errno;
+}
+
+pid_t kernel_spawn(const struct kernel_spawn *setting) {
+  volatile int failure = 0;
+  pid_t child = vfork();
+  if (child < 0) return -1;
+  if (child == 0) {
+    failure = spawned(setting);
+    _exit(127);
+  }
+  if (failure == 0) return child;
+  while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {}
+  errno = failure;
+  return -1;
+}
+
 int kernel_pidfd_open(pid_t process) {
   return (int)syscall(SYS_pidfd_open, process, 0);
 }
@@ -78,13 +204,21 @@ int kernel_pidfd_send_signal(int pidfd, int signal) {
   return (int)syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0);
 }
 
-int kernel_pidfd_reap(int pidfd, bool *killed, int *value) {
+static int look(int pidfd, bool *killed, int *value, int flags) {
   siginfo_t information = {0};
-  if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &information, WEXITED | WNOHANG) != 0) return -1;
+  if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &information, WEXITED | WNOHANG | flags) != 0) return -1;
   if (information.si_pid == 0) return 0;
   *killed = information.si_code != CLD_EXITED;
   *value = information.si_status;
   return 1;
+}
+
+int kernel_pidfd_reap(int pidfd, bool *killed, int *value) {
+  return look(pidfd, killed, value, 0);
+}
+
+int kernel_pidfd_look(int pidfd, bool *killed, int *value) {
+  return look(pidfd, killed, value, WNOWAIT);
 }
 
 int kernel_spawn_close_from(posix_spawn_file_actions_t *actions, int first) {

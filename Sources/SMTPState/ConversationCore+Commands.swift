@@ -22,9 +22,10 @@ extension ConversationCore {
   }
 
   /// Counts a refused AUTH: the last line of a reply 5yz to AUTH, or to a response of its exchange.
-  private mutating func noteAuthentication(_ line: UnsafeBufferPointer<UInt8>) {
-    let isLast = line.count < 4 || line[3] != 0x2D
-    if line.first == 0x35 && isLast && refusedAuthentications < .max { refusedAuthentications += 1 }
+  private mutating func noteAuthentication(_ output: OctetBuffer, from begin: Int, _ memory: UnsafeMutableRawPointer) {
+    guard output.count >= begin + 4 else { return }
+    let line = output.octets(memory) + begin
+    if line[0] == 0x35 && line[3] != 0x2D && refusedAuthentications < .max { refusedAuthentications += 1 }
   }
 
   /// Counts the session's own replies to junk, and to AUTH in clear.
@@ -61,7 +62,7 @@ extension ConversationCore {
       let begin = buffers.toClient.count
       fits = buffers.toClient.append(buffers.reply, octets, separator, memory)
       buffers.reply.removeAll()
-      if lastVerb == .auth || lastVerb == .response { noteAuthentication(UnsafeBufferPointer(rebasing: output(to: .client)[begin...])) }
+      if lastVerb == .auth || lastVerb == .response { noteAuthentication(buffers.toClient, from: begin, memory) }
     case .passEarlier(let separator):
       fits = buffers.toClient.append(buffers.earlier, Span(), separator, memory)
       buffers.earlier.removeAll()

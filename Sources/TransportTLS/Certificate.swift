@@ -55,6 +55,41 @@ struct CertificateChain: ~Copyable {
   var validFrom: Int { gnutls_x509_crt_get_activation_time(list[0]) }
   /// Seconds since 1970.
   var validUntil: Int { gnutls_x509_crt_get_expiration_time(list[0]) }
+  /// The DNS names of the server's own certificate; without any, its common name.
+  var names: [String] {
+    var names: [String] = []
+    var number: UInt32 = 0
+    while true {
+      var buffer = [CChar](repeating: 0, count: 1024)
+      var size = buffer.count
+      let type = gnutls_x509_crt_get_subject_alt_name(list[0], number, &buffer, &size, nil)
+      if type == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { break }
+      if type == CInt(GNUTLS_SAN_DNSNAME.rawValue) { names.append(text(buffer, size)) }
+      number += 1
+    }
+    guard names.isEmpty else { return names }
+    var buffer = [CChar](repeating: 0, count: 1024)
+    var size = buffer.count
+    guard gnutls_x509_crt_get_dn_by_oid(list[0], GNUTLS_OID_X520_COMMON_NAME, 0, 0, &buffer, &size) >= 0 else { return [] }
+    return [text(buffer, size)]
+  }
+
+  private func text(_ buffer: [CChar], _ size: Int) -> String {
+    String(decoding: buffer.prefix(size).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  /// The algorithm and size of the server's own key: `EC/ECDSA, 256 bits`.
+  var keyType: String {
+    var bits: UInt32 = 0
+    return TransportTLS.keyType(gnutls_x509_crt_get_pk_algorithm(list[0], &bits), bits)
+  }
+
+  /// SHA-256 of the server's own public key (SubjectPublicKeyInfo); nil if it cannot be computed.
+  var publicKeyDigest: [UInt8]? {
+    let flag = GNUTLS_KEYID_USE_SHA256.rawValue
+    return publicKeyIdentifier { gnutls_x509_crt_get_key_id(list[0], flag, $0, &$1) }
+  }
+
   /// True if the certificate names itself as its issuer.
   var isSelfSigned: Bool { gnutls_x509_crt_check_issuer(list[0], list[0]) != 0 }
 
@@ -65,10 +100,8 @@ struct CertificateChain: ~Copyable {
 
   /// True if the server's own certificate belongs to this key: their public keys are equal.
   func isFor(_ key: borrowing PrivateKey) -> Bool {
-    let flag = GNUTLS_KEYID_USE_SHA256.rawValue
-    let own = publicKeyIdentifier { gnutls_x509_crt_get_key_id(list[0], flag, $0, &$1) }
-    let other = publicKeyIdentifier { gnutls_x509_privkey_get_key_id(key.key, flag, $0, &$1) }
-    return own != nil && own == other
+    let own = publicKeyDigest
+    return own != nil && own == key.publicKeyDigest
   }
 
   /// Adds a copy of the chain and its key to credentials; returns the library's code.
@@ -99,6 +132,23 @@ struct PrivateKey: ~Copyable {
   }
 
   deinit { gnutls_x509_privkey_deinit(key) }
+
+  /// The algorithm and size: `RSA, 2048 bits`.
+  var keyType: String {
+    var bits: UInt32 = 0
+    return TransportTLS.keyType(gnutls_x509_privkey_get_pk_algorithm2(key, &bits), bits)
+  }
+
+  /// SHA-256 of its public key (SubjectPublicKeyInfo); nil if it cannot be computed.
+  var publicKeyDigest: [UInt8]? {
+    let flag = GNUTLS_KEYID_USE_SHA256.rawValue
+    return publicKeyIdentifier { gnutls_x509_privkey_get_key_id(key, flag, $0, &$1) }
+  }
+}
+
+private func keyType(_ algorithm: CInt, _ bits: UInt32) -> String {
+  let name = gnutls_pk_algorithm_get_name(gnutls_pk_algorithm_t(rawValue: UInt32(max(0, algorithm))))
+  return "\(name.map { String(cString: $0) } ?? "unknown"), \(bits) bits"
 }
 
 /// SHA-256 of a public key; nil if it cannot be computed.

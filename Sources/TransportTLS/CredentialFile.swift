@@ -2,7 +2,14 @@
 
 import CGnuTLS
 import Glibc
-import Transport
+public import Transport
+
+/// Opens the files of certificates and keys in another way than by their paths: a program that may not read its key files
+/// itself gets them from another process.
+public protocol CredentialOpening {
+  /// A descriptor of the file for reading, from its start.
+  func open(_ path: String) throws(SystemError) -> Descriptor
+}
 
 /// The octets of a file with certificates or a key, wiped when the value ends.
 struct CredentialFile: ~Copyable {
@@ -15,9 +22,13 @@ struct CredentialFile: ~Copyable {
   private(set) var isExposed = false
 
   /// Reads a file of at most 1 MiB.
-  init(_ path: String) throws(TLSCredentialsError) {
+  ///
+  /// - Parameter opening: opens the file; nil to open it by its path.
+  init(
+    _ path: String, opening: (any CredentialOpening)? = nil
+  ) throws(TLSCredentialsError) {
     do {
-      let file = Descriptor(adopting: try Kernel.open(path, O_RDONLY))
+      let file = if let opening { try opening.open(path) } else { try CredentialFile.opened(path) }
       isExposed = try Kernel.status(file.number).st_mode & (S_IRGRP | S_IROTH) != 0
       while length < storage.count {
         let moved = try Kernel.read(file.number, UnsafeMutableRawBufferPointer(rebasing: storage[length...]))
@@ -28,6 +39,11 @@ struct CredentialFile: ~Copyable {
       throw .unreadable(path: path, error)
     }
     guard length <= CredentialFile.limit else { throw .tooLarge(path: path) }
+  }
+
+  /// Opens a file by its path.
+  private static func opened(_ path: String) throws(SystemError) -> Descriptor {
+    Descriptor(adopting: try Kernel.open(path, O_RDONLY))
   }
 
   deinit {

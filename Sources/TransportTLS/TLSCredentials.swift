@@ -48,6 +48,9 @@ public final class TLSCredentials: @unchecked Sendable {
   /// The time until which all certificates are valid, in seconds since 1970: the earliest expiry.
   public let validUntil: Int
 
+  /// Each certificate file of the pairs, with the time until which its certificate is valid, in seconds since 1970.
+  public let certificateEnds: [(path: String, validUntil: Int)]
+
   /// The paths of key files that users other than the owner may read: log a warning for each.
   public let exposedKeys: [String]
 
@@ -75,15 +78,18 @@ public final class TLSCredentials: @unchecked Sendable {
   ///     only the public keys are compared: a program for one connection saves one signature of two.
   ///   - priorities: a GnuTLS priority string.
   ///   - tickets: true to issue session tickets. Off by default, because some mail senders fail with them.
+  ///   - opening: opens each file of the pairs; nil to open it by its path.
   public init(
     _ pairs: [Pair], named: [String: Pair] = [:], clients: ClientCertificates = .ignored, isDateChecked: Bool = true,
-    isKeyTried: Bool = true, priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false
+    isKeyTried: Bool = true, priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false,
+    opening: (any CredentialOpening)? = nil
   ) throws(TLSCredentialsError) {
     guard !pairs.isEmpty || !named.isEmpty else { throw .noCertificate }
     var allocated: [gnutls_certificate_credentials_t] = []
     var parsed: gnutls_priority_t?
     var ticketKey = gnutls_datum_t()
     var validUntil = Int.max
+    var certificateEnds: [(path: String, validUntil: Int)] = []
     var exposedKeys: [String] = []
     var loaded: [String: gnutls_certificate_credentials_t] = [:]
     do throws(TLSCredentialsError) {
@@ -93,7 +99,8 @@ public final class TLSCredentials: @unchecked Sendable {
         allocated.append(certificates)
         if !isKeyTried { gnutls_certificate_set_flags(certificates, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH.rawValue) }
         for pair in pairs {
-          let loaded = try TLSCredentials.load(pair, into: certificates, isDateChecked: isDateChecked)
+          let loaded = try TLSCredentials.load(pair, into: certificates, isDateChecked: isDateChecked, opening: opening)
+          certificateEnds.append((pair.certificate, loaded.validUntil))
           validUntil = min(validUntil, loaded.validUntil)
           if loaded.isKeyExposed, !exposedKeys.contains(pair.key) { exposedKeys.append(pair.key) }
         }
@@ -117,6 +124,7 @@ public final class TLSCredentials: @unchecked Sendable {
     self.ticketKey = ticketKey
     self.tickets = tickets
     self.validUntil = validUntil
+    self.certificateEnds = certificateEnds
     self.exposedKeys = exposedKeys
   }
 
@@ -160,15 +168,16 @@ public final class TLSCredentials: @unchecked Sendable {
   ///
   /// - Returns: the end of the certificate's validity, and true if users other than the owner may read the key.
   private static func load(
-    _ pair: Pair, into certificates: gnutls_certificate_credentials_t, isDateChecked: Bool
+    _ pair: Pair, into certificates: gnutls_certificate_credentials_t, isDateChecked: Bool,
+    opening: (any CredentialOpening)?
   ) throws(TLSCredentialsError) -> (validUntil: Int, isKeyExposed: Bool) {
-    let chain = try CertificateChain(CredentialFile(pair.certificate), path: pair.certificate)
+    let chain = try CertificateChain(CredentialFile(pair.certificate, opening: opening), path: pair.certificate)
     if isDateChecked {
       let now = time(nil)
       guard chain.validUntil > now else { throw .expired(path: pair.certificate, at: chain.validUntil) }
       guard chain.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: chain.validFrom) }
     }
-    let file = try CredentialFile(pair.key)
+    let file = try CredentialFile(pair.key, opening: opening)
     let key = try PrivateKey(file, path: pair.key)
     guard chain.isFor(key) else { throw .mismatch(certificate: pair.certificate, key: pair.key) }
     let code = chain.add(with: key, to: certificates)

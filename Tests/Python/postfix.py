@@ -124,7 +124,7 @@ class Starttlsd(Server):
     def __enter__(self):
         # maildir-smtpd accepts mail for every domain; its processes are found by their environment.
         self.process = subprocess.Popen(
-            [self.programs / "starttlsd", "--listen", "127.0.0.1:0", "--certificate", self.certificate,
+            [self.programs / "starttlsd", "--allow-root", "--listen", "127.0.0.1:0", "--certificate", self.certificate,
              "--key", self.key, "--trusting-backend", "--backend-environment", "TEST_POSTFIX", "--", *self.backend],
             stderr=self.log, stdin=subprocess.DEVNULL, env=self.environment)
         port = r"listening on 127\.0\.0\.1:(\d+)"
@@ -135,6 +135,7 @@ class Starttlsd(Server):
         assert found is not None, f"starttlsd starts: {self.text()}"
         self.port = int(found.group(1))
         self.idle = self.descriptors()
+        self.own = len(processes(self.mark))
         return self
 
     def descriptors(self) -> int:
@@ -142,7 +143,7 @@ class Starttlsd(Server):
 
     def wait(self) -> None:
         """Waits until all sessions have ended and nothing is left of them."""
-        assert eventually(lambda: self.descriptors() == self.idle and len(processes(self.mark)) == 1), \
+        assert eventually(lambda: self.descriptors() == self.idle and len(processes(self.mark)) == self.own), \
             f"nothing is left of the sessions: {processes(self.mark)}\n{self.text()}"
 
     def __exit__(self, *_):

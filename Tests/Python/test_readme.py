@@ -1,9 +1,11 @@
 """README.md and Docs/QuickStart.md: what they show works."""
 import os
+import pathlib
 import re
 import shutil
 import socket
 import subprocess
+import tempfile
 
 import pytest
 
@@ -55,12 +57,21 @@ def test_the_library_in_c(prefix, tmp_path):
 
 
 @pytest.fixture
-def place(build, certificate, tmp_path):
-    """Turns a command of the README into one for this machine: programs of the build, a free port, this certificate."""
+def shared():
+    """A folder that every user may use."""
+    with tempfile.TemporaryDirectory(prefix="starttlsd-") as folder:
+        os.chmod(folder, 0o777)
+        yield pathlib.Path(folder)
+
+
+@pytest.fixture
+def place(build, certificate, shared):
+    """Turns a command of the README into one for this machine: programs of the build, a free port, this certificate, and users
+    that exist. Without root there is no change of the user."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    maildir = tmp_path / "Maildir"
-    program = tmp_path / "smtpd"
+    maildir = shared / "Maildir"
+    program = shared / "smtpd"
     program.write_text(f'#!/bin/sh\nexec "{build}/release/maildir-smtpd" --hostname mx.example --domain mx.example "{maildir}"\n')
     program.chmod(0o755)
 
@@ -68,6 +79,9 @@ def place(build, certificate, tmp_path):
         for name in ("starttlsd", "starttls-proxy", "ucspi-tlsd"):
             text = re.sub(rf"(?<![\w.-])(/usr/local/sbin/)?{name}(?![\w.-])", str(build / "release" / name), text)
         text = text.replace("/etc/ssl/mail/chain.pem", certificate.chain).replace("/etc/ssl/mail/key.pem", certificate.key)
+        text = text.replace("qmaild", "daemon")
+        if os.geteuid() != 0:
+            text = text.replace("--user nobody --backend-user daemon ", "")
         text = text.replace(PROGRAM, str(program)).replace("--listen :25", f"--listen 127.0.0.1:{port}")
         return text, port
 

@@ -5,9 +5,13 @@ import Transport
 import XCTest
 
 final class ChildProcessTests: XCTestCase {
-  private func output(_ script: String, environment: [String] = ["PATH=/usr/bin:/bin"]) throws -> String {
+  private func output(
+    _ script: String, environment: [String] = ["PATH=/usr/bin:/bin"], limit: OpenFilesLimit? = nil,
+    setting: ProgramSetting = ProgramSetting()
+  ) throws -> String {
     let pair = try DescriptorPair.sockets()
-    var child = try ChildProcess(["sh", "-c", script], environment: environment, standardStreams: pair.second)
+    var child = try ChildProcess(
+      ["/bin/sh", "-c", script], environment: environment, standardStreams: pair.second, limit: limit, setting: setting)
     XCTAssertTrue(waitFor(child.descriptor.number, POLLIN))
     XCTAssertEqual(try child.reap(), .exited(0))
     return pair.first.get()
@@ -40,6 +44,35 @@ final class ChildProcessTests: XCTestCase {
     let lines = try output("/bin/grep -E '^Sig(Blk|Ign)' /proc/self/status")
     // 32 and 33 belong to the C library, which ignores them in every child.
     XCTAssertEqual(lines, "SigBlk:\t0000000000000000\nSigIgn:\t0000000180000000\n")
+  }
+
+  /// The other way to start a program: the same contract, and the limits.
+  func testAProgramWithLimitsOfItsOwn() throws {
+    let setting = ProgramSetting(user: geteuid(), memory: 1 << 30, processes: 20_000)
+    let leak = open("/dev/null", O_RDONLY)
+    defer { close(leak) }
+    signal(SIGPIPE, SIG_IGN)
+    XCTAssertEqual(try output("exec /bin/ls /proc/self/fd", setting: setting), "0\n1\n2\n3\n")
+    XCTAssertEqual(try output("/usr/bin/env", environment: ["A=b"], setting: setting).contains("A=b\n"), true)
+    // 32 and 33 belong to the C library, which may ignore them.
+    let masks = try output("/bin/grep -E '^Sig(Blk|Ign)' /proc/self/status", setting: setting).split(whereSeparator: \.isWhitespace)
+    XCTAssertEqual(masks.compactMap { UInt64($0, radix: 16).map { $0 & ~0x1_8000_0000 } }, [0, 0], "\(masks)")
+    let limit = OpenFilesLimit(soft: 100, hard: try OpenFilesLimit.current().hard)
+    XCTAssertEqual(
+      try output("ulimit -d; ulimit -p; ulimit -n", limit: limit, setting: setting), "1048576\n20000\n100\n")
+    // Process, group and session are the same number.
+    let numbers = try output("/usr/bin/cut -d' ' -f1,5,6 /proc/$$/stat", setting: setting).split(whereSeparator: \.isWhitespace)
+    XCTAssertEqual(Set(numbers).count, 1, "\(numbers)")
+    for (program, code) in [("/nowhere/program", ENOENT), ("/etc/passwd", EACCES), ("/", EACCES)] {
+      let pair = try DescriptorPair.sockets()
+      do {
+        _ = try ChildProcess([program], environment: [], standardStreams: pair.second, limit: nil, setting: setting)
+        XCTFail("\(program) was started")
+      } catch {
+        XCTAssertEqual(error, SystemError("execve", code))
+      }
+    }
+    XCTAssertEqual(waitpid(-1, nil, WNOHANG), -1, "no child is left")
   }
 
   func testBothDirectionsOfOneSocket() throws {

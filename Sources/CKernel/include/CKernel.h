@@ -44,6 +44,9 @@ static const short KERNEL_POSIX_SPAWN_SETSID = 0x80;
 /* The limit on the processes of a user, see getrlimit(2). */
 static const unsigned KERNEL_RLIMIT_NPROC = RLIMIT_NPROC;
 
+/* The capabilities to read every file, as bits, see capabilities(7). */
+static const uint32_t KERNEL_CAPABILITIES_TO_READ = 1u << 1 /* CAP_DAC_OVERRIDE */ | 1u << 2 /* CAP_DAC_READ_SEARCH */;
+
 /* -- Sockets and pipes. ---------------------------------------------------------------------------------------- */
 
 /* accept4(2). flags: SOCK_CLOEXEC, SOCK_NONBLOCK. */
@@ -62,6 +65,26 @@ ssize_t kernel_read_nowait(int descriptor, void *_Nullable buffer, size_t count)
 /* pwritev2(RWF_NOWAIT) at the current file position: the same for a write. */
 ssize_t kernel_write_nowait(int descriptor, const void *_Nullable buffer, size_t count);
 
+/* sendmsg(2) of one message, with a descriptor (SCM_RIGHTS) unless it is negative. flags: MSG_DONTWAIT, MSG_NOSIGNAL. */
+ssize_t kernel_send_message(int socket, const void *octets, size_t count, int descriptor, int flags);
+
+/* recvmsg(2) of one message; *descriptor is a received descriptor, close-on-exec, or -1. EMSGSIZE if the message is
+ * larger than the buffer, or has more than one descriptor; its descriptors are closed then. */
+ssize_t kernel_receive_message(int socket, void *buffer, size_t count, int *descriptor, int flags);
+
+/* socketpair(2): connected Unix sockets that keep message boundaries (SOCK_SEQPACKET), close-on-exec. */
+int kernel_message_sockets(int *ends);
+
+/* memfd_create(2): a file in memory, close-on-exec, without a size limit of its own. */
+int kernel_memory_file(const char *name);
+
+/* Adds all seals: nobody can change the file in memory any more, see fcntl(2). */
+int kernel_seal(int descriptor);
+
+/* sendfile(2): copies at most `count` octets from the current position of one file to that of another. The octets do
+ * not enter the memory of this process. */
+ssize_t kernel_copy_file(int to, int from, size_t count);
+
 /* close_range(2): closes `first` to `last`, both included. flags: 0. */
 int kernel_close_range(unsigned first, unsigned last, int flags);
 
@@ -72,6 +95,42 @@ int kernel_close_range(unsigned first, unsigned last, int flags);
  * returns. Only for a process with one thread and without signal handlers. */
 int kernel_fork_detached(void);
 
+/* fork(2). */
+pid_t kernel_fork(void);
+
+/* prctl(PR_SET_NO_NEW_PRIVS): execve(2) no longer gives privileges, neither to this process nor to its descendants. */
+int kernel_set_no_new_privileges(void);
+
+/* prctl(PR_SET_DUMPABLE, 0): no core dump; only privileged processes can trace this process or read its memory. */
+int kernel_set_undumpable(void);
+
+/* prctl(PR_SET_NAME): the name that ps(1) shows, at most 15 octets. */
+int kernel_set_process_name(const char *name);
+
+/* capset(2): reduces the capabilities of this process to `capabilities` (of numbers 0 to 31), as far as it has them. */
+int kernel_keep_capabilities(uint32_t capabilities);
+
+/* What `kernel_spawn` does in the child, besides the default action for all signals, none of which is blocked, and a
+ * new session. */
+struct kernel_spawn {
+  const char *path;
+  char *_Nullable const *_Nonnull arguments;
+  char *_Nullable const *_Nonnull environment;
+  /* Becomes descriptors 0 and 1. 2 is inherited; all others are closed. */
+  int standard_streams;
+  /* If true, the child changes its real, effective and saved user to `user`. */
+  bool changes_user;
+  uid_t user;
+  /* Limits to set, each only if not NULL. */
+  const struct rlimit *_Nullable open_files;
+  const struct rlimit *_Nullable data;
+  const struct rlimit *_Nullable processes;
+};
+
+/* Executes a program in a new child; -1 with the errno of the step that failed, no child is left then. posix_spawn(3)
+ * can neither change the user nor set limits. Only for a process with one thread and without signal handlers. */
+pid_t kernel_spawn(const struct kernel_spawn *setting);
+
 /* pidfd_open(2): a descriptor, close-on-exec. poll reports it readable once the process has ended. */
 int kernel_pidfd_open(pid_t process);
 
@@ -81,6 +140,9 @@ int kernel_pidfd_send_signal(int pidfd, int signal);
 /* waitid(P_PIDFD, WEXITED | WNOHANG): 1 if the process was reaped, 0 if it still runs, -1 with errno.
  * *killed is true if a signal ended it; *value is then that signal, otherwise the exit code. */
 int kernel_pidfd_reap(int pidfd, bool *killed, int *value);
+
+/* The same with WNOWAIT: the process is not reaped, so its number and its group's stay reserved. */
+int kernel_pidfd_look(int pidfd, bool *killed, int *value);
 
 /* posix_spawn_file_actions_addclosefrom_np(3): closes every descriptor from `first` on in the child. */
 int kernel_spawn_close_from(posix_spawn_file_actions_t *actions, int first);

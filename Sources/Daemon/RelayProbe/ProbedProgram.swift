@@ -23,7 +23,9 @@ final class ProbedProgram {
     dialogue = ProbeDialogue(isLMTP: isLMTP)
     do throws(SystemError) {
       let pair = try DescriptorPair.sockets()
-      child = try ChildProcess(program.arguments, environment: program.environment, standardStreams: pair.second)
+      child = try ChildProcess(
+        program.arguments, environment: program.environment, standardStreams: pair.second, limit: nil,
+        setting: program.setting)
       socket = pair.takeFirst()
     } catch {
       failure = "cannot be started: \(error)"

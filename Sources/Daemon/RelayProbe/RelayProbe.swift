@@ -18,10 +18,13 @@ package enum RelayProbe {
   package struct Program: Sendable {
     package var arguments: [String]
     package var environment: [String]
+    /// Its user and its limits, if they differ from those of this process.
+    package var setting: ProgramSetting
 
-    package init(arguments: [String], environment: [String]) {
+    package init(arguments: [String], environment: [String], setting: ProgramSetting = ProgramSetting()) {
       self.arguments = arguments
       self.environment = environment
+      self.setting = setting
     }
   }
 

@@ -23,7 +23,7 @@ final class BackendProcess: EventOwner, TimerOwner {
   /// True if the client's address counts it, because its session no longer uses it.
   private var isCounted = false
   /// nil after it was reaped: the descriptor must not stay open while a timer still refers to this object.
-  private var child: ChildProcess?
+  private var child: (any BackendChild)?
   private var watch: Watch?
 
   /// The steps to end it.
@@ -36,26 +36,23 @@ final class BackendProcess: EventOwner, TimerOwner {
   }
   private var ending = Ending.none
 
-  let process: CInt
+  /// The process number, for messages.
+  private(set) var process: CInt = 0
+  /// Why the program could not be started, if that was found out after the start of the session.
+  private(set) var startFailure: String?
   private(set) var end: ProcessEnd?
   /// True if another process replaces it inside TLS.
   private var isReplaced = false
   private(set) var deadline: Int?
   var scheduled: Int?
 
-  init(
-    _ daemon: Daemon, for peer: SocketAddress, _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor,
-    limit: OpenFilesLimit
-  ) throws(SystemError) {
+  init(_ daemon: Daemon, for peer: SocketAddress, _ child: any BackendChild) throws(SystemError) {
     self.daemon = daemon
     self.peer = peer
-    let child = try ChildProcess(
-      arguments, environment: environment, standardStreams: standardStreams, limit: limit)
-    process = child.process
-    let watch = Watch(descriptor: child.descriptor.number, events: CShort(POLLIN))
-    self.child = consume child
-    try daemon.loop.update(nil, to: watch, for: self)
-    self.watch = watch
+    self.child = child
+    if let watch = child.watch { try daemon.loop.update(nil, to: watch, for: self) }
+    watch = child.watch
+    (child as? StartedChild)?.owner = self
   }
 
   /// Its session no longer uses it.
@@ -93,9 +90,9 @@ final class BackendProcess: EventOwner, TimerOwner {
   }
 
   func ready(now: Int) {
-    guard child != nil else { return }
+    guard let child else { return }
     let isDue = deadline.map { $0 <= now } ?? false
-    guard child?.isOver() == true else {
+    guard child.hasEnded else {
       if isDue { signalGroup(now: now) }
       return
     }
@@ -109,14 +106,14 @@ final class BackendProcess: EventOwner, TimerOwner {
       daemon.timers.schedule(self)
     case .group:
       guard isDue else { return }
-      try? child?.sendToGroup(SIGKILL)
+      child.signalGroup(SIGKILL)
       reap()
     }
   }
 
   private func signalGroup(now: Int) {
     let isFirst = if case .none = ending { true } else { false }
-    try? child?.sendToGroup(isFirst ? SIGTERM : SIGKILL)
+    child?.signalGroup(isFirst ? SIGTERM : SIGKILL)
     ending = isFirst ? .asked : .killed
     deadline = now + BackendProcess.killMilliseconds
     daemon.timers.schedule(self)
@@ -130,6 +127,8 @@ final class BackendProcess: EventOwner, TimerOwner {
       // Other code has reaped it: the way it ended is unknown.
       end = .exited(0)
     }
+    process = child?.process ?? 0
+    startFailure = child?.startFailure
     deadline = nil
     removeWatch()
     child = nil
@@ -142,10 +141,4 @@ final class BackendProcess: EventOwner, TimerOwner {
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
   }
-}
-
-extension ChildProcess {
-  // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
-  fileprivate mutating func isOver() -> Bool { hasEnded() }
-  fileprivate mutating func sendToGroup(_ number: CInt) throws(SystemError) { try signalGroup(number) }
 }

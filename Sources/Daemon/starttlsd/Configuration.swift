@@ -3,7 +3,6 @@
 import ClientAccess
 import SMTPState
 import Transport
-import TransportTLS
 
 /// The settings that sessions and the event loop use, read-only once the daemon runs.
 struct Configuration {
@@ -11,8 +10,7 @@ struct Configuration {
   var timeouts: SessionDriver.Timeouts
   var listeners: [SocketAddress]
   var backend: Backend
-  var credentials: TLSCredentials
-  /// The source of the credentials, for a reload.
+  /// The source of the credentials.
   var certificates: CertificateFiles
   var connectionsLimit: Int
   /// nil: computed from the system's limits.
@@ -26,6 +24,7 @@ struct Configuration {
   var accessRules: AccessRules?
   var graceMilliseconds: Int
   var backendGraceMilliseconds: Int
+  var privileges: Privileges
 }
 
 /// The server for which the daemon accepts connections.

@@ -30,7 +30,16 @@ final class Daemon {
   let addresses: AddressAdmission
   private(set) var isListening = false
 
+  /// The process that reads the certificates' files.
+  private(set) var certificates: CertificateWatch!
+  /// The process that starts the server program; nil if this process does.
+  private(set) var starter: StarterConnection?
+  private(set) var expiry: CertificateExpiry?
+
   private let queue: LogQueue
+  private var helpers: [HelperConnection] = []
+  /// Set if a process that this one cannot work without has ended.
+  private var loss: String?
   private var listeners: [ListenerOwner] = []
   var waits: [ObjectIdentifier: GreetingWait] = [:]
   var sessions: [ObjectIdentifier: DaemonSession] = [:]
@@ -54,11 +63,13 @@ final class Daemon {
   private static let closingMilliseconds = 3_000
 
   /// Binds all addresses; no connection is accepted yet.
-  init(_ configuration: Configuration, log: Logger, queue: LogQueue) throws {
+  init(
+    _ configuration: Configuration, _ credentials: TLSCredentials, _ helpers: consuming Helpers, log: Logger, queue: LogQueue
+  ) throws {
     self.configuration = configuration
     self.log = log
     self.queue = queue
-    credentials = configuration.credentials
+    self.credentials = credentials
     loop = try EventLoop()
     timers = Timers()
     acceptWarning = RepeatedWarning(log, timers)
@@ -74,6 +85,14 @@ final class Daemon {
         throw ConfigurationError.system("cannot listen on \(address): \(error); choose another with --listen")
       }
     }
+    let reader = try HelperConnection(self, "starttlsd-read, which reads the certificates,", helpers.reader)
+    self.helpers = [reader]
+    certificates = CertificateWatch(self, configuration.certificates, reader)
+    if let process = helpers.starter {
+      let connection = try HelperConnection(self, "starttlsd-start, which starts the server program,", process)
+      self.helpers.append(connection)
+      starter = StarterConnection(connection)
+    }
     signals = try Signals(self)
     queue.attach(loop, timers)
     admission = Admission(try ResourceLimits(configuration))
@@ -84,6 +103,8 @@ final class Daemon {
     warnOfLimits()
     warnOfKeys()
     warnOfRules()
+    expiry = CertificateExpiry(self)
+    expiry?.look(now: Clock.now())
     for listener in listeners { log.info("listening on \(listener.address)") }
     listen(true)
     while !isStopped {
@@ -94,7 +115,20 @@ final class Daemon {
     }
     for warning in [acceptWarning, tlsWarning, refusalWarning] { warning.flush() }
     addresses.flush()
+    for helper in helpers { helper.finish() }
     log.info("stopped")
+    if let loss { throw ConfigurationError.system("\(loss): start starttlsd again") }
+  }
+
+  /// A forked process has ended by itself. It cannot be replaced after the change of the user, so this process stops: the
+  /// service manager starts all of them again. Sessions may end within the grace time.
+  func lost(_ helper: HelperConnection, _ how: String) {
+    let text = "\(helper.name) \(how)"
+    log.critical("\(text): stopping")
+    loss = loss ?? text
+    let now = Clock.now()
+    if case .no = stopping { stop(now: now) }
+    starter?.lostIfEnded(now: now)
   }
 
   private func warnOfLimits() {

@@ -120,6 +120,9 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     if let number = registered.server?.descriptor { daemon.loop.forget(number) }
     registered = Watches()
     prepared = nil
+    // The reason of an end may have arrived together with it.
+    daemon.starter?.receive(now: now)
+    failure = failure ?? backend?.startFailure
     releaseBackend()
     let record = driver.record
     driver = nil
@@ -135,13 +138,20 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   private func startBackend(tls: TLSFacts?) -> ServerStart {
     switch daemon.configuration.backend {
     case .program(let arguments, let inherited):
-      var environment = Environment.adding(variables, to: inherited) + Environment.connection(peer: peer, local: local)
-      if let tls { environment += Environment.tls(tls) }
+      var variables = self.variables + Environment.connection(peer: peer, local: local)
+      if let tls { variables += Environment.tls(tls) }
       do {
         let pair = try DescriptorPair.sockets()
-        let process = try BackendProcess(
-          daemon, for: peer, arguments, environment: environment, standardStreams: pair.second,
-          limit: daemon.admission.limits.inherited)
+        let child: any BackendChild
+        if let starter = daemon.starter {
+          child = try starter.start(variables, standardStreams: try pair.second.duplicate())
+        } else {
+          child = OwnChild(
+            try ChildProcess(
+              arguments, environment: Environment.adding(variables, to: inherited), standardStreams: pair.second,
+              limit: daemon.admission.limits.inherited))
+        }
+        let process = try BackendProcess(daemon, for: peer, child)
         backend = process
         daemon.started(process)
         return .started(pair.takeFirst())

@@ -52,6 +52,18 @@ enum Environment {
     return name.hasPrefix("SSL") && name.hasSuffix("FD")
   }
 
+  /// The variables of a session in the form of the starter: each ended by NUL. nil if one of them is not a session's.
+  static func session(_ octets: [UInt8]) -> [String]? {
+    guard octets.isEmpty || octets.last == 0 else { return nil }
+    let strings = octets.split(separator: 0, omittingEmptySubsequences: false).dropLast().map { String(decoding: $0, as: UTF8.self) }
+    let isKnown = strings.allSatisfy { string in
+      ["PROTO=", "TCPREMOTEIP=", "TCPREMOTEPORT=", "TCPLOCALIP=", "TCPLOCALPORT=", "SSL_PROTOCOL=", "SSL_CIPHER=",
+        "SSL_TLS_SNI_SERVERNAME=",
+      ].contains(where: string.hasPrefix)
+    }
+    return isKnown ? strings : nil
+  }
+
   /// The variables of the connection, as for a TCP server.
   static func connection(peer: SocketAddress, local: SocketAddress?) -> [String] {
     var strings = ["PROTO=TCP", "TCPREMOTEIP=\(peer.host)"]

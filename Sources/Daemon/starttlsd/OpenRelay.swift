@@ -13,12 +13,8 @@ extension Configuration {
   /// Throws if the backend is an open relay, if it does not work, or if the result is not conclusive.
   func refuseOpenRelay(_ log: Logger) throws {
     switch backend {
-    case .program(let arguments, let inherited):
-      let connection = Environment.adding(probedVariables, to: inherited) + RelayProbe.connection(localPort: listeners.first?.port ?? 0)
-      let facts = TLSFacts(version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", serverName: nil)
-      let sessions = [connection, connection + Environment.tls(facts)]
-      let findings = try RelayProbe.run(
-        sessions.map { RelayProbe.Program(arguments: arguments, environment: $0) }, isLMTP: policy.mailProtocol == .lmtp)
+    case .program(let arguments, _):
+      let findings = try probe()
       for finding in findings { try judge(finding, arguments) }
       for finding in Set(findings) {
         switch finding {
@@ -34,6 +30,22 @@ extension Configuration {
     guard let client = try? SocketAddress(parsing: "192.0.2.1:25"), let rule = accessRules?.rule(for: client), rule.isAllowed
     else { return [] }
     return rule.variables
+  }
+
+  /// How the backend treats mail from an unknown client, in clear and inside TLS.
+  private func probe() throws(SystemError) -> [RelayFinding] {
+    switch backend {
+    case .program(let arguments, let inherited):
+      let connection = Environment.adding(probedVariables, to: inherited) + RelayProbe.connection(localPort: listeners.first?.port ?? 0)
+      let facts = TLSFacts(version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", serverName: nil)
+      let sessions = [connection, connection + Environment.tls(facts)]
+      let programs = sessions.map {
+        RelayProbe.Program(arguments: arguments, environment: $0, setting: privileges.setting)
+      }
+      let isLMTP = policy.mailProtocol == .lmtp
+      return privileges.own != nil || privileges.needsStarter
+        ? try ProbeProcess.run(programs, isLMTP: isLMTP, privileges) : try RelayProbe.run(programs, isLMTP: isLMTP)
+    }
   }
 
   private func judge(_ finding: RelayFinding, _ arguments: [String]) throws(ConfigurationError) {

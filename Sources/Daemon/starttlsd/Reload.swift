@@ -1,28 +1,28 @@
-// Reload: reloads the certificates while sessions run.
+// Reload: replaces the certificates while sessions run.
 //
-// All or nothing: if one file cannot be loaded, or a key does not match its certificate, nothing changes. Sessions that
-// have started TLS, or have sent the 220 to STARTTLS, keep their credentials.
-//
-// The thread of the event loop reads the files. They must be regular files: with a FIFO it would wait for the writer.
+// Sessions that have started TLS, or have sent the 220 to STARTTLS, keep their credentials. The files are read by a process
+// of its own, see CertificateReader; CertificateWatch decides what becomes of them.
 
-import Glibc
 import Logging
+import Transport
 import TransportTLS
 
 /// The certificate files, as named at the start.
-struct CertificateFiles {
+struct CertificateFiles: Sendable {
   let pairs: [TLSCredentials.Pair]
+  /// Each file once.
+  let paths: [String]
 
-  func load() throws(TLSCredentialsError) -> TLSCredentials {
-    try TLSCredentials(pairs)
+  init(pairs: [TLSCredentials.Pair]) {
+    self.pairs = pairs
+    var paths: [String] = []
+    for path in pairs.flatMap({ [$0.certificate, $0.key] }) where !paths.contains(path) { paths.append(path) }
+    self.paths = paths
   }
 
-  /// The first file that exists and is not a regular file.
-  var irregular: String? {
-    pairs.flatMap { [$0.certificate, $0.key] }.first { path in
-      var status = stat()
-      return stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFREG
-    }
+  /// Reads the files itself, at the start.
+  func load() throws(TLSCredentialsError) -> TLSCredentials {
+    try TLSCredentials(pairs)
   }
 }
 
@@ -32,19 +32,10 @@ extension Daemon {
     for path in credentials.exposedKeys { log.warning("\(path): others than its owner may read this key: chmod 600") }
   }
 
-  /// SIGHUP was received.
-  func reload() {
-    let files = configuration.certificates
-    if let path = files.irregular {
-      return log.error("SIGHUP: the certificates stay as they were: \(path) is not a regular file and is read only at the start")
-    }
-    do {
-      let loaded = try files.load()
-      credentials = loaded
-      defer { warnOfKeys() }
-      log.notice("SIGHUP: the certificates are loaded again: valid until \(LogLine.day(loaded.validUntil))")
-    } catch {
-      log.error("SIGHUP: the certificates stay as they were: \(error)")
-    }
+  /// New sessions use these credentials from now on.
+  func use(_ loaded: TLSCredentials) {
+    credentials = loaded
+    warnOfKeys()
+    expiry?.look(now: Clock.now())
   }
 }

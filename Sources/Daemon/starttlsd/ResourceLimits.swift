@@ -36,7 +36,8 @@ struct ResourceLimits {
   init(_ configuration: Configuration) throws(SystemError) {
     let wanted = configuration.connectionsLimit
     let processes = try ResourceLimits.processes()
-    let wantedBackends = configuration.backendsLimit ?? max(2, min(3 * wanted, processes / 2))
+    let own = Int(clamping: configuration.privileges.processes ?? UInt.max)
+    let wantedBackends = configuration.backendsLimit ?? max(2, min(3 * wanted, processes / 2, own))
     let wantedRefusals = min(64, max(4, wanted / 8))
     let others = ResourceLimits.openDescriptors() + ResourceLimits.transient
     var limit = try OpenFilesLimit.current()

@@ -43,7 +43,7 @@ final class Signals: EventOwner {
     var information = signalfd_siginfo()
     while read(descriptor.number, &information, MemoryLayout<signalfd_siginfo>.size) > 0 {
       if CInt(information.ssi_signo) == SIGHUP {
-        daemon.reload()
+        daemon.certificates.readAgain()
         daemon.reloadRules()
       } else {
         daemon.stop(now: now)

@@ -19,6 +19,9 @@ struct StartTLSDaemon: ParsableCommand {
       listens, starttlsd tests the program and refuses one that accepts mail for any domain from any client, such as \
       exim -bs, which treats every client as a local user. Without a program and a certificate, starttlsd creates a \
       self-signed certificate and runs maildir-smtpd on the loopback addresses.
+
+      starttlsd check OPTIONS checks the options, the certificates and the program without serving. starttlsd certificates \
+      prints the certificates and their TLSA records. Each has its own --help.
       """,
     version: "starttlsd \(Version.text)")
 
@@ -60,6 +63,8 @@ struct StartTLSDaemon: ParsableCommand {
   @Flag(
     help: "Accept lines that end with LF alone. Only if the program accepts them too, also in message text.")
   var tolerateBareLf = false
+
+  @OptionGroup(title: "Users and limits") var privileges: PrivilegeOptions
 
   @Option(help: ArgumentHelp("Maximum number of concurrent sessions.", valueName: "number"))
   var maxConnections = 1000
@@ -110,24 +115,29 @@ struct StartTLSDaemon: ParsableCommand {
     defer { queue.finish() }
     let log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
     let configuration = try checked()
+    let helpers = try Helpers.start(configuration)
+    let credentials = try credentials(configuration.certificates)
     if !trustingBackend { try configuration.refuseOpenRelay(log) }
-    let daemon = try Daemon(configuration, log: log, queue: queue)
+    let daemon = try Daemon(configuration, credentials, helpers, log: log, queue: queue)
+    try configuration.privileges.drop()
     try daemon.run()
   }
 
   /// Checks all options and arguments.
-  private func checked() throws(ConfigurationError) -> Configuration {
+  func checked() throws(ConfigurationError) -> Configuration {
     let isEmbedded = program.isEmpty && certificate.isEmpty && key.isEmpty
+    let privileges = try privileges.checked(isEmbedded: isEmbedded)
     let certificates = try certificates(isEmbedded)
     let access = try accessOptions.rules()
     return Configuration(
       policy: try checkedPolicy(), timeouts: try checkedTimeouts(), listeners: try addresses(),
-      backend: try backend(isEmbedded), credentials: try credentials(certificates), certificates: certificates,
+      backend: try backend(isEmbedded, hasStarter: privileges.needsStarter), certificates: certificates,
       connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
       addressLimits: try limitOptions.limits(), greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
       accessFile: access?.file, accessRules: access?.rules,
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
-      backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true))
+      backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),
+      privileges: privileges)
   }
 
   private func checkedPolicy() throws(ConfigurationError) -> SMTPSession.Policy {
@@ -170,7 +180,7 @@ struct StartTLSDaemon: ParsableCommand {
     return addresses
   }
 
-  private func backend(_ isEmbedded: Bool) throws(ConfigurationError) -> Backend {
+  private func backend(_ isEmbedded: Bool, hasStarter: Bool) throws(ConfigurationError) -> Backend {
     let environment = try Environment.backend(backendVariables)
     if isEmbedded {
       let folder = try state()
@@ -183,8 +193,9 @@ struct StartTLSDaemon: ParsableCommand {
     guard stateFolder == nil, maildir == nil else {
       throw .usage("--state-folder and --maildir can only be used without a program and a certificate")
     }
-    guard isExecutable(name) else { throw .usage("\(name) cannot be executed: name a server program after --") }
-    return .program(arguments: program, environment: environment)
+    guard let path = executable(name) else { throw .usage("\(name) cannot be executed: name a server program after --") }
+    // The starter is given a path, so that it does not search.
+    return .program(arguments: hasStarter ? [path] + program.dropFirst() : program, environment: environment)
   }
 
   private func checkedBackends() throws(ConfigurationError) -> Int? {
@@ -196,21 +207,19 @@ struct StartTLSDaemon: ParsableCommand {
   }
 
   private func certificates(_ isEmbedded: Bool) throws(ConfigurationError) -> CertificateFiles {
-    var pairs: [TLSCredentials.Pair] = []
-    if isEmbedded {
-      pairs = [try EmbeddedDefault.certificate(in: try state())]
-    } else {
-      guard !certificate.isEmpty else {
-        throw .usage("there is no certificate: name one with --certificate and its key with --key")
-      }
-      guard certificate.count == key.count else {
-        throw .usage("\(certificate.count) --certificate and \(key.count) --key: each certificate needs its key, in order")
-      }
-      for (certificate, key) in zip(certificate, key) {
-        pairs.append(TLSCredentials.Pair(certificate: certificate, key: key))
-      }
+    if isEmbedded { return CertificateFiles(pairs: [try EmbeddedDefault.certificate(in: try state())]) }
+    return CertificateFiles(pairs: try StartTLSDaemon.pairs(certificate, key))
+  }
+
+  /// The pairs of files that two options name.
+  static func pairs(_ certificates: [String], _ keys: [String]) throws(ConfigurationError) -> [TLSCredentials.Pair] {
+    guard !certificates.isEmpty else {
+      throw .usage("there is no certificate: name one with --certificate and its key with --key")
     }
-    return CertificateFiles(pairs: pairs)
+    guard certificates.count == keys.count else {
+      throw .usage("\(certificates.count) --certificate and \(keys.count) --key: each certificate needs its key, in order")
+    }
+    return zip(certificates, keys).map { TLSCredentials.Pair(certificate: $0, key: $1) }
   }
 
   private func credentials(_ files: CertificateFiles) throws(ConfigurationError) -> TLSCredentials {
@@ -230,10 +239,11 @@ struct StartTLSDaemon: ParsableCommand {
     return String(decoding: path.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) + "/" + stateFolder
   }
 
-  private func isExecutable(_ name: String) -> Bool {
-    if name.contains("/") { return isExecutableFile(name) }
+  /// The path of an executable program; nil if there is none.
+  private func executable(_ name: String) -> String? {
+    if name.contains("/") { return isExecutableFile(name) ? name : nil }
     let folders = (EmbeddedDefault.variable("PATH") ?? "/bin:/usr/bin").split(separator: ":", omittingEmptySubsequences: false)
-    return folders.contains { isExecutableFile("\($0.isEmpty ? "." : $0)/\(name)") }
+    return folders.map { "\($0.isEmpty ? "." : $0)/\(name)" }.first { isExecutableFile($0) }
   }
 
   /// The file type is checked as well, because access(2) also succeeds for a folder.

@@ -14,7 +14,7 @@ func complain(_ text: String, _ code: Int32) -> Never {
 guard (try? StandardStreams.prepare(for: .daemon)) != nil else { exit(ExitCode.system) }
 
 do {
-  var command = try StartTLSDaemon.parseAsRoot()
+  var command = try SubCommands.parse(Array(CommandLine.arguments.dropFirst()))
   try command.run()
 } catch let error as ConfigurationError {
   complain(error.description, error.code)

@@ -1,7 +1,8 @@
 // Privileges: drops privileges permanently after the keys are read.
 //
 // A process of root changes to the user in TLS_UID and the group in TLS_GID, both numbers, without supplementary
-// groups. 0 or a missing variable leaves that identity unchanged. For any other user the variables have no effect.
+// groups. 0 or a missing variable leaves that identity unchanged. For any other user the variables have no effect. After the
+// change no privilege can be gained by executing a program, and only root can read the memory, which has the keys.
 
 import CKernel
 import Glibc
@@ -17,6 +18,7 @@ enum Privileges {
     guard kernel_setgroups(0, nil) == 0 else { throw Failure("setgroups", .last("setgroups")) }
     if group != 0, kernel_setresgid(group, group, group) != 0 { throw Failure("TLS_GID", .last("setresgid")) }
     if user != 0, kernel_setresuid(user, user, user) != 0 { throw Failure("TLS_UID", .last("setresuid")) }
+    guard kernel_set_no_new_privileges() == 0, kernel_set_undumpable() == 0 else { throw Failure("prctl", .last("prctl")) }
   }
 
   private static func number(_ name: String) throws(Failure) -> UInt32 {

@@ -12,11 +12,11 @@ package import Glibc
 package enum Kernel {
   /// The calls, with the names of their manual pages.
   package enum Call: String, CaseIterable, Sendable {
-    case recv, send, sendmsg, read, write, preadv2, pwritev2, poll
+    case recv, send, sendmsg, recvmsg, read, write, preadv2, pwritev2, poll
     case socket, bind, listen, accept4, connect, shutdown, setsockopt, getsockopt, getsockname, getpeername
     case socketpair, pipe2, fcntl, fstat
     case open, fsync, fchmod, rename, unlink, mkdir
-    case posix_spawnp, pidfd_open, pidfd_send_signal, kill, waitid, getrlimit, setrlimit
+    case posix_spawnp, execve, fork, pidfd_open, pidfd_send_signal, kill, waitid, getrlimit, setrlimit
   }
 
   /// A result that a test imposes on a call.
@@ -226,6 +226,37 @@ extension Kernel {
     return ends
   }
 
+  /// Two connected sockets that keep message boundaries, close-on-exec and blocking.
+  package static func messageSockets() throws(SystemError) -> (CInt, CInt) {
+    var ends: (CInt, CInt) = (-1, -1)
+    try perform(.socketpair) {
+      withUnsafeMutablePointer(to: &ends) {
+        $0.withMemoryRebound(to: CInt.self, capacity: 2) { kernel_message_sockets($0) }
+      }
+    }
+    return ends
+  }
+
+  /// sendmsg(2) of one message, with a descriptor unless it is negative.
+  package static func sendMessage(
+    _ number: CInt, _ octets: [UInt8], _ descriptor: CInt, _ flags: CInt
+  ) throws(SystemError) {
+    _ = try perform(.sendmsg, octets.count) { count in
+      octets.withUnsafeBytes { kernel_send_message(number, $0.baseAddress!, count, descriptor, flags) }
+    }
+  }
+
+  /// recvmsg(2) of one message: its length, and its descriptor or -1.
+  package static func receiveMessage(
+    _ number: CInt, _ buffer: inout [UInt8], _ flags: CInt
+  ) throws(SystemError) -> (count: Int, descriptor: CInt) {
+    var descriptor: CInt = -1
+    let count = try perform(.recvmsg, buffer.count) { count in
+      buffer.withUnsafeMutableBytes { kernel_receive_message(number, $0.baseAddress!, count, &descriptor, flags) }
+    }
+    return (count, descriptor)
+  }
+
   /// A pipe, close-on-exec: the reading end and the writing end.
   package static func pipe() throws(SystemError) -> (CInt, CInt) {
     var ends: (CInt, CInt) = (-1, -1)
@@ -313,6 +344,16 @@ extension Kernel {
     return process
   }
 
+  /// Executes a program with settings of its own, see `kernel_spawn`.
+  package static func spawn(_ setting: kernel_spawn) throws(SystemError) -> pid_t {
+    var setting = setting
+    return pid_t(try perform(.execve) { kernel_spawn(&setting) })
+  }
+
+  package static func fork() throws(SystemError) -> pid_t {
+    pid_t(try perform(.fork) { kernel_fork() })
+  }
+
   /// The limits of open descriptors (RLIMIT_NOFILE).
   package static func openFilesLimit() throws(SystemError) -> rlimit {
     var limit = rlimit()
@@ -346,6 +387,14 @@ extension Kernel {
     var value: CInt = 0
     let reaped = try perform(.waitid) { kernel_pidfd_reap(pidfd, &killed, &value) }
     return reaped == 0 ? nil : (killed, value)
+  }
+
+  /// The same without reaping: the process number and its group stay reserved.
+  package static func look(_ pidfd: CInt) throws(SystemError) -> (killed: Bool, value: CInt)? {
+    var killed = false
+    var value: CInt = 0
+    let ended = try perform(.waitid) { kernel_pidfd_look(pidfd, &killed, &value) }
+    return ended == 0 ? nil : (killed, value)
   }
 
   /// Kills a child and waits until it has ended.

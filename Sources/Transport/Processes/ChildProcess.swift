@@ -34,15 +34,26 @@ package struct ChildProcess: ~Copyable, Sendable {
     _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor,
     limit: OpenFilesLimit? = nil
   ) throws(SystemError) {
+    try self.init(
+      arguments, environment: environment, standardStreams: standardStreams, limit: limit, setting: ProgramSetting())
+  }
+
+  /// The same with a user and limits. Unless the setting is empty, the program's name must contain a slash.
+  package init(
+    _ arguments: [String], environment: [String], standardStreams: borrowing Descriptor, limit: OpenFilesLimit?,
+    setting special: ProgramSetting
+  ) throws(SystemError) {
     guard let program = arguments.first, !program.isEmpty,
       !(arguments + environment).contains(where: { $0.utf8.contains(0) })
     else { throw SystemError("posix_spawnp", EINVAL) }
-    let setting = try SpawnSetting(standardStreams.number)
     let process: pid_t
-    if let limit {
+    if !special.isEmpty {
+      process = try special.spawn(program, arguments, environment, standardStreams.number, limit)
+    } else if let limit {
+      let setting = try SpawnSetting(standardStreams.number)
       process = try limit.during { () throws(SystemError) in try setting.spawn(program, arguments, environment) }
     } else {
-      process = try setting.spawn(program, arguments, environment)
+      process = try SpawnSetting(standardStreams.number).spawn(program, arguments, environment)
     }
     do {
       self.descriptor = Descriptor(adopting: try Kernel.processDescriptor(process))
@@ -62,6 +73,13 @@ package struct ChildProcess: ~Copyable, Sendable {
   /// True if the process has ended. This does not reap it: the process number stays reserved.
   package borrowing func hasEnded() -> Bool {
     end != nil || (try? Kernel.pollNow(descriptor.number, CInt(POLLIN))) ?? 0 != 0
+  }
+
+  /// How the process ended, or nil while it runs. This does not reap it.
+  package borrowing func look() -> ProcessEnd? {
+    if let end { return end }
+    guard let answer = try? Kernel.look(descriptor.number) else { return nil }
+    return answer.killed ? .signalled(answer.value) : .exited(answer.value)
   }
 
   /// How the process ended, or nil while it runs. Reaps it once; never waits.
@@ -149,6 +167,31 @@ private struct SpawnSetting: ~Copyable {
       throw SystemError("posix_spawnp", ENOMEM)
     }
     return try Kernel.spawn(first, actions, attributes, argumentList.pointers, environmentList.pointers)
+  }
+}
+
+extension ProgramSetting {
+  fileprivate func spawn(
+    _ program: String, _ arguments: [String], _ environment: [String], _ standardStreams: CInt, _ limit: OpenFilesLimit?
+  ) throws(SystemError) -> pid_t {
+    let argumentList = CStringList(arguments)
+    let environmentList = CStringList(environment)
+    guard let path = argumentList.pointers[0], !argumentList.incomplete, !environmentList.incomplete else {
+      throw SystemError("execve", ENOMEM)
+    }
+    let values = UnsafeMutablePointer<rlimit>.allocate(capacity: 3)
+    defer { values.deallocate() }
+    values[0] = try limit.map { limit throws(SystemError) in
+      rlimit(rlim_cur: limit.soft, rlim_max: try OpenFilesLimit.current().hard)
+    } ?? rlimit()
+    values[1] = rlimit(rlim_cur: memory ?? 0, rlim_max: memory ?? 0)
+    values[2] = rlimit(rlim_cur: processes ?? 0, rlim_max: processes ?? 0)
+    return try Kernel.spawn(
+      kernel_spawn(
+        path: UnsafePointer(path), arguments: argumentList.pointers, environment: environmentList.pointers,
+        standard_streams: standardStreams, changes_user: user != nil, user: user ?? 0,
+        open_files: limit == nil ? nil : UnsafePointer(values), data: memory == nil ? nil : UnsafePointer(values + 1),
+        processes: processes == nil ? nil : UnsafePointer(values + 2)))
   }
 }
 

@@ -19,7 +19,7 @@ final class DaemonOpenRelayTests: StarttlsdTestCase {
   ) throws {
     let good = try certificate()
     let words = ["--listen", "127.0.0.1:0", "--certificate", good.certificate, "--key", good.key] + options + ["--"] + program
-    let result = try run([Programs.path("starttlsd")] + words, environment: environment, expecting: .exited(code))
+    let result = try run([Programs.path("starttlsd"), "--allow-root"] + words, environment: environment, expecting: .exited(code))
     let complaints = result.errors.split(separator: "\n").filter { $0.hasPrefix("starttlsd: ") }
     XCTAssertEqual(complaints.count, 1, result.errors, file: file, line: line)
     for text in texts { XCTAssertTrue(complaints.first?.contains(text) == true, "\(text): \(result.errors)", file: file, line: line) }

@@ -72,7 +72,7 @@ final class AdmissionTests: StarttlsdTestCase {
       try client.ask("EHLO client.example")
       XCTAssertLessThanOrEqual(ProcessTable.descriptors(of: daemon.process).count, 64)
     }
-    XCTAssertTrue(eventually { ProcessTable.children(of: daemon.process).count == clients.count })
+    XCTAssertTrue(eventually { daemon.backends.count == clients.count })
     // The client's, the server's, the process's.
     XCTAssertTrue(
       eventually { ProcessTable.descriptors(of: daemon.process).count == daemon.idleDescriptors + 3 * clients.count },

@@ -34,7 +34,7 @@ final class CertificateFileTests: StarttlsdTestCase {
     let certificate = folder.text("one.pem")
     let file = try folder.write(Array(String(repeating: certificate, count: 101).utf8), to: "many.pem")
     let answer = try run(
-      [Programs.path("starttlsd"), "--certificate", file, "--key", pair.key, "--", "/bin/cat"], expecting: .exited(100))
+      [Programs.path("starttlsd"), "--allow-root", "--certificate", file, "--key", pair.key, "--", "/bin/cat"], expecting: .exited(100))
     XCTAssertEqual(
       answer.errors,
       "starttlsd: \(file): 101 certificates, at most 100 are allowed: leave the server's own and its issuers\n")

@@ -111,7 +111,7 @@ final class CommandLineTests: StarttlsdTestCase {
   func testTheEmbeddedDefaultTakesMail() throws {
     let folder = TestFolder()
     let program = try SpawnedProgram(
-      [Programs.path("starttlsd"), "--state-folder", folder.path + "/state", "--listen", "127.0.0.1:0"],
+      [Programs.path("starttlsd"), "--allow-root", "--state-folder", folder.path + "/state", "--listen", "127.0.0.1:0"],
       errors: .file(folder.path + "/log"))
     defer { program.kill() }
     func word(after text: String) -> Substring? {
@@ -146,7 +146,7 @@ final class CommandLineTests: StarttlsdTestCase {
     line: UInt = #line
   ) throws {
     // An address in front, which would be listened on first.
-    let words = wrapper + [try Programs.path("starttlsd"), "--listen", "127.0.0.1:0"] + arguments
+    let words = wrapper + [try Programs.path("starttlsd"), "--allow-root", "--listen", "127.0.0.1:0"] + arguments
     let result = try run(words, expecting: .exited(code))
     XCTAssertEqual(result.output, "", file: file, line: line)
     let lines = result.errors.split(separator: "\n", omittingEmptySubsequences: false)

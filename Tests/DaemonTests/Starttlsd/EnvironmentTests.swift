@@ -74,7 +74,7 @@ final class EnvironmentTests: StarttlsdTestCase {
     let good = try certificate()
     for name in lies.keys.sorted() {
       let result = try run(
-        [Programs.path("starttlsd"), "--listen", "127.0.0.1:0", "--certificate", good.certificate, "--key", good.key,
+        [Programs.path("starttlsd"), "--allow-root", "--listen", "127.0.0.1:0", "--certificate", good.certificate, "--key", good.key,
           "--backend-environment", name, "--trusting-backend", "--", "/bin/cat"], expecting: .exited(100))
       XCTAssertTrue(result.errors.hasPrefix("starttlsd: --backend-environment \(name): only a session"), result.errors)
     }

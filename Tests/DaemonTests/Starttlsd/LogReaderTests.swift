@@ -55,7 +55,7 @@ final class LogReaderTests: StarttlsdTestCase {
     chmod(script, 0o755)
     let certificate = try certificate()
     return try SpawnedProgram(
-      [try Programs.path("starttlsd"), "--trusting-backend", "--listen", "127.0.0.1:0", "--certificate", certificate.certificate, "--key",
+      [try Programs.path("starttlsd"), "--allow-root", "--trusting-backend", "--listen", "127.0.0.1:0", "--certificate", certificate.certificate, "--key",
         certificate.key, "--grace", "2", "--", script],
       errors: .descriptor(errors.number))
   }

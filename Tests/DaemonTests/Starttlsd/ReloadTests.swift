@@ -5,16 +5,6 @@ import Glibc
 import XCTest
 
 final class ReloadTests: StarttlsdTestCase {
-  /// The certificate that a new session gets, in PEM.
-  private func presented(by daemon: RunningDaemon) throws -> String {
-    let result = try run(
-      ["openssl", "s_client", "-starttls", "smtp", "-connect", "127.0.0.1:\(daemon.port)"], input: "QUIT\r\n",
-      inputEnds: false)
-    let begin = try XCTUnwrap(result.output.range(of: "-----BEGIN CERTIFICATE-----"), result.errors)
-    let end = try XCTUnwrap(result.output.range(of: "-----END CERTIFICATE-----"))
-    return String(result.output[begin.lowerBound..<end.upperBound])
-  }
-
   private func reload(_ daemon: RunningDaemon, _ expected: String, file: StaticString = #filePath, line: UInt = #line) {
     func lines() -> [Substring] { daemon.log.split(separator: "\n").filter { $0.contains("SIGHUP: ") } }
     let before = lines().count
@@ -47,7 +37,6 @@ final class ReloadTests: StarttlsdTestCase {
     try SessionPhase.dataInsideTLS.enter(secured)
 
     try install(second)
-    XCTAssertEqual(try presented(by: daemon), try text(first), "read before it was told")
     reload(daemon, "the certificates are loaded again: valid until 20")
     XCTAssertEqual(try presented(by: daemon), try text(second))
     try promised.sendRaw(try promised.beginTLS())
@@ -74,10 +63,10 @@ final class ReloadTests: StarttlsdTestCase {
   }
 
   /// The embedded default as well.
-  func testTheSelfSignedCertificateIsLoadedAnew() throws {
+  func testTheSelfSignedCertificateIsLoadedAgain() throws {
     let folder = TestFolder()
     let program = try SpawnedProgram(
-      [Programs.path("starttlsd"), "--state-folder", folder.path + "/state", "--listen", "127.0.0.1:0"],
+      [Programs.path("starttlsd"), "--allow-root", "--state-folder", folder.path + "/state", "--listen", "127.0.0.1:0"],
       errors: .file(folder.path + "/log"))
     defer { program.kill() }
     XCTAssertTrue(eventually { folder.text("log").contains("listening on") }, folder.text("log"))

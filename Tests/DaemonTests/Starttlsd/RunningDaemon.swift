@@ -29,12 +29,15 @@ final class RunningDaemon {
 
   /// Starts it and waits until it listens. A wrapper has to execute its last arguments.
   ///
-  /// - Parameter trusting: whether the backend may be an open relay. Those of most tests take every recipient.
+  /// - Parameters:
+  ///   - trusting: whether the backend may be an open relay. Those of most tests take every recipient.
+  ///   - isShared: whether other users may use its folder.
   init(
     _ options: [String] = [], backend: Backend = .maildir, certificate: Certificate, listen: [String] = ["127.0.0.1:0"],
-    environment: [String: String] = [:], trusting: Bool = true, under wrapper: [String] = []
+    environment: [String: String] = [:], trusting: Bool = true, under wrapper: [String] = [], isShared: Bool = false
   ) throws {
     folder = TestFolder()
+    if isShared { chmod(folder.path, 0o777) }
     let id = folder.path
     mark = "STARTTLSD_TEST=\(id)"
     let trust = trusting ? ["--trusting-backend"] : []
@@ -52,7 +55,7 @@ final class RunningDaemon {
     _ options: [String], _ backend: Backend, _ certificate: Certificate, _ listen: [String], _ folder: String
   ) throws -> [String] {
     let words =
-      [try Programs.path("starttlsd")] + listen.flatMap { ["--listen", $0] }
+      [try Programs.path("starttlsd"), "--allow-root"] + listen.flatMap { ["--listen", $0] }
       + ["--certificate", certificate.certificate, "--key", certificate.key, "--grace", "5"]
       + ["STARTTLSD_TEST", "FOLDER"].flatMap { ["--backend-environment", $0] } + options + ["--"]
     switch backend {
@@ -105,7 +108,7 @@ final class RunningDaemon {
   }
 
   private var trouble: String? {
-    let children = ProcessTable.children(of: process)
+    let children = backends
     if !children.isEmpty { return "children are left: \(children.map(ProcessTable.commandLine)); the log: \(log)" }
     let descriptors = ProcessTable.descriptors(of: process)
     if descriptors.count != idleDescriptors { return "descriptors are left: \(descriptors); the log: \(log)" }
@@ -113,11 +116,15 @@ final class RunningDaemon {
   }
 
   /// Its backends.
-  var backends: [pid_t] { ProcessTable.children(of: process) }
+  var backends: [pid_t] { ProcessTable.backends(of: process) }
+
+  /// The processes that it has forked of itself.
+  var helpers: [String: pid_t] { ProcessTable.helpers(of: process) }
 
   /// What runs of its backends and of what they have started.
   var leftovers: [String] {
-    ProcessTable.processes(with: mark).filter { $0 != process }.map(ProcessTable.commandLine)
+    let own = [process] + helpers.values
+    return ProcessTable.processes(with: mark).filter { !own.contains($0) }.map(ProcessTable.commandLine)
   }
 
   /// Its soft limit of descriptors.

@@ -54,7 +54,7 @@ class StarttlsdTestCase: XCTestCase {
   }
 
   /// Has openssl make one, with options of `openssl req`.
-  func makeCertificate(_ name: String, in folder: TestFolder, _ options: [String] = ["-days", "2"]) throws -> Certificate {
+  func makeCertificate(_ name: String, in folder: TestFolder, _ options: [String] = ["-days", "30"]) throws -> Certificate {
     let made = Certificate(certificate: "\(folder.path)/\(name).pem", key: "\(folder.path)/\(name).key")
     let words = [
       "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=mx.example",
@@ -67,11 +67,11 @@ class StarttlsdTestCase: XCTestCase {
   func daemon(
     _ options: [String] = [], backend: RunningDaemon.Backend = .maildir, listen: [String] = ["127.0.0.1:0"],
     environment: [String: String] = [:], certificate own: Certificate? = nil, trusting: Bool = true,
-    under wrapper: [String] = []
+    under wrapper: [String] = [], isShared: Bool = false
   ) throws -> RunningDaemon {
     let daemon = try RunningDaemon(
       options, backend: backend, certificate: own ?? certificate(), listen: listen, environment: environment,
-      trusting: trusting, under: wrapper)
+      trusting: trusting, under: wrapper, isShared: isShared)
     daemons.append(daemon)
     return daemon
   }
@@ -94,6 +94,16 @@ class StarttlsdTestCase: XCTestCase {
     let engine = try TLSEngine()
     StarttlsdTestCase.engine = engine
     return engine
+  }
+
+  /// The certificate that a new session gets, in PEM.
+  func presented(by daemon: RunningDaemon) throws -> String {
+    let result = try run(
+      ["openssl", "s_client", "-starttls", "smtp", "-connect", "127.0.0.1:\(daemon.port)"], input: "QUIT\r\n",
+      inputEnds: false)
+    let begin = try XCTUnwrap(result.output.range(of: "-----BEGIN CERTIFICATE-----"), result.errors)
+    let end = try XCTUnwrap(result.output.range(of: "-----END CERTIFICATE-----"))
+    return String(result.output[begin.lowerBound..<end.upperBound])
   }
 
   /// What a program came to.

@@ -46,7 +46,7 @@ final class DaemonStreamsTests: StarttlsdTestCase {
     let script = "readlink /proc/$$/fd/2 > \(folder.path)/two; \(ShellBackend.script())"
     let port = try TestListener().port
     let program = try SpawnedProgram(
-      ["/bin/sh", "-c", "exec \"$@\" \(redirections)", "sh", try Programs.path("starttlsd"), "--listen", "127.0.0.1:\(port)",
+      ["/bin/sh", "-c", "exec \"$@\" \(redirections)", "sh", try Programs.path("starttlsd"), "--allow-root", "--listen", "127.0.0.1:\(port)",
         "--certificate", certificate.certificate, "--key", certificate.key, "--grace", "2",
         "--trusting-backend", "--", "/bin/sh", "-c", script],
       input: input, output: output, errors: errors)

@@ -15,6 +15,35 @@ enum ProcessTable {
     all.filter { stat($0)?[1] == "\(parent)" }
   }
 
+  /// The processes that a daemon has forked of itself, by the names that it gives them.
+  static func helpers(of daemon: pid_t) -> [String: pid_t] {
+    let named = children(of: daemon).map { (text("/proc/\($0)/comm").trimmingCharacters(in: .newlines), $0) }
+    return Dictionary(named.filter { $0.0.hasPrefix("starttlsd-") }) { first, _ in first }
+  }
+
+  /// The processes of its server program: its own children, and those of the process that starts them for it.
+  static func backends(of daemon: pid_t) -> [pid_t] {
+    let helpers = helpers(of: daemon)
+    let own = children(of: daemon).filter { !helpers.values.contains($0) }
+    return own + (helpers["starttlsd-start"].map(children) ?? [])
+  }
+
+  /// The lines of /proc/PID/status by their names.
+  static func status(of process: pid_t) -> [String: String] {
+    var found: [String: String] = [:]
+    for line in text("/proc/\(process)/status").split(separator: "\n") {
+      let parts = line.split(separator: ":", maxSplits: 1)
+      if parts.count == 2 { found[String(parts[0])] = parts[1].trimmingCharacters(in: .whitespaces) }
+    }
+    return found
+  }
+
+  /// The soft limit in a line of /proc/PID/limits.
+  static func limit(_ name: String, of process: pid_t) -> String? {
+    let line = text("/proc/\(process)/limits").split(separator: "\n").first { $0.hasPrefix(name) }
+    return line?.dropFirst(name.count).split(separator: " ").first.map(String.init)
+  }
+
   /// All processes whose environment holds this entry, `NAME=value`.
   static func processes(with entry: String) -> [pid_t] {
     all.filter { environment(of: $0).contains(entry) }

@@ -220,6 +220,7 @@ final class TLSDIOSetUpTests: UCSPITestCase {
     XCTAssertTrue(lines.contains("Gid:\t65533\t65533\t65533\t65533"), status)
     XCTAssertTrue(lines.contains { $0.hasPrefix("Groups:") && $0.dropFirst(7).allSatisfy(\.isWhitespace) }, status)
     XCTAssertTrue(lines.contains("CapEff:\t0000000000000000"), status)
+    XCTAssertTrue(lines.contains("NoNewPrivs:\t1"), status)
     let wrong = try Tunnel(self, environment: try credentials().merging(["TLS_UID": "nobody"]) { $1 })
     XCTAssertEqual(wrong.process.wait(), .exited(100))
     XCTAssertEqual(wrong.process.errors, "tlsd-io: TLS_UID: not a number\n")

@@ -1,0 +1,58 @@
+// CheckCommand: `starttlsd check` checks everything that starttlsd checks before it serves, and prints what it finds.
+//
+// It binds no address, so that it can be used while starttlsd runs. Failure: one line, and the exit code that starttlsd
+// would have.
+
+import ArgumentParser
+import Logging
+
+struct CheckCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "starttlsd check",
+    abstract: "Checks the options, the certificates and the server program of starttlsd, without serving.",
+    discussion: "It takes the options of starttlsd. The exit code is 0, or that with which starttlsd would end.")
+
+  @OptionGroup var daemon: StartTLSDaemon
+
+  func run() throws {
+    Signals.prepare()
+    let configuration = try daemon.checked()
+    let log = Logger(label: "starttlsd") { _ in PrintedLogHandler() }
+    for address in configuration.listeners { print("listen on \(address)") }
+    for line in configuration.privileges.lines { print(line) }
+    for line in try CertificatesCommand.lines(configuration.certificates.pairs) { print(line) }
+    if daemon.trustingBackend {
+      print("the server program is not tested (--trusting-backend)")
+    } else {
+      try configuration.refuseOpenRelay(log)
+    }
+    print("no fault found")
+  }
+}
+
+extension Privileges {
+  /// For the operator: who runs as which user.
+  fileprivate var lines: [String] {
+    func text(_ identity: Identity) -> String {
+      let groups = identity.groups.map { "\($0)" }.joined(separator: " ")
+      return "user \(identity.name) (\(identity.user)), group \(identity.group), groups \(groups)"
+    }
+    var lines: [String] = []
+    if let own { lines.append("serve as \(text(own))") }
+    if let backend { lines.append("start the server program as \(text(backend))") }
+    return lines
+  }
+}
+
+/// Prints the text of each line of the log.
+private struct PrintedLogHandler: LogHandler {
+  var logLevel = Logger.Level.info
+  var metadata: Logger.Metadata = [:]
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) { print("\(event.message)") }
+}

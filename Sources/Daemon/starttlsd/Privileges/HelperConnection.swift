@@ -1,0 +1,119 @@
+// HelperConnection: the connection of the event loop to a forked process.
+//
+// Neither direction waits. Messages that the other process has no room for stay in a queue, with their descriptors.
+
+import Glibc
+import Transport
+
+/// What a message, or the end of the process, leads to.
+protocol HelperUser: AnyObject {
+  /// A message was received. `descriptor` is closed after the call unless it is taken.
+  func received(_ message: HelperMessage, _ descriptor: inout Descriptor?, now: Int)
+}
+
+final class HelperConnection: EventOwner {
+  /// The name in messages for the operator.
+  let name: String
+  weak var user: (any HelperUser)?
+  private unowned let daemon: Daemon
+  private let process: ForkedProcess
+  private var watch: Watch?
+  private var pending: [PendingMessage] = []
+  private(set) var hasEnded = false
+
+  /// A message for which there was no room yet.
+  private struct PendingMessage {
+    let octets: [UInt8]
+    let descriptor: SharedDescriptor?
+  }
+
+  init(_ daemon: Daemon, _ name: String, _ process: consuming ForkedProcess) throws(SystemError) {
+    self.daemon = daemon
+    self.name = name
+    self.process = process
+    try register()
+  }
+
+  /// Sends a message, now or later, with a descriptor. False if it is too long.
+  func send(_ message: HelperMessage, _ descriptor: SharedDescriptor? = nil) -> Bool {
+    guard let octets = message.octets else { return false }
+    pending.append(PendingMessage(octets: octets, descriptor: descriptor))
+    flush()
+    return true
+  }
+
+  private func flush() {
+    var count = 0
+    for message in pending {
+      do {
+        try process.socket.send(message.octets, descriptor: message.descriptor?.descriptor.number ?? -1)
+      } catch {
+        // Without room the rest stays. If the process has ended, the end of the connection is reported soon.
+        break
+      }
+      count += 1
+    }
+    pending.removeFirst(count)
+    do { try register() } catch { daemon.lost(self, "cannot be waited for: \(error)") }
+  }
+
+  private func register() throws(SystemError) {
+    guard !hasEnded else { return }
+    let events = pending.isEmpty ? CShort(POLLIN) : CShort(POLLIN | POLLOUT)
+    let wanted = Watch(descriptor: process.socket.descriptor.number, events: events)
+    try daemon.loop.update(watch, to: wanted, for: self)
+    watch = wanted
+  }
+
+  func ready(now: Int) {
+    receive(now: now)
+    if !hasEnded, !pending.isEmpty { flush() }
+  }
+
+  /// Takes all messages that have arrived.
+  func receive(now: Int) {
+    while !hasEnded {
+      switch process.socket.receive(limit: HelperMessage.limit) {
+      case .nothing: return
+      case .message(var message):
+        guard let known = HelperMessage(message.octets) else { return end("sent a message that is none of ours") }
+        user?.received(known, &message.descriptor, now: now)
+      case .ended:
+        return end("has ended")
+      }
+    }
+  }
+
+  private func end(_ what: String) {
+    hasEnded = true
+    if let watch { daemon.loop.remove(watch.descriptor) }
+    watch = nil
+    pending = []
+    // The connection may end a moment before the process.
+    let text: String
+    switch process.end(within: 500) {
+    case .exited(let code): text = "\(what) (exit code \(code))"
+    case .signalled(let signal): text = "\(what) (signal \(signal))"
+    case nil: text = what
+    }
+    daemon.lost(self, text)
+  }
+
+  /// The order to end, at the end of starttlsd. A process that waits for a file system ends when that call ends.
+  func finish() {
+    guard !hasEnded else { return }
+    hasEnded = true
+    if let watch { daemon.loop.remove(watch.descriptor) }
+    watch = nil
+    _ = process.end(within: 1_000)
+  }
+}
+
+/// A descriptor that a queue holds.
+final class SharedDescriptor {
+  let descriptor: Descriptor
+
+  init(_ descriptor: consuming Descriptor) {
+    self.descriptor = descriptor
+  }
+}

@@ -1,0 +1,161 @@
+// Starter: the process that starts the server program under its own user and with its own limits.
+//
+// It takes no path, no argument and no variable but those of a session: the program, its arguments and the rest of its
+// environment are fixed at its start. It has no privileges: see `Privileges.becomeStarter`.
+//
+// Messages to it; the number names a process from its start until it is reaped:
+//
+//   start     the session's variables, each ended by NUL; with the descriptor that becomes 0 and 1
+//   signal    to the process group of the program; the first value is the signal
+//   reap      after `ended`
+//
+// Messages of it:
+//
+//   started   the first value is the process number
+//   failed    the first value is the errno
+//   ended     the first value is 1 if a signal ended it; the second one is the signal or the exit code. The process is not
+//             reaped yet, so that its group can still be signalled
+
+import CKernel
+import Glibc
+import Transport
+
+final class Starter: EventOwner {
+  static let start: Int32 = 1
+  static let signal: Int32 = 2
+  static let reap: Int32 = 3
+  static let started: Int32 = 4
+  static let failed: Int32 = 5
+  static let ended: Int32 = 6
+
+  private let socket: MessageSocket
+  private let loop: EventLoop
+  private let program: StartedProgram
+  /// The limit of descriptors of the programs: the one that starttlsd was started with.
+  private let limit: OpenFilesLimit
+  private var processes: [UInt32: StarterChild] = [:]
+
+  /// Starts the process.
+  static func start(_ program: StartedProgram, _ privileges: Privileges) throws(SystemError) -> ForkedProcess {
+    try ForkedProcess("starttlsd-start", keepsErrors: true) { socket in
+      do {
+        try privileges.becomeStarter()
+        let starter = try Starter(socket, program)
+        while true { try starter.loop.wait(until: nil) }
+      } catch {
+        _exit(111)
+      }
+    }
+  }
+
+  private init(_ socket: consuming MessageSocket, _ program: StartedProgram) throws(SystemError) {
+    self.program = program
+    loop = try EventLoop()
+    limit = try OpenFilesLimit.current()
+    // It has one descriptor for each program.
+    try OpenFilesLimit(soft: limit.hard, hard: limit.hard).set()
+    let number = socket.descriptor.number
+    self.socket = socket
+    try loop.update(nil, to: Watch(descriptor: number, events: CShort(POLLIN)), for: self)
+  }
+
+  func ready(now: Int) {
+    while true {
+      switch socket.receive(limit: HelperMessage.limit) {
+      case .nothing: return
+      // starttlsd has ended. The programs read the end of their input.
+      case .ended: _exit(0)
+      case .message(var message):
+        guard let known = HelperMessage(message.octets) else { _exit(100) }
+        obey(known, message.descriptor.take())
+      }
+    }
+  }
+
+  private func obey(_ message: HelperMessage, _ descriptor: consuming Descriptor?) {
+    switch message.kind {
+    case Starter.start:
+      guard let descriptor else { _exit(100) }
+      start(message, descriptor)
+    case Starter.signal: processes[message.number]?.signal(message.first)
+    case Starter.reap:
+      if let child = processes.removeValue(forKey: message.number) { child.reap() }
+    default: _exit(100)
+    }
+  }
+
+  private func start(_ message: HelperMessage, _ descriptor: consuming Descriptor) {
+    guard processes[message.number] == nil, let variables = Environment.session(message.payload) else { _exit(100) }
+    do throws(SystemError) {
+      let child = try ChildProcess(
+        program.arguments, environment: Environment.adding(variables, to: program.environment), standardStreams: descriptor, limit: limit,
+        setting: program.setting)
+      let process = child.process
+      let started = StarterChild(child, message.number, loop) { [unowned self] in give($0) }
+      give(HelperMessage(Starter.started, number: message.number, first: process))
+      processes[message.number] = started
+      try started.watch()
+    } catch {
+      processes[message.number] = nil
+      // Before the descriptor is closed: starttlsd reads why before it reads the end.
+      give(HelperMessage(Starter.failed, number: message.number, first: error.code))
+    }
+  }
+
+  private func give(_ message: HelperMessage) {
+    do {
+      try socket.send(message.octets ?? [], isWaiting: true)
+    } catch {
+      _exit(0)
+    }
+  }
+}
+
+/// A program with all that is the same for every session.
+struct StartedProgram: Sendable {
+  /// The first one is a path.
+  let arguments: [String]
+  let environment: [String]
+  let setting: ProgramSetting
+}
+
+/// A process of the program.
+private final class StarterChild: EventOwner {
+  private var child: ChildProcess
+  private let number: UInt32
+  private let loop: EventLoop
+  private let give: (HelperMessage) -> Void
+  private var isReported = false
+
+  init(_ child: consuming ChildProcess, _ number: UInt32, _ loop: EventLoop, _ give: @escaping (HelperMessage) -> Void) {
+    self.child = child
+    self.number = number
+    self.loop = loop
+    self.give = give
+  }
+
+  func watch() throws(SystemError) {
+    try loop.update(nil, to: Watch(descriptor: child.descriptor.number, events: CShort(POLLIN)), for: self)
+  }
+
+  func ready(now: Int) {
+    guard !isReported, let end = child.look() else { return }
+    isReported = true
+    // The descriptor is readable until the process is reaped.
+    loop.remove(child.descriptor.number)
+    switch end {
+    case .exited(let code): give(HelperMessage(Starter.ended, number: number, first: 0, second: code))
+    case .signalled(let signal): give(HelperMessage(Starter.ended, number: number, first: 1, second: signal))
+    }
+  }
+
+  /// Only the two signals that starttlsd uses.
+  func signal(_ number: CInt) {
+    guard number == SIGTERM || number == SIGKILL else { return }
+    try? child.signalGroup(number)
+  }
+
+  func reap() {
+    _ = try? child.reap()
+  }
+}

@@ -1,0 +1,63 @@
+// MessageSocket: one end of a connection between two of our processes. Each message may carry a descriptor.
+//
+// Contract: the kernel keeps the boundaries of messages (SOCK_SEQPACKET), so a message arrives complete or not at all.
+// The end of the other process is the end of the connection.
+
+import CKernel
+import Glibc
+
+/// A connected Unix socket that keeps message boundaries.
+package struct MessageSocket: ~Copyable, Sendable {
+  package let descriptor: Descriptor
+
+  package init(_ descriptor: consuming Descriptor) {
+    self.descriptor = descriptor
+  }
+
+  /// Two connected sockets, both close-on-exec and blocking.
+  package static func pair() throws(SystemError) -> DescriptorPair {
+    let ends = try Kernel.messageSockets()
+    return DescriptorPair(first: Descriptor(adopting: ends.0), second: Descriptor(adopting: ends.1))
+  }
+
+  /// Sends a message, with a descriptor unless it is negative; the descriptor stays open here.
+  ///
+  /// - Parameter isWaiting: true to wait until the other process has room for it.
+  /// - Throws: EAGAIN if there is no room; EPIPE or ECONNRESET if the other process has ended.
+  package borrowing func send(
+    _ octets: [UInt8], descriptor passed: CInt = -1, isWaiting: Bool = false
+  ) throws(SystemError) {
+    let flags = CInt(MSG_NOSIGNAL) | (isWaiting ? 0 : CInt(MSG_DONTWAIT))
+    try Kernel.sendMessage(descriptor.number, octets, passed, flags)
+  }
+
+  /// The next message of at most `limit` octets, or the end of the connection. It never waits.
+  package borrowing func receive(limit: Int) -> Received {
+    do {
+      return try received(limit)
+    } catch {
+      return error.code == EAGAIN ? .nothing : .ended
+    }
+  }
+
+  private borrowing func received(_ limit: Int) throws(SystemError) -> Received {
+    var buffer = [UInt8](repeating: 0, count: limit)
+    let (count, number) = try Kernel.receiveMessage(descriptor.number, &buffer, CInt(MSG_DONTWAIT))
+    guard count > 0 else { return .ended }
+    buffer.removeSubrange(count...)
+    return .message(Message(octets: buffer, descriptor: number < 0 ? nil : Descriptor(adopting: number)))
+  }
+
+  /// A message.
+  package struct Message: ~Copyable {
+    package let octets: [UInt8]
+    package var descriptor: Descriptor?
+  }
+
+  package enum Received: ~Copyable {
+    case message(Message)
+    case nothing
+    /// The other process has ended, or sent something that is not a message of ours.
+    case ended
+  }
+}

@@ -1,0 +1,104 @@
+// CommandTests: `starttlsd certificates` and `starttlsd check`.
+
+import Foundation
+import XCTest
+
+final class CommandTests: StarttlsdTestCase {
+  /// The digest of a TLSA record 3 1 1 as openssl computes it.
+  private func digest(_ arguments: String) throws -> String {
+    let result = try run(["/bin/sh", "-c", "openssl \(arguments) -outform DER 2>/dev/null | openssl dgst -sha256 -r"])
+    return String(result.output.prefix(64))
+  }
+
+  func testCertificatesAreShownWithTheirRecords() throws {
+    let folder = TestFolder()
+    let elliptic = try makeCertificate(
+      "elliptic", in: folder, ["-days", "30", "-addext", "subjectAltName=DNS:mx.example,DNS:*.mx.example"])
+    let plain = try makeCertificate("plain", in: folder, ["-days", "40"])
+    let next = folder.path + "/next.key"
+    try run(["openssl", "genrsa", "-out", next, "2048"])
+    let result = try run([
+      Programs.path("starttlsd"), "certificates", "--certificate", elliptic.certificate, "--key", elliptic.key,
+      "--certificate", plain.certificate, "--key", plain.key, "--next-key", next,
+    ])
+    func key(_ made: Certificate) throws -> String { try digest("pkey -in \(made.key) -pubout") }
+    let lines = result.output.split(separator: "\n")
+    XCTAssertEqual(lines.count, 10, result.output)
+    guard lines.count == 10 else { return }
+    XCTAssertEqual(lines[0], "\(elliptic.certificate): mx.example, *.mx.example")
+    XCTAssertEqual(lines[1], "  key: EC/ECDSA, 256 bits")
+    XCTAssertTrue(lines[2].hasPrefix("  valid until 20"), String(lines[2]))
+    // The last full day may have begun a second ago.
+    XCTAssertTrue([", days left: 29", ", days left: 30"].contains { lines[2].hasSuffix($0) }, String(lines[2]))
+    XCTAssertEqual(String(lines[3]), "  TLSA 3 1 1 \(try key(elliptic))")
+    XCTAssertEqual(lines[4], "\(plain.certificate): mx.example")
+    XCTAssertEqual(String(lines[7]), "  TLSA 3 1 1 \(try key(plain))")
+    XCTAssertEqual(lines[8], "\(next): the next key, RSA, 2048 bits")
+    XCTAssertEqual(String(lines[9]), "  TLSA 3 1 1 \(try digest("pkey -in \(next) -pubout"))")
+    // What openssl reads from the certificate, not from the key.
+    let served = try run(["/bin/sh", "-c", "openssl x509 -in \(plain.certificate) -noout -pubkey | openssl pkey -pubin -outform DER | openssl dgst -sha256 -r"])
+    XCTAssertEqual(String(served.output.prefix(64)), try key(plain))
+  }
+
+  func testCertificatesThatCannotBeServedAreAUsageError() throws {
+    let folder = TestFolder()
+    let (one, other) = (try makeCertificate("one", in: folder), try makeCertificate("other", in: folder))
+    for (options, text) in [
+      ([], "there is no certificate"), (["--certificate", one.certificate], "each certificate needs its key"),
+      (["--certificate", one.certificate, "--key", other.key], "is not the key"),
+      (["--certificate", one.certificate, "--key", one.key, "--next-key", one.certificate], "expected an unencrypted private key"),
+    ] {
+      let result = try run([Programs.path("starttlsd"), "certificates"] + options, expecting: .exited(100))
+      XCTAssertTrue(result.errors.contains(text), result.errors)
+      XCTAssertEqual(result.errors.split(separator: "\n").count, 1, result.errors)
+    }
+  }
+
+  private func check(
+    _ script: String, _ options: [String] = [], expecting code: CInt
+  ) throws -> (output: String, errors: String) {
+    let folder = TestFolder()
+    let good = try certificate()
+    let program = try folder.write(Array(("#!/bin/sh\n" + script).utf8), to: "backend")
+    chmod(program, 0o755)
+    let result = try run(
+      [Programs.path("starttlsd"), "check", "--allow-root", "--certificate", good.certificate, "--key", good.key]
+        + options + ["--", program], expecting: .exited(code))
+    return (result.output.replacingOccurrences(of: program, with: "PROGRAM"), result.errors)
+  }
+
+  func testCheckPrintsWhatItFindsAndEndsWithTheClassOfTheFault() throws {
+    let refusing = ShellBackend.script(answers: [("RCPT*", "say '550 no relay'")])
+    let good = try check(refusing, expecting: 0)
+    XCTAssertEqual(good.errors, "")
+    for line in ["listen on 127.0.0.1:2525", "key: EC/ECDSA, 256 bits", "PROGRAM refuses mail to other domains: 550 no relay"] {
+      XCTAssertTrue(good.output.contains(line), good.output)
+    }
+    XCTAssertTrue(good.output.hasSuffix("no fault found\n"), good.output)
+    let relay = try check(ShellBackend.script(), expecting: 100)
+    XCTAssertTrue(relay.errors.contains("is an open relay"), relay.errors)
+    let broken = try check("exit 7", expecting: 111)
+    XCTAssertTrue(broken.errors.contains("does not work") && broken.errors.contains("exit code 7"), broken.errors)
+    let bad = try check(refusing, ["--policy", "strict"], expecting: 100)
+    XCTAssertTrue(bad.errors.contains("policy"), bad.errors)
+    let untested = try check(ShellBackend.script(), ["--trusting-backend"], expecting: 0)
+    XCTAssertTrue(untested.output.contains("is not tested"), untested.output)
+  }
+
+  /// The name of a command is one only as the first argument.
+  func testAProgramMayHaveTheNameOfACommand() throws {
+    let folder = TestFolder()
+    let good = try certificate()
+    let program = try folder.write(Array("#!/bin/sh\nexit 7\n".utf8), to: "check")
+    chmod(program, 0o755)
+    let result = try run(
+      [Programs.path("starttlsd"), "--allow-root", "--certificate", good.certificate, "--key", good.key, "--", "check"],
+      environment: ["PATH": folder.path + ":" + SpawnedProgram.path], expecting: .exited(111))
+    XCTAssertTrue(result.errors.contains("check does not work"), result.errors)
+    for name in ["check", "certificates"] {
+      let help = try run([Programs.path("starttlsd"), name, "--help"])
+      XCTAssertTrue(help.output.contains("USAGE: starttlsd \(name) "), help.output)
+    }
+    XCTAssertTrue(try run([Programs.path("starttlsd"), "--help"]).output.contains("starttlsd check OPTIONS"))
+  }
+}

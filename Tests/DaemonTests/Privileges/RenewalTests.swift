@@ -1,0 +1,185 @@
+// RenewalTests: certificates are renewed while the daemon runs, after it can no longer read their keys.
+
+import Foundation
+import Glibc
+import XCTest
+
+final class RenewalTests: PrivilegeTestCase {
+  private let changed = "the files of the certificates have changed: "
+
+  func testTheKeyIsOutOfReachAndIsReloadedAllTheSame() throws {
+    let folder = TestFolder()
+    let (first, second) = (try makeCertificate("first", in: folder), try makeCertificate("second", in: folder))
+    let files = try replaceableCertificate(first, in: folder)
+    let daemon = try daemon(
+      ["--user", "daemon"], backend: .script(ShellBackend.script()), certificate: files, isShared: true)
+    let refused = try run(
+      ["setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups", "cat", files.key], expecting: .exited(1))
+    XCTAssertTrue(refused.errors.contains("Permission denied"), refused.errors)
+    assertIdentity(daemon.process, try user("daemon"))
+    XCTAssertEqual(try presented(by: daemon), try text(first.certificate))
+    try replace(second.certificate, files.certificate)
+    try replace(second.key, files.key)
+    XCTAssertTrue(eventually { daemon.log.contains(changed + "the certificates are loaded again") }, daemon.log)
+    XCTAssertEqual(try presented(by: daemon), try text(second.certificate))
+    try replace(first.key, files.key)
+    try replace(first.certificate, files.certificate)
+    daemon.program.signal(SIGHUP)
+    XCTAssertTrue(eventually { daemon.log.contains("SIGHUP: the certificates are loaded again") }, daemon.log)
+    XCTAssertEqual(try presented(by: daemon), try text(first.certificate))
+  }
+
+  /// As certbot and dehydrated do: the names lead through symbolic links, and only the links change.
+  func testSymbolicLinksAreFollowed() throws {
+    let folder = TestFolder()
+    let made = [try makeCertificate("first", in: folder), try makeCertificate("second", in: folder)]
+    let live = Certificate(certificate: folder.path + "/live/fullchain.pem", key: folder.path + "/live/privkey.pem")
+    mkdir(folder.path + "/live", 0o700)
+    func link(_ target: String, _ path: String) {
+      XCTAssertEqual(symlink(target, path + ".new"), 0)
+      XCTAssertEqual(rename(path + ".new", path), 0)
+    }
+    link("../first.pem", live.certificate)
+    link("../first.key", live.key)
+    let daemon = try daemon(
+      ["--user", "daemon"], backend: .script(ShellBackend.script()), certificate: live, isShared: true)
+    link("../second.key", live.key)
+    link("../second.pem", live.certificate)
+    XCTAssertTrue(eventually { daemon.log.contains(changed + "the certificates are loaded again") }, daemon.log)
+    XCTAssertEqual(try presented(by: daemon), try text(made[1].certificate))
+  }
+
+  /// Half of a set keeps the old one. It is logged once, and only if it stays so.
+  func testASetThatCannotBeUsedIsLoggedOnceForEachChange() throws {
+    let folder = TestFolder()
+    let (first, second) = (try makeCertificate("first", in: folder), try makeCertificate("second", in: folder))
+    let files = try replaceableCertificate(first, in: folder)
+    let daemon = try daemon(
+      ["--user", "daemon"], backend: .script(ShellBackend.script()), certificate: files, isShared: true)
+    func complaints() -> [Substring] {
+      daemon.log.split(separator: "\n").filter { $0.contains(changed + "the certificates stay as they were: ") }
+    }
+    try replace(second.certificate, files.certificate)
+    XCTAssertTrue(eventually { complaints().count == 1 }, daemon.log)
+    XCTAssertTrue(complaints()[0].contains("\(files.key) is not the key of the first certificate"), daemon.log)
+    XCTAssertEqual(try presented(by: daemon), try text(first.certificate))
+    try FileManager.default.removeItem(atPath: files.key)
+    XCTAssertTrue(eventually { complaints().count == 2 }, daemon.log)
+    XCTAssertTrue(complaints()[1].contains("\(files.key): open: No such file"), daemon.log)
+    try replace(second.key, files.key)
+    XCTAssertTrue(eventually { daemon.log.contains(changed + "the certificates are loaded again") }, daemon.log)
+    XCTAssertEqual(complaints().count, 2, daemon.log)
+    XCTAssertEqual(try presented(by: daemon), try text(second.certificate))
+  }
+
+  func testACertificateThatEndsSoonIsAWarning() throws {
+    let folder = TestFolder()
+    // The last full day may have begun a second ago.
+    for (days, texts) in [
+      (13, ["expires in 12 days, on 20", "expires in 13 days, on 20"]),
+      (1, ["expires in less than a day, on 20", "expires in 1 day, on 20"]), (30, []),
+    ] {
+      let made = try makeCertificate("server\(days)", in: folder, ["-days", "\(days)"])
+      let daemon = try daemon(backend: .script(ShellBackend.script()), certificate: made)
+      let warning = daemon.log.split(separator: "\n").first { $0.contains("expires in") }
+      XCTAssertEqual(warning != nil, !texts.isEmpty, daemon.log)
+      guard let warning else { continue }
+      XCTAssertTrue(texts.contains { warning.contains("warning starttlsd: \(made.certificate): \($0)") }, daemon.log)
+    }
+  }
+
+  /// Up to 200 connections a second for ten seconds, each with STARTTLS, while the set changes five times, half of it at
+  /// first: not one handshake fails.
+  func testNoHandshakeFailsWhileCertificatesAreReplaced() throws {
+    let folder = TestFolder()
+    let made = try (0..<6).map { try makeCertificate("set\($0)", in: folder) }
+    let files = try replaceableCertificate(made[0], in: folder)
+    let daemon = try daemon(
+      ["--user", "daemon"], backend: .script(ShellBackend.script()), certificate: files, isShared: true)
+    let clients = try SpawnedProgram(
+      ["/usr/bin/python3", "-Ic", RenewalTests.clients, "\(daemon.port)"], output: .file(folder.path + "/output"),
+      errors: .file(folder.path + "/errors"))
+    for (number, next) in made.enumerated().dropFirst() {
+      // Half a file, then half a set, then the set.
+      let octets = folder.contents("set\(number).pem")
+      try folder.write(Array(octets.prefix(octets.count / 2)), to: "chain.pem")
+      XCTAssertTrue(eventually { folder.text("output").split(separator: "\n").count >= number * 3 - 2 })
+      try replace(next.certificate, files.certificate)
+      XCTAssertTrue(eventually { folder.text("output").split(separator: "\n").count >= number * 3 - 1 })
+      try replace(next.key, files.key)
+      let loaded = { daemon.log.components(separatedBy: "the certificates are loaded again").count - 1 }
+      XCTAssertTrue(eventually { loaded() == number }, daemon.log)
+    }
+    XCTAssertEqual(clients.wait(within: 60), .exited(0), folder.text("errors"))
+    XCTAssertEqual(folder.text("errors"), "")
+    let last = try XCTUnwrap(folder.text("output").split(separator: "\n").last).split(separator: " ")
+    XCTAssertEqual(last.count, 6, "\(last)")
+    XCTAssertEqual(last[3], "0", "handshakes failed")
+    XCTAssertGreaterThan(Int(last[1]) ?? 0, 300, "too few handshakes to show anything")
+    XCTAssertEqual(last[5], "6", "a client saw each certificate")
+    XCTAssertTrue(eventually(within: 60) { daemon.sessions.count == Int(last[1]) }, "\(daemon.sessions.count) \(last)")
+    XCTAssertEqual(daemon.sessions.filter { $0["tls"] == nil }.map(\.description), [])
+  }
+
+  /// Prints a line for each half second, at last the counts: `handshakes N failed N certificates N`.
+  private static let clients = """
+    import queue, socket, ssl, sys, threading, time
+
+    port, seconds, rate = int(sys.argv[1]), 10, 200
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    turns, seen, done, failed, lock = queue.Queue(rate // 4), set(), 0, 0, threading.Lock()
+
+    def read(file):
+        while (line := file.readline())[3:4] == b'-':
+            pass
+        return line
+
+    def session():
+        with socket.create_connection(('127.0.0.1', port), timeout=30) as tcp:
+            file = tcp.makefile('rb')
+            if not read(file).startswith(b'220'):
+                raise OSError('no greeting')
+            tcp.sendall(b'EHLO client.example\\r\\n')
+            read(file)
+            tcp.sendall(b'STARTTLS\\r\\n')
+            line = read(file)
+            if not line.startswith(b'220'):
+                raise OSError(line.decode())
+            with context.wrap_socket(tcp) as tls:
+                shown = tls.getpeercert(True)
+                tls.sendall(b'QUIT\\r\\n')
+                while tls.recv(4096):
+                    pass
+        return shown
+
+    def work():
+        global done, failed
+        while turns.get():
+            try:
+                shown = session()
+                with lock:
+                    done += 1
+                    seen.add(shown)
+            except OSError as error:
+                with lock:
+                    failed += 1
+                print(error, file=sys.stderr)
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    start = time.monotonic()
+    for turn in range(seconds * rate):
+        turns.put(True)
+        if turn % (rate // 2) == 0:
+            print('at', time.monotonic() - start, flush=True)
+        time.sleep(max(0, start + turn / rate - time.monotonic()))
+    for _ in threads:
+        turns.put(False)
+    for thread in threads:
+        thread.join()
+    print('handshakes', done, 'failed', failed, 'certificates', len(seen))
+    """
+}

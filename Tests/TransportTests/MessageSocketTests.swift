@@ -1,0 +1,73 @@
+// Messages between two processes: whole, in order, each with its descriptor, and never one that nobody owns.
+
+import Glibc
+import Transport
+import XCTest
+
+final class MessageSocketTests: XCTestCase {
+  private func ends() throws -> (MessageSocketBox, MessageSocketBox) {
+    let pair = try MessageSocket.pair()
+    var made: [MessageSocketBox] = []
+    pair.split { first, second in
+      made = [MessageSocketBox(MessageSocket(first)), MessageSocketBox(MessageSocket(second))]
+    }
+    return (made[0], made[1])
+  }
+
+  /// A class, so that a test can end one side.
+  private final class MessageSocketBox {
+    let socket: MessageSocket
+    init(_ socket: consuming MessageSocket) { self.socket = socket }
+  }
+
+  /// The octets of the next message and whether it has a descriptor; nil for none, `[]` for the end.
+  private func next(_ box: MessageSocketBox, limit: Int = 100) -> (octets: [UInt8], hasDescriptor: Bool)? {
+    switch box.socket.receive(limit: limit) {
+    case .nothing: return nil
+    case .ended: return ([], false)
+    case .message(let message): return (message.octets, message.descriptor != nil)
+    }
+  }
+
+  private var openNumbers: Int { (0..<200).filter { fcntl(CInt($0), F_GETFD) >= 0 }.count }
+
+  func testMessagesKeepTheirBoundariesAndDescriptors() throws {
+    let (a, b) = try ends()
+    let before = openNumbers
+    try a.socket.send([1, 2])
+    try a.socket.send([3], descriptor: 0)
+    XCTAssertEqual(next(b)?.octets, [1, 2])
+    let second = next(b)
+    XCTAssertEqual(second?.octets, [3])
+    XCTAssertEqual(second?.hasDescriptor, true)
+    XCTAssertNil(next(b))
+    XCTAssertEqual(openNumbers, before, "the descriptor is closed with the message")
+  }
+
+  func testAMessageThatIsTooLongIsTheEndAndLeavesNoDescriptor() throws {
+    let (a, b) = try ends()
+    let before = openNumbers
+    try a.socket.send(Array(repeating: 1, count: 101), descriptor: 0)
+    XCTAssertEqual(next(b)?.octets, [])
+    XCTAssertEqual(openNumbers, before)
+  }
+
+  func testWithoutRoomNothingIsSentInPart() throws {
+    let (a, b) = try ends()
+    var count = 0
+    while (try? a.socket.send(Array(repeating: 7, count: 4000))) != nil { count += 1 }
+    XCTAssertGreaterThan(count, 1)
+    for _ in 0..<count { XCTAssertEqual(next(b, limit: 4000)?.octets.count, 4000) }
+    XCTAssertNil(next(b))
+  }
+
+  func testTheEndOfTheOtherSide() throws {
+    let (a, b) = try ends()
+    try a.socket.send([1])
+    func end(_ box: consuming MessageSocketBox) { _ = consume box }
+    end(consume a)
+    XCTAssertEqual(next(b)?.octets, [1])
+    XCTAssertEqual(next(b)?.octets, [])
+    XCTAssertThrowsError(try b.socket.send([1])) { XCTAssertEqual(($0 as? SystemError)?.code, EPIPE) }
+  }
+}

@@ -110,10 +110,12 @@ extension ProgramOption {
   /// The option's value as an unsigned integer in a range.
   public func number(_ value: String, _ range: ClosedRange<Int> = 0...Int(CInt.max)) throws(CommandLineError) -> Int {
     let isPlain = !value.isEmpty && value.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
-    guard isPlain, let number = Int(value), range.contains(number) else {
-      let isUnlimited = range.lowerBound == 0 && range.upperBound >= CInt.max
-      throw CommandLineError(
-        "--\(form.name) must be " + (isUnlimited ? "an unsigned integer" : "from \(range.lowerBound) to \(range.upperBound)"))
+    let isUnlimited = range.lowerBound == 0 && range.upperBound >= CInt.max
+    guard isPlain, let number = Int(value), number <= range.upperBound || !isUnlimited else {
+      throw CommandLineError("--\(form.name) must be an unsigned integer")
+    }
+    guard range.contains(number) else {
+      throw CommandLineError("--\(form.name) must be from \(range.lowerBound) to \(range.upperBound)")
     }
     return number
   }

@@ -6,20 +6,20 @@ import Glibc
 import Transport
 
 /// The file of the rules.
-public struct AccessFile: Hashable, Sendable {
+package struct AccessFile: Hashable, Sendable {
   /// The largest file that is read, in octets. In a cdb file of this size each position has three octets and a NUL.
-  public static let sizeLimit = 0xFF_FFFF
+  package static let sizeLimit = 0xFF_FFFF
 
-  public let path: String
+  package let path: String
 
-  public init(path: String) {
+  package init(path: String) {
     self.path = path
   }
 
   /// Reads the rules.
   ///
   /// - Parameter isReserved: true for a name of a variable that no rule may set.
-  public func load(isReserved: @escaping (Substring) -> Bool) throws(AccessRulesError) -> AccessRules {
+  package func load(isReserved: @escaping (Substring) -> Bool) throws(AccessRulesError) -> AccessRules {
     let octets: [UInt8]
     do throws(SystemError) {
       let descriptor = Descriptor(adopting: try Kernel.open(path, O_RDONLY | O_NONBLOCK))

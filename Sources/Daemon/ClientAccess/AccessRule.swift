@@ -6,10 +6,10 @@
 //   +RELAYCLIENT= NUL +DOMAIN=example.com NUL    data: variables
 
 /// A rule: allow or deny, and variables for the program.
-public struct AccessRule: Hashable, Sendable {
-  public let isAllowed: Bool
+package struct AccessRule: Hashable, Sendable {
+  package let isAllowed: Bool
   /// `NAME=value`, each name once.
-  public let variables: [String]
+  package let variables: [String]
 
   /// True for a name that no rule may set.
   typealias IsReserved = (Substring) -> Bool

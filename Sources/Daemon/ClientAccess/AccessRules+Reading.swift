@@ -11,8 +11,8 @@
 // somebody must not be without effect. Failure: an `AccessRulesError` that names the file and the line.
 
 /// Rules that cannot be read. The description is one line for the operator.
-public struct AccessRulesError: Error, Hashable, Sendable, CustomStringConvertible {
-  public let description: String
+package struct AccessRulesError: Error, Hashable, Sendable, CustomStringConvertible {
+  package let description: String
 }
 
 extension AccessRules {
@@ -25,7 +25,7 @@ extension AccessRules {
   ///   - octets: the content.
   ///   - name: the name of the file, for errors.
   ///   - isReserved: true for a name of a variable that no rule may set.
-  public init(_ octets: [UInt8], name: String, isReserved: @escaping (Substring) -> Bool) throws(AccessRulesError) {
+  package init(_ octets: [UInt8], name: String, isReserved: @escaping (Substring) -> Bool) throws(AccessRulesError) {
     self.init()
     if ConstantDatabase.isLikely(octets) {
       try readDatabase(octets, name, isReserved)

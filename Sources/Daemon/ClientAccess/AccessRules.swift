@@ -9,23 +9,23 @@
 // Rules for host names (=host) and for TCPREMOTEINFO (info@address) are never used, because no name is looked up. Their
 // number is reported.
 
-public import Transport
+package import Transport
 
-public struct AccessRules: Sendable {
+package struct AccessRules: Sendable {
   private var addresses: [IPNetwork: AccessRule] = [:]
   private var prefixes: [[UInt8]: AccessRule] = [:]
   private var networks = NetworkTable<AccessRule>()
   private var general: AccessRule?
 
   /// The number of rules; a range counts as the addresses that it stands for.
-  public private(set) var count = 0
+  package private(set) var count = 0
   /// The rules that match no client: how many, and the first of them.
-  public private(set) var unused: (count: Int, first: String)?
+  package private(set) var unused: (count: Int, first: String)?
 
   init() {}
 
   /// The rule of a client; nil if there is none, which means that it is allowed.
-  public func rule(for client: SocketAddress) -> AccessRule? {
+  package func rule(for client: SocketAddress) -> AccessRule? {
     if let single = IPNetwork(of: client) {
       if let rule = addresses[single] { return rule }
       if !prefixes.isEmpty {
@@ -42,7 +42,7 @@ public struct AccessRules: Sendable {
   }
 
   /// True if the rule for all other clients sets this variable.
-  public func isSetForEveryone(_ name: String) -> Bool {
+  package func isSetForEveryone(_ name: String) -> Bool {
     general?.isAllowed == true && general?.variables.contains { $0.hasPrefix(name + "=") } == true
   }
 

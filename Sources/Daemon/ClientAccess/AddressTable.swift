@@ -5,11 +5,11 @@
 // the others the `idleLimit` most recent ones are kept, for each family separately. So a client with many IPv6 networks
 // can displace only what is known of other idle IPv6 networks.
 
-public import Transport
+package import Transport
 
-public struct AddressTable {
+package struct AddressTable {
   /// The number of addresses without sessions that are kept, for each family.
-  public static let idleLimit = 16_384
+  package static let idleLimit = 16_384
 
   private let limits: AddressLimits
   private let connectionRate: BucketSize
@@ -19,7 +19,7 @@ public struct AddressTable {
   private var ipv4: RecentAddresses
   private var ipv6: RecentAddresses
 
-  public init(_ limits: AddressLimits, idleLimit: Int = AddressTable.idleLimit) {
+  package init(_ limits: AddressLimits, idleLimit: Int = AddressTable.idleLimit) {
     self.limits = limits
     connectionRate = .perMinute(limits.connectionsPerMinute)
     handshakeRate = .perMinute(limits.handshakesPerMinute)
@@ -30,19 +30,19 @@ public struct AddressTable {
   }
 
   /// True if no limit applies to this client.
-  public func isExempt(_ client: SocketAddress) -> Bool {
+  package func isExempt(_ client: SocketAddress) -> Bool {
     if case .unix = client { return true }
     return exempt.smallest(containing: client) ?? false
   }
 
   /// The number of addresses that are known, for each family.
-  public var counts: (ipv4: Int, ipv6: Int) { (ipv4.count, ipv6.count) }
+  package var counts: (ipv4: Int, ipv6: Int) { (ipv4.count, ipv6.count) }
 
   // MARK: Events. `now` is in `Clock` milliseconds.
 
   /// A client has connected: counts its session, or returns the limit that does not allow it. A refused connection is
   /// not counted.
-  public mutating func admit(_ client: SocketAddress, now: Int) -> AddressLimit? {
+  package mutating func admit(_ client: SocketAddress, now: Int) -> AddressLimit? {
     let (limits, connectionRate, handshakeRate, penalty) = (self.limits, self.connectionRate, self.handshakeRate, self.penalty)
     return use(client, now: now) { use in
       if use.penalty.isFull(penalty, now: now) { return .penalty }
@@ -59,28 +59,28 @@ public struct AddressTable {
   }
 
   /// An admitted client's session has ended.
-  public mutating func sessionEnded(_ client: SocketAddress, now: Int) {
+  package mutating func sessionEnded(_ client: SocketAddress, now: Int) {
     use(client, now: now) { $0.sessions -= 1 }
   }
 
   /// A backend process of this client continues without its session.
-  public mutating func backendRemains(_ client: SocketAddress, now: Int) {
+  package mutating func backendRemains(_ client: SocketAddress, now: Int) {
     use(client, now: now) { $0.backends += 1 }
   }
 
   /// Such a process has ended.
-  public mutating func backendEnded(_ client: SocketAddress, now: Int) {
+  package mutating func backendEnded(_ client: SocketAddress, now: Int) {
     use(client, now: now) { $0.backends -= 1 }
   }
 
   /// A TLS handshake has started.
-  public mutating func handshakeStarted(_ client: SocketAddress, now: Int) {
+  package mutating func handshakeStarted(_ client: SocketAddress, now: Int) {
     let size = handshakeRate
     use(client, now: now) { $0.handshakes.add(1, size, now: now) }
   }
 
   /// The client gets penalty points.
-  public mutating func penalise(_ client: SocketAddress, points: Int, now: Int) {
+  package mutating func penalise(_ client: SocketAddress, points: Int, now: Int) {
     let size = penalty
     guard points > 0 else { return }
     use(client, now: now) { $0.penalty.add(points, size, now: now) }

@@ -2,15 +2,15 @@
 //
 // IPv4-mapped IPv6 addresses are IPv4 addresses here. A text that is not a network is a `NetworkError`.
 
-public import Transport
+package import Transport
 
 /// A text that is not a network. The description is for the operator.
-public struct NetworkError: Error, Hashable, Sendable, CustomStringConvertible {
-  public let description: String
+package struct NetworkError: Error, Hashable, Sendable, CustomStringConvertible {
+  package let description: String
 }
 
 /// A network: a family, and the first `length` bits of its addresses.
-public struct IPNetwork: Hashable, Sendable {
+package struct IPNetwork: Hashable, Sendable {
   let isIPv4: Bool
   let length: Int
   /// From the most significant bit on; all bits after the prefix are 0.
@@ -41,7 +41,7 @@ public struct IPNetwork: Hashable, Sendable {
   private static func mask(_ length: Int) -> UInt128 { length == 0 ? 0 : UInt128.max << (128 - length) }
 
   /// Parses `192.0.2.0/24`, `2001:db8::/32`, or one address, which is the network of that address alone.
-  public init(parsing text: String) throws(NetworkError) {
+  package init(parsing text: String) throws(NetworkError) {
     let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
     guard !text.contains("%"), let address = SocketAddress(numeric: String(parts[0]), port: 0),
       let single = IPNetwork(of: address)
@@ -69,15 +69,15 @@ public struct IPNetwork: Hashable, Sendable {
 }
 
 /// Values of networks. A look-up takes one step for each prefix length that occurs, at most 129.
-public struct NetworkTable<Value: Sendable>: Sendable {
+package struct NetworkTable<Value: Sendable>: Sendable {
   private var values: [IPNetwork: Value] = [:]
   /// The prefix lengths that occur, the longest first.
   private var lengths: (ipv4: [Int], ipv6: [Int]) = ([], [])
 
-  public init() {}
+  package init() {}
 
   /// Adds a network; the first value of a network stays.
-  public mutating func add(_ network: IPNetwork, _ value: Value) {
+  package mutating func add(_ network: IPNetwork, _ value: Value) {
     guard values[network] == nil else { return }
     values[network] = value
     if network.isIPv4 {
@@ -93,7 +93,7 @@ public struct NetworkTable<Value: Sendable>: Sendable {
   }
 
   /// The value of the smallest network that contains the address.
-  public func smallest(containing address: SocketAddress) -> Value? {
+  package func smallest(containing address: SocketAddress) -> Value? {
     guard !values.isEmpty, let single = IPNetwork(of: address) else { return nil }
     for length in single.isIPv4 ? lengths.ipv4 : lengths.ipv6 {
       if let value = values[single.prefix(length)] { return value }

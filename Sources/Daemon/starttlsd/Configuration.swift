@@ -9,6 +9,8 @@ struct Configuration {
   var policy: SMTPSession.Policy
   var timeouts: SessionDriver.Timeouts
   var listeners: [SocketAddress]
+  /// What a supervisor passed; then there are no `listeners`.
+  var supervision: Supervision
   var backend: Backend
   var credentials: TLSCredentials
   /// The source of the credentials, for a reload.
@@ -18,6 +20,14 @@ struct Configuration {
   var backendsLimit: Int?
   var graceMilliseconds: Int
   var backendGraceMilliseconds: Int
+}
+
+extension Configuration {
+  /// The port of the first address, for the program's environment; 0 if there is none.
+  var localPort: UInt16 {
+    let client = supervision.client.flatMap { try? InheritedSocket.localAddress(of: $0) }
+    return (listeners.first ?? supervision.sockets.first?.address ?? client)?.port ?? 0
+  }
 }
 
 /// The server for which the daemon accepts connections.

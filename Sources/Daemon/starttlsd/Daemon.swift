@@ -18,6 +18,8 @@ final class Daemon {
   let loop: EventLoop
   let timers: Timers
   let log: Logger
+  /// Informs the supervisor.
+  let notification: ServiceNotification
   /// The credentials for sessions that start TLS from now on.
   var credentials: TLSCredentials
   /// A reserve for a client that connects when no descriptor is left.
@@ -47,12 +49,15 @@ final class Daemon {
     case cutOff
   }
   private var stopping = Stopping.no
+  /// True if the daemon serves one connection, which a supervisor passed, and then ends.
+  private var isSingle: Bool { configuration.supervision.client != nil }
   /// The time for a client to read its 421 and to close.
   private static let closingMilliseconds = 3_000
 
   /// Binds all addresses; no connection is accepted yet.
-  init(_ configuration: Configuration, log: Logger, queue: LogQueue) throws {
+  init(_ configuration: Configuration, log: Logger, queue: LogQueue, notification: ServiceNotification) throws {
     self.configuration = configuration
+    self.notification = notification
     self.log = log
     self.queue = queue
     credentials = configuration.credentials
@@ -70,6 +75,10 @@ final class Daemon {
         throw ConfigurationError.system("cannot listen on \(address): \(error); choose another with --listen")
       }
     }
+    for socket in configuration.supervision.sockets {
+      let listener = try Listener(inherited: Descriptor(adopting: socket.number))
+      listeners.append(ListenerOwner(self, listener, name: socket.name))
+    }
     signals = try Signals(self)
     queue.attach(loop, timers)
     admission = Admission(try ResourceLimits(configuration))
@@ -79,8 +88,15 @@ final class Daemon {
   func run() throws {
     warnOfLimits()
     warnOfKeys()
-    for listener in listeners { log.info("listening on \(listener.address)") }
+    if let trouble = notification.trouble { log.warning("\(trouble)") }
+    for listener in listeners {
+      log.info("\(listener.name.map { "socket \($0): " } ?? "")listening on \(listener.address)")
+    }
+    if let client = configuration.supervision.client {
+      accept(try Supervision.takeClient(client), now: Clock.now())
+    }
     listen(true)
+    notification.ready(statusText, timers: timers, now: Clock.now())
     while !isStopped {
       try loop.wait(until: [timers.earliest, stopDeadline].compactMap { $0 }.min())
       let now = Clock.now()
@@ -88,7 +104,15 @@ final class Daemon {
       if let due = stopDeadline, due <= now { goOnStopping(now: now) }
     }
     for warning in [acceptWarning, tlsWarning, refusalWarning] { warning.flush() }
-    log.info("stopped")
+    if !isSingle { log.info("stopped") }
+  }
+
+  /// One line for the supervisor.
+  var statusText: String {
+    switch stopping {
+    case .no: isSingle ? "Serving one connection" : "Listening on \(listeners.count) sockets"
+    case .grace, .closing, .cutOff: "Stopping: \(sessions.count) sessions"
+    }
   }
 
   private func warnOfLimits() {
@@ -216,7 +240,7 @@ final class Daemon {
   // MARK: Stopping
 
   private var isStopped: Bool {
-    if case .no = stopping { return false }
+    if case .no = stopping, !isSingle { return false }
     return sessions.isEmpty && processes.isEmpty && refusals.isEmpty
   }
 
@@ -235,6 +259,7 @@ final class Daemon {
     for listener in listeners { listener.close() }
     listeners = []
     stopping = .grace(until: now + configuration.graceMilliseconds)
+    notification.stopping(statusText)
   }
 
   /// The next step of stopping.

@@ -20,7 +20,7 @@ enum Environment {
         throw .usage("--backend-environment \(name): give the name of a variable, without a value")
       }
       guard !isOfSession(name[...]) else {
-        throw .usage("--backend-environment \(name): only a session may set it, because it describes TLS or the connection")
+        throw .usage("--backend-environment \(name): only a session may set it, because it describes TLS, the connection or the supervisor")
       }
     }
     var strings: [String] = []
@@ -30,13 +30,14 @@ enum Environment {
     return strings
   }
 
-  /// True for names that describe TLS, its keys, or the connection.
+  /// True for names that describe TLS, its keys or the connection, and for those that a supervisor sets for this process
+  /// alone: a program that answers them would answer for the daemon.
   private static func isOfSession(_ name: Substring) -> Bool {
     switch name {
-    case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "PROTO": return true
+    case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "PROTO", "NOTIFY_SOCKET": return true
     default: break
     }
-    let prefixes = ["SSL_", "TLS_", "TCPREMOTE", "TCPLOCAL", "CERTFILE:", "KEYFILE:"]
+    let prefixes = ["SSL_", "TLS_", "TCPREMOTE", "TCPLOCAL", "CERTFILE:", "KEYFILE:", "LISTEN_", "WATCHDOG_"]
     if prefixes.contains(where: name.hasPrefix) { return true }
     return name.hasPrefix("SSL") && name.hasSuffix("FD")
   }

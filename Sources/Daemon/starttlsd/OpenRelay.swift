@@ -13,7 +13,7 @@ extension Configuration {
   func refuseOpenRelay(_ log: Logger) throws {
     switch backend {
     case .program(let arguments, let inherited):
-      let connection = inherited + RelayProbe.connection(localPort: listeners.first?.port ?? 0)
+      let connection = inherited + RelayProbe.connection(localPort: localPort)
       let facts = TLSFacts(version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", serverName: nil)
       let sessions = [connection, connection + Environment.tls(facts)]
       let findings = try RelayProbe.run(

@@ -34,6 +34,8 @@ extension Daemon {
 
   /// SIGHUP was received.
   func reload() {
+    notification.reloading()
+    defer { notification.reloaded(statusText) }
     let files = configuration.certificates
     if let path = files.irregular {
       return log.error("SIGHUP: the certificates stay as they were: \(path) is not a regular file and is read only at the start")

@@ -25,6 +25,8 @@ struct StartTLSDaemon: ParsableCommand {
   enum PolicyName: String, ExpressibleByArgument, CaseIterable { case opportunistic, required }
   enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case smtp, lmtp }
 
+  @OptionGroup(title: "Supervisors") var supervisor: SupervisorOptions
+
   @Option(name: .shortAndLong, help: ArgumentHelp("Address to listen on; may be repeated.", valueName: "address:port"))
   var listen: [String] = []
 
@@ -103,22 +105,25 @@ struct StartTLSDaemon: ParsableCommand {
   /// Runs the daemon; the exit code is 0 after a stop by a signal.
   func run() throws {
     Signals.prepare()
+    // Before anything is opened.
+    let supervision = try Supervision.take(supervisor, listen: listen)
+    let notification = try ServiceNotification(supervisor, supervision)
     let queue = try LogQueue()
     defer { queue.finish() }
     let log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
-    let configuration = try checked()
+    let configuration = try checked(supervision)
     if !trustingBackend { try configuration.refuseOpenRelay(log) }
-    let daemon = try Daemon(configuration, log: log, queue: queue)
+    let daemon = try Daemon(configuration, log: log, queue: queue, notification: notification)
     try daemon.run()
   }
 
   /// Checks all options and arguments.
-  private func checked() throws(ConfigurationError) -> Configuration {
+  private func checked(_ supervision: Supervision) throws(ConfigurationError) -> Configuration {
     let isEmbedded = program.isEmpty && certificate.isEmpty && key.isEmpty
     let certificates = try certificates(isEmbedded)
     return Configuration(
-      policy: try checkedPolicy(), timeouts: try checkedTimeouts(), listeners: try addresses(),
-      backend: try backend(isEmbedded), credentials: try credentials(certificates), certificates: certificates,
+      policy: try checkedPolicy(), timeouts: try checkedTimeouts(), listeners: try addresses(supervision),
+      supervision: supervision, backend: try backend(isEmbedded), credentials: try credentials(certificates), certificates: certificates,
       connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true))
@@ -152,7 +157,9 @@ struct StartTLSDaemon: ParsableCommand {
     return timeouts
   }
 
-  private func addresses() throws(ConfigurationError) -> [SocketAddress] {
+  private func addresses(_ supervision: Supervision) throws(ConfigurationError) -> [SocketAddress] {
+    // A program that was given a socket opens none of its own.
+    guard supervision.sockets.isEmpty, supervision.client == nil else { return [] }
     var addresses: [SocketAddress] = []
     for text in listen.isEmpty ? ["127.0.0.1:2525", "[::1]:2525"] : listen {
       do {

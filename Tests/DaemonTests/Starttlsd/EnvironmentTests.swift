@@ -47,7 +47,8 @@ final class EnvironmentTests: StarttlsdTestCase {
     "TLS_ANYTHING": "lie", "CERTFILE": "lie", "KEYFILE": "lie", "CERTFILE:mx": "lie", "KEYFILE:mx": "lie", "CADIR": "lie",
     "CAFILE": "lie", "UCSPITLS": "lie", "SSLCTLFD": "3", "SSLREADFD": "4", "SSLWRITEFD": "5", "PROTO": "lie",
     "TCPREMOTEIP": "lie", "TCPREMOTEPORT": "lie", "TCPREMOTEHOST": "lie", "TCPREMOTEINFO": "lie", "TCPLOCALIP": "lie",
-    "TCPLOCALPORT": "lie", "TCPLOCALHOST": "lie",
+    "TCPLOCALPORT": "lie", "TCPLOCALHOST": "lie", "LISTEN_FDS": "1", "LISTEN_PID": "1", "LISTEN_FDNAMES": "lie",
+    "NOTIFY_SOCKET": "lie", "WATCHDOG_USEC": "lie", "WATCHDOG_PID": "1",
   ]
 
   /// Secrets of the daemon, switches such as RELAYCLIENT, which makes an open relay of qmail-smtpd, and lies stay outside.

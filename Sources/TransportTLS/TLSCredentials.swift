@@ -48,6 +48,9 @@ public final class TLSCredentials: @unchecked Sendable {
   /// The time until which all certificates are valid, in seconds since 1970: the earliest expiry.
   public let validUntil: Int
 
+  /// The end of the validity of each certificate, in seconds since 1970, with the path of its file.
+  public let expirations: [(path: String, validUntil: Int)]
+
   /// The paths of key files that users other than the owner may read: log a warning for each.
   public let exposedKeys: [String]
 
@@ -85,6 +88,7 @@ public final class TLSCredentials: @unchecked Sendable {
     var ticketKey = gnutls_datum_t()
     var validUntil = Int.max
     var exposedKeys: [String] = []
+    var expirations: [(path: String, validUntil: Int)] = []
     var loaded: [String: gnutls_certificate_credentials_t] = [:]
     do throws(TLSCredentialsError) {
       parsed = try TLSCredentials.parse(priorities)
@@ -95,6 +99,7 @@ public final class TLSCredentials: @unchecked Sendable {
         for pair in pairs {
           let loaded = try TLSCredentials.load(pair, into: certificates, isDateChecked: isDateChecked)
           validUntil = min(validUntil, loaded.validUntil)
+          expirations.append((pair.certificate, loaded.validUntil))
           if loaded.isKeyExposed, !exposedKeys.contains(pair.key) { exposedKeys.append(pair.key) }
         }
         try clients.load(into: certificates)
@@ -117,6 +122,7 @@ public final class TLSCredentials: @unchecked Sendable {
     self.ticketKey = ticketKey
     self.tickets = tickets
     self.validUntil = validUntil
+    self.expirations = expirations
     self.exposedKeys = exposedKeys
   }
 

@@ -34,6 +34,8 @@ final class BackendProcess: EventOwner, TimerOwner {
   private var ending = Ending.none
 
   let process: CInt
+  /// The identifier of its session.
+  var session = ""
   private(set) var end: ProcessEnd?
   /// True if another process replaces it inside TLS.
   private var isReplaced = false

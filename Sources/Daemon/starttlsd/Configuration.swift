@@ -18,6 +18,7 @@ struct Configuration {
   var connectionsLimit: Int
   /// nil: computed from the system's limits.
   var backendsLimit: Int?
+  var statusSocket: String?
   var graceMilliseconds: Int
   var backendGraceMilliseconds: Int
 }

@@ -36,6 +36,10 @@ final class Daemon {
   private var processes: [ObjectIdentifier: BackendProcess] = [:]
   private var refusals: [ObjectIdentifier: Refusal] = [:]
   private var signals: Signals?
+  private var status: StatusSocket?
+  let startedAt = Clock.now()
+  private(set) var totals = Totals()
+  private var identifiers = SessionIdentifiers()
   private let refusalWarning: RepeatedWarning
   private var hasWarnedOfKeywords = false
 
@@ -80,6 +84,7 @@ final class Daemon {
       listeners.append(ListenerOwner(self, listener, name: socket.name))
     }
     signals = try Signals(self)
+    if let path = configuration.statusSocket { status = try StatusSocket(self, path: path) }
     queue.attach(loop, timers)
     admission = Admission(try ResourceLimits(configuration))
   }
@@ -103,6 +108,7 @@ final class Daemon {
       timers.expire(now: now)
       if let due = stopDeadline, due <= now { goOnStopping(now: now) }
     }
+    status?.close()
     for warning in [acceptWarning, tlsWarning, refusalWarning] { warning.flush() }
     if !isSingle { log.info("stopped") }
   }
@@ -173,6 +179,7 @@ final class Daemon {
 
   /// Refuses a client.
   func refuse(_ connection: consuming Connection, usingSpare: Bool, now: Int) {
+    totals.refusals += 1
     let refusal = Refusal(self, connection, usesSpare: usingSpare)
     refusals[ObjectIdentifier(refusal)] = refusal
     admission.refusals = refusals.count
@@ -198,10 +205,14 @@ final class Daemon {
     reconsider()
   }
 
-  func finished(_ session: DaemonSession, _ record: SessionRecord, _ line: String) {
+  /// The identifier of a new session.
+  func nextIdentifier() -> String { identifiers.next() }
+
+  func finished(_ session: DaemonSession, _ record: SessionRecord, _ fields: [LogField]) {
     guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
     admission.sessions = sessions.count
-    log.info("\(line)")
+    totals.add(record)
+    queue.append(.info, "session", fields)
     if record.tookOutKeywords && !hasWarnedOfKeywords {
       hasWarnedOfKeywords = true
       log.warning(
@@ -227,14 +238,23 @@ final class Daemon {
     if process.isEndedByUs { return }
     switch process.end {
     case .exited(0), nil: break
-    case .exited(let code): log.notice("backend \(process.process) exited with code \(code)")
-    case .signalled(let signal): log.warning("backend \(process.process) was ended by signal \(signal)")
+    case .exited(let code): log.notice("backend \(process.process) exited with code \(code), session \(process.session)")
+    case .signalled(let signal): log.warning("backend \(process.process) was ended by signal \(signal), session \(process.session)")
     }
   }
 
   /// A socket whose server has already ended: a session over it replies 421 4.3.2.
   static func endedServer() throws(SystemError) -> Descriptor {
     try DescriptorPair.sockets().takeFirst()
+  }
+
+  // MARK: Status
+
+  var runningSessions: some Collection<DaemonSession> { sessions.values }
+  var addresses: [String] { listeners.map { "\($0.address)" } }
+  var isStopping: Bool {
+    if case .no = stopping { return false }
+    return true
   }
 
   // MARK: Stopping

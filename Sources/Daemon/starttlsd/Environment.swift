@@ -34,7 +34,7 @@ enum Environment {
   /// alone: a program that answers them would answer for the daemon.
   private static func isOfSession(_ name: Substring) -> Bool {
     switch name {
-    case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "PROTO", "NOTIFY_SOCKET": return true
+    case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "PROTO", "NOTIFY_SOCKET", "STARTTLSD_SESSION": return true
     default: break
     }
     let prefixes = ["SSL_", "TLS_", "TCPREMOTE", "TCPLOCAL", "CERTFILE:", "KEYFILE:", "LISTEN_", "WATCHDOG_"]
@@ -42,9 +42,9 @@ enum Environment {
     return name.hasPrefix("SSL") && name.hasSuffix("FD")
   }
 
-  /// The variables of the connection, as for a TCP server.
-  static func connection(peer: SocketAddress, local: SocketAddress?) -> [String] {
-    var strings = ["PROTO=TCP", "TCPREMOTEIP=\(peer.host)"]
+  /// The variables of the connection, as for a TCP server, and the session's identifier in the log.
+  static func connection(peer: SocketAddress, local: SocketAddress?, _ session: String) -> [String] {
+    var strings = ["PROTO=TCP", "TCPREMOTEIP=\(peer.host)", "STARTTLSD_SESSION=\(session)"]
     if let port = peer.port { strings.append("TCPREMOTEPORT=\(port)") }
     if let local {
       strings.append("TCPLOCALIP=\(local.host)")

@@ -20,12 +20,13 @@ struct StartTLSDaemon: ParsableCommand {
       exim -bs, which treats every client as a local user. Without a program and a certificate, starttlsd creates a \
       self-signed certificate and runs maildir-smtpd on the loopback addresses.
       """,
-    version: "starttlsd \(Version.text)")
+    version: "starttlsd \(Version.text)", subcommands: [StatusCommand.self])
 
   enum PolicyName: String, ExpressibleByArgument, CaseIterable { case opportunistic, required }
   enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case smtp, lmtp }
 
   @OptionGroup(title: "Supervisors") var supervisor: SupervisorOptions
+  @OptionGroup(title: "Log and status") var logging: LogOptions
 
   @Option(name: .shortAndLong, help: ArgumentHelp("Address to listen on; may be repeated.", valueName: "address:port"))
   var listen: [String] = []
@@ -108,7 +109,7 @@ struct StartTLSDaemon: ParsableCommand {
     // Before anything is opened.
     let supervision = try Supervision.take(supervisor, listen: listen)
     let notification = try ServiceNotification(supervisor, supervision)
-    let queue = try LogQueue()
+    let queue = try LogQueue(logging)
     defer { queue.finish() }
     let log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
     let configuration = try checked(supervision)
@@ -125,7 +126,7 @@ struct StartTLSDaemon: ParsableCommand {
       policy: try checkedPolicy(), timeouts: try checkedTimeouts(), listeners: try addresses(supervision),
       supervision: supervision, backend: try backend(isEmbedded), credentials: try credentials(certificates), certificates: certificates,
       connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
-      graceMilliseconds: try seconds(grace, "--grace", orZero: true),
+      statusSocket: try checkedStatusSocket(), graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true))
   }
 
@@ -186,6 +187,15 @@ struct StartTLSDaemon: ParsableCommand {
     }
     guard isExecutable(name) else { throw .usage("\(name) cannot be executed: name a server program after --") }
     return .program(arguments: program, environment: environment)
+  }
+
+  private func checkedStatusSocket() throws(ConfigurationError) -> String? {
+    guard let path = logging.statusSocket else { return nil }
+    guard !supervisor.inetd else { throw .usage("--status-socket cannot be used with --inetd: remove one") }
+    guard (1...107).contains(path.utf8.count), !path.utf8.contains(0) else {
+      throw .usage("--status-socket: the path of a Unix socket has 1 to 107 octets")
+    }
+    return path
   }
 
   private func checkedBackends() throws(ConfigurationError) -> Int? {

@@ -5,6 +5,7 @@
 //
 // Failure: a SystemError of getsockopt (ENOTSOCK, EBADF) if the descriptor is no open socket.
 
+import CKernel
 import Glibc
 
 /// The kind of a socket that was passed at a descriptor.

@@ -1,6 +1,7 @@
 // StatusCommand: `starttlsd status`: asks a running daemon for its state and prints it.
 
 import ArgumentParser
+import CKernel
 import Glibc
 import ProgramSupport
 import Transport

@@ -10,7 +10,7 @@ FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-threads explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix soak programs install uninstall setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-threads explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,11 @@ install: c-library programs ## install programs, manual pages and C library in P
 uninstall: ## remove the files that `make install` installed
 	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files uninstall $(BUILD) c-library programs
 
+deb: c-library programs ## make Debian packages of programs and C library in .build/deb, and check them
+	@Scripts/install dpkg-dev binutils lintian
+	@Scripts/deb $(BUILD) $(BUILD)/deb
+	@Scripts/test-deb $(BUILD)/deb
+
 setup-c-library:
 	@Scripts/install gcc binutils libc6-dev
 
@@ -118,6 +123,8 @@ setup-test:
 	@Scripts/install libgnutls28-dev pkg-config python3 openssl gnutls-bin swaks libnet-ssleay-perl curl strace openbsd-inetd util-linux mailfront ucspi-tcp
 	@Scripts/install libnss-wrapper libdb5.3 libgnutls-dane0 libidn12 libidn2-0 libnsl2 libpcre2-8-0
 	@Scripts/unpack $(BUILD)/debian exim4-daemon-light exim4-config
+	@Scripts/install systemd s6 daemontools ucspi-tcp ipsvd libtirpc3 libwrap0
+	@Scripts/unpack $(BUILD)/supervisors runit inetutils-inetd xinetd
 
 clean: ## remove all build output
 	@rm -rf .build .build-*

@@ -79,7 +79,6 @@ extension StandardStreams {
   /// True if 2 has this kind and is the same socket or pipe as `number`. Sockets and pipes are identified by an inode
   /// of the kernel's own file systems. A terminal or a file on all three descriptors belongs to an operator, not to a
   /// client.
-  /// sockets and pipes is one of them. A terminal or a file that is all three is an operator's, not a client's.
   private static func isErrors(_ kind: mode_t, _ number: CInt) -> Bool {
     guard let errors = try? Kernel.status(STDERR_FILENO), errors.st_mode & S_IFMT == kind,
       let other = try? Kernel.status(number)
@@ -88,8 +87,9 @@ extension StandardStreams {
   }
 
   private static func replaceErrors() throws(SystemError) {
-    let log = try SystemLog.socket()
-    if !SystemLog.connect(log), let null = try? Kernel.open("/dev/null", O_RDWR) {
+    let log = try DatagramSocket.create()
+    let isConnected = (try? DatagramSocket.connect(log, to: SystemLog.path)) != nil
+    if !isConnected, let null = try? Kernel.open("/dev/null", O_RDWR) {
       return try put(Descriptor(adopting: null), at: STDERR_FILENO)
     }
     // In a bare chroot /dev/null is missing too. Text written to a socket that is not connected is lost as well.

@@ -11,7 +11,8 @@ import Transport
 
 /// The system's log in place of standard error.
 package enum SystemLog {
-  private static var path: String { "/dev/log" }
+  /// The log's socket.
+  package static var path: String { "/dev/log" }
   /// Facility mail (2), severity informational (6).
   private static var priority: Int { 2 << 3 | 6 }
 
@@ -19,26 +20,6 @@ package enum SystemLog {
   package static var isStandardError: Bool {
     (try? Kernel.option(STDERR_FILENO, SOL_SOCKET, SO_TYPE)) == CInt(SOCK_DGRAM.rawValue)
       && (try? Kernel.option(STDERR_FILENO, SOL_SOCKET, SO_DOMAIN)) == AF_UNIX
-  }
-
-  /// Creates a socket for the log, not connected yet.
-  static func socket() throws(SystemError) -> Descriptor {
-    Descriptor(adopting: try Kernel.socket(AF_UNIX, CInt(SOCK_NONBLOCK.rawValue), type: SOCK_DGRAM))
-  }
-
-  /// Connects it.
-  ///
-  /// - Returns: false if no process listens.
-  static func connect(_ socket: borrowing Descriptor) -> Bool {
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-    let number = socket.number
-    return withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        (try? Kernel.connect(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))) != nil
-      }
-    }
   }
 
   /// Sends one line to standard error, which is such a socket.

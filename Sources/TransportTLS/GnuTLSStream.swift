@@ -35,6 +35,9 @@ public final class GnuTLSStream: TLSStream {
   /// a server name, which is escaped.
   public private(set) var failure: String?
 
+  /// The fatal alert that ended the session; nil if none was sent or received.
+  public private(set) var alert: TLSAlert?
+
   /// The last error of the socket.
   var socketError: SystemError?
 
@@ -313,11 +316,18 @@ extension GnuTLSStream {
   private func fail(_ code: CInt, _ doing: String) {
     failure = "TLS \(doing): \(reason(code))"
     switch code {
-    case GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR, GNUTLS_E_PUSH_ERROR, GNUTLS_E_FATAL_ALERT_RECEIVED:
+    case GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR, GNUTLS_E_PUSH_ERROR:
       break
+    case GNUTLS_E_FATAL_ALERT_RECEIVED:
+      alert = TLSAlert(gnutls_alert_get(session), isSent: false)
     case GNUTLS_E_REHANDSHAKE:
+      alert = TLSAlert(GNUTLS_A_NO_RENEGOTIATION, isSent: true)
       _ = gnutls_alert_send(session, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
     default:
+      // The same choice as that of the library.
+      var level: CInt = 0
+      let number = gnutls_error_to_alert(code, &level)
+      if number >= 0 { alert = TLSAlert(gnutls_alert_description_t(UInt32(number)), isSent: true) }
       _ = gnutls_alert_send_appropriate(session, code)
     }
     halfClose()

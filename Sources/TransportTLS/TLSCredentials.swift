@@ -48,8 +48,8 @@ public final class TLSCredentials: @unchecked Sendable {
   /// The time until which all certificates are valid, in seconds since 1970: the earliest expiry.
   public let validUntil: Int
 
-  /// Each certificate file of the pairs, with the time until which its certificate is valid, in seconds since 1970.
-  public let certificateEnds: [(path: String, validUntil: Int)]
+  /// The end of the validity of each certificate, in seconds since 1970, with the path of its file.
+  public let expirations: [(path: String, validUntil: Int)]
 
   /// The paths of key files that users other than the owner may read: log a warning for each.
   public let exposedKeys: [String]
@@ -89,8 +89,8 @@ public final class TLSCredentials: @unchecked Sendable {
     var parsed: gnutls_priority_t?
     var ticketKey = gnutls_datum_t()
     var validUntil = Int.max
-    var certificateEnds: [(path: String, validUntil: Int)] = []
     var exposedKeys: [String] = []
+    var expirations: [(path: String, validUntil: Int)] = []
     var loaded: [String: gnutls_certificate_credentials_t] = [:]
     do throws(TLSCredentialsError) {
       parsed = try TLSCredentials.parse(priorities)
@@ -100,8 +100,8 @@ public final class TLSCredentials: @unchecked Sendable {
         if !isKeyTried { gnutls_certificate_set_flags(certificates, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH.rawValue) }
         for pair in pairs {
           let loaded = try TLSCredentials.load(pair, into: certificates, isDateChecked: isDateChecked, opening: opening)
-          certificateEnds.append((pair.certificate, loaded.validUntil))
           validUntil = min(validUntil, loaded.validUntil)
+          expirations.append((pair.certificate, loaded.validUntil))
           if loaded.isKeyExposed, !exposedKeys.contains(pair.key) { exposedKeys.append(pair.key) }
         }
         try clients.load(into: certificates)
@@ -124,7 +124,7 @@ public final class TLSCredentials: @unchecked Sendable {
     self.ticketKey = ticketKey
     self.tickets = tickets
     self.validUntil = validUntil
-    self.certificateEnds = certificateEnds
+    self.expirations = expirations
     self.exposedKeys = exposedKeys
   }
 

@@ -22,6 +22,9 @@ package struct AccessRules: Sendable {
   /// The rules that match no client: how many, and the first of them.
   package private(set) var unused: (count: Int, first: String)?
 
+  /// The names of all variables that rules set.
+  package private(set) var names: Set<String> = []
+
   init() {}
 
   /// The rule of a client; nil if there is none, which means that it is allowed.
@@ -51,6 +54,7 @@ package struct AccessRules: Sendable {
   /// Adds the rule of an address as tcprules writes it to a cdb file. The first rule of an address stays, as in cdb(3).
   mutating func add(_ key: ArraySlice<UInt8>, _ rule: AccessRule) {
     count += 1
+    noteNames(rule)
     guard let last = key.last else {
       general = general ?? rule
       return
@@ -105,7 +109,12 @@ package struct AccessRules: Sendable {
   /// Adds the rule of a network.
   mutating func add(_ network: IPNetwork, _ rule: AccessRule) {
     count += 1
+    noteNames(rule)
     networks.add(network, rule)
+  }
+
+  private mutating func noteNames(_ rule: AccessRule) {
+    for variable in rule.variables { names.insert(String(variable.prefix { $0 != "=" })) }
   }
 
   /// The network of a key as the tcprules of ucspi-tcp6 writes it: `_` (IPv4) or `^` (IPv6), and the bits as digits.

@@ -17,6 +17,9 @@ public struct Connection: Hashable, Sendable {
   /// The TLS cipher suite; nil if unknown.
   public let tlsCipher: String?
 
+  /// The front end's identifier of the session, `STARTTLSD_SESSION`: letters and digits; nil if there is none.
+  public let session: String?
+
   /// - Parameters:
   ///   - peer: returns the address of the socket's peer, nil if there is none. Not called if TCPREMOTEIP is set,
   ///     because the socket may come from a relay.
@@ -36,6 +39,9 @@ public struct Connection: Hashable, Sendable {
     }
     self.tlsVersion = text("SSL_PROTOCOL")
     self.tlsCipher = text("SSL_CIPHER")
+    let session = variable("STARTTLSD_SESSION") ?? ""
+    let isName = (1...32).contains(session.utf8.count) && session.utf8.allSatisfy { $0.isLetter || $0.isDigit }
+    self.session = isName ? session : nil
   }
 
   /// True if the client uses TLS.

@@ -233,6 +233,7 @@ extension Server {
   /// Logs one line: the event, its facts, and the client.
   private func log(_ event: String, _ facts: String) {
     let sender = envelope.map { ", from \($0.sender)" } ?? ""
-    LogLine.write("\(event): \(facts)\(sender), client \(connection.peer)")
+    let session = connection.session.map { ", session \($0)" } ?? ""
+    LogLine.write("\(event): \(facts)\(sender), client \(connection.peer)\(session)")
   }
 }

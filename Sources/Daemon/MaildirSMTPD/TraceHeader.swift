@@ -3,9 +3,10 @@
 //     Return-Path: <sender>
 //     Delivered-To: recipient             one line for each recipient: all of them share the one Maildir
 //     Received: from NAME ([ADDRESS])
-//      by HOST with ESMTPS (TLSv1.3 CIPHER) id NAME-OF-THE-FILE;
+//      by HOST with ESMTPS (TLSv1.3 CIPHER) id SESSION/NAME-OF-THE-FILE;
 //      DATE
 //
+// SESSION/ stands there only if a front end has named the session (STARTTLSD_SESSION): its log has the same name.
 // RFC 5321, 4.4 for the clauses, RFC 3848 for the protocol name: ESMTPS only after EHLO inside TLS. Inserted values
 // were checked: addresses by their grammar, all others by PlainText. The message's own header is unchanged.
 
@@ -36,7 +37,7 @@ public struct TraceHeader: Hashable, Sendable {
     var text = "Return-Path: \(envelope.sender)\n"
     for recipient in envelope.recipients { text += "Delivered-To: \(recipient.address)\n" }
     text += "Received: from \(envelope.hello.name)\(source)\n"
-    text += " by \(host) with \(protocolName)\(protection) id \(name);\n"
+    text += " by \(host) with \(protocolName)\(protection) id \(identifier);\n"
     text += " \(MailDate.text(time.seconds))\n"
     return text
   }
@@ -46,6 +47,9 @@ public struct TraceHeader: Hashable, Sendable {
     guard let address = connection.remoteAddress else { return "" }
     return address.utf8.contains(UInt8(ascii: ":")) ? " ([IPv6:\(address)])" : " ([\(address)])"
   }
+
+  /// The slash is permitted in an atom.
+  private var identifier: String { connection.session.map { "\($0)/\(name)" } ?? name }
 
   private var protocolName: String {
     guard envelope.hello.isExtended else { return "SMTP" }

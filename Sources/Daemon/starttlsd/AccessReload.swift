@@ -26,11 +26,24 @@ extension Daemon {
     guard let file = configuration.accessFile else { return }
     do throws(AccessRulesError) {
       let rules = try file.load(isReserved: Environment.isReservedInRules)
+      if let name = unknownName(rules) {
+        return log.error(
+          """
+          SIGHUP: the access rules stay as they were: \(file.path) sets \(name), which no rule set at the start, and the process that \
+          starts the server program accepts no other variables: start starttlsd again
+          """)
+      }
       addresses.rules = rules
       log.notice("SIGHUP: \(rules.count) access rules are loaded from \(file.path)")
       warnOfRules()
     } catch {
       log.error("SIGHUP: the access rules stay as they were: \(error)")
     }
+  }
+
+  /// A variable that the starter does not accept; nil if there is none, or no starter.
+  private func unknownName(_ rules: AccessRules) -> String? {
+    guard starter != nil else { return nil }
+    return rules.names.subtracting(configuration.accessRules?.names ?? []).min()
   }
 }

@@ -38,6 +38,8 @@ final class BackendProcess: EventOwner, TimerOwner {
 
   /// The process number, for messages.
   private(set) var process: CInt = 0
+  /// The identifier of its session.
+  var session = ""
   /// Why the program could not be started, if that was found out after the start of the session.
   private(set) var startFailure: String?
   private(set) var end: ProcessEnd?

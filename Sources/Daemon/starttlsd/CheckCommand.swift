@@ -4,6 +4,7 @@
 // would have.
 
 import ArgumentParser
+import ClientAccess
 import Logging
 
 struct CheckCommand: ParsableCommand {
@@ -16,9 +17,10 @@ struct CheckCommand: ParsableCommand {
 
   func run() throws {
     Signals.prepare()
-    let configuration = try daemon.checked()
+    let configuration = try daemon.checked(try Supervision.take(daemon.supervisor, listen: daemon.listen))
     let log = Logger(label: "starttlsd") { _ in PrintedLogHandler() }
     for address in configuration.listeners { print("listen on \(address)") }
+    if let file = configuration.accessFile, let rules = configuration.accessRules { print("\(rules.count) access rules from \(file.path)") }
     for line in configuration.privileges.lines { print(line) }
     for line in try CertificatesCommand.lines(configuration.certificates.pairs) { print(line) }
     if daemon.trustingBackend {

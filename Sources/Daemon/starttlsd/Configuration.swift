@@ -9,6 +9,8 @@ struct Configuration {
   var policy: SMTPSession.Policy
   var timeouts: SessionDriver.Timeouts
   var listeners: [SocketAddress]
+  /// What a supervisor passed; then there are no `listeners`.
+  var supervision: Supervision
   var backend: Backend
   /// The source of the credentials.
   var certificates: CertificateFiles
@@ -22,9 +24,18 @@ struct Configuration {
   /// The rules, as they were at the start, and their file; nil without rules.
   var accessFile: AccessFile?
   var accessRules: AccessRules?
+  var statusSocket: String?
   var graceMilliseconds: Int
   var backendGraceMilliseconds: Int
   var privileges: Privileges
+}
+
+extension Configuration {
+  /// The port of the first address, for the program's environment; 0 if there is none.
+  var localPort: UInt16 {
+    let client = supervision.client.flatMap { try? InheritedSocket.localAddress(of: $0) }
+    return (listeners.first ?? supervision.sockets.first?.address ?? client)?.port ?? 0
+  }
 }
 
 /// The server for which the daemon accepts connections.

@@ -107,7 +107,9 @@ extension Daemon {
   /// An admitted client is not served.
   private func leftEarly(_ peer: SocketAddress, _ end: String, now: Int) {
     addresses.sessionEnded(peer, now: now)
-    log.info("session peer=\(SessionLine.peer(peer)) decision=none end=\"\(end) before the greeting\"")
+    logSession([
+      LogField("peer", .word(SessionLine.peer(peer))), LogField("decision", .word("none")), LogField("end", .text("\(end) before the greeting")),
+    ])
   }
 
   // MARK: Refusing
@@ -127,6 +129,7 @@ extension Daemon {
   }
 
   private func refuse(_ connection: consuming Connection, _ reply: StaticString, usingSpare: Bool, now: Int) {
+    totals.refusals += 1
     let refusal = Refusal(self, connection, reply, usesSpare: usingSpare)
     refusals[ObjectIdentifier(refusal)] = refusal
     admission.refusals = refusals.count

@@ -18,6 +18,8 @@ final class Daemon {
   let loop: EventLoop
   let timers: Timers
   let log: Logger
+  /// Informs the supervisor.
+  let notification: ServiceNotification
   /// The credentials for sessions that start TLS from now on.
   var credentials: TLSCredentials
   /// A reserve for a client that connects when no descriptor is left.
@@ -47,6 +49,10 @@ final class Daemon {
   var refusals: [ObjectIdentifier: Refusal] = [:]
   private var signals: Signals?
   let refusalWarning: RepeatedWarning
+  private var status: StatusSocket?
+  let startedAt = Clock.now()
+  var totals = Totals()
+  private var identifiers = SessionIdentifiers()
   private var hasWarnedOfKeywords = false
 
   /// The phases of stopping.
@@ -59,14 +65,18 @@ final class Daemon {
     case cutOff
   }
   private var stopping = Stopping.no
+  /// True if the daemon serves one connection, which a supervisor passed, and then ends.
+  private var isSingle: Bool { configuration.supervision.client != nil }
   /// The time for a client to read its 421 and to close.
   private static let closingMilliseconds = 3_000
 
   /// Binds all addresses; no connection is accepted yet.
   init(
-    _ configuration: Configuration, _ credentials: TLSCredentials, _ helpers: consuming Helpers, log: Logger, queue: LogQueue
+    _ configuration: Configuration, _ credentials: TLSCredentials, _ helpers: consuming Helpers, log: Logger, queue: LogQueue,
+    notification: ServiceNotification
   ) throws {
     self.configuration = configuration
+    self.notification = notification
     self.log = log
     self.queue = queue
     self.credentials = credentials
@@ -85,6 +95,10 @@ final class Daemon {
         throw ConfigurationError.system("cannot listen on \(address): \(error); choose another with --listen")
       }
     }
+    for socket in configuration.supervision.sockets {
+      let listener = try Listener(inherited: Descriptor(adopting: socket.number))
+      listeners.append(ListenerOwner(self, listener, name: socket.name))
+    }
     let reader = try HelperConnection(self, "starttlsd-read, which reads the certificates,", helpers.reader)
     self.helpers = [reader]
     certificates = CertificateWatch(self, configuration.certificates, reader)
@@ -94,6 +108,7 @@ final class Daemon {
       starter = StarterConnection(connection)
     }
     signals = try Signals(self)
+    if let path = configuration.statusSocket { status = try StatusSocket(self, path: path) }
     queue.attach(loop, timers)
     admission = Admission(try ResourceLimits(configuration))
   }
@@ -105,18 +120,26 @@ final class Daemon {
     warnOfRules()
     expiry = CertificateExpiry(self)
     expiry?.look(now: Clock.now())
-    for listener in listeners { log.info("listening on \(listener.address)") }
+    if let trouble = notification.trouble { log.warning("\(trouble)") }
+    for listener in listeners {
+      log.info("\(listener.name.map { "socket \($0): " } ?? "")listening on \(listener.address)")
+    }
+    if let client = configuration.supervision.client {
+      accept(try Supervision.takeClient(client), now: Clock.now())
+    }
     listen(true)
+    notification.ready(statusText, timers: timers, now: Clock.now())
     while !isStopped {
       try loop.wait(until: [timers.earliest, stopDeadline].compactMap { $0 }.min())
       let now = Clock.now()
       timers.expire(now: now)
       if let due = stopDeadline, due <= now { goOnStopping(now: now) }
     }
+    status?.close()
     for warning in [acceptWarning, tlsWarning, refusalWarning] { warning.flush() }
     addresses.flush()
     for helper in helpers { helper.finish() }
-    log.info("stopped")
+    if !isSingle { log.info("stopped") }
     if let loss { throw ConfigurationError.system("\(loss): start starttlsd again") }
   }
 
@@ -129,6 +152,14 @@ final class Daemon {
     let now = Clock.now()
     if case .no = stopping { stop(now: now) }
     starter?.lostIfEnded(now: now)
+  }
+
+  /// One line for the supervisor.
+  var statusText: String {
+    switch stopping {
+    case .no: isSingle ? "Serving one connection" : "Listening on \(listeners.count) sockets"
+    case .grace, .closing, .cutOff: "Stopping: \(sessions.count) sessions"
+    }
   }
 
   private func warnOfLimits() {
@@ -165,11 +196,18 @@ final class Daemon {
     reconsider()
   }
 
-  func finished(_ session: DaemonSession, _ record: SessionRecord, _ line: String) {
+  /// The identifier of a new session.
+  func nextIdentifier() -> String { identifiers.next() }
+
+  /// Logs the line of a session.
+  func logSession(_ fields: [LogField]) { queue.append(.info, "session", fields) }
+
+  func finished(_ session: DaemonSession, _ record: SessionRecord, _ fields: [LogField]) {
     guard sessions.removeValue(forKey: ObjectIdentifier(session)) != nil else { return }
     countSessions()
     addresses.sessionEnded(session.peer, now: Clock.now())
-    log.info("\(line)")
+    totals.add(record)
+    logSession(fields)
     if record.tookOutKeywords && !hasWarnedOfKeywords {
       hasWarnedOfKeywords = true
       log.warning(
@@ -195,8 +233,8 @@ final class Daemon {
     if process.isEndedByUs { return }
     switch process.end {
     case .exited(0), nil: break
-    case .exited(let code): log.notice("backend \(process.process) exited with code \(code)")
-    case .signalled(let signal): log.warning("backend \(process.process) was ended by signal \(signal)")
+    case .exited(let code): log.notice("backend \(process.process) exited with code \(code), session \(process.session)")
+    case .signalled(let signal): log.warning("backend \(process.process) was ended by signal \(signal), session \(process.session)")
     }
   }
 
@@ -205,10 +243,19 @@ final class Daemon {
     try DescriptorPair.sockets().takeFirst()
   }
 
+  // MARK: Status
+
+  var runningSessions: some Collection<DaemonSession> { sessions.values }
+  var listeningAddresses: [String] { listeners.map { "\($0.address)" } }
+  var isStopping: Bool {
+    if case .no = stopping { return false }
+    return true
+  }
+
   // MARK: Stopping
 
   private var isStopped: Bool {
-    if case .no = stopping { return false }
+    if case .no = stopping, !isSingle { return false }
     return waits.isEmpty && sessions.isEmpty && processes.isEmpty && refusals.isEmpty
   }
 
@@ -227,6 +274,7 @@ final class Daemon {
     for listener in listeners { listener.close() }
     listeners = []
     stopping = .grace(until: now + configuration.graceMilliseconds)
+    notification.stopping(statusText)
   }
 
   /// The next step of stopping.

@@ -14,11 +14,15 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   /// Created before the 220, so that nothing can fail after it.
   private var prepared: GnuTLSStream?
   private var failure: String?
+  /// The TLS engine after the handoff, for the alert in the log.
+  private var engine: GnuTLSStream?
   /// True if a process is reserved for the time after the handshake.
   private var isReserving = false
   /// The watches that are registered with the event loop.
   private var registered = Watches()
 
+  /// The session's identifier in the log.
+  let identifier: String
   let peer: SocketAddress
   /// For the program, from the client's access rule.
   private let variables: [String]
@@ -31,6 +35,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   init(_ daemon: Daemon, _ connection: borrowing Connection, variables: [String]) {
     self.daemon = daemon
     self.variables = variables
+    identifier = daemon.nextIdentifier()
     peer = connection.peer.unmapped
     local = (try? connection.descriptor.localAddress())??.unmapped
   }
@@ -58,6 +63,13 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   }
 
   var deadline: Int? { driver?.deadline }
+
+  /// For the status.
+  func summary(now: Int) -> StatusReport.Session {
+    StatusReport.Session(
+      identifier: identifier, peer: SessionLine.peer(peer), stage: driver?.stage ?? .closing,
+      ageSeconds: (now - (driver?.record.startedAt ?? now)) / 1000)
+  }
 
   func ready(now: Int) {
     // An event of the same batch may arrive after the end.
@@ -126,7 +138,17 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     releaseBackend()
     let record = driver.record
     driver = nil
-    daemon.finished(self, record, SessionLine.text(peer: peer, local: local, record: record, failure: failure))
+    var fields = SessionLine.fields(
+      peer: SessionLine.peer(peer), local: local.map(SessionLine.peer), session: identifier, record: record,
+      failure: failure)
+    if let alert = engine?.alert {
+      fields += [
+        LogField("alert", .number(alert.number)), LogField("alert-name", .text(alert.name)),
+        LogField("alert-from", .word(alert.isSent ? "server" : "client")),
+      ]
+    }
+    engine = nil
+    daemon.finished(self, record, fields)
   }
 
   private func releaseBackend() {
@@ -138,7 +160,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   private func startBackend(tls: TLSFacts?) -> ServerStart {
     switch daemon.configuration.backend {
     case .program(let arguments, let inherited):
-      var variables = self.variables + Environment.connection(peer: peer, local: local)
+      var variables = self.variables + Environment.connection(peer: peer, local: local, identifier)
       if let tls { variables += Environment.tls(tls) }
       do {
         let pair = try DescriptorPair.sockets()
@@ -152,6 +174,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
               limit: daemon.admission.limits.inherited))
         }
         let process = try BackendProcess(daemon, for: peer, child)
+        process.session = identifier
         backend = process
         daemon.started(process)
         return .started(pair.takeFirst())
@@ -179,6 +202,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     guard let stream = prepared.take(), let socket = client.takeSocket() else { return FailingTLSStream() }
     stream.attach(socket)
     daemon.addresses.handshakeStarted(peer, now: Clock.now())
+    engine = stream
     return stream
   }
 

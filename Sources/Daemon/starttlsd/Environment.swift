@@ -20,7 +20,7 @@ enum Environment {
         throw .usage("--backend-environment \(name): give the name of a variable, without a value")
       }
       guard !isOfSession(name[...]) else {
-        throw .usage("--backend-environment \(name): only a session may set it, because it describes TLS or the connection")
+        throw .usage("--backend-environment \(name): only a session may set it, because it describes TLS, the connection or the supervisor")
       }
     }
     var strings: [String] = []
@@ -41,32 +41,37 @@ enum Environment {
     return environment.filter { !names.contains($0.prefix { $0 != "=" }) } + variables
   }
 
-  /// True for names that describe TLS, its keys, or the connection.
+  /// True for names that describe TLS, its keys or the connection, and for those that a supervisor sets for this process
+  /// alone: a program that answers them would answer for the daemon.
   private static func isOfSession(_ name: Substring) -> Bool {
     switch name {
-    case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "PROTO": return true
+    case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "PROTO", "NOTIFY_SOCKET", "STARTTLSD_SESSION": return true
     default: break
     }
-    let prefixes = ["SSL_", "TLS_", "TCPREMOTE", "TCPLOCAL", "CERTFILE:", "KEYFILE:"]
+    let prefixes = ["SSL_", "TLS_", "TCPREMOTE", "TCPLOCAL", "CERTFILE:", "KEYFILE:", "LISTEN_", "WATCHDOG_"]
     if prefixes.contains(where: name.hasPrefix) { return true }
     return name.hasPrefix("SSL") && name.hasSuffix("FD")
   }
 
-  /// The variables of a session in the form of the starter: each ended by NUL. nil if one of them is not a session's.
-  static func session(_ octets: [UInt8]) -> [String]? {
+  /// The variables of a session in the form of the starter: each ended by NUL. nil if one of them is not a session's: a
+  /// variable of the connection, or one that the access rules had at the start (`ruleNames`).
+  static func session(_ octets: [UInt8], ruleNames: Set<String>) -> [String]? {
     guard octets.isEmpty || octets.last == 0 else { return nil }
     let strings = octets.split(separator: 0, omittingEmptySubsequences: false).dropLast().map { String(decoding: $0, as: UTF8.self) }
+    let known: Set = [
+      "PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT", "STARTTLSD_SESSION", "SSL_PROTOCOL", "SSL_CIPHER",
+      "SSL_TLS_SNI_SERVERNAME",
+    ]
     let isKnown = strings.allSatisfy { string in
-      ["PROTO=", "TCPREMOTEIP=", "TCPREMOTEPORT=", "TCPLOCALIP=", "TCPLOCALPORT=", "SSL_PROTOCOL=", "SSL_CIPHER=",
-        "SSL_TLS_SNI_SERVERNAME=",
-      ].contains(where: string.hasPrefix)
+      let name = String(string.prefix { $0 != "=" })
+      return string.contains("=") && (known.contains(name) || ruleNames.contains(name))
     }
     return isKnown ? strings : nil
   }
 
-  /// The variables of the connection, as for a TCP server.
-  static func connection(peer: SocketAddress, local: SocketAddress?) -> [String] {
-    var strings = ["PROTO=TCP", "TCPREMOTEIP=\(peer.host)"]
+  /// The variables of the connection, as for a TCP server, and the session's identifier in the log.
+  static func connection(peer: SocketAddress, local: SocketAddress?, _ session: String) -> [String] {
+    var strings = ["PROTO=TCP", "TCPREMOTEIP=\(peer.host)", "STARTTLSD_SESSION=\(session)"]
     if let port = peer.port { strings.append("TCPREMOTEPORT=\(port)") }
     if let local {
       strings.append("TCPLOCALIP=\(local.host)")

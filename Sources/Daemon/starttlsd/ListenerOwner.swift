@@ -9,12 +9,15 @@ final class ListenerOwner: EventOwner, TimerOwner {
   private var listener: Listener?
   private var watch: Watch?
   let address: SocketAddress
+  /// The supervisor's name for the socket.
+  let name: String?
   /// Set while no connection can be accepted for lack of descriptors or memory.
   private(set) var deadline: Int?
   var scheduled: Int?
 
-  init(_ daemon: Daemon, _ listener: consuming Listener) {
+  init(_ daemon: Daemon, _ listener: consuming Listener, name: String? = nil) {
     self.daemon = daemon
+    self.name = name
     address = listener.address
     self.listener = consume listener
   }

@@ -1,4 +1,9 @@
-// LogLine: one line of the log: the time in UTC, the level, the program, the text.
+// LogLine: one line of the log: the time in UTC, the level, the program, the text and the fields.
+//
+//   logfmt   2026-11-28T18:01:55+0000 info starttlsd: session peer=192.0.2.7:47046 helo="client.example" ...
+//   json     {"time":"2026-11-28T18:01:55.123Z","level":"info","program":"starttlsd","message":"session","peer":...}
+//
+// Both have the same fields with the same names and values.
 
 import Glibc
 import Logging
@@ -6,11 +11,42 @@ import Transport
 
 enum LogLine {
   /// A line with its end. Octets of the text that are not printable are escaped, so that it stays one line.
-  static func octets(_ level: Logger.Level, _ text: String) -> [UInt8] {
-    var line = Array("\(time(nil).utc("%Y-%m-%dT%H:%M:%S+0000")) \(level) starttlsd: ".utf8)
-    EscapedText.append(text.utf8, to: &line)
+  static func octets(_ level: Logger.Level, _ message: String, _ fields: [LogField], _ format: LogFormat) -> [UInt8] {
+    var line: [UInt8] = []
+    switch format {
+    case .logfmt:
+      line += Array("\(time(nil).utc("%Y-%m-%dT%H:%M:%S+0000")) \(level) starttlsd: ".utf8)
+      EscapedText.append(text(message, fields).utf8, to: &line)
+    case .json:
+      line += Array(json(level, message, fields).utf8)
+    }
     line.append(UInt8(ascii: "\n"))
     return line
+  }
+
+  /// Message and fields, for a log that adds the time and the program itself.
+  static func body(_ level: Logger.Level, _ message: String, _ fields: [LogField], _ format: LogFormat) -> String {
+    switch format {
+    case .logfmt: text(message, fields)
+    case .json: json(level, message, fields)
+    }
+  }
+
+  private static func text(_ message: String, _ fields: [LogField]) -> String {
+    ([message] + fields.map(\.logfmt)).joined(separator: " ")
+  }
+
+  private static func json(_ level: Logger.Level, _ message: String, _ fields: [LogField]) -> String {
+    let head = [("time", preciseTime()), ("level", "\(level)"), ("program", "starttlsd"), ("message", message)]
+    return JSONText.object(head.map { ($0.0, JSONText.string($0.1)) } + fields.map(\.jsonMember))
+  }
+
+  /// The time in UTC with milliseconds, as in RFC 3339.
+  static func preciseTime() -> String {
+    var time = timespec()
+    _ = clock_gettime(CLOCK_REALTIME, &time)
+    let fraction = String(1000 + time.tv_nsec / 1_000_000).dropFirst()
+    return time.tv_sec.utc("%Y-%m-%dT%H:%M:%S.") + fraction + "Z"
   }
 
   /// A date such as `2027-01-31`, for a time in seconds since 1970.

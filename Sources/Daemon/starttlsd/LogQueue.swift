@@ -5,7 +5,8 @@
 // lost and counted. The count is logged as a line once half of the queue has been written. No flag of the inherited
 // description is changed, see `OctetStream.writing`.
 //
-// If standard error is the system's log, each line is sent as a datagram, and that does not wait either.
+// With --syslog, and if standard error is the system's log, each line is sent as a datagram, and that does not wait
+// either.
 //
 // Failure: a failed write (no reader, a full disk) is tried again once a second; the content of the queue is kept.
 
@@ -23,7 +24,9 @@ final class LogQueue: @unchecked Sendable {
   static let capacity = 262_144
   private static let retryMilliseconds = 1_000
 
+  private let format: LogFormat
   private var output: OctetStream
+  private var syslog: SyslogSender?
   /// Each line is a datagram, which is sent or lost.
   private let isSystemLog = SystemLog.isStandardError
   private var queue = ByteQueue(capacity: LogQueue.capacity)
@@ -37,9 +40,11 @@ final class LogQueue: @unchecked Sendable {
   private(set) var deadline: Int?
   var scheduled: Int?
 
-  /// Creates a queue that is written to standard error.
-  init() throws(SystemError) {
+  /// Creates a queue that is written to standard error or, with --syslog, sent to the system log.
+  init(_ options: LogOptions) throws {
+    format = options.logFormat
     output = try OctetStream.writing(to: STDERR_FILENO)
+    if let facility = options.syslog { syslog = try SyslogSender(facility) }
   }
 
   /// From now on the event loop reports when there is room again.
@@ -51,9 +56,13 @@ final class LogQueue: @unchecked Sendable {
   }
 
   /// Adds a line, or counts it as lost.
-  func append(_ level: Logger.Level, _ text: String) {
-    if isSystemLog { return StandardStreams.complain("starttlsd", text) }
-    let line = LogLine.octets(level, text)
+  func append(_ level: Logger.Level, _ message: String, _ fields: [LogField] = []) {
+    if syslog != nil {
+      syslog?.send(level, message: message, text: LogLine.body(level, message, fields, format))
+      return
+    }
+    if isSystemLog { return StandardStreams.complain("starttlsd", LogLine.body(level, message, fields, format)) }
+    let line = LogLine.octets(level, message, fields, format)
     // After a loss, half of the queue is written first. So losses occur in few groups, each with its count.
     guard lost == 0, line.withUnsafeBytes({ queue.append($0) }) else {
       lost += 1
@@ -79,7 +88,8 @@ final class LogQueue: @unchecked Sendable {
   /// Adds the line with the number of lost lines; false if there is nothing to add.
   private func addLoss() -> Bool {
     guard lost > 0, queue.count <= LogQueue.capacity / 2 else { return false }
-    let line = LogLine.octets(.warning, "\(lost) lines of this log were lost: its reader was too slow, or stopped")
+    let text = "\(lost) lines of this log were lost: its reader was too slow, or stopped"
+    let line = LogLine.octets(.warning, text, [], format)
     lost = 0
     return line.withUnsafeBytes { queue.append($0) }
   }

@@ -36,7 +36,7 @@ extension Configuration {
   private func probe() throws(SystemError) -> [RelayFinding] {
     switch backend {
     case .program(let arguments, let inherited):
-      let connection = Environment.adding(probedVariables, to: inherited) + RelayProbe.connection(localPort: listeners.first?.port ?? 0)
+      let connection = Environment.adding(probedVariables, to: inherited) + RelayProbe.connection(localPort: localPort)
       let facts = TLSFacts(version: "TLSv1.3", cipher: "TLS_AES_128_GCM_SHA256", serverName: nil)
       let sessions = [connection, connection + Environment.tls(facts)]
       let programs = sessions.map {

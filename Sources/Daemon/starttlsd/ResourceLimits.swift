@@ -39,7 +39,8 @@ struct ResourceLimits {
     let own = Int(clamping: configuration.privileges.processes ?? UInt.max)
     let wantedBackends = configuration.backendsLimit ?? max(2, min(3 * wanted, processes / 2, own))
     let wantedRefusals = min(64, max(4, wanted / 8))
-    let others = ResourceLimits.openDescriptors() + ResourceLimits.transient
+    let status = configuration.statusSocket == nil ? 0 : StatusSocket.clientsLimit
+    let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + status
     var limit = try OpenFilesLimit.current()
     inherited = limit
     let needed = UInt(2 * wanted + wantedBackends + wantedRefusals + others)

@@ -21,12 +21,16 @@ struct StartTLSDaemon: ParsableCommand {
       self-signed certificate and runs maildir-smtpd on the loopback addresses.
 
       starttlsd check OPTIONS checks the options, the certificates and the program without serving. starttlsd certificates \
-      prints the certificates and their TLSA records. Each has its own --help.
+      prints the certificates and their TLSA records. starttlsd status prints the state of a running daemon. Each has its own \
+      --help.
       """,
     version: "starttlsd \(Version.text)")
 
   enum PolicyName: String, ExpressibleByArgument, CaseIterable { case opportunistic, required }
   enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case smtp, lmtp }
+
+  @OptionGroup(title: "Supervisors") var supervisor: SupervisorOptions
+  @OptionGroup(title: "Log and status") var logging: LogOptions
 
   @Option(name: .shortAndLong, help: ArgumentHelp("Address to listen on; may be repeated.", valueName: "address:port"))
   var listen: [String] = []
@@ -111,30 +115,33 @@ struct StartTLSDaemon: ParsableCommand {
   /// Runs the daemon; the exit code is 0 after a stop by a signal.
   func run() throws {
     Signals.prepare()
-    let queue = try LogQueue()
+    // Before anything is opened.
+    let supervision = try Supervision.take(supervisor, listen: listen)
+    let notification = try ServiceNotification(supervisor, supervision)
+    let queue = try LogQueue(logging)
     defer { queue.finish() }
     let log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
-    let configuration = try checked()
+    let configuration = try checked(supervision)
     let helpers = try Helpers.start(configuration)
     let credentials = try credentials(configuration.certificates)
     if !trustingBackend { try configuration.refuseOpenRelay(log) }
-    let daemon = try Daemon(configuration, credentials, helpers, log: log, queue: queue)
+    let daemon = try Daemon(configuration, credentials, helpers, log: log, queue: queue, notification: notification)
     try configuration.privileges.drop()
     try daemon.run()
   }
 
   /// Checks all options and arguments.
-  func checked() throws(ConfigurationError) -> Configuration {
+  func checked(_ supervision: Supervision) throws(ConfigurationError) -> Configuration {
     let isEmbedded = program.isEmpty && certificate.isEmpty && key.isEmpty
     let privileges = try privileges.checked(isEmbedded: isEmbedded)
     let certificates = try certificates(isEmbedded)
     let access = try accessOptions.rules()
     return Configuration(
-      policy: try checkedPolicy(), timeouts: try checkedTimeouts(), listeners: try addresses(),
+      policy: try checkedPolicy(), timeouts: try checkedTimeouts(), listeners: try addresses(supervision), supervision: supervision,
       backend: try backend(isEmbedded, hasStarter: privileges.needsStarter), certificates: certificates,
       connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
       addressLimits: try limitOptions.limits(), greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
-      accessFile: access?.file, accessRules: access?.rules,
+      accessFile: access?.file, accessRules: access?.rules, statusSocket: try checkedStatusSocket(),
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),
       privileges: privileges)
@@ -168,7 +175,9 @@ struct StartTLSDaemon: ParsableCommand {
     return timeouts
   }
 
-  private func addresses() throws(ConfigurationError) -> [SocketAddress] {
+  private func addresses(_ supervision: Supervision) throws(ConfigurationError) -> [SocketAddress] {
+    // A program that was given a socket opens none of its own.
+    guard supervision.sockets.isEmpty, supervision.client == nil else { return [] }
     var addresses: [SocketAddress] = []
     for text in listen.isEmpty ? ["127.0.0.1:2525", "[::1]:2525"] : listen {
       do {
@@ -196,6 +205,15 @@ struct StartTLSDaemon: ParsableCommand {
     guard let path = executable(name) else { throw .usage("\(name) cannot be executed: name a server program after --") }
     // The starter is given a path, so that it does not search.
     return .program(arguments: hasStarter ? [path] + program.dropFirst() : program, environment: environment)
+  }
+
+  private func checkedStatusSocket() throws(ConfigurationError) -> String? {
+    guard let path = logging.statusSocket else { return nil }
+    guard !supervisor.inetd else { throw .usage("--status-socket cannot be used with --inetd: remove one") }
+    guard (1...107).contains(path.utf8.count), !path.utf8.contains(0) else {
+      throw .usage("--status-socket: the path of a Unix socket has 1 to 107 octets")
+    }
+    return path
   }
 
   private func checkedBackends() throws(ConfigurationError) -> Int? {

@@ -4,7 +4,7 @@ import ArgumentParser
 
 enum SubCommands {
   /// Each is named `starttlsd NAME`.
-  static let all: [any ParsableCommand.Type] = [CertificatesCommand.self, CheckCommand.self]
+  static let all: [any ParsableCommand.Type] = [CertificatesCommand.self, CheckCommand.self, StatusCommand.self]
 
   /// The command that the arguments select. Only the first argument can name one: the name of a server program follows
   /// `--`.

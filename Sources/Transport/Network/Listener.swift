@@ -1,6 +1,6 @@
 // Listener: a bound, listening socket that accepts connections. This file also starts outgoing connections.
 //
-// The listening description is our own and is created non-blocking. accept4(2) creates an accepted description
+// The listening description is our own and is created non-blocking, unless a supervisor passed it (InheritedSocket.swift). accept4(2) creates an accepted description
 // blocking, and it stays blocking, because it will be shared with a helper or a child.
 
 import CKernel
@@ -14,6 +14,15 @@ package struct Listener: ~Copyable, Sendable {
   /// The address that it is bound to. If port 0 was requested, it has the port that the kernel chose.
   package let address: SocketAddress
 
+  /// True if the socket was passed by a supervisor, which shares its description: it may be blocking.
+  private let isShared: Bool
+
+  init(_ descriptor: consuming Descriptor, _ address: SocketAddress, isShared: Bool) {
+    self.descriptor = descriptor
+    self.address = address
+    self.isShared = isShared
+  }
+
   /// Binds and listens, with SO_REUSEADDR and close-on-exec.
   ///
   /// `SocketAddress.any` accepts IPv4 connections too (dual stack). If the machine has no IPv6, it falls back to
@@ -25,8 +34,8 @@ package struct Listener: ~Copyable, Sendable {
   /// - Throws: EADDRINUSE, EACCES (ports below 1024 need a privilege), EADDRNOTAVAIL and others.
   package init(_ address: SocketAddress, backlog: CInt = 1024) throws(SystemError) {
     let descriptor = try Listener.bound(to: address, backlog)
-    self.address = try descriptor.localAddress() ?? address
-    self.descriptor = descriptor
+    let bound = try descriptor.localAddress() ?? address
+    self.init(descriptor, bound, isShared: false)
   }
 
   /// Creates a listening socket. It uses IPv4 alone if `::` was requested and the machine has no IPv6.
@@ -66,6 +75,8 @@ package struct Listener: ~Copyable, Sendable {
   package borrowing func accept() -> Accepted {
     var number: CInt = -1
     do {
+      // Only another process that accepts from the same blocking socket can still make the next call wait.
+      if isShared, try Kernel.pollNow(descriptor.number, CInt(POLLIN)) == 0 { return .wouldBlock }
       let peer = try SocketAddress.filled { (form, length) throws(SystemError) in
         number = try Kernel.accept(descriptor.number, form, &length)
       }

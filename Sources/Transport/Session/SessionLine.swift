@@ -21,25 +21,36 @@ public enum SessionLine {
   ///   - record: what happened.
   ///   - failure: a failure outside the session, which replaces the failure in the record.
   public static func text(peer: String, local: String?, record: SessionRecord, failure: String?) -> String {
-    var words = ["session", "peer=\(peer)"]
-    if let local { words.append("local=\(local)") }
-    words.append("helo=\(quoted(record.heloName))")
+    let fields = fields(peer: peer, local: local, record: record, failure: failure)
+    return (["session"] + fields.map(\.logfmt)).joined(separator: " ")
+  }
+
+  /// The fields of a session's line, in their order.
+  ///
+  /// - Parameter session: the session's identifier, if the program has one.
+  package static func fields(
+    peer: String, local: String?, session: String? = nil, record: SessionRecord, failure: String?
+  ) -> [LogField] {
+    var fields = [LogField("peer", .word(peer))]
+    if let local { fields.append(LogField("local", .word(local))) }
+    if let session { fields.append(LogField("id", .word(session))) }
+    fields.append(LogField("helo", escaping: record.heloName))
     switch record.decision {
-    case .handoff: words.append("decision=handoff")
-    case .abort(let proof): words.append("decision=abort proof=\"\(proof.name)\"")
-    case .cutOff: words.append("decision=abort proof=\"cut off\"")
-    case nil: words.append("decision=none")
+    case .handoff: fields.append(LogField("decision", .word("handoff")))
+    case .abort(let proof):
+      fields += [LogField("decision", .word("abort")), LogField("proof", .text("\(proof.name)"))]
+    case .cutOff: fields += [LogField("decision", .word("abort")), LogField("proof", .text("cut off"))]
+    case nil: fields.append(LogField("decision", .word("none")))
     }
     if let tls = record.tls {
-      words.append("tls=\(tls.version) cipher=\(tls.cipher)")
-      if let name = tls.serverName { words.append("sni=\(quoted(Array(name.utf8)))") }
-      if let name = tls.ignoredServerName { words.append("sni-ignored=\(quoted(name))") }
+      fields += [LogField("tls", .word(tls.version)), LogField("cipher", .word(tls.cipher))]
+      if let name = tls.serverName { fields.append(LogField("sni", escaping: name.utf8)) }
+      if let name = tls.ignoredServerName { fields.append(LogField("sni-ignored", escaping: name)) }
     }
-    words.append("end=\"\(end(record.end))\"")
-    if let failure = failure ?? record.failure { words.append("failure=\(quoted(Array(failure.utf8)))") }
-    words.append("in=\(record.received) out=\(record.sent)")
-    words.append(contentsOf: durations(record))
-    return words.joined(separator: " ")
+    fields.append(LogField("end", .text(end(record.end))))
+    if let failure = failure ?? record.failure { fields.append(LogField("failure", escaping: failure.utf8)) }
+    fields += [LogField("in", .number(record.received)), LogField("out", .number(record.sent))]
+    return fields + durations(record)
   }
 
   /// `192.0.2.1:25`, `[2001:db8::1]:25`
@@ -58,12 +69,14 @@ public enum SessionLine {
     }
   }
 
-  private static func durations(_ record: SessionRecord) -> [String] {
+  private static func durations(_ record: SessionRecord) -> [LogField] {
     let end = record.endedAt ?? record.startedAt
-    var words = ["clear=\((record.decidedAt ?? end) - record.startedAt)ms"]
-    if let decided = record.decidedAt, let secured = record.securedAt { words.append("handshake=\(secured - decided)ms") }
-    words.append("total=\(end - record.startedAt)ms")
-    return words
+    var fields = [LogField("clear", .milliseconds((record.decidedAt ?? end) - record.startedAt))]
+    if let decided = record.decidedAt, let secured = record.securedAt {
+      fields.append(LogField("handshake", .milliseconds(secured - decided)))
+    }
+    fields.append(LogField("total", .milliseconds(end - record.startedAt)))
+    return fields
   }
 
   /// Octets between quotation marks. `"`, `\` and octets that are not printable ASCII become `\xNN`.

@@ -47,7 +47,8 @@ final class EnvironmentTests: StarttlsdTestCase {
     "TLS_ANYTHING": "lie", "CERTFILE": "lie", "KEYFILE": "lie", "CERTFILE:mx": "lie", "KEYFILE:mx": "lie", "CADIR": "lie",
     "CAFILE": "lie", "UCSPITLS": "lie", "SSLCTLFD": "3", "SSLREADFD": "4", "SSLWRITEFD": "5", "PROTO": "lie",
     "TCPREMOTEIP": "lie", "TCPREMOTEPORT": "lie", "TCPREMOTEHOST": "lie", "TCPREMOTEINFO": "lie", "TCPLOCALIP": "lie",
-    "TCPLOCALPORT": "lie", "TCPLOCALHOST": "lie",
+    "TCPLOCALPORT": "lie", "TCPLOCALHOST": "lie", "LISTEN_FDS": "1", "LISTEN_PID": "1", "LISTEN_FDNAMES": "lie",
+    "NOTIFY_SOCKET": "lie", "WATCHDOG_USEC": "lie", "WATCHDOG_PID": "1", "STARTTLSD_SESSION": "lie",
   ]
 
   /// Secrets of the daemon, switches such as RELAYCLIENT, which makes an open relay of qmail-smtpd, and lies stay outside.
@@ -58,7 +59,7 @@ final class EnvironmentTests: StarttlsdTestCase {
     let names = ["NAMED", "EMPTY", "LANG", "NOT_SET"].flatMap { ["--backend-environment", $0] }
     let daemon = try observed(names, environment: given)
     let client = try session(with: daemon)
-    let ours = ["PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT"]
+    let ours = ["PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT", "STARTTLSD_SESSION"]
     let session = ["SSL_PROTOCOL", "SSL_CIPHER", "SSL_TLS_SNI_SERVERNAME"]
     let always = ["PATH", "LANG", "TZ", "NAMED", "EMPTY", "FOLDER", "STARTTLSD_TEST"]
     for (who, expected) in [("first", always + ours), ("second", always + ours + session)] {

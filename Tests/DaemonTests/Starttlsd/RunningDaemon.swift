@@ -73,7 +73,7 @@ final class RunningDaemon {
 
   private func ports(in log: String) -> [UInt16] {
     log.split(separator: "\n").filter { $0.contains("listening on ") }.compactMap { line in
-      line.split(separator: ":").last.flatMap { UInt16($0) }
+      line.split(separator: ":").last.flatMap { UInt16($0.prefix { $0.isNumber }) }
     }
   }
 

@@ -64,6 +64,7 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
   private func use(isRequested: Bool, now: Int) {
     complaint = nil
     deadline = nil
+    defer { if isRequested { daemon.notification.reloaded(daemon.statusText) } }
     let source = isRequested ? "SIGHUP" : "the files of the certificates have changed"
     do throws(ReloadError) {
       let loaded = try load()

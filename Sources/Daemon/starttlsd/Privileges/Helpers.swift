@@ -3,6 +3,7 @@
 // They are started before the keys are read, so that their copies of the memory have no key, and before the addresses are
 // bound. If starttlsd ends, their connections are closed, and they end.
 
+import ClientAccess
 import Transport
 
 struct Helpers: ~Copyable {
@@ -24,7 +25,8 @@ struct Helpers: ~Copyable {
     guard privileges.needsStarter else { return nil }
     switch configuration.backend {
     case .program(let arguments, let environment):
-      let program = StartedProgram(arguments: arguments, environment: environment, setting: privileges.setting)
+      let program = StartedProgram(
+        arguments: arguments, environment: environment, ruleNames: configuration.accessRules?.names ?? [], setting: privileges.setting)
       return try Starter.start(program, privileges)
     }
   }

@@ -85,7 +85,7 @@ final class Starter: EventOwner {
   }
 
   private func start(_ message: HelperMessage, _ descriptor: consuming Descriptor) {
-    guard processes[message.number] == nil, let variables = Environment.session(message.payload) else { _exit(100) }
+    guard processes[message.number] == nil, let variables = Environment.session(message.payload, ruleNames: program.ruleNames) else { _exit(100) }
     do throws(SystemError) {
       let child = try ChildProcess(
         program.arguments, environment: Environment.adding(variables, to: program.environment), standardStreams: descriptor, limit: limit,
@@ -116,6 +116,8 @@ struct StartedProgram: Sendable {
   /// The first one is a path.
   let arguments: [String]
   let environment: [String]
+  /// The names of the variables that the access rules set.
+  let ruleNames: Set<String>
   let setting: ProgramSetting
 }
 

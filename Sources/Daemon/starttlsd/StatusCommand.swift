@@ -1,0 +1,55 @@
+// StatusCommand: `starttlsd status`: asks a running daemon for its state and prints it.
+
+import ArgumentParser
+import CKernel
+import Glibc
+import ProgramSupport
+import Transport
+
+/// `starttlsd status [--json] path`
+struct StatusCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "starttlsd status", abstract: "Prints the sessions, totals and certificates of a running starttlsd.")
+
+  @Flag(help: "Print one JSON object.")
+  var json = false
+
+  @Argument(help: "The path that the daemon has as --status-socket.")
+  var path: String
+
+  /// The daemon answers at once; it may be stopped, or not be starttlsd.
+  private static let timeoutMilliseconds: CInt = 10_000
+
+  func run() throws {
+    do {
+      let socket = try SocketAddress.unix(path).connect()
+      let octets = Array((json ? "json\n" : "text\n").utf8)
+      guard case .moved(octets.count) = octets.withUnsafeBytes({ socket.send($0) }) else {
+        throw SystemError("send", EPIPE)
+      }
+      guard try StatusCommand.print(socket) > 0 else { throw SystemError("recv", ENODATA) }
+    } catch let error as SystemError {
+      throw ConfigurationError.system(
+        "no starttlsd answers at \(path): \(error): give the path of --status-socket, as the daemon's user or root")
+    }
+  }
+
+  /// Copies everything that the daemon sends to standard output.
+  ///
+  /// - Returns: the number of octets.
+  private static func print(_ socket: borrowing Descriptor) throws(SystemError) -> Int {
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    var total = 0
+    while true {
+      var entry = pollfd(fd: socket.number, events: CShort(POLLIN), revents: 0)
+      guard poll(&entry, 1, timeoutMilliseconds) == 1 else { throw SystemError("recv", ETIMEDOUT) }
+      let count = recv(socket.number, &buffer, buffer.count, 0)
+      if count < 0 { throw SystemError.last("recv") }
+      if count == 0 { return total }
+      total += count
+      guard StandardStreams.print(String(decoding: buffer[..<count], as: UTF8.self)) else {
+        throw SystemError("write", EPIPE)
+      }
+    }
+  }
+}

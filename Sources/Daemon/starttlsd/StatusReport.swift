@@ -1,0 +1,115 @@
+// StatusReport: the state of the daemon at one moment, as text for a terminal or as JSON.
+//
+// At most `limit` sessions are listed, the oldest first, so that a report has a limited size.
+
+import Glibc
+import ProgramSupport
+import Transport
+
+struct StatusReport {
+  /// The maximum number of sessions that are listed.
+  static let limit = 1_000
+
+  /// A session that runs.
+  struct Session {
+    let identifier: String
+    let peer: String
+    let stage: SessionStage
+    let ageSeconds: Int
+  }
+
+  /// A certificate that is served.
+  struct Certificate {
+    let path: String
+    /// In seconds since 1970.
+    let validUntil: Int
+
+    func daysLeft(at now: Int) -> Int { Int((Double(validUntil - now) / 86_400).rounded(.down)) }
+  }
+
+  var upSeconds: Int
+  var isStopping: Bool
+  var addresses: [String]
+  /// All sessions that run.
+  var sessions: [Session]
+  var sessionsLimit: Int
+  var backends: Int
+  var backendsLimit: Int
+  var totals: Totals
+  var certificates: [Certificate]
+  /// Why the files of the certificates are not in use as they are now; nil if they are.
+  var certificatesFailure: String?
+  var now = time(nil)
+
+  /// The sessions that are listed.
+  private var listed: [Session] { Array(sessions.sorted { $0.identifier < $1.identifier }.prefix(StatusReport.limit)) }
+
+  private func count(_ stage: SessionStage) -> Int { sessions.count { $0.stage == stage } }
+
+  /// For a terminal.
+  var text: String {
+    let stages = SessionStage.allCases.map { "\($0.rawValue) \(count($0))" }.joined(separator: ", ")
+    let sums = totals.values.map { "\($0.name) \($0.value)" }.joined(separator: ", ")
+    var lines = [
+      "starttlsd \(Version.text), process \(getpid()), up \(StatusReport.duration(upSeconds))\(isStopping ? ", stopping" : "")",
+      "listening on: \(addresses.isEmpty ? "nothing" : addresses.joined(separator: " "))",
+      "sessions: \(sessions.count) of \(sessionsLimit) (\(stages))",
+      "backends: \(backends) of \(backendsLimit)",
+      "since the start: \(sums)",
+    ]
+    for certificate in certificates {
+      lines.append(
+        """
+        certificate \(certificate.path): \(certificate.daysLeft(at: now)) days left, valid until \
+        \(LogLine.day(certificate.validUntil))
+        """)
+    }
+    if let certificatesFailure { lines.append("certificates not loaded again: \(certificatesFailure)") }
+    for session in listed {
+      lines.append(
+        "session \(session.identifier) \(session.stage.rawValue) \(StatusReport.duration(session.ageSeconds)) \(session.peer)")
+    }
+    if sessions.count > StatusReport.limit { lines.append("\(sessions.count - StatusReport.limit) more sessions") }
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  /// One object on one line.
+  var json: String {
+    let stages = SessionStage.allCases.map { (name: $0.rawValue, value: "\(count($0))") }
+    let members: [(name: String, value: String)] = [
+      ("version", JSONText.string("\(Version.text)")), ("process", "\(getpid())"), ("up", "\(upSeconds)"),
+      ("stopping", "\(isStopping)"), ("addresses", JSONText.array(addresses.map(JSONText.string))),
+      ("sessions", "\(sessions.count)"), ("sessions-limit", "\(sessionsLimit)"), ("phases", JSONText.object(stages)),
+      ("backends", "\(backends)"), ("backends-limit", "\(backendsLimit)"),
+      ("totals", JSONText.object(totals.values.map { ($0.name, "\($0.value)") })),
+      ("certificates", JSONText.array(certificates.map(json))),
+      ("certificates-failure", certificatesFailure.map(JSONText.string) ?? "null"),
+      ("list", JSONText.array(listed.map(json))),
+    ]
+    return JSONText.object(members) + "\n"
+  }
+
+  private func json(_ certificate: Certificate) -> String {
+    JSONText.object([
+      ("file", JSONText.string(certificate.path)), ("valid-until", JSONText.string(LogLine.day(certificate.validUntil))),
+      ("days-left", "\(certificate.daysLeft(at: now))"),
+    ])
+  }
+
+  private func json(_ session: Session) -> String {
+    JSONText.object([
+      ("id", JSONText.string(session.identifier)), ("peer", JSONText.string(session.peer)),
+      ("phase", JSONText.string(session.stage.rawValue)), ("age", "\(session.ageSeconds)"),
+    ])
+  }
+
+  /// `45s`, `3m`, `2h 5m`, `4d 1h`.
+  static func duration(_ seconds: Int) -> String {
+    switch seconds {
+    case ..<60: "\(seconds)s"
+    case ..<3_600: "\(seconds / 60)m"
+    case ..<86_400: "\(seconds / 3_600)h \(seconds / 60 % 60)m"
+    default: "\(seconds / 86_400)d \(seconds / 3_600 % 24)h"
+    }
+  }
+}

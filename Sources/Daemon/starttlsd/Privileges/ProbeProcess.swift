@@ -1,5 +1,6 @@
 // ProbeProcess: probes the server program as the user that will run it, in a process that ends after the probe.
 
+import CKernel
 import Glibc
 import RelayProbe
 import Transport

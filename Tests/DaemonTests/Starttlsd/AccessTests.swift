@@ -141,7 +141,7 @@ final class AccessTests: StarttlsdTestCase {
     let folder = TestFolder()
     let path = try folder.write(Array(rules.utf8), to: "rules")
     return try run(
-      [Programs.path("starttlsd"), "--listen", "127.0.0.1:0", "--certificate", good.certificate, "--key", good.key,
+      [Programs.path("starttlsd"), "--allow-root", "--listen", "127.0.0.1:0", "--certificate", good.certificate, "--key", good.key,
         "--access", path] + options + ["--"] + backend, expecting: .exited(100))
   }
 

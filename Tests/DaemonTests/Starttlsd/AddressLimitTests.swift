@@ -211,7 +211,7 @@ final class AddressLimitTests: StarttlsdTestCase {
     for (options, expected) in cases {
       let words = options.count == 2 && options[1].hasPrefix("-") ? ["\(options[0])=\(options[1])"] : options
       let result = try run(
-        [Programs.path("starttlsd"), "--listen", "127.0.0.1:0", "--certificate", good.certificate, "--key", good.key,
+        [Programs.path("starttlsd"), "--allow-root", "--listen", "127.0.0.1:0", "--certificate", good.certificate, "--key", good.key,
           "--trusting-backend"] + words + ["--", "/bin/cat"], expecting: .exited(100))
       XCTAssertTrue(result.errors.hasPrefix("starttlsd: \(expected)"), result.errors)
     }

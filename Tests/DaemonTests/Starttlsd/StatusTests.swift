@@ -88,7 +88,7 @@ final class StatusTests: StarttlsdTestCase {
     let first = try daemon(["--status-socket", path])
     let made = try certificate()
     let words = [
-      try Programs.path("starttlsd"), "--listen", "127.0.0.1:0", "--certificate", made.certificate, "--key", made.key,
+      try Programs.path("starttlsd"), "--allow-root", "--listen", "127.0.0.1:0", "--certificate", made.certificate, "--key", made.key,
       "--trusting-backend", "--status-socket",
     ]
     let second = try run(words + [path, "--", "/bin/cat"], expecting: .exited(111))

@@ -90,7 +90,7 @@ final class SyslogTests: StarttlsdTestCase {
   private func command(_ folder: TestFolder, _ options: [String]) throws -> [String] {
     let made = try certificate()
     return [
-      try Programs.path("starttlsd"), "--listen", "127.0.0.1:0", "--certificate", made.certificate, "--key", made.key,
+      try Programs.path("starttlsd"), "--allow-root", "--listen", "127.0.0.1:0", "--certificate", made.certificate, "--key", made.key,
       "--trusting-backend",
     ] + options + ["--", "/bin/sh", "-c", ShellBackend.script()]
   }

@@ -45,7 +45,7 @@ class SupervisorTestCase: StarttlsdTestCase {
   func starttlsd(_ options: [String] = []) throws -> [String] {
     let made = try certificate()
     return [
-      try Programs.path("starttlsd"), "--certificate", made.certificate, "--key", made.key, "--grace", "5",
+      try Programs.path("starttlsd"), "--allow-root", "--certificate", made.certificate, "--key", made.key, "--grace", "5",
       "--backend-environment", "STARTTLSD_TEST", "--trusting-backend",
     ] + options + ["--", try backend()]
   }

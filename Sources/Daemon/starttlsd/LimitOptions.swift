@@ -22,7 +22,7 @@ struct LimitOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "IPNetwork to which no limit of an address applies, such as 192.0.2.0/24; may be repeated.", valueName: "network"))
+      "Network to which no limit of an address applies, such as 192.0.2.0/24; may be repeated.", valueName: "network"))
   var exempt: [String] = []
 
   @Option(

@@ -5,7 +5,7 @@ import ClientAccess
 
 struct LimitOptions: ParsableArguments {
   @Option(
-    help: ArgumentHelp("Maximum number of concurrent sessions of one address, IPv6 by /64; 0 means none.", valueName: "number"))
+    help: ArgumentHelp("Maximum number of concurrent sessions of one address, IPv6 by /64; 0 means no limit.", valueName: "number"))
   var maxConnectionsPerAddress = AddressLimits().connections
 
   @Option(help: ArgumentHelp("Connections of one address in a minute; 0 means no limit.", valueName: "number"))

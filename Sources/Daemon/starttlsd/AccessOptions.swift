@@ -6,7 +6,7 @@ import ClientAccess
 struct AccessOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Access rules: a cdb file of tcprules, or the same rules as text; SIGHUP reads it again.", valueName: "file"))
+      "Access rules: a cdb file of tcprules, or the same rules as text; read again on SIGHUP.", valueName: "file"))
   var access: String?
 
   /// The file and its rules; nil without rules.

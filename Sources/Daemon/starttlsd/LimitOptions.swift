@@ -5,7 +5,7 @@ import ClientAccess
 
 struct LimitOptions: ParsableArguments {
   @Option(
-    help: ArgumentHelp("Maximum number of concurrent sessions of one address, IPv6 by /64; 0 means none.", valueName: "number"))
+    help: ArgumentHelp("Maximum number of concurrent sessions of one address, IPv6 by /64; 0 means no limit.", valueName: "number"))
   var maxConnectionsPerAddress = AddressLimits().connections
 
   @Option(help: ArgumentHelp("Connections of one address in a minute; 0 means no limit.", valueName: "number"))
@@ -22,7 +22,7 @@ struct LimitOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "IPNetwork to which no limit of an address applies, such as 192.0.2.0/24; may be repeated.", valueName: "network"))
+      "Network to which no limit of an address applies, such as 192.0.2.0/24; may be repeated.", valueName: "network"))
   var exempt: [String] = []
 
   @Option(

@@ -14,7 +14,7 @@ struct LogOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Unix socket at which `starttlsd status` asks; only the user of starttlsd may connect.", valueName: "path"))
+      "Unix socket for `starttlsd status`; only root and the user who started starttlsd may ask.", valueName: "path"))
   var statusSocket: String?
 }
 

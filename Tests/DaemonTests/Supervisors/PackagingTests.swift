@@ -104,7 +104,7 @@ final class PackagingTests: SupervisorTestCase {
     try FileManager.default.copyItem(atPath: Repository.folder + "/Packaging/s6/starttlsd", toPath: service)
     var text = try String(contentsOfFile: service + "/run", encoding: .utf8)
     for (old, new) in [
-      ("exec 2>&1", "exec 2>>\(folder.path)/log"), ("exec starttlsd --user starttlsd", "exec \(try Programs.path("starttlsd")) --allow-root --trusting-backend"),
+      ("exec 2>&1", "exec 2>>\(folder.path)/log"), ("exec starttlsd --user starttlsd", "exec \(try Programs.path("starttlsd")) --allow-root"),
       (":25", "127.0.0.1:\(port)"), ("/etc/starttlsd/chain.pem", made.certificate), ("/etc/starttlsd/key.pem", made.key),
       ("/run/starttlsd.status", folder.path + "/status"), ("maildir-smtpd", try Programs.path("maildir-smtpd")),
       ("/var/lib/starttlsd/Maildir", folder.path + "/Maildir"),

@@ -74,7 +74,7 @@ ssize_t kernel_receive_message(int socket, void *buffer, size_t count, int *desc
     char octets[CMSG_SPACE(sizeof(int))];
   } control = {0};
   struct msghdr message = {
-    .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof(int))};
   *descriptor = -1;
   ssize_t moved = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
   if (moved < 0) return -1;
@@ -82,7 +82,7 @@ ssize_t kernel_receive_message(int socket, void *buffer, size_t count, int *desc
   if (rights && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS &&
       rights->cmsg_len == CMSG_LEN(sizeof(int)))
     memcpy(descriptor, CMSG_DATA(rights), sizeof *descriptor);
-  if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
+  if (message.msg_flags & MSG_TRUNC) {
     if (*descriptor >= 0) close(*descriptor);
     *descriptor = -1;
     errno = EMSGSIZE;

@@ -44,8 +44,8 @@ static const short KERNEL_POSIX_SPAWN_SETSID = 0x80;
 /* The limit on the processes of a user, see getrlimit(2). */
 static const unsigned KERNEL_RLIMIT_NPROC = RLIMIT_NPROC;
 
-/* The capabilities to read every file, as bits, see capabilities(7). */
-static const uint32_t KERNEL_CAPABILITIES_TO_READ = 1u << 1 /* CAP_DAC_OVERRIDE */ | 1u << 2 /* CAP_DAC_READ_SEARCH */;
+/* The capability to read every file, as a bit, see capabilities(7). */
+static const uint32_t KERNEL_CAPABILITIES_TO_READ = 1u << 2 /* CAP_DAC_READ_SEARCH */;
 
 /* -- Sockets and pipes. ---------------------------------------------------------------------------------------- */
 

@@ -22,8 +22,8 @@ package struct AccessRules: Sendable {
   /// The rules that match no client: how many, and the first of them.
   package private(set) var unused: (count: Int, first: String)?
 
-  /// The names of all variables that rules set.
-  package private(set) var names: Set<String> = []
+  /// All variables that rules set, as `NAME=value`.
+  package private(set) var settings: Set<[UInt8]> = []
 
   init() {}
 
@@ -54,7 +54,7 @@ package struct AccessRules: Sendable {
   /// Adds the rule of an address as tcprules writes it to a cdb file. The first rule of an address stays, as in cdb(3).
   mutating func add(_ key: ArraySlice<UInt8>, _ rule: AccessRule) {
     count += 1
-    noteNames(rule)
+    noteSettings(rule)
     guard let last = key.last else {
       general = general ?? rule
       return
@@ -74,12 +74,24 @@ package struct AccessRules: Sendable {
   /// True if some client can have this address.
   static func canMatch(_ key: ArraySlice<UInt8>) -> Bool {
     guard let last = key.last else { return true }
-    return AccessRules.endsPrefix(last) && key.allSatisfy(isOfAddress) || bits(key) != nil || address(key) != nil
+    return AccessRules.endsPrefix(last) && isPrefix(key) || bits(key) != nil || address(key) != nil
   }
 
-  /// True for the octets of the text of an address: digits, small letters a to f, dot and colon.
-  private static func isOfAddress(_ octet: UInt8) -> Bool {
-    endsPrefix(octet) || (0x30...0x39).contains(octet) || (0x61...0x66).contains(octet)
+  /// True if the text of some address begins so: one to three numbers up to 255, each with a dot; or groups of IPv6 as
+  /// inet_ntop(3) writes them, each with a colon. A number that is written in another way would match no client.
+  private static func isPrefix(_ key: ArraySlice<UInt8>) -> Bool {
+    let isIPv4 = key.last == UInt8(ascii: ".")
+    let groups = key.dropLast().split(separator: key.last ?? 0, omittingEmptySubsequences: false)
+    // `::` leaves an empty group, and at the start of a text two of them.
+    let empty = groups.count { $0.isEmpty }
+    guard groups.count <= (isIPv4 ? 3 : 8), empty == 0 || !isIPv4 && (empty == 1 || empty == 2 && groups.first?.isEmpty == true)
+    else { return false }
+    return groups.allSatisfy { group in
+      if group.isEmpty { return true }
+      guard group.count <= (isIPv4 ? 3 : 4), group.first != UInt8(ascii: "0") || group.count == 1 else { return false }
+      let digits = group.allSatisfy { (0x30...0x39).contains($0) || !isIPv4 && (0x61...0x66).contains($0) }
+      return digits && (!isIPv4 || group.reduce(0) { $0 * 10 + Int($1) - 0x30 } <= 255)
+    }
   }
 
   private static func address(_ key: ArraySlice<UInt8>) -> IPNetwork? {
@@ -109,12 +121,12 @@ package struct AccessRules: Sendable {
   /// Adds the rule of a network.
   mutating func add(_ network: IPNetwork, _ rule: AccessRule) {
     count += 1
-    noteNames(rule)
+    noteSettings(rule)
     networks.add(network, rule)
   }
 
-  private mutating func noteNames(_ rule: AccessRule) {
-    for variable in rule.variables { names.insert(String(variable.prefix { $0 != "=" })) }
+  private mutating func noteSettings(_ rule: AccessRule) {
+    for variable in rule.variables { settings.insert(Array(variable.utf8)) }
   }
 
   /// The network of a key as the tcprules of ucspi-tcp6 writes it: `_` (IPv4) or `^` (IPv6), and the bits as digits.

@@ -3,12 +3,17 @@
 // The rules count for clients that connect from then on. The thread of the event loop reads the file.
 
 import ClientAccess
+import Glibc
 import Logging
 
 extension Daemon {
   /// Called at the start, and after each reload.
   func warnOfRules() {
     guard let file = configuration.accessFile, let rules = addresses.rules else { return }
+    if access(file.path, R_OK) != 0 {
+      log.warning(
+        "\(file.path): this user cannot read it: SIGHUP will not load it again; make it readable for the user, or start starttlsd again")
+    }
     if let unused = rules.unused {
       log.warning(
         """
@@ -26,11 +31,11 @@ extension Daemon {
     guard let file = configuration.accessFile else { return }
     do throws(AccessRulesError) {
       let rules = try file.load(isReserved: Environment.isReservedInRules)
-      if let name = unknownName(rules) {
+      if let setting = unknownSetting(rules) {
         return log.error(
           """
-          SIGHUP: the access rules stay as they were: \(file.path) sets \(name), which no rule set at the start, and the process that \
-          starts the server program accepts no other variables: start starttlsd again
+          SIGHUP: the access rules stay as they were: \(file.path) sets \(setting) to a value that no rule set at the start, and the process \
+          that starts the server program accepts no other variables: start starttlsd again
           """)
       }
       addresses.rules = rules
@@ -41,9 +46,11 @@ extension Daemon {
     }
   }
 
-  /// A variable that the starter does not accept; nil if there is none, or no starter.
-  private func unknownName(_ rules: AccessRules) -> String? {
+  /// The name of a variable that the starter does not accept; nil if there is none, or no starter.
+  private func unknownSetting(_ rules: AccessRules) -> String? {
     guard starter != nil else { return nil }
-    return rules.names.subtracting(configuration.accessRules?.names ?? []).min()
+    let known = configuration.accessRules?.settings ?? []
+    guard let setting = rules.settings.first(where: { !known.contains($0) }) else { return nil }
+    return String(decoding: setting.prefix { $0 != UInt8(ascii: "=") }, as: UTF8.self)
   }
 }

@@ -13,7 +13,7 @@ extension Daemon {
   /// A connection was accepted.
   func accept(_ connection: consuming Connection, now: Int) {
     defer { reconsider() }
-    let peer = connection.peer.unmapped
+    let peer = connection.peer.ofClient
     var variables: [String] = []
     if addresses.isDenied(peer, variables: &variables, now: now) {
       return turnAway(connection, ServiceReply.accessDenied, now: now)
@@ -34,7 +34,7 @@ extension Daemon {
   /// The limits of all clients do not allow a session.
   private func refuseForLackOfRoom(_ connection: consuming Connection, now: Int) {
     if case .refuse(let reason) = admission.answer {
-      refusalWarning.note("\(SessionLine.peer(connection.peer.unmapped)) gets 421 4.3.2: \(reason)", now: now)
+      refusalWarning.note("\(SessionLine.peer(connection.peer.ofClient)) gets 421 4.3.2: \(reason)", now: now)
     }
     // `.wait` only if a limit was reached within this batch of connections; an additional refusal has no effect.
     refuse(connection, usingSpare: false, now: now)

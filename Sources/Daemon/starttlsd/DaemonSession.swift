@@ -36,7 +36,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     self.daemon = daemon
     self.variables = variables
     identifier = daemon.nextIdentifier()
-    peer = connection.peer.unmapped
+    peer = connection.peer.ofClient
     local = (try? connection.descriptor.localAddress())??.unmapped
   }
 

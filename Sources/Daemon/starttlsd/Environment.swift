@@ -37,9 +37,12 @@ enum Environment {
   /// The environment with variables of an access rule, which replace those of the same name.
   static func adding(_ variables: [String], to environment: [String]) -> [String] {
     guard !variables.isEmpty else { return environment }
-    let names = Set(variables.map { $0.prefix { $0 != "=" } })
-    return environment.filter { !names.contains($0.prefix { $0 != "=" }) } + variables
+    let names = Set(variables.map(name))
+    return environment.filter { !names.contains(name($0)) } + variables
   }
+
+  /// The octets before `=`. Octets, since a combining mark after `=` would make one character of the two.
+  private static func name(_ variable: String) -> [UInt8] { Array(variable.utf8.prefix { $0 != UInt8(ascii: "=") }) }
 
   /// True for names that describe TLS, its keys or the connection, and for those that a supervisor sets for this process
   /// alone: a program that answers them would answer for the daemon.
@@ -54,24 +57,29 @@ enum Environment {
   }
 
   /// The variables of a session in the form of the starter: each ended by NUL. nil if one of them is not a session's: a
-  /// variable of the connection, or one that the access rules had at the start (`ruleNames`).
-  static func session(_ octets: [UInt8], ruleNames: Set<String>) -> [String]? {
+  /// variable of the connection, or one that an access rule had at the start, with its value (`ruleSettings`). So a daemon
+  /// that an attacker controls cannot name a program to the server program, such as with QMAILQUEUE.
+  static func session(_ octets: [UInt8], ruleSettings: Set<[UInt8]>) -> [String]? {
     guard octets.isEmpty || octets.last == 0 else { return nil }
-    let strings = octets.split(separator: 0, omittingEmptySubsequences: false).dropLast().map { String(decoding: $0, as: UTF8.self) }
+    let variables = octets.split(separator: 0, omittingEmptySubsequences: false).dropLast().map(Array.init)
     let known: Set = [
       "PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT", "STARTTLSD_SESSION", "SSL_PROTOCOL", "SSL_CIPHER",
       "SSL_TLS_SNI_SERVERNAME",
     ]
-    let isKnown = strings.allSatisfy { string in
-      let name = String(string.prefix { $0 != "=" })
-      return string.contains("=") && (known.contains(name) || ruleNames.contains(name))
+    let isKnown = variables.allSatisfy { variable in
+      if ruleSettings.contains(variable) { return true }
+      guard let end = variable.firstIndex(of: UInt8(ascii: "=")) else { return false }
+      return known.contains(String(decoding: variable[..<end], as: UTF8.self))
     }
-    return isKnown ? strings : nil
+    return isKnown ? variables.map { String(decoding: $0, as: UTF8.self) } : nil
   }
 
   /// The variables of the connection, as for a TCP server, and the session's identifier in the log.
   static func connection(peer: SocketAddress, local: SocketAddress?, _ session: String) -> [String] {
-    var strings = ["PROTO=TCP", "TCPREMOTEIP=\(peer.host)", "STARTTLSD_SESSION=\(session)"]
+    var strings = ["STARTTLSD_SESSION=\(session)"]
+    // The address of a client of a Unix socket is a name that the client chose, if it has one: it must not pass for an IP address.
+    if case .unix = peer { return ["PROTO=UNIX"] + strings }
+    strings += ["PROTO=TCP", "TCPREMOTEIP=\(peer.host)"]
     if let port = peer.port { strings.append("TCPREMOTEPORT=\(port)") }
     if let local {
       strings.append("TCPLOCALIP=\(local.host)")

@@ -18,14 +18,26 @@ protocol EventOwner: AnyObject {
 }
 
 final class EventLoop {
-  private let epoll: Descriptor
-  private var owners: [(any EventOwner)?] = []
+  private var epoll: Descriptor
+  private var owners: [Registration] = []
   private var events = [epoll_event](repeating: epoll_event(), count: 256)
 
+  /// What is registered for a number.
+  private struct Registration {
+    var owner: (any EventOwner)?
+    var events: UInt32 = 0
+    /// Distinguishes this registration from earlier ones of the same number.
+    var generation: UInt32 = 0
+  }
+
   init() throws(SystemError) {
+    epoll = try EventLoop.create()
+  }
+
+  private static func create() throws(SystemError) -> Descriptor {
     let number = epoll_create1(KERNEL_EPOLL_CLOEXEC)
     guard number >= 0 else { throw SystemError.last("epoll_create1") }
-    epoll = Descriptor(adopting: number)
+    return Descriptor(adopting: number)
   }
 
   /// Changes the registration of an owner from one watch to another; nil means none.
@@ -36,14 +48,20 @@ final class EventLoop {
     if let old, old.descriptor != new?.descriptor { remove(old.descriptor) }
     guard let new else { return }
     let isKnown = old?.descriptor == new.descriptor
-    var event = epoll_event()
-    event.events = UInt32(UInt16(bitPattern: new.events))
-    event.data.fd = new.descriptor
-    let operation = isKnown ? EPOLL_CTL_MOD : EPOLL_CTL_ADD
-    guard epoll_ctl(epoll.number, operation, new.descriptor, &event) == 0 else { throw SystemError.last("epoll_ctl") }
     let index = Int(new.descriptor)
-    while owners.count <= index { owners.append(nil) }
-    owners[index] = owner
+    while owners.count <= index { owners.append(Registration()) }
+    if !isKnown { owners[index].generation &+= 1 }
+    let events = UInt32(UInt16(bitPattern: new.events))
+    try control(isKnown ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, index, events)
+    owners[index].owner = owner
+    owners[index].events = events
+  }
+
+  private func control(_ operation: CInt, _ index: Int, _ events: UInt32) throws(SystemError) {
+    var event = epoll_event()
+    event.events = events
+    event.data.u64 = UInt64(owners[index].generation) << 32 | UInt64(index)
+    guard epoll_ctl(epoll.number, operation, CInt(index), &event) == 0 else { throw SystemError.last("epoll_ctl") }
   }
 
   /// Stops waiting for an open descriptor.
@@ -54,7 +72,7 @@ final class EventLoop {
 
   /// A descriptor was closed.
   func forget(_ number: CInt) {
-    if Int(number) < owners.count { owners[Int(number)] = nil }
+    if Int(number) < owners.count { owners[Int(number)].owner = nil }
   }
 
   /// Waits until an event occurs or the deadline has passed, and notifies the owners.
@@ -65,9 +83,23 @@ final class EventLoop {
       if errno == EINTR { return }
       throw SystemError.last("epoll_wait")
     }
-    for index in 0..<Int(count) {
-      let number = Int(events[index].data.fd)
-      if number < owners.count { owners[number]?.ready(now: Clock.now()) }
-    }
+    // Before the first owner is notified: an owner may close the descriptor of a later event.
+    let isStale = events[..<Int(count)].contains { owner(of: $0) == nil }
+    for event in events[..<Int(count)] { owner(of: event)?.ready(now: Clock.now()) }
+    if isStale { try registerAgain() }
+  }
+
+  private func owner(of event: epoll_event) -> (any EventOwner)? {
+    let registration = owners[Int(UInt32(truncatingIfNeeded: event.data.u64))]
+    return registration.generation == UInt32(truncatingIfNeeded: event.data.u64 >> 32) ? registration.owner : nil
+  }
+
+  /// Registers everything with a new epoll instance.
+  ///
+  /// A registration ends when the *description* is closed. If another process has a copy of the descriptor, as a super-server may
+  /// have that started `--inetd`, the kernel reports it on, and there is no number left to remove it by.
+  private func registerAgain() throws(SystemError) {
+    epoll = try EventLoop.create()
+    for index in owners.indices where owners[index].owner != nil { try control(EPOLL_CTL_ADD, index, owners[index].events) }
   }
 }

@@ -29,7 +29,7 @@ final class GreetingWait: EventOwner, TimerOwner {
   init(_ daemon: Daemon, _ connection: consuming Connection, variables: [String]) {
     self.daemon = daemon
     self.variables = variables
-    peer = connection.peer.unmapped
+    peer = connection.peer.ofClient
     socket = connection.takeDescriptor()
   }
 

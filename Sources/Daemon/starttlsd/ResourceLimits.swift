@@ -40,7 +40,9 @@ struct ResourceLimits {
     let wantedBackends = configuration.backendsLimit ?? max(2, min(3 * wanted, processes / 2, own))
     let wantedRefusals = min(64, max(4, wanted / 8))
     let status = configuration.statusSocket == nil ? 0 : StatusSocket.clientsLimit
-    let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + status
+    // While the certificates are loaded again, each of their files is open.
+    let certificates = configuration.certificates.paths.count
+    let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + status + certificates
     var limit = try OpenFilesLimit.current()
     inherited = limit
     let needed = UInt(2 * wanted + wantedBackends + wantedRefusals + others)

@@ -44,6 +44,7 @@ final class Signals: EventOwner {
     var information = signalfd_siginfo()
     while read(descriptor.number, &information, MemoryLayout<signalfd_siginfo>.size) > 0 {
       if CInt(information.ssi_signo) == SIGHUP {
+        if daemon.isStopping { continue }
         daemon.notification.reloading()
         daemon.certificates.readAgain()
         daemon.reloadRules()

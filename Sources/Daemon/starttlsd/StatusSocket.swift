@@ -31,6 +31,8 @@ final class StatusSocket: EventOwner {
       let mask = umask(0o177)
       defer { umask(mask) }
       listener = try Listener(.unix(path), backlog: 8)
+      // The user that starttlsd changes to may ask as well.
+      if let own = daemon.configuration.privileges.own, chown(path, own.user, own.group) != 0 { throw SystemError.last("chown") }
     } catch {
       throw .system("--status-socket \(path): \(error)")
     }

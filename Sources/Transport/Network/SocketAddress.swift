@@ -59,6 +59,13 @@ package enum SocketAddress: Hashable, Sendable {
     return .ipv4(SIMD4(octets[12], octets[13], octets[14], octets[15]), port: port)
   }
 
+  /// The address of a client: an IPv4-mapped one as IPv4, and that of a Unix socket without the name that the client may
+  /// have chosen for its end.
+  package var ofClient: SocketAddress {
+    if case .unix = self { return .unix("") }
+    return unmapped
+  }
+
   /// True if only this machine can reach the address: 127.0.0.0/8, ::1 or a Unix socket.
   package var isLoopback: Bool {
     switch unmapped {

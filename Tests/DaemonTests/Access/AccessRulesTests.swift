@@ -111,6 +111,9 @@ final class AccessRulesTests: StarttlsdTestCase {
       ("2001:DB8::deny", "is no address"), ("example.com.:deny", "is no address"), ("fe80::1%lo:deny", "is no address"),
       ("1.2.3.256:deny", "is no address"), ("1.2.3.04:deny", "is no address"), ("1..3.4:deny", "is no address"),
       ("1.2.3.4.5:deny", "is no address"),
+      // Prefixes of no address as the system writes it.
+      ("127.00.:deny", "is no address"), ("256.:deny", "is no address"), ("1.2.3.4.:deny", "is no address"),
+      ("::ffff:127.0.0.:deny", "is no address"), ("2001:0db8::deny", "is no address"),
       ("1.2.3.4:allow,SSL_PROTOCOL=\"TLSv1.3\"", "SSL_PROTOCOL cannot be set"),
     ] {
       XCTAssertThrowsError(try rules("# first\n\n\(line)\n:allow\n") { $0.hasPrefix("SSL_") }, line) { error in

@@ -100,7 +100,7 @@ final class UserTests: PrivilegeTestCase {
     XCTAssertTrue(signal.errors.contains("not permitted"), signal.errors)
 
     let reader = try XCTUnwrap(daemon.helpers["starttlsd-read"])
-    XCTAssertEqual(ProcessTable.status(of: reader)["CapPrm"], "0000000000000006")
+    XCTAssertEqual(ProcessTable.status(of: reader)["CapPrm"], "0000000000000004")
     XCTAssertEqual(ProcessTable.status(of: reader)["NoNewPrivs"], "1")
     // Neither has a client, a listening socket, or the other's connection.
     func kinds(_ process: pid_t) -> [String] {

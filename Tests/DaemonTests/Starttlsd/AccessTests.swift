@@ -71,6 +71,25 @@ final class AccessTests: StarttlsdTestCase {
     XCTAssertEqual(try names([]), try names(["--access", path]))
   }
 
+  /// The process that starts the programs takes every value of a rule, such as one that begins with a combining mark, and only
+  /// values that a rule had at the start: with another QMAILQUEUE or PATH the program would start other programs.
+  func testTheStarterTakesTheValuesOfTheRulesAtTheStart() throws {
+    let folder = TestFolder()
+    let path = try folder.write(Array("127.0.0.3:allow,WHO=\"\u{301}x\"\n".utf8), to: "rules")
+    let daemon = try daemon(["--access", path, "--backend-memory", "512"], backend: .script(backend))
+    for _ in 0..<2 {
+      let client = try client(daemon, from: "127.0.0.3")
+      XCTAssertEqual(try client.reply(), "220 unset \u{301}x 127.0.0.3")
+      client.close()
+    }
+    try folder.write(Array("127.0.0.3:deny\n127.0.0.4:allow,WHO=\"y\"\n".utf8), to: "rules")
+    daemon.program.signal(SIGHUP)
+    XCTAssertTrue(eventually { daemon.log.contains("sets WHO to a value that no rule set at the start") }, daemon.log)
+    let client = try client(daemon, from: "127.0.0.3")
+    XCTAssertEqual(try client.reply(), "220 unset \u{301}x 127.0.0.3", "the rules stay as they were")
+    client.close()
+  }
+
   /// An IPv4 client of a dual-stack socket has the rule of its IPv4 address.
   func testAMappedAddressHasTheRuleOfItsIPv4Address() throws {
     let folder = TestFolder()

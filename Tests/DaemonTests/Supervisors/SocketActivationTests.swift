@@ -27,6 +27,35 @@ final class SocketActivationTests: SupervisorTestCase {
     XCTAssertEqual(program.wait(), .exited(0))
   }
 
+  /// A client of a Unix socket may name its end as it likes. The name is no address for the program, and not in the log.
+  func testTheNameOfAClientOfAUnixSocket() throws {
+    let path = folder.path + "/socket"
+    let words = try activate([], ["-l", path]) + starttlsd()
+    let program = try SpawnedProgram(words, environment: environment, errors: .file(folder.path + "/log"))
+    defer { program.kill() }
+    XCTAssertTrue(eventually { FileManager.default.fileExists(atPath: path) })
+    let client = """
+      import os, socket, sys
+      os.chdir(sys.argv[1])
+      client = socket.socket(socket.AF_UNIX)
+      client.bind("127.0.0.1")
+      client.connect("socket")
+      lines = client.makefile("rb")
+      print(lines.readline())
+      for command in b"EHLO client.example", b"NOOP", b"QUIT":
+          client.sendall(command + b"\\r\\n")
+          line = lines.readline()
+          while line[3:4] == b"-":
+              line = lines.readline()
+          print(line)
+      """
+    let output = try run(["/usr/bin/python3", "-c", client, folder.path]).output
+    XCTAssertTrue(output.contains("PROTO=UNIX"), output)
+    XCTAssertFalse(output.contains("TCPREMOTE"), output)
+    XCTAssertTrue(eventually { sessionLines.count == 1 }, log)
+    XCTAssertTrue(log.contains(" peer=unix: local="), log)
+  }
+
   /// The flags of the supervisor's socket are not changed.
   func testABlockingSocketStaysBlocking() throws {
     let port = try freePort()

@@ -116,6 +116,30 @@ final class SuperServerTests: SupervisorTestCase {
     XCTAssertTrue(eventually { daemonProcess == nil }, log, file: file, line: line)
   }
 
+  /// A super-server may keep its copy of the connection, so that the kernel reports events of it after the session: starttlsd waits
+  /// for its program without using the processor.
+  func testASuperServerThatKeepsTheConnection() throws {
+    let listener = try TestListener()
+    let connection = try listener.connection()
+    let lingering = try script(ShellBackend.script(answers: [("QUIT*", "say '221 bye'; exec sleep 2 >/dev/null <&-")]), "lingering")
+    let words = try starttlsd(["--inetd"]).dropLast() + [lingering]
+    let number = connection.server.number
+    let program = try SpawnedProgram(
+      Array(words), environment: environment, input: .descriptor(number), output: .descriptor(number), errors: .file(folder.path + "/log"))
+    let client = connection.client
+    client.write(Array("EHLO c\r\nQUIT\r\n".utf8))
+    XCTAssertTrue(eventually { sessionLines.count == 1 }, log)
+    let before = try XCTUnwrap(ProcessTable.processorTime(of: program.process))
+    var after = before
+    // Until the program has ended, two seconds later.
+    while program.isRunning {
+      after = ProcessTable.processorTime(of: program.process) ?? after
+      usleep(50_000)
+    }
+    XCTAssertEqual(program.wait(), .exited(0))
+    XCTAssertLessThan(after - before, 0.5, "seconds of processor time")
+  }
+
   // MARK: What cannot be served
 
   func testWrongConnections() throws {

@@ -35,18 +35,20 @@ final class CertificateReader {
 
   /// Starts the process.
   static func start(_ paths: [String]) throws(SystemError) -> ForkedProcess {
-    try ForkedProcess("starttlsd-read", keepsErrors: false) { socket in
+    // Before starttlsd loads the files: the process may begin to run after that, and has to see each change since.
+    let stamps = paths.map { Stamp($0) }
+    return try ForkedProcess("starttlsd-read", keepsErrors: false) { socket in
       guard kernel_keep_capabilities(KERNEL_CAPABILITIES_TO_READ) == 0, kernel_set_no_new_privileges() == 0,
         kernel_set_undumpable() == 0
       else { _exit(111) }
-      CertificateReader(socket, paths).run()
+      CertificateReader(socket, paths, stamps).run()
     }
   }
 
-  private init(_ socket: consuming MessageSocket, _ paths: [String]) {
+  private init(_ socket: consuming MessageSocket, _ paths: [String], _ stamps: [Stamp]) {
     self.socket = socket
     self.paths = paths
-    stamps = paths.map { Stamp($0) }
+    self.stamps = stamps
     isWatching = stamps.allSatisfy(\.isRegular)
   }
 

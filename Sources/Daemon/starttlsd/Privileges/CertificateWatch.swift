@@ -53,7 +53,12 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
     guard Int(message.number) < entries.count else { return }
     switch message.kind {
     case CertificateReader.file:
-      if let file = descriptor.take() { entries[Int(message.number)] = .file(SharedDescriptor(file)) }
+      // The kernel closes it if this process may not open more.
+      if let file = descriptor.take() {
+        entries[Int(message.number)] = .file(SharedDescriptor(file))
+      } else {
+        entries[Int(message.number)] = .failed(EMFILE)
+      }
     case CertificateReader.failed: entries[Int(message.number)] = .failed(message.first)
     case CertificateReader.irregular: entries[Int(message.number)] = .irregular
     default: break

@@ -26,7 +26,7 @@ struct Helpers: ~Copyable {
     switch configuration.backend {
     case .program(let arguments, let environment):
       let program = StartedProgram(
-        arguments: arguments, environment: environment, ruleNames: configuration.accessRules?.names ?? [], setting: privileges.setting)
+        arguments: arguments, environment: environment, ruleSettings: configuration.accessRules?.settings ?? [], setting: privileges.setting)
       return try Starter.start(program, privileges)
     }
   }

@@ -75,7 +75,8 @@ final class Starter: EventOwner {
   private func obey(_ message: HelperMessage, _ descriptor: consuming Descriptor?) {
     switch message.kind {
     case Starter.start:
-      guard let descriptor else { _exit(100) }
+      // The kernel had no descriptor for it here.
+      guard let descriptor else { return give(HelperMessage(Starter.failed, number: message.number, first: EMFILE)) }
       start(message, descriptor)
     case Starter.signal: processes[message.number]?.signal(message.first)
     case Starter.reap:
@@ -85,8 +86,11 @@ final class Starter: EventOwner {
   }
 
   private func start(_ message: HelperMessage, _ descriptor: consuming Descriptor) {
-    guard processes[message.number] == nil, let variables = Environment.session(message.payload, ruleNames: program.ruleNames) else { _exit(100) }
+    guard processes[message.number] == nil else { _exit(100) }
     do throws(SystemError) {
+      guard let variables = Environment.session(message.payload, ruleSettings: program.ruleSettings) else {
+        throw SystemError("execve", EINVAL)
+      }
       let child = try ChildProcess(
         program.arguments, environment: Environment.adding(variables, to: program.environment), standardStreams: descriptor, limit: limit,
         setting: program.setting)
@@ -116,8 +120,8 @@ struct StartedProgram: Sendable {
   /// The first one is a path.
   let arguments: [String]
   let environment: [String]
-  /// The names of the variables that the access rules set.
-  let ruleNames: Set<String>
+  /// The variables that the access rules set, as `NAME=value`.
+  let ruleSettings: Set<[UInt8]>
   let setting: ProgramSetting
 }
 

@@ -34,7 +34,7 @@ final class DescriptionTests: XCTestCase {
     ]
     for (command, text) in commands { XCTAssertEqual("\(command)", text) }
     // Only a session makes a handoff: the one at the end of the clear phase.
-    var session = SMTPSession(Policy())
+    var session = SMTPState.SMTPSession(Policy())
     var seen: [String] = []
     for (text, party) in [("220 a\r\n", Party.server), ("EHLO c\r\n", .client), ("250 a\r\n", .server), ("STARTTLS\r\n", .client)] {
       _ = session.receive(Array(text.utf8).span, from: party)

@@ -88,9 +88,14 @@ class Server:
         self.mails()
 
     def mails(self) -> list[str]:
-        """The mails that are stored, in the order of their names. No temporary file is left."""
-        names = sorted(self.folder.iterdir(), key=lambda name: [int(number) for number in re.findall(r"\d+", name.stem)])
-        assert all(name.suffix == ".eml" for name in names), names
+        """The mails that are stored, in the order of their names. No temporary file is left, a moment after the last client."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            names = sorted(self.folder.iterdir(), key=lambda name: [int(number) for number in re.findall(r"\d+", name.stem)])
+            if all(name.suffix == ".eml" for name in names):
+                break
+            assert time.monotonic() < end, names
+            time.sleep(0.01)
         return [name.read_bytes().decode() for name in names]
 
     def memory(self) -> int:

@@ -83,20 +83,20 @@ extension SMTPSession {
     case .startTLS:
       startTLS()
     case .abandon:
-      startAnew()
+      startOver()
       verb = line.verb
       reason = .mail
       agenda = Agenda(.abort, .forward, .relay)
       phase = .relaying
     case .quit:
-      startAnew()
+      startOver()
       verb = line.verb
       reason = .quit
       outstanding = 1
       agenda = isDecided ? Agenda(.forward) : Agenda(.abort, .forward)
       phase = .quitting
     case .relay:
-      startAnew()
+      startOver()
       verb = line.verb
       agenda = Agenda(.forward, .relay)
       phase = .relaying

@@ -128,7 +128,7 @@ extension SMTPSession {
     guard agenda.isEmpty, phase == .handshaking else { return misuse() }
     switch outcome {
     case .established:
-      startAnew()
+      startOver()
       if limits.restarts {
         agenda = Agenda(.restart)
         phase = .restarting

@@ -134,7 +134,7 @@ extension SMTPSession {
   /// 421: the server closes. The session closes too, after the reply's last line.
   private mutating func refuse(_ line: ServerLine) {
     let rest = server
-    startAnew()
+    startOver()
     server = rest
     outstanding = 1
     agenda = isDecided ? Agenda(.pass) : Agenda(.abort, .pass)
@@ -147,7 +147,7 @@ extension SMTPSession {
   /// Closes after what is on the agenda: the last line of a reply.
   private mutating func close() {
     let last = agenda
-    startAnew()
+    startOver()
     hasNewServer = false
     agenda = last
     agenda.insert(.close)

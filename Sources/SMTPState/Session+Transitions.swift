@@ -66,7 +66,7 @@ extension SMTPSession {
   /// reply; close.
   mutating func fail(_ why: Reason, _ text: Reply?) {
     let wasMidReply = isMidReply
-    startAnew()
+    startOver()
     hasNewServer = false
     phase = .closed
     reason = why
@@ -76,7 +76,7 @@ extension SMTPSession {
   }
 
   /// Forgets everything except which server is in use: before the phase inside TLS (RFC 3207, 4.2), and before the last phases.
-  mutating func startAnew() {
+  mutating func startOver() {
     client = CommandScanner()
     server = ReplyScanner()
     agenda = Agenda()

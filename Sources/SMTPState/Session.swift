@@ -36,7 +36,7 @@
 // | control        | ReplyScanner   | `findsKeywords`: keywords are recognised only in a reply to EHLO (`pending` is `.ehlo`) |
 // | CommandScanner | control        | `isSkippingChunk`: the client is read, whatever is outstanding                          |
 // | ReplyScanner   | control        | `isInsideLine` while nothing is outstanding: the line is unasked, the client must wait  |
-// | control        | both scanners  | `startAnew()` resets both, but a 421 keeps the place in its reply                       |
+// | control        | both scanners  | `startOver()` resets both, but a 421 keeps the place in its reply                       |
 // | control        | CommandScanner | the client's end resets it: a partial line is dropped                                   |
 //
 // What each property means in which phase. Where a phase is not listed the property has no meaning and a fixed value (0, nil,

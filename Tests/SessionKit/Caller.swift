@@ -28,14 +28,14 @@ struct Caller {
     var taken = 0
     var hasEnded = false
     /// Whether the session knows that.
-    var isTold = false
+    var isReported = false
     /// Octets of this side that came before this stream: in clear, or from an old server.
     var before = 0
 
     var isEmpty: Bool { taken == octets.count }
     var unread: ArraySlice<UInt8> { octets[taken...] }
 
-    mutating func beginAnew() { self = Stream(before: before + octets.count) }
+    mutating func startOver() { self = Stream(before: before + octets.count) }
   }
 
   let policy: Policy
@@ -109,7 +109,7 @@ struct Caller {
   private mutating func secure(_ outcome: HandshakeOutcome) {
     if isTLSAtWork, !session.isFinal {
       isTLSAtWork = false
-      client.beginAnew()
+      client.startOver()
     }
     carryOut(session.handshakeFinished(outcome))
   }
@@ -189,9 +189,9 @@ struct Caller {
 
   private mutating func tellEnd(of side: Side) -> Bool {
     let stream = side == .client ? client : server
-    guard stream.isEmpty, stream.hasEnded, !stream.isTold else { return false }
+    guard stream.isEmpty, stream.hasEnded, !stream.isReported else { return false }
     if side == .server, isBetweenServers { return false }
-    if side == .client { client.isTold = true } else { server.isTold = true }
+    if side == .client { client.isReported = true } else { server.isReported = true }
     carryOut(session.inputEnded(from: side == .client ? .client : serverParty))
     return true
   }
@@ -277,7 +277,7 @@ struct Caller {
       isBetweenServers = true
       replyHold = []
       earlierHold = []
-      server.beginAnew()
+      server.startOver()
     case .restart, .abort, .close:
       break
     case .handoff:
@@ -317,7 +317,7 @@ struct Caller {
     return text + [0x0D, 0x0A]
   }
 
-  /// The rule of `pass`: the fourth octet as told.
+  /// The rule of `pass`: the fourth octet as the command gives it.
   private static func replyLine(_ line: [UInt8], _ separator: ReplySeparator) -> [UInt8] {
     var text = Array(withCRLF(line).dropLast(2))
     let octet: UInt8

@@ -12,7 +12,7 @@ final class ConversationCaller {
     var octets: [UInt8] = []
     var taken = 0
     var hasEnded = false
-    var isTold = false
+    var isReported = false
     var unread: ArraySlice<UInt8> { octets[taken...] }
   }
 
@@ -99,9 +99,9 @@ final class ConversationCaller {
     let stream = side == .client ? client : server
     let party = side == .client ? .client : serverParty
     if stream.unread.isEmpty {
-      guard stream.hasEnded, !stream.isTold, !conversation.isFinal else { return false }
+      guard stream.hasEnded, !stream.isReported, !conversation.isFinal else { return false }
       if side == .server, isBetweenServers { return false }
-      if side == .client { client.isTold = true } else { server.isTold = true }
+      if side == .client { client.isReported = true } else { server.isReported = true }
       conversation.inputEnded(from: party)
       return true
     }

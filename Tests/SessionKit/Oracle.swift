@@ -20,7 +20,7 @@ struct Oracle {
     /// What is consumed: the judged lines, and an incomplete one as far as it came.
     var taken = 0
     var hasEnded = false
-    var isTold = false
+    var isReported = false
 
     var line: [UInt8] { Array(octets[judged...]) }
     var isEmpty: Bool { taken == octets.count }
@@ -96,7 +96,7 @@ struct Oracle {
   var wouldAcceptSTARTTLS: Bool { !isInsideTLS && isTLSAvailable && greetingWas220 && !isAuthenticated }
 
   var wantsClient: Bool {
-    guard isWatching, !client.isTold, !isUnasked else { return false }
+    guard isWatching, !client.isReported, !isUnasked else { return false }
     if chunkLine != nil { return true }
     let readsOn = pending.allSatisfy { ["RSET", "NOOP", "VRFY", "EXPN", "HELP", "ETRN"].contains($0) }
     return waiting == nil && readsOn && pending.count < min(255, max(1, policy.outstandingLimit))
@@ -200,15 +200,15 @@ struct Oracle {
   }
 
   private mutating func tellServerEnd() -> Bool {
-    guard server.isEmpty, server.hasEnded, !server.isTold, !isBetweenServers else { return false }
-    server.isTold = true
+    guard server.isEmpty, server.hasEnded, !server.isReported, !isBetweenServers else { return false }
+    server.isReported = true
     serverEnded()
     return true
   }
 
   private mutating func tellClientEnd() -> Bool {
-    guard client.isEmpty, client.hasEnded, !client.isTold else { return false }
-    client.isTold = true
+    guard client.isEmpty, client.hasEnded, !client.isReported else { return false }
+    client.isReported = true
     clientEnded()
     return true
   }
@@ -251,7 +251,7 @@ struct Oracle {
 
   /// The client has ended, all its complete lines are executed and answered, and no unasked line waits to be judged.
   mutating func closeIfAllIsDone() {
-    if isWatching, client.isTold, pending.isEmpty, waiting == nil, !isUnasked { close("client ended") }
+    if isWatching, client.isReported, pending.isEmpty, waiting == nil, !isUnasked { close("client ended") }
   }
 
   private mutating func expired(_ kind: Deadline) {

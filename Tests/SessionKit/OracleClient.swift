@@ -106,7 +106,7 @@ extension Oracle {
         answer("503 5.5.1")
       } else if !isTLSAvailable {
         answer("454 4.7.0")
-      } else if client.isTold {
+      } else if client.isReported {
         close("client ended")
       } else {
         beginSwitch()

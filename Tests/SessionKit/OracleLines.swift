@@ -109,7 +109,7 @@ struct ReplyLine {
     Latin(scalars: text.scalars.dropFirst(4).prefix { $0 != " " && $0 != "\t" }).uppercased
   }
 
-  /// The line as it is sent, its fourth octet as told.
+  /// The line as it is sent, its fourth octet as the separator gives it.
   func sent(separator: Unicode.Scalar?) -> [UInt8] {
     var scalars = text.scalars
     if let separator {

@@ -53,7 +53,7 @@ extension Oracle {
     case .greeting, .negotiating, .resetting: isTLSAvailable = false
     case .peekingBeforeReset, .peekingAtServer, .peekingAtClient:
       // Known only where the server is to be restarted: elsewhere its end has closed the session.
-      if server.isTold { return close("server ended", saying: "421 4.3.0") }
+      if server.isReported { return close("server ended", saying: "421 4.3.0") }
       isTLSAvailable = false
       phase = .negotiating
       answer("454 4.7.0")

@@ -208,7 +208,7 @@ enum Promises {
     if (session.interest == .nothing) != awaitsAnswer { throw Falsified("P7: \(session.phase) waits for \(session.interest)") }
     // Pending, waiting, or a line begun: the server is read in any case.
     guard session.phase == .negotiating || session.phase == .secured, session.deadline != .reply else { return }
-    if !play.caller.client.isTold, session.interest != .both {
+    if !play.caller.client.isReported, session.interest != .both {
       throw Falsified("P7: nothing is pending and the client is not read")
     }
   }

@@ -4,8 +4,8 @@
 // The folders are created with the first message, accessible to the owner only. The parent of the Maildir is not
 // created, because a missing parent probably means a wrong path.
 //
-// Failure: a SystemError; no file remains. Files in `tmp` that were not accessed for 36 hours remain from a crash and
-// are removed, as the Maildir convention requires.
+// Failure: a SystemError; no file remains. A killed process may leave a file in `tmp`. Nobody reads it; the tools of a real
+// Maildir remove such files once they are 36 hours old.
 
 internal import CKernel
 import Glibc
@@ -30,10 +30,7 @@ public struct Maildir: Sendable {
   ///
   /// - Parameter size: the stated number of octets, if any. If they do not fit on the disk now, the error is ENOSPC.
   public mutating func begin(expecting size: Int?) throws(SystemError) -> Delivery {
-    if deliveries == 0 {
-      try makeFolders()
-      StaleFiles.remove(in: path + "/tmp", now: .now())
-    }
+    if deliveries == 0 { try makeFolders() }
     deliveries += 1
     let folder = Descriptor(adopting: try Kernel.open(path + "/new", O_RDONLY | O_DIRECTORY))
     if let size, let room = Maildir.room(folder.number), size > room { throw SystemError("statvfs", ENOSPC) }

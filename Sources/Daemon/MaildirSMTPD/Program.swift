@@ -1,4 +1,9 @@
 // Program: maildir-smtpd from its arguments to its exit code.
+//
+// maildir-smtpd is a server for demonstrations and tests: the project needs one that is always there, accepts mail and
+// shows where it went. It is no replacement for a mail server: one Maildir, no queue, no aliases, no authentication. It is
+// still the server of the quick start, so it must be safe where strangers reach it: it never relays, every input is
+// bounded, and a message that was accepted is on disk.
 
 import Glibc
 import ProgramSupport

@@ -1,4 +1,4 @@
-// Server: one session on two descriptors.
+// Server: one session of the demonstration server on two descriptors.
 //
 // The loop: pass the available octets to the dialogue, store the octets of a message, carry out the action. If no
 // octets are left, send the replies (RFC 2920, 3.2) and wait for more. The dialogue decides everything except the
@@ -18,6 +18,10 @@ struct Server: ~Copyable {
   private static let contentSize = 32_768
   /// The maximum number of octets of replies that are held back.
   private static let outputSize = 4096
+  /// The maximum size of a message in octets.
+  private static let sizeLimit = 52_428_800
+  /// The maximum number of recipients of a message (RFC 5321, 4.5.3.1.8: at least 100).
+  private static let recipientsLimit = 100
   /// The time for a client to read the last reply.
   private static let lastReplySeconds = 2
 
@@ -47,7 +51,7 @@ struct Server: ~Copyable {
     self.host = host
     self.dialogue = Dialogue(
       Dialogue.Policy(
-        host: host, sizeLimit: options.sizeLimit, recipientsLimit: options.recipientsLimit, domains: options.domains))
+        host: host, sizeLimit: Server.sizeLimit, recipientsLimit: Server.recipientsLimit, domains: options.domains))
     self.maildir = Maildir(path: options.maildir, host: host)
     self.wire = wire
   }
@@ -70,10 +74,8 @@ extension Server {
   /// Sends pending replies and reads more; returns the exit code if the session has ended.
   private mutating func replenish() -> ExitCode? {
     if let end = flush() { return end }
-    let deadline =
-      dialogue.isInsideMessage
-      ? Deadline(secondsFromNow: options.dataTimeout)
-      : commandDeadline ?? Deadline(secondsFromNow: options.commandTimeout)
+    let timeout = Deadline(secondsFromNow: options.timeout)
+    let deadline = dialogue.isInsideMessage ? timeout : commandDeadline ?? timeout
     commandDeadline = deadline
     switch wire.read(into: &input, by: deadline) {
     case .moved(let count):
@@ -86,7 +88,7 @@ extension Server {
 
   private mutating func flush() -> ExitCode? {
     guard !output.isEmpty else { return nil }
-    let outcome = wire.write(output, by: Deadline(secondsFromNow: options.commandTimeout))
+    let outcome = wire.write(output, by: Deadline(secondsFromNow: options.timeout))
     output.removeAll(keepingCapacity: true)
     switch outcome {
     case .moved: return nil
@@ -99,14 +101,14 @@ extension Server {
     }
   }
 
-  private mutating func say(_ reply: Reply) -> ExitCode? {
+  private mutating func send(_ reply: Reply) -> ExitCode? {
     output += reply.text.utf8
     commandDeadline = nil
     return reply.mayWait && output.count < Server.outputSize ? nil : flush()
   }
 
   /// Sends a closing reply, if the client accepts it within a short time.
-  private mutating func sayLast(_ reply: Reply) {
+  private mutating func sendLast(_ reply: Reply) {
     output += reply.text.utf8
     _ = wire.write(output, by: Deadline(secondsFromNow: Server.lastReplySeconds))
     output.removeAll()
@@ -122,7 +124,7 @@ extension Server {
       if content.count >= Server.contentSize { store() }
       return nil
     case .reply(let reply):
-      return say(reply)
+      return send(reply)
     case .begin(let envelope):
       return carryOut(dialogue.began(begin(envelope)))
     case .abandon(let reply):
@@ -134,7 +136,7 @@ extension Server {
       store()
       return carryOut(dialogue.committed(commit()))
     case .close(let reply):
-      if let end = say(reply) { return end }
+      if let end = send(reply) { return end }
       wire.linger(isNeeded: reply != .goodbye, by: Deadline(secondsFromNow: Server.lastReplySeconds))
       return .done
     }
@@ -214,11 +216,11 @@ extension Server {
       return .brokenOff
     case .expired:
       log("timed out", wasInsideMessage ? "the message did not go on" : "no command came")
-      sayLast(.timedOut)
+      sendLast(.timedOut)
       return .timedOut
     case .stopped(let signal):
       log("stopping", "signal \(signal)")
-      sayLast(.stopping)
+      sendLast(.stopping)
       StopSignals.die(by: signal)
       return .system
     case .gone(let error):

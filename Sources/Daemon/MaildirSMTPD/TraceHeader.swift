@@ -10,6 +10,8 @@
 // RFC 5321, 4.4 for the clauses, RFC 3848 for the protocol name: ESMTPS only after EHLO inside TLS. Inserted values
 // were checked: addresses by their grammar, all others by PlainText. The message's own header is unchanged.
 
+import Glibc
+
 /// The trace information of a message.
 public struct TraceHeader: Hashable, Sendable {
   /// The sender and the recipients.
@@ -38,8 +40,22 @@ public struct TraceHeader: Hashable, Sendable {
     for recipient in envelope.recipients { text += "Delivered-To: \(recipient.address)\n" }
     text += "Received: from \(envelope.hello.name)\(source)\n"
     text += " by \(host) with \(protocolName)\(protection) id \(identifier);\n"
-    text += " \(MailDate.text(time.seconds))\n"
+    text += " \(TraceHeader.date(time.seconds))\n"
     return text
+  }
+
+  /// The date and time of RFC 5322, 3.3, in UTC, such as `Mon, 24 Nov 2025 22:55:09 +0000`. No locale is ever set, so that
+  /// the names are English. A time without a calendar date is given as that of 1970-01-01.
+  private static func date(_ seconds: Int64) -> String {
+    var time = time_t(seconds)
+    var parts = tm()
+    if gmtime_r(&time, &parts) == nil {
+      time = 0
+      gmtime_r(&time, &parts)
+    }
+    var text = [CChar](repeating: 0, count: 64)
+    let length = strftime(&text, text.count, "%a, %d %b %Y %H:%M:%S +0000", &parts)
+    return String(decoding: text[..<length].map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
 
   /// The client's address as an address literal (RFC 5321, 4.1.3).

@@ -1,4 +1,4 @@
-// maildir-smtpd: SMTP on standard input and output, delivery into one Maildir.
+// maildir-smtpd: SMTP on standard input and output, delivery into one Maildir. For demonstrations and tests.
 //
 // It is executed once per connection, so it must start fast: no Foundation; it reads only arguments, environment and
 // the Maildir.

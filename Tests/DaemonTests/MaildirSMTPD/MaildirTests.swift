@@ -121,41 +121,6 @@ final class MaildirTests: XCTestCase {
     XCTAssertEqual(folder.contents("maildir/new/" + name), Array("text that takes many calls".utf8))
   }
 
-  func testStaleFilesAreRemovedAndOthersAreNot() throws {
-    for name in ["tmp", "new", "cur"] {
-      try FileManager.default.createDirectory(atPath: path + "/" + name, withIntermediateDirectories: true)
-    }
-    func make(_ name: String, hours: Int) {
-      XCTAssertTrue(FileManager.default.createFile(atPath: path + "/" + name, contents: Data()))
-      let moment = timespec(tv_sec: time(nil) - hours * 3600, tv_nsec: 0)
-      utimensat(AT_FDCWD, path + "/" + name, [moment, moment], 0)
-    }
-    make("tmp/old", hours: 37)
-    make("tmp/young", hours: 35)
-    make("new/old", hours: 99)
-    try FileManager.default.createDirectory(atPath: path + "/tmp/folder", withIntermediateDirectories: false)
-    var maildir = Maildir(path: path, host: "h")
-    _ = try deliver("x", to: &maildir)
-    XCTAssertEqual(Set(folder.names(in: "maildir/tmp")), ["young", "folder"])
-    XCTAssertTrue(folder.names(in: "maildir/new").contains("old"))
-  }
-
-  /// More young files than one session looks at do not keep the old one for ever.
-  func testAStaleFileInACrowdedFolder() throws {
-    for name in ["tmp", "new", "cur"] {
-      try FileManager.default.createDirectory(atPath: path + "/" + name, withIntermediateDirectories: true)
-    }
-    for number in 0..<1500 { close(open("\(path)/tmp/\(number)", O_WRONLY | O_CREAT, 0o600)) }
-    let moment = timespec(tv_sec: time(nil) - 37 * 3600, tv_nsec: 0)
-    for number in [3, 400, 1400] { utimensat(AT_FDCWD, "\(path)/tmp/\(number)", [moment, moment], 0) }
-    // Each session has two chances in three; a hundred of them would fail once in 10^47.
-    for _ in 0..<100 where folder.names(in: "maildir/tmp").count > 1497 {
-      var maildir = Maildir(path: path, host: "h")
-      _ = try deliver("x", to: &maildir)
-    }
-    XCTAssertEqual(folder.names(in: "maildir/tmp").count, 1497)
-  }
-
   func testRelativeAndOddPaths() throws {
     let start = FileManager.default.currentDirectoryPath
     defer { XCTAssertTrue(FileManager.default.changeCurrentDirectoryPath(start)) }

@@ -85,10 +85,10 @@ final class ChainOpenRelayTests: ProxyTestCase {
 
   func testCheckPassesWhatRelaysForNobody() throws {
     let exim = try Exim(in: folder)
-    let told = try check(["/bin/sh", "-c", "exec \(exim.program) -oMa \"$TCPREMOTEIP\" -bs"])
-    XCTAssertEqual(told.end, .exited(0))
-    XCTAssertEqual(told.output, "/bin/sh refuses mail to other domains: 550 relay not permitted\n")
-    XCTAssertEqual(told.errors, "")
+    let given = try check(["/bin/sh", "-c", "exec \(exim.program) -oMa \"$TCPREMOTEIP\" -bs"])
+    XCTAssertEqual(given.end, .exited(0))
+    XCTAssertEqual(given.output, "/bin/sh refuses mail to other domains: 550 relay not permitted\n")
+    XCTAssertEqual(given.errors, "")
     let mailfront = try Mailfront(in: folder)
     XCTAssertEqual(try check(mailfront.program, environment: mailfront.environment).end, .exited(0))
   }

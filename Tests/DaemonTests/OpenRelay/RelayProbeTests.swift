@@ -45,11 +45,11 @@ final class RelayProbeTests: XCTestCase {
 
   /// Its client is at no address of anybody's network, and its environment is what a session has.
   func testWhatTheProgramGets() throws {
-    let told = "say \"220 $PROTO $TCPREMOTEIP $TCPREMOTEPORT $TCPLOCALIP $TCPLOCALPORT\"; exit"
+    let printing = "say \"220 $PROTO $TCPREMOTEIP $TCPREMOTEPORT $TCPLOCALIP $TCPLOCALPORT\"; exit"
     let judge = "[ \"$TCPREMOTEIP\" = 192.0.2.1 ] && say '220 strict' || say '220 strict' '250 ok'"
     XCTAssertEqual(try probe([strict(judge)], RelayProbe.connection()), [.refuses(reply: "550 no")])
     XCTAssertEqual(
-      try probe([ShellBackend.script(told)], RelayProbe.connection(localPort: 587)),
+      try probe([ShellBackend.script(printing)], RelayProbe.connection(localPort: 587)),
       [.broken("ends without an answer to EHLO [192.0.2.1]")])
     XCTAssertEqual(
       RelayProbe.connection(localPort: 587),

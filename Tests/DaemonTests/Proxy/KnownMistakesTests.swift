@@ -80,8 +80,8 @@ final class KnownMistakesTests: ProxyTestCase {
 
   /// D5
   func testALineWithNULIsRefusedWhole() throws {
-    let heard = "while IFS= read -r line; do printf '%s\\n' \"$line\" >>\"$FOLDER/heard\"; case $line in EHLO*) say '250 b' ;; *) say '250 ok' ;; esac; done"
-    let connection = try proxied(script: ShellBackend.script("say '220 b'; \(heard)"))
+    let record = "while IFS= read -r line; do printf '%s\\n' \"$line\" >>\"$FOLDER/received\"; case $line in EHLO*) say '250 b' ;; *) say '250 ok' ;; esac; done"
+    let connection = try proxied(script: ShellBackend.script("say '220 b'; \(record)"))
     try connection.client.expect("220 ")
     try connection.client.ask("EHLO x")
     try connection.client.send("VRFY injected\0rest\r\n")
@@ -89,7 +89,7 @@ final class KnownMistakesTests: ProxyTestCase {
     try connection.secure()
     XCTAssertEqual(try connection.client.ask("EHLO inside"), "250 b")
     end(connection)
-    XCTAssertEqual(folder.text("heard"), "EHLO x\r\nRSET\r\nEHLO inside\r\n")
+    XCTAssertEqual(folder.text("received"), "EHLO x\r\nRSET\r\nEHLO inside\r\n")
   }
 
   /// D6

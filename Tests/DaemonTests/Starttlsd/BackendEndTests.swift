@@ -25,7 +25,7 @@ final class BackendEndTests: StarttlsdTestCase {
   }
 
   /// One that ignores the end of its input and needs SIGTERM: no line either.
-  func testAReplacedBackendThatHasToBeTold() throws {
+  func testAReplacedBackendThatHasToBeStopped() throws {
     let script = ShellBackend.script("say '220 backend'") + "[ -n \"$SSL_PROTOCOL\" ] || exec sleep 60\n"
     // A second, so that the other one has the time to end by itself after its 221.
     let daemon = try daemon(["--backend-grace", "1"], backend: .script(script))

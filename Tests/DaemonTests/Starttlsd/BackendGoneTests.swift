@@ -35,7 +35,7 @@ final class BackendGoneTests: StarttlsdTestCase {
       ShellBackend.script("say '554 no'; exit"), "", "554 no\r\n" + failed, "abort server ended: server ended")
   }
 
-  func testWithAReplyOwed() throws {
+  func testWithAReplyPending() throws {
     for command in ["EHLO client.example", "NOOP", "RSET", "VRFY a", "HELO client.example"] {
       for end in ["exit", "kill -9 $$", "printf 250; exit"] {
         try assertSession(
@@ -46,7 +46,7 @@ final class BackendGoneTests: StarttlsdTestCase {
   }
 
   /// The client gets its 221 all the same.
-  func testWithTheReplyToQUITOwed() throws {
+  func testWithTheReplyToQUITPending() throws {
     try assertSession(
       ShellBackend.script(answers: [("QUIT", "exit")]), "QUIT\r\n", "220 backend ESMTP\r\n221 2.0.0 Bye\r\n",
       "abort quit: quit")

@@ -11,7 +11,7 @@ final class EnvironmentTests: StarttlsdTestCase {
     say() { printf '%s\\r\\n' "$@"; }
     say '220 backend ESMTP'
     while read -r verb argument; do
-      printf '%s\\n' "$verb $argument" | tr -d '\\r' >>"$FOLDER/told.$who"
+      printf '%s\\n' "$verb $argument" | tr -d '\\r' >>"$FOLDER/received.$who"
       say '250 done'
       case $verb in QUIT*) exit ;; esac
     done
@@ -141,7 +141,7 @@ final class EnvironmentTests: StarttlsdTestCase {
     XCTAssertEqual(try daemon.session()["peer"], "[::1]:\(client.ownPort)")
   }
 
-  /// A listener for both families: the address that only wraps an IPv4 one is told as what it is.
+  /// A listener for both families: an address that only wraps an IPv4 one is given as the IPv4 address.
   func testAddressesOfIPv4OverIPv6() throws {
     try XCTSkipUnless(FileManager.default.fileExists(atPath: "/proc/net/if_inet6"), "there is no IPv6 here")
     let daemon = try observed(listen: "[::]:0")
@@ -212,8 +212,8 @@ final class EnvironmentTests: StarttlsdTestCase {
     let client = try session(with: daemon)
     XCTAssertEqual(try client.ask("QUIT"), "250 done")
     client.close()
-    XCTAssertEqual(daemon.folder.text("told.first"), "EHLO secret.example\n")
-    XCTAssertEqual(daemon.folder.text("told.second"), "NOOP \nQUIT \n")
+    XCTAssertEqual(daemon.folder.text("received.first"), "EHLO secret.example\n")
+    XCTAssertEqual(daemon.folder.text("received.second"), "NOOP \nQUIT \n")
     XCTAssertFalse(variables("second", daemon).values.contains { $0.contains("secret") })
     _ = try daemon.session()
   }

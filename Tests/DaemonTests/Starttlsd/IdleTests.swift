@@ -26,7 +26,7 @@ final class IdleTests: StarttlsdTestCase {
       try $0.endSending()
     }
     for phase in SessionPhase.allCases { try begin("the client: \(phase)") { try phase.enter($0) } }
-    try beginWithRepliesOwed()
+    try beginWithRepliesPending()
     try beginRelays()
     try beginWithClientsThatDoNotRead()
     try begin("the client's end after the last reply") {
@@ -60,7 +60,7 @@ final class IdleTests: StarttlsdTestCase {
     waiting = []
   }
 
-  private func beginWithRepliesOwed() throws {
+  private func beginWithRepliesPending() throws {
     let silent = ShellBackend.script(answers: [
       ("NOOP", "exec sleep 60"), ("EHLO\\ s*", "exec sleep 60"), ("HELP", "say '214-one'; exec sleep 60"),
     ])

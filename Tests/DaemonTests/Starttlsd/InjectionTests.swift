@@ -8,7 +8,7 @@ final class InjectionTests: StarttlsdTestCase {
     cr=$(printf '\\r')
     printf '220 backend ESMTP\\r\\n'
     while IFS= read -r line; do
-      printf '%s\\n' "${line%"$cr"}" >>"$FOLDER/told.$$"
+      printf '%s\\n' "${line%"$cr"}" >>"$FOLDER/received.$$"
       case $line in
         EHLO*) printf '250-backend\\r\\n250 SIZE 1000\\r\\n' ;;
         QUIT*) printf '221 bye\\r\\n'; exit ;;
@@ -18,8 +18,8 @@ final class InjectionTests: StarttlsdTestCase {
     """
 
   /// What the backends of a daemon received, one line each.
-  private func told(_ daemon: RunningDaemon) -> [String] {
-    daemon.folder.names(in: ".").filter { $0.hasPrefix("told.") }.map { daemon.folder.text($0) }.sorted()
+  private func received(_ daemon: RunningDaemon) -> [String] {
+    daemon.folder.names(in: ".").filter { $0.hasPrefix("received.") }.map { daemon.folder.text($0) }.sorted()
   }
 
   func testInTheSameSegmentItIsRefusedAndNeverExecuted() throws {
@@ -34,7 +34,7 @@ final class InjectionTests: StarttlsdTestCase {
       XCTAssertEqual(rest.end, .end)
       client.close()
       XCTAssertEqual(try daemon.session().outcome, "abort injected plaintext: injected plaintext")
-      XCTAssertEqual(told(daemon), ["EHLO client.example\n"])
+      XCTAssertEqual(received(daemon), ["EHLO client.example\n"])
     }
   }
 
@@ -75,7 +75,7 @@ final class InjectionTests: StarttlsdTestCase {
       try client.send(injected)
       try assertNothingInClear(client)
       XCTAssertEqual(try daemon.session().outcome, "handoff: tls failed")
-      XCTAssertEqual(told(daemon), ["EHLO client.example\n"])
+      XCTAssertEqual(received(daemon), ["EHLO client.example\n"])
     }
   }
 
@@ -89,7 +89,7 @@ final class InjectionTests: StarttlsdTestCase {
     try client.sendRaw(Array("NOOP\r\n".utf8) + (try client.beginTLS()))
     try assertNothingInClear(client)
     XCTAssertEqual(try daemon.session().outcome, "handoff: tls failed")
-    XCTAssertEqual(told(daemon), ["EHLO client.example\n"])
+    XCTAssertEqual(received(daemon), ["EHLO client.example\n"])
   }
 
   func testAClientHelloInTheSameSegmentAsSTARTTLSWorks() throws {
@@ -108,7 +108,7 @@ final class InjectionTests: StarttlsdTestCase {
     XCTAssertEqual(try client.remainder().end, .closeNotify)
     client.close()
     XCTAssertEqual(try daemon.session().outcome, "handoff: quit")
-    XCTAssertEqual(told(daemon), ["EHLO client.example\n", "EHLO client.example\nQUIT\n"])
+    XCTAssertEqual(received(daemon), ["EHLO client.example\n", "EHLO client.example\nQUIT\n"])
   }
 
   /// The other direction: what the first backend sends after STARTTLS never reaches the client.

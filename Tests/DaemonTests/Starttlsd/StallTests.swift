@@ -84,7 +84,7 @@ final class StallTests: StarttlsdTestCase {
     XCTAssertEqual(try daemon.session().outcome, "handoff: tls failed")
   }
 
-  func testAStalledClientIsTold421() throws {
+  func testAStalledClientGets421() throws {
     let daemon = try daemon(["--command-timeout", "1"])
     let phases: [SessionPhase] = [.greeted, .negotiating, .insideALine, .negotiatingInsideTLS]
     let clients = try phases.map { phase in
@@ -103,7 +103,7 @@ final class StallTests: StarttlsdTestCase {
     XCTAssertEqual(outcomes.filter { $0 == "handoff: command timeout" }.count, 1)
   }
 
-  func testACommandThatDripsIsTold421() throws {
+  func testACommandThatDripsGets421() throws {
     let daemon = try daemon(["--command-timeout", "1"])
     let client = try client(daemon)
     try client.expect("220 ")
@@ -119,7 +119,7 @@ final class StallTests: StarttlsdTestCase {
     XCTAssertEqual(try daemon.session().outcome, "abort command timeout: command timeout")
   }
 
-  func testAClientThatOnlyKeepsBusyInClearIsTold421() throws {
+  func testAClientThatOnlyKeepsBusyInClearGets421() throws {
     let daemon = try daemon(["--clear-phase-timeout", "1"])
     let client = try client(daemon)
     try client.expect("220 ")

@@ -69,16 +69,16 @@ final class StatusTests: StarttlsdTestCase {
     let path = folder.path + "/status"
     let daemon = try daemon(["--status-socket", path])
     let silent = try (0..<3).map { _ in try connected(path) }
-    let deaf = try connected(path)
-    deaf.write(Array("text\n".utf8))
+    let unread = try connected(path)
+    unread.write(Array("text\n".utf8))
     let client = try client(daemon)
     try SessionPhase.secured.enter(client)
     XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye")
     client.close()
     // Two are served at a time, each for five seconds; the one in the queue gets its report then.
     for socket in silent.prefix(2) { XCTAssertEqual(try socket.read(), []) }
-    XCTAssertTrue(String(decoding: try deaf.read(), as: UTF8.self).hasPrefix("starttlsd "))
-    for socket in silent + [deaf] { socket.close() }
+    XCTAssertTrue(String(decoding: try unread.read(), as: UTF8.self).hasPrefix("starttlsd "))
+    for socket in silent + [unread] { socket.close() }
     XCTAssertTrue(try status(path).contains("sessions: 0 of"))
   }
 

@@ -51,8 +51,8 @@ final class StopTests: StarttlsdTestCase {
   /// RFC 5321, 3.8. Where a reply may come there is a 421, in clear and inside TLS; elsewhere not one octet.
   func testAfterTheGraceTimeClientsGet421WhereAReplyMayCome() throws {
     let daemon = try daemon(["--grace", "1"])
-    let told: [SessionPhase] = [.greeted, .negotiating, .insideALine, .secured, .negotiatingInsideTLS]
-    let untold: [SessionPhase] = [
+    let answered: [SessionPhase] = [.greeted, .negotiating, .insideALine, .secured, .negotiatingInsideTLS]
+    let unanswered: [SessionPhase] = [
       .handshakeAwaited, .insideTheClientHello, .insideTheHandshake, .dataInClear, .dataInsideTLS,
     ]
     func enter(_ phase: SessionPhase) throws -> SMTPClient {
@@ -60,16 +60,16 @@ final class StopTests: StarttlsdTestCase {
       try phase.enter(client)
       return client
     }
-    let (first, second) = (try told.map(enter), try untold.map(enter))
+    let (first, second) = (try answered.map(enter), try unanswered.map(enter))
     let start = Date()
     daemon.program.signal(SIGTERM)
-    for (phase, client) in zip(told, first) {
+    for (phase, client) in zip(answered, first) {
       let rest = try client.remainder()
       XCTAssertEqual(rest.text, stopping, "\(phase)")
       XCTAssertEqual(rest.end, phase.isInClear ? .end : .closeNotify, "\(phase)")
       client.close()
     }
-    for (phase, client) in zip(untold, second) {
+    for (phase, client) in zip(unanswered, second) {
       let rest = try client.rawRemainder()
       // The server's half of the handshake may have been on its way still.
       let isExpected = phase == .insideTheHandshake ? (0x14...0x17).contains(rest.first ?? 0x17) : rest.isEmpty

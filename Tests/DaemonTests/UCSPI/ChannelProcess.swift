@@ -1,6 +1,6 @@
 // ChannelProcess: a program started with exactly the descriptors that a test gives it.
 //
-// Unlike SpawnedProgram it takes any number, for programs that are told the numbers of their channels. Its standard
+// Unlike SpawnedProgram it takes any number, for programs that get the numbers of their channels as arguments. Its standard
 // error is a file of the test. It is killed and reaped when the value ends.
 
 import CKernel

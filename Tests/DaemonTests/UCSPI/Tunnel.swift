@@ -30,7 +30,7 @@ final class Tunnel {
   /// The descriptions that the program got as 0 and 1, kept to look at their flags.
   let inherited: [TestDescriptor]
 
-  /// Starts `tlsd-io options... 5 6`, with `-d 7` unless told otherwise.
+  /// Starts `tlsd-io options... 5 6`, with `-d 7` unless `isReporting` is false.
   ///
   /// - Parameter isOneChannel: whether 5 and 6 are the same socket, instead of two pipes.
   init(

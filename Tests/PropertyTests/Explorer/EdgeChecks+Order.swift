@@ -12,7 +12,7 @@ extension EdgeChecks {
   static func oneReplyEach(_ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession) -> String? {
     balanced(from, event, command, to) ?? lineAccounted(from, event, command, to)
       ?? waitingTakenUp(from, event, command, to) ?? answered(from, command, to)
-      ?? nothingBehind(from, event, command, to) ?? inOrder(from, command, to)
+      ?? nothingAfterTheEnd(from, event, command, to) ?? inOrder(from, command, to)
   }
 
   /// What is pending, while the session watches: one more for a forwarded command, one less for a reply's last line.
@@ -63,7 +63,7 @@ extension EdgeChecks {
   }
 
   /// Nothing after QUIT or an accepted STARTTLS is taken up: the client is not read, and from QUIT no way leads back.
-  private static func nothingBehind(
+  private static func nothingAfterTheEnd(
     _ from: SMTPSession, _ event: SessionEvent, _ command: Command, _ to: SMTPSession
   ) -> String? {
     if to.interest == .both && !isWatching(to) { return "P5: the client is read in \(to.phase)" }

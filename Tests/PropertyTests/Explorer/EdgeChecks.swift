@@ -20,7 +20,7 @@ enum EdgeChecks {
     case .relay, .close:
       if !to.isDecided { return "P1: an end without a decision" }
     default:
-      if from.isDecided != to.isDecided { return "P1: a decision that nobody was told" }
+      if from.isDecided != to.isDecided { return "P1: a decision without a command" }
     }
     return nil
   }

@@ -24,7 +24,7 @@ final class BareSession: SessionHost {
     server = FarSocket(serverEnds.1)
     driver = SessionDriver(
       policy: policy, timeouts: timeouts, client: try PlaintextClient(socket: Descriptor(adopting: clientEnds.0)),
-      server: Descriptor(adopting: serverEnds.0), host: self, now: now)
+      server: .started(Descriptor(adopting: serverEnds.0)), host: self, now: now)
   }
 
   /// Makes turns as long as something is ready.

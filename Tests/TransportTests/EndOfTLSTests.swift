@@ -77,8 +77,8 @@ private final class EndingSession: SessionHost {
     prepared = RefusedEnd(try GnuTLSStream(credentials), refusals: refusals)
     driver = SessionDriver(
       policy: Policy(), timeouts: SessionDriver.Timeouts(),
-      client: try PlaintextClient(socket: Descriptor(adopting: clientEnds.0)), server: Descriptor(adopting: serverEnds.0),
-      host: self, now: now)
+      client: try PlaintextClient(socket: Descriptor(adopting: clientEnds.0)),
+      server: .started(Descriptor(adopting: serverEnds.0)), host: self, now: now)
   }
 
   /// Goes through STARTTLS and QUIT up to the first attempt to send the close_notify.

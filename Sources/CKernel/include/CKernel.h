@@ -38,6 +38,10 @@ static const int KERNEL_SFD_NONBLOCK = SFD_NONBLOCK;
 /* POLLRDHUP (poll.h defines it only with _GNU_SOURCE): the peer has shut down its sending half. */
 static const short KERNEL_POLLRDHUP = 0x2000;
 
+/* Socket options of ip(7) and ipv6(7): connections from an address that is not this machine's. */
+static const int KERNEL_IP_TRANSPARENT = 19;
+static const int KERNEL_IPV6_TRANSPARENT = 75;
+
 /* POSIX_SPAWN_SETSID: the child becomes the leader of a new session. */
 static const short KERNEL_POSIX_SPAWN_SETSID = 0x80;
 

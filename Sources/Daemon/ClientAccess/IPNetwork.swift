@@ -61,6 +61,9 @@ package struct IPNetwork: Hashable, Sendable {
     }
   }
 
+  /// True if the address belongs to the network.
+  package func contains(_ address: SocketAddress) -> Bool { IPNetwork(of: address, length: length) == self }
+
   /// The first `length` bits of the same address.
   func prefix(_ length: Int) -> IPNetwork { IPNetwork(isIPv4: isIPv4, bits: bits, length: min(length, self.length)) }
 

@@ -28,6 +28,18 @@ package enum RelayProbe {
     }
   }
 
+  /// A server that is reached by an address.
+  package struct Server: Sendable {
+    package var address: SocketAddress
+    /// The octets to send before the dialogue, such as a PROXY header.
+    package var header: [UInt8]
+
+    package init(address: SocketAddress, header: [UInt8]) {
+      self.address = address
+      self.header = header
+    }
+  }
+
   /// The time limits of a probe.
   package struct Limits: Sendable {
     /// For all replies.
@@ -71,6 +83,25 @@ package enum RelayProbe {
       for program in probed where program.watch != nil { program.terminate() }
     }
     try wait(for: probed, limits.endMilliseconds) { $0.watch != nil }
+    return probed.map(\.finding)
+  }
+
+  /// Probes servers that are reached by an address.
+  ///
+  /// - Returns: the findings, in the order of the servers.
+  package static func run(_ servers: [Server], isLMTP: Bool, limits: Limits = Limits()) throws(SystemError) -> [RelayFinding] {
+    let probed = servers.map { ProbedServer($0, isLMTP: isLMTP) }
+    let deadline = Clock.now() + limits.repliesMilliseconds
+    while true {
+      let busy = probed.filter { $0.watch != nil }
+      let rest = deadline - Clock.now()
+      guard !busy.isEmpty, rest > 0 else { break }
+      var entries = busy.compactMap(\.watch)
+      let ready = poll(&entries, nfds_t(entries.count), CInt(clamping: rest))
+      if ready < 0, errno != EINTR { throw SystemError.last("poll") }
+      for (server, entry) in zip(busy, entries) where entry.revents != 0 { server.ready() }
+    }
+    for server in probed { server.expire() }
     return probed.map(\.finding)
   }
 

@@ -44,7 +44,7 @@ final class Proxy: SessionHost {
   private func serve(_ connection: consuming ClientConnection, _ server: consuming Descriptor) throws(SystemError) -> ExitCode {
     let (peer, local) = (connection.peer, connection.local)
     driver = SessionDriver(
-      policy: options.policy, timeouts: options.timeouts, client: connection.client, server: server, host: self,
+      policy: options.policy, timeouts: options.timeouts, client: connection.client, server: .started(server), host: self,
       now: Clock.now())
     var failure: SystemError?
     do throws(SystemError) {

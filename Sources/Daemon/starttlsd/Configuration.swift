@@ -17,6 +17,8 @@ struct Configuration {
   var connectionsLimit: Int
   /// nil: computed from the system's limits.
   var backendsLimit: Int?
+  /// Networks whose connections begin with a PROXY header.
+  var fronts: [IPNetwork]
   /// The limits of one address.
   var addressLimits: AddressLimits
   /// 0: no wait.
@@ -43,6 +45,13 @@ enum Backend {
   /// A program, started once per session and again after the handshake. The session's variables are added to this
   /// environment.
   case program(arguments: [String], environment: [String])
+  /// Servers that are connected to, once per session and again after the handshake.
+  case servers(BackendServers)
+
+  /// nil for a program.
+  var servers: BackendServers? {
+    if case .servers(let servers) = self { servers } else { nil }
+  }
 }
 
 /// An error in the command line or in what it refers to: one line that states what to do, and the class of the exit

@@ -10,8 +10,37 @@ import Logging
 import Transport
 
 extension Daemon {
-  /// A connection was accepted.
+  /// A connection was accepted. One from a front waits for the header that names the client.
   func accept(_ connection: consuming Connection, now: Int) {
+    let front = connection.peer.ofClient
+    guard configuration.fronts.contains(where: { $0.contains(front) }) else { return admit(connection, now: now) }
+    defer { reconsider() }
+    guard case .serve = admission.answer else { return refuseForLackOfRoom(connection, now: now) }
+    let header = FrontHeader(self, connection)
+    do {
+      try header.begin(now: now)
+    } catch {
+      return acceptWarning.note("\(header.peer): no session can be started: \(error)", now: now)
+    }
+    headers[ObjectIdentifier(header)] = header
+    countSessions()
+  }
+
+  /// A header has arrived, or will not.
+  ///
+  /// - Parameter failure: why the connection is closed; nil if it continues.
+  func finished(_ header: FrontHeader, _ connection: consuming Connection, _ failure: String?, now: Int) {
+    guard headers.removeValue(forKey: ObjectIdentifier(header)) != nil else { return }
+    countSessions()
+    if let failure {
+      frontWarning.note("\(SessionLine.peer(header.peer)) is closed: \(failure) (--proxy-from)", now: now)
+      return reconsider()
+    }
+    admit(connection, now: now)
+  }
+
+  /// A client is known by its address.
+  private func admit(_ connection: consuming Connection, now: Int) {
     defer { reconsider() }
     let peer = connection.peer.ofClient
     var variables: [String] = []
@@ -43,16 +72,8 @@ extension Daemon {
   /// Starts the session of an admitted client.
   private func serve(_ connection: consuming Connection, _ variables: [String], now: Int) {
     let session = DaemonSession(self, connection, variables: variables)
-    let server: Descriptor
     do {
-      server = try session.openServer()
-    } catch {
-      acceptWarning.note("\(session.peer) gets 421 4.3.2: no session can be started: \(error)", now: now)
-      addresses.sessionEnded(session.peer, now: now)
-      return refuse(connection, usingSpare: false, now: now)
-    }
-    do {
-      try session.begin(connection, server: server, now: now)
+      try session.begin(connection, now: now)
     } catch {
       session.abandon()
       addresses.sessionEnded(session.peer, now: now)
@@ -145,8 +166,8 @@ extension Daemon {
 
   // MARK: Counting
 
-  /// A client that waits for its greeting counts as a session.
+  /// A client that waits for its greeting counts as a session, and so does a connection that waits for its header.
   func countSessions() {
-    admission.sessions = sessions.count + waits.count
+    admission.sessions = sessions.count + waits.count + headers.count
   }
 }

@@ -26,6 +26,9 @@ final class Daemon {
   var spare = SpareDescriptor()
   let acceptWarning: RepeatedWarning
   let tlsWarning: RepeatedWarning
+  let frontWarning: RepeatedWarning
+  /// nil if the server is a program.
+  let backends: BackendHealth?
 
   var admission: Admission
   /// The access rules and the limits of one address.
@@ -43,6 +46,7 @@ final class Daemon {
   /// Set if a process that this one cannot work without has ended.
   private var loss: String?
   private var listeners: [ListenerOwner] = []
+  var headers: [ObjectIdentifier: FrontHeader] = [:]
   var waits: [ObjectIdentifier: GreetingWait] = [:]
   var sessions: [ObjectIdentifier: DaemonSession] = [:]
   private var processes: [ObjectIdentifier: BackendProcess] = [:]
@@ -84,6 +88,9 @@ final class Daemon {
     timers = Timers()
     acceptWarning = RepeatedWarning(log, timers)
     tlsWarning = RepeatedWarning(log, timers)
+    frontWarning = RepeatedWarning(log, timers)
+    backends =
+      if let servers = configuration.backend.servers { BackendHealth(servers.addresses, log, timers) } else { nil }
     refusalWarning = RepeatedWarning(log, timers)
     addresses = AddressAdmission(configuration.addressLimits, configuration.accessRules, log, timers)
     // Admits nobody until all descriptors that stay open are open.
@@ -136,8 +143,9 @@ final class Daemon {
       if let due = stopDeadline, due <= now { goOnStopping(now: now) }
     }
     status?.close()
-    for warning in [acceptWarning, tlsWarning, refusalWarning] { warning.flush() }
+    for warning in [acceptWarning, tlsWarning, frontWarning, refusalWarning] { warning.flush() }
     addresses.flush()
+    backends?.flush()
     for helper in helpers { helper.finish() }
     if !isSingle { log.info("stopped") }
     if let loss { throw ConfigurationError.system("\(loss): start starttlsd again") }
@@ -238,11 +246,6 @@ final class Daemon {
     }
   }
 
-  /// A socket whose server has already ended: a session over it replies 421 4.3.2.
-  static func endedServer() throws(SystemError) -> Descriptor {
-    try DescriptorPair.sockets().takeFirst()
-  }
-
   // MARK: Status
 
   var runningSessions: some Collection<DaemonSession> { sessions.values }
@@ -256,7 +259,7 @@ final class Daemon {
 
   private var isStopped: Bool {
     if case .no = stopping, !isSingle { return false }
-    return waits.isEmpty && sessions.isEmpty && processes.isEmpty && refusals.isEmpty
+    return headers.isEmpty && waits.isEmpty && sessions.isEmpty && processes.isEmpty && refusals.isEmpty
   }
 
   private var stopDeadline: Int? {
@@ -283,6 +286,7 @@ final class Daemon {
     case .no, .cutOff: break
     case .grace:
       stopping = .closing(until: now + Daemon.closingMilliseconds)
+      for header in headers.values { header.stop(now: now) }
       for wait in waits.values { wait.finish(.stopped, now: now) }
       for session in sessions.values { session.shutDown(now: now) }
       for process in processes.values { process.terminate(now: now) }

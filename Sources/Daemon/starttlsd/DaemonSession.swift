@@ -11,6 +11,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   /// nil after it has finished: a timer may still refer to this object for minutes.
   private var driver: SessionDriver!
   private var backend: BackendProcess?
+  /// The connection to a server that is being made.
+  private var connecting: BackendConnection?
   /// Created before the 220, so that nothing can fail after it.
   private var prepared: GnuTLSStream?
   private var failure: String?
@@ -37,27 +39,15 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     self.variables = variables
     identifier = daemon.nextIdentifier()
     peer = connection.peer.ofClient
-    local = (try? connection.descriptor.localAddress())??.unmapped
+    local = (connection.local ?? (try? connection.descriptor.localAddress()) ?? nil)?.unmapped
   }
 
-  /// Starts the first backend. If it cannot be started, the client gets 421 4.3.2.
-  ///
-  /// - Throws: if no descriptor is left; the caller then still owns the connection.
-  func openServer() throws(SystemError) -> Descriptor {
-    switch startBackend(tls: nil) {
-    case .started(let socket): return socket
-    case .failed(let why):
-      failure = why
-      return try Daemon.endedServer()
-    case .pending: return try Daemon.endedServer()
-    }
-  }
-
-  /// Starts the session.
-  func begin(_ connection: consuming Connection, server: consuming Descriptor, now: Int) throws(SystemError) {
+  /// Starts the session and its first backend. If that cannot be started, the client gets 421 4.3.2.
+  func begin(_ connection: consuming Connection, now: Int) throws(SystemError) {
+    let client = try PlaintextClient(socket: connection.takeDescriptor())
     driver = SessionDriver(
-      policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts,
-      client: try PlaintextClient(socket: connection.takeDescriptor()), server: server, host: self, now: now)
+      policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, client: client,
+      server: startBackend(tls: nil), host: self, now: now)
     isReserving = true
     daemon.reserve(1)
   }
@@ -132,6 +122,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     if let number = registered.server?.descriptor { daemon.loop.forget(number) }
     registered = Watches()
     prepared = nil
+    connecting?.cancel()
+    connecting = nil
     // The reason of an end may have arrived together with it.
     daemon.starter?.receive(now: now)
     failure = failure ?? backend?.startFailure
@@ -180,6 +172,20 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
         return .started(pair.takeFirst())
       } catch {
         return .failed("the backend cannot be started: \(error)")
+      }
+    case .servers(let servers):
+      guard let health = daemon.backends, let header = servers.header(from: peer, to: local, tls: tls, identifier: identifier) else {
+        return .failed("the client has no IP address, which --backend-client \(servers.client.rawValue) needs")
+      }
+      let now = Clock.now()
+      let connection = BackendConnection(
+        daemon, health, header: header, source: servers.client == .transparent ? peer : nil,
+        timeoutMilliseconds: servers.connectMilliseconds, now: now)
+      connecting = connection
+      return connection.begin(now: now) { [unowned self] start, now in
+        self.connecting = nil
+        self.driver?.serverStarted(start)
+        self.ready(now: now)
       }
     }
   }

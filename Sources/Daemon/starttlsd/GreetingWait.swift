@@ -21,6 +21,7 @@ final class GreetingWait: EventOwner, TimerOwner {
   private var socket: Descriptor?
   private var watch: Watch?
   let peer: SocketAddress
+  private let local: SocketAddress?
   /// For the program, from the client's rule.
   let variables: [String]
   private(set) var deadline: Int?
@@ -30,6 +31,7 @@ final class GreetingWait: EventOwner, TimerOwner {
     self.daemon = daemon
     self.variables = variables
     peer = connection.peer.ofClient
+    local = connection.local
     socket = connection.takeDescriptor()
   }
 
@@ -58,7 +60,7 @@ final class GreetingWait: EventOwner, TimerOwner {
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
     deadline = nil
-    daemon.finished(self, end, Connection(descriptor: socket, peer: peer), now: now)
+    daemon.finished(self, end, Connection(descriptor: socket, peer: peer, local: local), now: now)
   }
 }
 

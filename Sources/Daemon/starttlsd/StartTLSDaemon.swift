@@ -1,6 +1,7 @@
 // StartTLSDaemon: the command line of starttlsd. Failure: a ConfigurationError, whose text is one line.
 
 import ArgumentParser
+import ClientAccess
 import Glibc
 import Logging
 import ProgramSupport
@@ -68,6 +69,8 @@ struct StartTLSDaemon: ParsableCommand {
     help: "Accept lines that end with LF alone. Only if the program accepts them too, also in message text.")
   var tolerateBareLf = false
 
+  @OptionGroup(title: "Servers by address") var backendOptions: BackendOptions
+  @OptionGroup(title: "Fronts") var frontOptions: FrontOptions
   @OptionGroup(title: "Users and limits") var privileges: PrivilegeOptions
 
   @Option(help: ArgumentHelp("Maximum number of concurrent sessions.", valueName: "number"))
@@ -127,20 +130,31 @@ struct StartTLSDaemon: ParsableCommand {
     if !trustingBackend { try configuration.refuseOpenRelay(log) }
     let daemon = try Daemon(configuration, credentials, helpers, log: log, queue: queue, notification: notification)
     try configuration.privileges.drop()
+    try configuration.checkForeignSource()
     try daemon.run()
   }
 
   /// Checks all options and arguments.
   func checked(_ supervision: Supervision) throws(ConfigurationError) -> Configuration {
-    let isEmbedded = program.isEmpty && certificate.isEmpty && key.isEmpty
+    let servers = try backendOptions.servers(hasProgram: !program.isEmpty)
+    let isEmbedded = program.isEmpty && certificate.isEmpty && key.isEmpty && servers == nil
     let privileges = try privileges.checked(isEmbedded: isEmbedded)
+    if servers != nil, privileges.needsStarter || !backendVariables.isEmpty || maxBackends != nil {
+      throw .usage("with --backend no program is started: remove the options of the program, such as --backend-user")
+    }
     let certificates = try certificates(isEmbedded)
     let access = try accessOptions.rules()
+    let fronts = try frontOptions.fronts()
+    var limits = try limitOptions.limits()
+    // One address stands for all clients of a front: their own addresses are limited.
+    limits.exempt += fronts
+    let backend: Backend =
+      if let servers { .servers(servers) } else { try backend(isEmbedded, hasStarter: privileges.needsStarter) }
     return Configuration(
       policy: try checkedPolicy(), timeouts: try checkedTimeouts(), listeners: try addresses(supervision), supervision: supervision,
-      backend: try backend(isEmbedded, hasStarter: privileges.needsStarter), certificates: certificates,
+      backend: backend, certificates: certificates,
       connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
-      addressLimits: try limitOptions.limits(), greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
+      fronts: fronts, addressLimits: limits, greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
       accessFile: access?.file, accessRules: access?.rules, statusSocket: try checkedStatusSocket(),
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),

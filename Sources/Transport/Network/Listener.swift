@@ -114,13 +114,16 @@ package enum Accepted: ~Copyable {
 package struct Connection: ~Copyable, Sendable {
   /// The socket.
   package var descriptor: Descriptor
-  /// The address of the peer.
+  /// The address of the peer, or of the client that a front has named.
   package let peer: SocketAddress
+  /// The address that the client connected to, if a front has named it; else it is that of the socket.
+  package let local: SocketAddress?
 
   /// Creates a connection that was accepted elsewhere.
-  package init(descriptor: consuming Descriptor, peer: SocketAddress) {
+  package init(descriptor: consuming Descriptor, peer: SocketAddress, local: SocketAddress? = nil) {
     self.descriptor = descriptor
     self.peer = peer
+    self.local = local
   }
 
   /// Gives up ownership of the socket and returns it.
@@ -133,11 +136,20 @@ extension SocketAddress {
   ///
   /// Poll the returned socket for writing, then read `connectionError`.
   ///
+  /// - Parameter source: an IP address that the connection comes from, although it is not this machine's (IP_TRANSPARENT, see
+  ///   ip(7)); the kernel chooses the port. nil: an address of this machine.
   /// - Throws: an immediate failure of socket(2) or connect(2): ECONNREFUSED, ENETUNREACH, EAGAIN (a Unix socket whose
-  ///   queue is full) and others.
-  package func connect() throws(SystemError) -> Descriptor {
+  ///   queue is full) and others. With a source also EPERM (it needs CAP_NET_ADMIN) and EAFNOSUPPORT (another family).
+  package func connect(from source: SocketAddress? = nil) throws(SystemError) -> Descriptor {
     let descriptor = Descriptor(adopting: try Kernel.socket(family, CInt(SOCK_NONBLOCK.rawValue)))
     if case .unix = self {} else { try descriptor.sendWithoutDelay() }
+    if let source {
+      guard source.family == family, family != AF_UNIX else { throw SystemError("bind", EAFNOSUPPORT) }
+      try descriptor.allowForeignSource(family)
+      try source.withPort(0).withKernelForm { (form, length) throws(SystemError) in
+        try Kernel.bind(descriptor.number, form, length)
+      }
+    }
     do {
       try withKernelForm { (form, length) throws(SystemError) in
         try Kernel.connect(descriptor.number, form, length)
@@ -149,7 +161,31 @@ extension SocketAddress {
   }
 }
 
+extension SocketAddress {
+  fileprivate func withPort(_ port: UInt16) -> SocketAddress {
+    switch self {
+    case .ipv4(let octets, _): .ipv4(octets, port: port)
+    case .ipv6(let octets, _, let scope): .ipv6(octets, port: port, scope: scope)
+    case .unix: self
+    }
+  }
+
+  /// Checks that this process may connect from addresses that are not this machine's. EPERM if not.
+  package static func checkForeignSource() throws(SystemError) {
+    try Descriptor(adopting: try Kernel.socket(AF_INET, CInt(SOCK_NONBLOCK.rawValue))).allowForeignSource(AF_INET)
+  }
+}
+
 extension Descriptor {
+  /// IP_TRANSPARENT or IPV6_TRANSPARENT.
+  fileprivate borrowing func allowForeignSource(_ family: CInt) throws(SystemError) {
+    if family == AF_INET {
+      try Kernel.setOption(number, CInt(IPPROTO_IP), KERNEL_IP_TRANSPARENT, 1)
+    } else {
+      try Kernel.setOption(number, CInt(IPPROTO_IPV6), KERNEL_IPV6_TRANSPARENT, 1)
+    }
+  }
+
   /// The local address of the socket; nil for a family other than IPv4, IPv6 and Unix.
   package borrowing func localAddress() throws(SystemError) -> SocketAddress? {
     let number = self.number

@@ -73,25 +73,34 @@ extension SessionDriver {
     begin(host.restart(facts))
   }
 
-  /// Reports the result of a restart that was `.pending`. Call `turn` after it.
-  public func serverRestarted(_ start: consuming ServerStart) {
-    guard state == .session, conversation.phase == .restarting else { return }
+  /// Reports the result of a start that was `.pending`: of the first server, or of a restart. Call `turn` after it.
+  public func serverStarted(_ start: consuming ServerStart) {
+    guard state == .session, isServerAwaited || conversation.phase == .restarting else { return }
     begin(start)
     carryOutDecisions()
   }
 
-  private func begin(_ start: consuming ServerStart) {
+  /// A server was started, the first one or the one after the handshake.
+  func begin(_ start: consuming ServerStart) {
     switch consume start {
     case .started(let socket):
       server = ServerConnection(socket)
-      serverParty = .newServer
-      conversation.serverRestarted(.greeting)
+      if !isServerAwaited {
+        serverParty = .newServer
+        conversation.serverRestarted(.greeting)
+      }
     case .pending:
-      break
+      return
     case .failed(let why):
       record.failure = why
-      conversation.serverRestarted(.failed)
+      if isServerAwaited {
+        serverEnded = true
+        conversation.inputEnded(from: .server)
+      } else {
+        conversation.serverRestarted(.failed)
+      }
     }
+    isServerAwaited = false
   }
 
   /// Ends everything now. A client that leaves before the decision has abandoned STARTTLS.

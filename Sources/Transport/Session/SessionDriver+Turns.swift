@@ -73,7 +73,7 @@ extension SessionDriver {
 
   /// True if the conversation waits for octets of that side, whether or not there is room for what they lead to.
   var wantsClient: Bool { conversation.interest == .both }
-  var wantsServer: Bool { wantsClient || conversation.interest == .server }
+  var wantsServer: Bool { !isServerAwaited && (wantsClient || conversation.interest == .server) }
 
   /// True if a client's line can be passed to the conversation: it wants one, and there is room to forward it.
   var canPullClient: Bool { conversation.wants(.client) }

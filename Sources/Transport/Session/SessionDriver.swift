@@ -18,8 +18,8 @@ public import SMTPState
 /// Runs one session.
 ///
 /// ```swift
-/// let driver = SessionDriver(policy: policy, timeouts: timeouts, client: client, server: socket, host: host, now:
-/// Clock.now())
+/// let driver = SessionDriver(policy: policy, timeouts: timeouts, client: client, server: .started(socket), host: host,
+///   now: Clock.now())
 /// while !driver.isFinished {
 ///   poll(driver.watches, until: driver.deadline)
 ///   driver.turn(now: Clock.now())
@@ -65,6 +65,8 @@ public final class SessionDriver {
   var clear: PlaintextClient?
   var stream: (any TLSStream)?
   var server: ServerConnection?
+  /// True while the start of the first server is in progress.
+  var isServerAwaited = false
   /// The conversation's name for the current server: a restart brings a new server.
   var serverParty = SMTPSession.Party.server
 
@@ -127,17 +129,18 @@ public final class SessionDriver {
   /// The maximum number of octets that a relay queues for one side.
   static var queueCapacity: Int { 65_536 }
 
-  /// Starts a session over a connection whose server has been started.
+  /// Starts a session over a connection to a client.
   ///
   /// - Parameters:
   ///   - policy: the settings of the session.
   ///   - timeouts: the timers that are not in the policy.
   ///   - client: the client's connection, from which nothing was read.
-  ///   - server: a socket to the server, whose description nobody else reads or writes through.
+  ///   - server: the result of the start of the first server. `.pending`: the result is reported later with
+  ///     `serverStarted`; the greeting timeout runs. `.failed`: the client gets 421 4.3.2.
   ///   - host: the program around the session. The driver does not retain it; it must outlive the driver.
   ///   - now: `Clock.now()`.
   public init(
-    policy: SMTPSession.Policy, timeouts: Timeouts, client: consuming PlaintextClient, server: consuming Descriptor,
+    policy: SMTPSession.Policy, timeouts: Timeouts, client: consuming PlaintextClient, server: consuming ServerStart,
     host: any SessionHost, now: Int
   ) {
     self.policy = policy
@@ -145,7 +148,6 @@ public final class SessionDriver {
     self.host = host
     conversation = SMTPConversation(policy)
     clear = consume client
-    self.server = ServerConnection(server)
     clearPhaseUntil = Clock.time(policy.clearPhaseTimeoutMilliseconds, after: now)
     stalled = ProgressTimer(milliseconds: timeouts.outputStalledMilliseconds, leastOctets: 4_096)
     idle = ProgressTimer(milliseconds: timeouts.relayIdleMilliseconds, leastOctets: 64)
@@ -153,6 +155,8 @@ public final class SessionDriver {
     record = SessionRecord(startedAt: now)
     self.now = now
     arm()
+    isServerAwaited = true
+    begin(server)
   }
 
   /// True if everything has ended and the driver owns nothing any more.

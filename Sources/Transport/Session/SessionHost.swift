@@ -19,7 +19,7 @@ public protocol SessionHost: AnyObject {
   /// The connection to the old server is closed; the server must end.
   func endServer()
 
-  /// Starts a new server after the handshake. `.pending`: the result is reported later with `SessionDriver.serverRestarted`.
+  /// Starts a new server after the handshake. `.pending`: the result is reported later with `SessionDriver.serverStarted`.
   func restart(_ facts: TLSFacts) -> ServerStart
 }
 

@@ -169,7 +169,7 @@ final class SessionRig {
     }
     serverNumber = server.number
     driver = SessionDriver(
-      policy: scenario.policy, timeouts: SessionDriver.Timeouts(), client: client, server: server, host: host, now: now)
+      policy: scenario.policy, timeouts: SessionDriver.Timeouts(), client: client, server: .started(server), host: host, now: now)
   }
 
   // MARK: The end

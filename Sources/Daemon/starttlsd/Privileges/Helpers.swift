@@ -28,6 +28,7 @@ struct Helpers: ~Copyable {
       let program = StartedProgram(
         arguments: arguments, environment: environment, ruleSettings: configuration.accessRules?.settings ?? [], setting: privileges.setting)
       return try Starter.start(program, privileges)
+    case .servers: return nil
     }
   }
 }

@@ -1,0 +1,103 @@
+// BackendOptions: the options for servers that are reached by an address. Failure: a ConfigurationError.
+
+import ArgumentParser
+import Transport
+
+struct BackendOptions: ParsableArguments {
+  @Option(
+    name: .customLong("backend"),
+    help: ArgumentHelp(
+      "Address of a server to connect to, in place of a program: host:port or unix:path. May be repeated: the next one is tried if one does not answer.",
+      valueName: "address"))
+  var addresses: [String] = []
+
+  @Option(
+    help: """
+      How the server learns the client's address: proxy-v2 or proxy-v1 (a PROXY header), transparent (the connection comes \
+      from the client's address), or none. Required with --backend.
+      """)
+  var backendClient: BackendServers.ClientForm?
+
+  @Option(help: ArgumentHelp("Timeout for a connection to a server.", valueName: "seconds"))
+  var backendConnectTimeout = 10
+
+  /// The checked servers; nil without --backend.
+  func servers(hasProgram: Bool) throws(ConfigurationError) -> BackendServers? {
+    guard !addresses.isEmpty else {
+      if backendClient != nil { throw .usage("--backend-client needs --backend: name the server's address, or remove it") }
+      return nil
+    }
+    guard !hasProgram else { throw .usage("there are both --backend and a program: remove one") }
+    guard let backendClient else {
+      throw .usage(
+        """
+        --backend needs --backend-client: proxy-v2 or proxy-v1 if the server accepts a PROXY header; none only if it treats \
+        connections from this machine as it treats strangers
+        """)
+    }
+    guard (1...600).contains(backendConnectTimeout) else {
+      throw .usage("--backend-connect-timeout \(backendConnectTimeout): give a number of seconds from 1 to 600")
+    }
+    var resolved: [SocketAddress] = []
+    for text in addresses {
+      do {
+        resolved += try SocketAddress.resolving(text).filter { !resolved.contains($0) }
+      } catch {
+        throw .usage("--backend \(error)")
+      }
+    }
+    for address in resolved {
+      if case .unix = address, backendClient == .transparent {
+        throw .usage("--backend \(address): a Unix socket cannot be used with --backend-client transparent")
+      }
+      if address.port == 0 { throw .usage("--backend \(address): a server has no port 0") }
+    }
+    return BackendServers(addresses: resolved, client: backendClient, connectMilliseconds: backendConnectTimeout * 1000)
+  }
+}
+
+/// Servers that are reached by an address.
+struct BackendServers {
+  /// How a server learns the client's address.
+  enum ClientForm: String, ExpressibleByArgument, CaseIterable {
+    case proxyV2 = "proxy-v2"
+    case proxyV1 = "proxy-v1"
+    case transparent
+    /// It does not.
+    case unnamed = "none"
+  }
+
+  /// In the order in which they are tried.
+  let addresses: [SocketAddress]
+  let client: ClientForm
+  let connectMilliseconds: Int
+
+  /// The octets to send before anything else.
+  ///
+  /// - Returns: nil if the client has no address that the server could be given.
+  func header(from peer: SocketAddress, to local: SocketAddress?, tls: TLSFacts?, identifier: String) -> [UInt8]? {
+    let header = ProxyHeader(source: peer, destination: local)
+    switch client {
+    case .proxyV2: return header.octets(.two, tls: tls, identifier: identifier)
+    case .proxyV1: return header.octets(.one, tls: tls, identifier: identifier)
+    case .transparent: return peer.port == nil ? nil : []
+    case .unnamed: return []
+    }
+  }
+}
+
+extension Configuration {
+  /// Checks that connections may come from the clients' addresses, if they are to. Call it as the user that serves.
+  func checkForeignSource() throws(ConfigurationError) {
+    guard case .transparent = backend.servers?.client else { return }
+    do {
+      try SocketAddress.checkForeignSource()
+    } catch {
+      throw .system(
+        """
+        --backend-client transparent is not possible: \(error): start starttlsd with CAP_NET_ADMIN (AmbientCapabilities= under \
+        systemd, without --user)
+        """)
+    }
+  }
+}

@@ -1,0 +1,99 @@
+// FrontHeader: a connection from a front, until its PROXY header has arrived.
+//
+// The header is peeked at, and exactly its octets are taken: what follows belongs to the session. A connection without a header is
+// closed, because the front's address would stand for the client's in limits, rules and log.
+
+import CKernel
+import Glibc
+import Transport
+
+final class FrontHeader: EventOwner, TimerOwner {
+  /// HAProxy sends the header at once; its specification asks receivers to wait at least 3 seconds for a lost segment.
+  private static let timeoutMilliseconds = 5_000
+
+  private unowned let daemon: Daemon
+  /// nil after it has ended.
+  private var socket: Descriptor?
+  private var watch: Watch?
+  /// The front's address.
+  let peer: SocketAddress
+  private(set) var deadline: Int?
+  var scheduled: Int?
+
+  init(_ daemon: Daemon, _ connection: consuming Connection) {
+    self.daemon = daemon
+    peer = connection.peer.ofClient
+    socket = connection.takeDescriptor()
+  }
+
+  func begin(now: Int) throws(SystemError) {
+    guard let number = socket?.pollNumber() else { return }
+    let wanted = Watch(descriptor: number, events: CShort(POLLIN) | CShort(KERNEL_POLLRDHUP))
+    try daemon.loop.update(nil, to: wanted, for: self)
+    watch = wanted
+    deadline = now + FrontHeader.timeoutMilliseconds
+    daemon.timers.schedule(self)
+  }
+
+  func ready(now: Int) {
+    guard let due = deadline else { return }
+    if due <= now { return finish(nil, "it sends no PROXY header in time", now: now) }
+    // Before the octets are looked at: then they are all there were.
+    let hasEnded = (try? Kernel.pollNow(socket?.pollNumber() ?? -1, CInt(KERNEL_POLLRDHUP))) != 0
+    var octets = [UInt8](repeating: 0, count: ProxyHeader.limit)
+    switch octets.withUnsafeMutableBytes({ socket?.show(in: $0) ?? .ended }) {
+    case .moved(let count): look(octets[..<count], hasEnded: hasEnded, now: now)
+    case .ended: finish(nil, "it closed before its PROXY header was complete", now: now)
+    case .failed(let error): finish(nil, "\(error)", now: now)
+    case .wouldBlock: break
+    }
+  }
+
+  private func look(_ octets: ArraySlice<UInt8>, hasEnded: Bool, now: Int) {
+    switch ProxyHeader.read(octets) {
+    case .invalid(let why): finish(nil, why, now: now)
+    case .incomplete where hasEnded: finish(nil, "it closed before its PROXY header was complete", now: now)
+    case .incomplete:
+      // Peeked octets stay in the kernel, and poll would report them again at once: it waits until there are more.
+      set(leastOctets: octets.count + 1)
+    case .complete(let header, let count):
+      set(leastOctets: 1)
+      do throws(SystemError) {
+        try socket?.remove(count)
+      } catch {
+        return finish(nil, "\(error)", now: now)
+      }
+      finish(header, nil, now: now)
+    }
+  }
+
+  /// How many octets poll waits for. If that cannot be set, poll reports too often, until the timeout.
+  private func set(leastOctets: Int) {
+    try? Kernel.setOption(socket?.pollNumber() ?? -1, SOL_SOCKET, SO_RCVLOWAT, CInt(leastOctets))
+  }
+
+  /// The program stops.
+  func stop(now: Int) { finish(nil, "starttlsd stops", now: now) }
+
+  private func finish(_ header: ProxyHeader?, _ failure: String?, now: Int) {
+    guard let socket = socket.take() else { return }
+    if let watch { daemon.loop.remove(watch.descriptor) }
+    watch = nil
+    deadline = nil
+    let client = header?.source ?? peer
+    daemon.finished(self, Connection(descriptor: socket, peer: client, local: header?.destination), failure, now: now)
+  }
+}
+
+extension Descriptor {
+  // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
+  fileprivate mutating func pollNumber() -> CInt { number }
+  fileprivate mutating func show(in buffer: UnsafeMutableRawBufferPointer) -> IOResult { peek(into: buffer) }
+
+  /// Takes octets that were shown.
+  fileprivate mutating func remove(_ count: Int) throws(SystemError) {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
+    defer { buffer.deallocate() }
+    try take(exactly: count, into: buffer)
+  }
+}

@@ -10,7 +10,7 @@ FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-threads explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-threads explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ test: setup-test setup-c core-embedded c-library ## build everything and run all
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@Scripts/coverage $(BUILD)/coverage
 	@SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build
-	@SWIFT=$(SWIFT) $(PYTESTS) -m "not nio and not postfix"
+	@SWIFT=$(SWIFT) $(PYTESTS) -m "not nio and not postfix and not servers"
 	@Scripts/docs $(BUILD)/docs
 	@$(SWIFT) test -j $(JOBS) --filter 'FuzzTests/test.*Again'
 
@@ -36,7 +36,7 @@ explore: ## explore all states of the session: all policies, larger limits, ever
 	@SMTPSTATE_EXPLORE=large $(SWIFT) test $(FLAGS) --skip-build --filter ExplorationTests
 
 deps: ## list the Debian packages that the targets need, and install those that are missing
-	@packages=$$(sed -n 's/^\t@Scripts\/install \([a-z][^$$]*\)$$/\1/p' $(MAKEFILE_LIST) | tr ' ' '\n' | sort -u | grep -vx -e postfix -e chromium) && \
+	@packages=$$(sed -n 's/^\t@Scripts\/install \([a-z][^$$]*\)$$/\1/p' $(MAKEFILE_LIST) | tr ' ' '\n' | sort -u | grep -vx -e postfix -e chromium -e haproxy) && \
 	  echo "packages:" $$packages && Scripts/install $$packages
 
 play: ## build the page that runs the state machine in a browser: .build/play/index.html
@@ -87,6 +87,13 @@ test-postfix: setup-run ## test with Postfix as the client: 40 messages in each 
 	@Scripts/install postfix openssl python3-pytest
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@$(PYTESTS) -m postfix
+
+test-servers: setup-run ## test starttlsd between HAProxy and Postfix, Exim and aiosmtpd with PROXY headers; needs root
+	@Scripts/install postfix haproxy openssl python3-pip python3-pytest libnss-wrapper
+	@Scripts/unpack $(BUILD)/servers exim4-daemon-heavy exim4-config libmariadb3 libspf2-2
+	@test -d $(BUILD)/python/aiosmtpd || python3 -m pip install -q --root-user-action=ignore --target $(BUILD)/python aiosmtpd
+	@$(SWIFT) build $(FLAGS) --product starttlsd
+	@$(PYTESTS) -m servers
 
 soak: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once
 	@$(SWIFT) build $(FLAGS) --build-tests

@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from backends import Daemon
+from backends import Server as BackendServer
 from mail import run
 from servers import ROOT, Certificate, Example, Server
 
@@ -19,6 +21,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line("markers", "nio: tests of the SwiftNIO example, which downloads and builds SwiftNIO")
     config.addinivalue_line("markers", "postfix: tests with Debian's Postfix as the client; need root")
+    config.addinivalue_line("markers", "servers: tests with Debian's servers on both sides of starttlsd; need root")
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +77,32 @@ def start(example, tmp_path):
 def server(start, certificate) -> Server:
     """The example with a certificate."""
     return start(with_certificate=certificate)
+
+
+@pytest.fixture
+def backend_server():
+    """Starts servers; they end with the test."""
+    servers = []
+
+    def start(*arguments, **options) -> BackendServer:
+        servers.append(BackendServer(*arguments, **options))
+        return servers[-1]
+
+    yield start
+    for each in servers:
+        each.close()
+
+
+@pytest.fixture
+def starttlsd(build, certificate, tmp_path):
+    daemons = []
+
+    def start(*options: str) -> Daemon:
+        folder = tmp_path / f"daemon-{len(daemons)}"
+        folder.mkdir()
+        daemons.append(Daemon(build, certificate, folder, *options))
+        return daemons[-1]
+
+    yield start
+    for each in daemons:
+        each.finish()

@@ -3,218 +3,19 @@ import contextlib
 import os
 import pathlib
 import re
-import signal
 import smtplib
 import socket
-import ssl
-import struct
-import subprocess
-import threading
 import time
-from typing import NamedTuple
 
 import pytest
 
+from backends import SIGNATURE, Header, client, deliver, named
 from mail import PATIENCE, connect, read_to_end, read_until
-
-SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-
-
-class Header(NamedTuple):
-    """A PROXY header of version 2, read without any code of starttlsd."""
-    command: int
-    source: tuple[str, int] | None
-    destination: tuple[str, int] | None
-    fields: dict[int, bytes]
-
-    @staticmethod
-    def fields_of(octets: bytes) -> dict[int, bytes]:
-        fields = {}
-        while octets:
-            kind, length = struct.unpack("!BH", octets[:3])
-            fields[kind], octets = octets[3:3 + length], octets[3 + length:]
-        return fields
-
-    @classmethod
-    def read(cls, octets: bytes) -> "Header":
-        assert octets[:12] == SIGNATURE, octets
-        version, family, length = struct.unpack("!BBH", octets[12:16])
-        assert version >> 4 == 2 and len(octets) == 16 + length
-        body = octets[16:]
-        if family == 0x11:
-            source, destination, *ports = struct.unpack("!4s4sHH", body[:12])
-            size, form = 12, socket.AF_INET
-        else:
-            assert family == 0x21, family
-            source, destination, *ports = struct.unpack("!16s16sHH", body[:36])
-            size, form = 36, socket.AF_INET6
-        return cls(version & 15, (socket.inet_ntop(form, source), ports[0]), (socket.inet_ntop(form, destination), ports[1]),
-                   cls.fields_of(body[size:]))
-
-
-class Session(NamedTuple):
-    """What a server saw of one connection."""
-    peer: str
-    header: bytes
-    commands: list[str]
-
-
-class Server:
-    """A small SMTP server. It relays mail of clients at addresses that it trusts, as servers do for their own network."""
-
-    def __init__(self, header: str = "none", trusts: str = "127.0.0.1", path: str | None = None, port: int = 0):
-        self.header, self.trusts = header, trusts
-        self.sessions: list[Session] = []
-        if path:
-            self.listener = socket.socket(socket.AF_UNIX)
-            self.listener.bind(path)
-            self.address = f"unix:{path}"
-        else:
-            self.listener = socket.create_server(("127.0.0.1", port))
-            self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
-        self.listener.listen()
-        self.threads = [threading.Thread(target=self.accept, daemon=True)]
-        self.threads[0].start()
-
-    def accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, peer = self.listener.accept()
-                thread = threading.Thread(target=self.serve, args=(connection, peer[0] if peer else ""), daemon=True)
-                self.threads.append(thread)
-                thread.start()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-        for thread in self.threads:
-            thread.join(timeout=PATIENCE)
-
-    def read_header(self, stream) -> tuple[bytes, str | None]:
-        if self.header == "proxy-v1":
-            line = stream.readline()
-            return line, line.split(b" ")[2].decode()
-        if self.header == "proxy-v2":
-            start = stream.read(16)
-            header = start + stream.read(struct.unpack("!H", start[14:16])[0])
-            return header, Header.read(header).source[0]
-        return b"", None
-
-    def serve(self, connection: socket.socket, peer: str) -> None:
-        with connection, connection.makefile("rwb") as stream, contextlib.suppress(OSError):
-            header, client = self.read_header(stream)
-            session = Session(peer, header, [])
-            self.sessions.append(session)
-            trusted = (client or peer) == self.trusts
-
-            def say(text: str) -> None:
-                stream.write(text.encode() + b"\r\n")
-                stream.flush()
-
-            say("220 backend ESMTP")
-            while line := stream.readline():
-                command = line.decode("latin-1").rstrip("\r\n")
-                session.commands.append(command)
-                verb = command.split(" ")[0].upper()
-                if verb in ("EHLO", "LHLO"):
-                    say("250-backend\r\n250 SIZE 100000")
-                elif verb == "RCPT" and not trusted and "@mx.example>" not in command:
-                    say("550 5.7.1 Relaying denied")
-                elif verb == "DATA":
-                    say("354 go on")
-                    while (line := stream.readline()) not in (b".\r\n", b""):
-                        session.commands.append(line.decode("latin-1").rstrip("\r\n"))
-                    say("250 2.0.0 stored")
-                elif verb == "QUIT":
-                    say("221 bye")
-                    return
-                else:
-                    say("250 done")
-
-
-class Daemon:
-    """starttlsd on a free port."""
-
-    def __init__(self, build: pathlib.Path, certificate, folder: pathlib.Path, *options: str):
-        self.log_file = folder / "log"
-        with self.log_file.open("w") as log:
-            self.process = subprocess.Popen(
-                [build / "release/starttlsd", "--allow-root", "--listen", "127.0.0.1:0", "--certificate", certificate.chain, "--key",
-                 certificate.key, *options], stderr=log)
-        assert self.eventually(lambda: "listening on" in self.log() or self.process.poll() is not None)
-        match = re.search(r"listening on 127\.0\.0\.1:(\d+)", self.log())
-        self.port = int(match.group(1)) if match else 0
-
-    def log(self) -> str:
-        return self.log_file.read_text()
-
-    @staticmethod
-    def eventually(holds) -> bool:
-        end = time.monotonic() + PATIENCE
-        while not (result := holds()) and time.monotonic() < end:
-            time.sleep(0.01)
-        return bool(result)
-
-    def wait_for(self, text: str) -> None:
-        assert self.eventually(lambda: re.search(text, self.log())), f"'{text}' is not in: {self.log()}"
-
-    def finish(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=PATIENCE) in (0, 100, 111), self.log()
-
-
-@pytest.fixture
-def server():
-    """Starts servers; they end with the test."""
-    servers = []
-
-    def start(*arguments, **options) -> Server:
-        servers.append(Server(*arguments, **options))
-        return servers[-1]
-
-    yield start
-    for each in servers:
-        each.close()
-
-
-@pytest.fixture
-def starttlsd(build, certificate, tmp_path):
-    daemons = []
-
-    def start(*options: str) -> Daemon:
-        folder = tmp_path / f"daemon-{len(daemons)}"
-        folder.mkdir()
-        daemons.append(Daemon(build, certificate, folder, *options))
-        return daemons[-1]
-
-    yield start
-    for each in daemons:
-        each.finish()
-
-
-def client(port: int, source: str = "127.0.0.7", tls: bool = True) -> smtplib.SMTP:
-    made = smtplib.SMTP("127.0.0.1", port, "client.example", timeout=PATIENCE, source_address=(source, 0))
-    if tls:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        made.starttls(context=context)
-    return made
-
-
-def deliver(port: int, source: str = "127.0.0.7", tls: bool = True, to: str = "b@mx.example") -> int:
-    """Sends a message; returns the client's port."""
-    with client(port, source, tls) as made:
-        own = made.sock.getsockname()[1]
-        made.sendmail("a@client.example", [to], "Subject: x\r\n\r\ntext\r\n")
-        return own
-
 
 # -- The client's address towards the server.
 
-def test_proxy_version_2_with_the_parameters_of_tls(server, starttlsd):
-    backend = server("proxy-v2")
+def test_proxy_version_2_with_the_parameters_of_tls(backend_server, starttlsd):
+    backend = backend_server("proxy-v2")
     daemon = starttlsd("--backend", backend.address, "--backend-client", "proxy-v2")
     probes = len(backend.sessions)
     assert probes == 2 and [Header.read(probe.header).source for probe in backend.sessions] == [("192.0.2.1", 49152)] * 2
@@ -234,30 +35,30 @@ def test_proxy_version_2_with_the_parameters_of_tls(server, starttlsd):
         deliver(daemon.port, to="x@elsewhere.example")
 
 
-def test_proxy_version_1_in_clear(server, starttlsd):
-    backend = server("proxy-v1")
+def test_proxy_version_1_in_clear(backend_server, starttlsd):
+    backend = backend_server("proxy-v1")
     daemon = starttlsd("--backend", backend.address, "--backend-client", "proxy-v1")
     port = deliver(daemon.port, tls=False)
     assert backend.sessions[-1].header == f"PROXY TCP4 127.0.0.7 127.0.0.1 {port} {daemon.port}\r\n".encode()
 
 
-def test_a_server_that_trusts_this_machine_is_refused(server, starttlsd):
+def test_a_server_that_trusts_this_machine_is_refused(backend_server, starttlsd):
     """Without the client's address it would relay for everybody; with it, it does not."""
-    daemon = starttlsd("--backend", server().address, "--backend-client", "none")
+    daemon = starttlsd("--backend", backend_server().address, "--backend-client", "none")
     assert daemon.process.wait(timeout=PATIENCE) == 100
     assert re.search(r"the server at 127\.0\.0\.1:\d+ is an open relay: .*it trusts this machine", daemon.log()), daemon.log()
-    daemon = starttlsd("--backend", server("proxy-v2").address, "--backend-client", "proxy-v2")
+    daemon = starttlsd("--backend", backend_server("proxy-v2").address, "--backend-client", "proxy-v2")
     assert daemon.port
     # One that trusts nobody may be used without an address.
-    backend = server(trusts="nobody")
+    backend = backend_server(trusts="nobody")
     daemon = starttlsd("--backend", backend.address, "--backend-client", "none")
     deliver(daemon.port)
     assert backend.sessions[-1].header == b"" and backend.sessions[-1].peer == "127.0.0.1"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
-def test_the_connection_comes_from_the_client(server, starttlsd):
-    backend = server()
+def test_the_connection_comes_from_the_client(backend_server, starttlsd):
+    backend = backend_server()
     daemon = starttlsd("--backend", backend.address, "--backend-client", "transparent")
     deliver(daemon.port, source="127.0.0.9")
     assert [session.peer for session in backend.sessions] == ["127.0.0.9"] * 2
@@ -265,8 +66,8 @@ def test_the_connection_comes_from_the_client(server, starttlsd):
         deliver(daemon.port, source="127.0.0.9", to="x@elsewhere.example")
 
 
-def test_a_unix_socket(server, starttlsd, tmp_path):
-    backend = server("proxy-v2", path=str(tmp_path / "smtp"))
+def test_a_unix_socket(backend_server, starttlsd, tmp_path):
+    backend = backend_server("proxy-v2", path=str(tmp_path / "smtp"))
     daemon = starttlsd("--backend", backend.address, "--backend-client", "proxy-v2")
     deliver(daemon.port)
     assert Header.read(backend.sessions[-1].header).source[0] == "127.0.0.7"
@@ -309,11 +110,11 @@ def silent() -> tuple[list[socket.socket], str]:
     return held, "127.0.0.1:%d" % listener.getsockname()[1]
 
 
-def test_the_next_server_is_tried(server, starttlsd):
+def test_the_next_server_is_tried(backend_server, starttlsd):
     with socket.create_server(("127.0.0.1", 0)) as free:
         closed = free.getsockname()[1]
     held, address = silent()
-    backend = server("proxy-v2")
+    backend = backend_server("proxy-v2")
     daemon = starttlsd("--trusting-backend", "--backend", f"127.0.0.1:{closed}", "--backend", address, "--backend", backend.address,
                        "--backend-client", "proxy-v2", "--backend-connect-timeout", "1")
     start = time.monotonic()
@@ -331,8 +132,8 @@ def test_the_next_server_is_tried(server, starttlsd):
         each.close()
 
 
-def test_none_answers_and_one_comes_back(server, starttlsd):
-    first = server(trusts="nobody")
+def test_none_answers_and_one_comes_back(backend_server, starttlsd):
+    first = backend_server(trusts="nobody")
     port = int(first.address.split(":")[1])
     daemon = starttlsd("--backend", first.address, "--backend-client", "none")
     deliver(daemon.port)
@@ -341,7 +142,7 @@ def test_none_answers_and_one_comes_back(server, starttlsd):
         assert read_to_end(waiting).startswith(b"421 4.3.2 ")
     daemon.wait_for(rf"no server answers: 127\.0\.0\.1:{port}: connect: Connection refused")
     # All are left out, so all are tried.
-    again = server(trusts="nobody", port=port)
+    again = backend_server(trusts="nobody", port=port)
     deliver(daemon.port)
     assert len(again.sessions) == 2
 
@@ -365,19 +166,12 @@ def test_a_client_that_leaves_while_the_connection_is_made(starttlsd):
 
 # -- Fronts.
 
-def named(version: int, host: str = "192.0.2.7", port: int = 4711) -> bytes:
-    if version == 1:
-        return f"PROXY TCP4 {host} 192.0.2.25 {port} 25\r\n".encode()
-    body = socket.inet_aton(host) + socket.inet_aton("192.0.2.25") + struct.pack("!HH", port, 25) + b"\x04\0\x02ab"
-    return SIGNATURE + struct.pack("!BBH", 0x21, 0x11, len(body)) + body
-
-
 @pytest.fixture
-def fronted(server, starttlsd, tmp_path):
+def fronted(backend_server, starttlsd, tmp_path):
     """starttlsd after a front, with a rule for one of the clients."""
     rules = tmp_path / "rules"
     rules.write_text("192.0.2.66:deny\n:allow\n")
-    backend = server("proxy-v2")
+    backend = backend_server("proxy-v2")
     daemon = starttlsd("--backend", backend.address, "--backend-client", "proxy-v2", "--proxy-from", "127.0.0.1", "--access", str(rules))
     return daemon, backend
 

@@ -22,7 +22,7 @@ struct CheckCommand: ParsableCommand {
     for address in configuration.listeners { print("listen on \(address)") }
     if let file = configuration.accessFile, let rules = configuration.accessRules { print("\(rules.count) access rules from \(file.path)") }
     for line in configuration.privileges.lines { print(line) }
-    for line in try CertificatesCommand.lines(configuration.certificates.pairs) { print(line) }
+    for line in try CertificatesCommand.lines(configuration.certificates) { print(line) }
     if daemon.trustingBackend {
       print("the server program is not tested (--trusting-backend)")
     } else {

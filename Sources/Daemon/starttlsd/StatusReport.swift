@@ -21,6 +21,8 @@ struct StatusReport {
   /// A certificate that is served.
   struct Certificate {
     let path: String
+    /// The server names for which it is served.
+    let names: [String]
     /// In seconds since 1970.
     let validUntil: Int
 
@@ -60,7 +62,7 @@ struct StatusReport {
     for certificate in certificates {
       lines.append(
         """
-        certificate \(certificate.path): \(certificate.daysLeft(at: now)) days left, valid until \
+        certificate \(certificate.path) for \(certificate.names.joined(separator: ", ")): \(certificate.daysLeft(at: now)) days left, valid until \
         \(LogLine.day(certificate.validUntil))
         """)
     }
@@ -91,7 +93,7 @@ struct StatusReport {
 
   private func json(_ certificate: Certificate) -> String {
     JSONText.object([
-      ("file", JSONText.string(certificate.path)), ("valid-until", JSONText.string(LogLine.day(certificate.validUntil))),
+      ("file", JSONText.string(certificate.path)), ("names", JSONText.array(certificate.names.map(JSONText.string))), ("valid-until", JSONText.string(LogLine.day(certificate.validUntil))),
       ("days-left", "\(certificate.daysLeft(at: now))"),
     ])
   }

@@ -179,7 +179,9 @@ extension Daemon {
       upSeconds: (now - startedAt) / 1000, isStopping: isStopping, addresses: listeningAddresses,
       sessions: runningSessions.map { $0.summary(now: now) }, sessionsLimit: admission.limits.sessions,
       backends: admission.backends, backendsLimit: admission.limits.backends, totals: totals,
-      certificates: credentials.expirations.map { StatusReport.Certificate(path: $0.path, validUntil: $0.validUntil) },
+      certificates: credentials.served.map {
+        StatusReport.Certificate(path: $0.path, names: $0.serverName.map { [$0] } ?? $0.names, validUntil: $0.validUntil)
+      },
       certificatesFailure: certificates.failure)
   }
 }

@@ -11,7 +11,7 @@ enum ProgramEnvironment {
   /// Removes the variables for the TLS engine.
   static func clean() {
     ProcessEnvironment.remove { variable in
-      variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CERTFILE")
+      variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CRLFILE") || variable.isNamed("CERTFILE")
         || variable.isNamed("KEYFILE") || variable.isNamed("TLS_UID") || variable.isNamed("TLS_GID")
         || variable.hasPrefix("CERTFILE:") || variable.hasPrefix("KEYFILE:")
     }

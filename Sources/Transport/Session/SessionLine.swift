@@ -46,6 +46,8 @@ public enum SessionLine {
       fields += [LogField("tls", .word(tls.version)), LogField("cipher", .word(tls.cipher))]
       if let name = tls.serverName { fields.append(LogField("sni", escaping: name.utf8)) }
       if let name = tls.ignoredServerName { fields.append(LogField("sni-ignored", escaping: name)) }
+      if tls.isResumed { fields.append(LogField("resumed", .word("yes"))) }
+      if let client = tls.client { fields += client.fields }
     }
     fields.append(LogField("end", .text(end(record.end))))
     if let failure = failure ?? record.failure { fields.append(LogField("failure", escaping: failure.utf8)) }

@@ -15,7 +15,12 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
   private unowned let daemon: Daemon
   private let files: CertificateFiles
   private let connection: HelperConnection
-  private var entries: [Entry]
+  /// What was received of the set that is being sent, by path.
+  private var entries: [String: Entry] = [:]
+  /// The paths in their order.
+  private var paths: [String] = []
+  /// The file of the access rules.
+  private var rules: Entry?
   /// The complaint about a set that may be incomplete, until its time has come.
   private var complaint: String?
   private(set) var deadline: Int?
@@ -25,7 +30,6 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
   private(set) var failure: String?
 
   private enum Entry {
-    case missing
     case file(SharedDescriptor)
     case failed(CInt)
     case irregular
@@ -35,7 +39,6 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
     self.daemon = daemon
     self.files = files
     self.connection = connection
-    entries = files.paths.map { _ in .missing }
     connection.user = self
   }
 
@@ -46,22 +49,31 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
 
   func received(_ message: HelperMessage, _ descriptor: inout Descriptor?, now: Int) {
     if message.kind == CertificateReader.complete {
-      use(isRequested: message.first == 1, now: now)
-      entries = files.paths.map { _ in .missing }
+      complete(isRequested: message.first == 1, now: now)
+      entries = [:]
+      paths = []
+      rules = nil
       return
     }
-    guard Int(message.number) < entries.count else { return }
+    let entry: Entry
     switch message.kind {
     case CertificateReader.file:
       // The kernel closes it if this process may not open more.
-      if let file = descriptor.take() {
-        entries[Int(message.number)] = .file(SharedDescriptor(file))
-      } else {
-        entries[Int(message.number)] = .failed(EMFILE)
-      }
-    case CertificateReader.failed: entries[Int(message.number)] = .failed(message.first)
-    case CertificateReader.irregular: entries[Int(message.number)] = .irregular
-    default: break
+      if let file = descriptor.take() { entry = .file(SharedDescriptor(file)) } else { entry = .failed(EMFILE) }
+    case CertificateReader.failed: entry = .failed(message.first)
+    case CertificateReader.irregular: entry = .irregular
+    default: return
+    }
+    guard message.number == CertificateReader.credential else { return rules = entry }
+    let path = String(decoding: message.payload, as: UTF8.self)
+    if entries.updateValue(entry, forKey: path) == nil { paths.append(path) }
+  }
+
+  private func complete(isRequested: Bool, now: Int) {
+    use(isRequested: isRequested, now: now)
+    if isRequested {
+      if let rules { daemon.reloadRules { () throws(SystemError) in try CertificateWatch.open(rules) } }
+      daemon.notification.reloaded(daemon.statusText)
     }
   }
 
@@ -69,7 +81,6 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
   private func use(isRequested: Bool, now: Int) {
     complaint = nil
     deadline = nil
-    defer { if isRequested { daemon.notification.reloaded(daemon.statusText) } }
     let source = isRequested ? "SIGHUP" : "the files of the certificates have changed"
     do throws(ReloadError) {
       let loaded = try load()
@@ -99,13 +110,16 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
   }
 
   private func load() throws(ReloadError) -> TLSCredentials {
-    for (path, entry) in zip(files.paths, entries) {
-      if case .irregular = entry {
+    for path in paths {
+      if case .irregular = entries[path] {
         throw ReloadError(description: "\(path) is not a regular file and is read only at the start")
       }
     }
     do {
-      return try TLSCredentials(files.pairs, opening: self)
+      for folder in files.allFolders {
+        if case .failed(let code) = entries[folder] { throw TLSCredentialsError.unreadable(path: folder, SystemError("open", code)) }
+      }
+      return try files.load(paths, opening: self)
     } catch {
       throw ReloadError(description: "\(error)")
     }
@@ -113,14 +127,18 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
 
   /// The file as it was read.
   func open(_ path: String) throws(SystemError) -> Descriptor {
-    guard let index = files.paths.firstIndex(of: path) else { throw SystemError("open", ENOENT) }
-    switch entries[index] {
+    guard let entry = entries[path] else { throw SystemError("open", ENOENT) }
+    return try CertificateWatch.open(entry)
+  }
+
+  private static func open(_ entry: Entry) throws(SystemError) -> Descriptor {
+    switch entry {
     case .file(let file):
       // One file may hold both a certificate and its key, and is then opened twice.
       lseek(file.descriptor.number, 0, SEEK_SET)
       return try file.descriptor.duplicate()
     case .failed(let code): throw SystemError("open", code)
-    case .missing, .irregular: throw SystemError("open", ENOENT)
+    case .irregular: throw SystemError("open a regular file", EINVAL)
     }
   }
 }

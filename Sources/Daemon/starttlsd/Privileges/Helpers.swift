@@ -10,10 +10,10 @@ struct Helpers: ~Copyable {
   let reader: ForkedProcess
   let starter: ForkedProcess?
 
-  /// - Parameter configuration: has the paths that the reader may read, and what the starter may start.
+  /// - Parameter configuration: has the files that the reader may read, and what the starter may start.
   static func start(_ configuration: Configuration) throws(ConfigurationError) -> Helpers {
     do throws(SystemError) {
-      let reader = try CertificateReader.start(configuration.certificates.paths)
+      let reader = try CertificateReader.start(configuration.certificates, rules: configuration.accessFile?.path)
       return Helpers(reader: reader, starter: try starter(configuration))
     } catch {
       throw .system("cannot start a process: \(error)")

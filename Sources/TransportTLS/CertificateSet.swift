@@ -42,7 +42,7 @@ final class LoadedPair {
 
   /// Adds the chain, the key and the response to credentials.
   fileprivate func add(to certificates: gnutls_certificate_credentials_t) throws(TLSCredentialsError) {
-    var flags = GNUTLS_CERTIFICATE_API_V2.rawValue | GNUTLS_CERTIFICATE_VERIFY_CRLS.rawValue
+    var flags = GNUTLS_CERTIFICATE_API_V2.rawValue
     if !isKeyTried { flags |= GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH.rawValue }
     gnutls_certificate_set_flags(certificates, flags)
     let index = chain.add(with: key, to: certificates)

@@ -4,6 +4,7 @@
 // (extended key usage, if it has one). In TLS 1.3 the client learns of a refusal only after its own Finished.
 
 import CGnuTLS
+import Glibc
 import Transport
 
 /// If and how clients are asked for a certificate.
@@ -34,7 +35,8 @@ public struct ClientCertificates: Hashable, Sendable {
   public var request: Request
   /// Who may have issued the certificates; nil only if clients are not asked.
   public var trust: Trust?
-  /// Files with revocation lists of the issuers, in PEM or DER. A list that has expired is used with a warning.
+  /// Files with revocation lists of the issuers, in PEM or DER. If the last list
+  /// of an issuer has expired, its certificates are refused.
   public var revocations: [String]
 
   /// Clients are not asked.
@@ -99,13 +101,38 @@ struct RevocationList: ~Copyable {
 
   /// Adds copies. The issuers must have been added before: a list that none of them has signed is refused.
   func add(to certificates: gnutls_certificate_credentials_t) throws(TLSCredentialsError) {
+    // The library cannot verify a list that has expired. All certificates of its issuer are refused, so it needs no
+    // signature.
+    gnutls_certificate_set_flags(certificates, isExpired ? 0 : GNUTLS_CERTIFICATE_VERIFY_CRLS.rawValue)
     let added = gnutls_certificate_set_x509_crl(certificates, lists, CInt(count))
-    guard added >= 0 else { throw .badRevocations(path: path, libraryText(added)) }
-    guard added == CInt(count) else { throw .badRevocations(path: path, "not signed by one of the issuers that are trusted") }
+    guard added == CInt(count) else {
+      let isForeign = added >= 0 || added == GNUTLS_E_CRL_VERIFICATION_ERROR
+      throw .badRevocations(path: path, isForeign ? "not signed by one of the issuers that are trusted" : libraryText(added))
+    }
+  }
+
+  /// True if one of the lists has expired.
+  var isExpired: Bool { validUntil.map { $0 <= time(nil) } ?? false }
+
+  /// The ends of the lists by the name of the issuer, in DER; of several lists of one issuer, the last end.
+  func addEnds(to ends: inout [[UInt8]: Int]) {
+    for index in 0..<Int(count) {
+      let end = gnutls_x509_crl_get_next_update(lists[index])
+      guard end >= 0, let issuer = derName({ gnutls_x509_crl_get_raw_issuer_dn(lists[index], $0) }) else { continue }
+      ends[issuer] = max(end, ends[issuer] ?? end)
+    }
   }
 
   /// The end of the validity, in seconds since 1970, of the list that ends first; nil if none has an end.
   var validUntil: Int? {
     (0..<Int(count)).map { gnutls_x509_crl_get_next_update(lists[$0]) }.filter { $0 >= 0 }.min()
   }
+}
+
+/// A distinguished name in DER, as the library returns it.
+func derName(_ read: (UnsafeMutablePointer<gnutls_datum_t>) -> CInt) -> [UInt8]? {
+  var name = gnutls_datum_t()
+  guard read(&name) >= 0, let data = name.data else { return nil }
+  defer { shim_gnutls_free(data) }
+  return Array(UnsafeBufferPointer(start: data, count: Int(name.size)))
 }

@@ -54,6 +54,8 @@ public final class GnuTLSStream: TLSStream {
   var clientFault: String?
   /// True if a certificate that is not valid does not fail the handshake.
   var reportsClientFaults: Bool { credentials.clients.request == .reported }
+  /// Until when the revocation lists are valid, by the name of the issuer in DER.
+  var revocationEnds: [[UInt8]: Int] { credentials.revocationEnds }
 
   let session: gnutls_session_t
   private let credentials: TLSCredentials

@@ -54,6 +54,8 @@ public final class TLSCredentials: @unchecked Sendable {
   /// What the operator should change although it works: log each as a warning.
   public let warnings: [String]
 
+  /// Until when the revocation lists are valid, by the name of the issuer in DER.
+  let revocationEnds: [[UInt8]: Int]
   /// Which certificates are served for which name.
   let names: ServerNames
   let priorities: gnutls_priority_t
@@ -89,9 +91,12 @@ public final class TLSCredentials: @unchecked Sendable {
     var loaded = LoadedCertificates()
     try loaded.read(pairs, others, named, isDateChecked: isDateChecked, isKeyTried: isKeyTried, opening: opening)
     loaded.warnings += try OCSPResponse.staple(responses, to: loaded.all, isRequired: isDateChecked, opening: opening)
+    var ends: [[UInt8]: Int] = [:]
     if clients.request != .ignored {
       for path in clients.revocations {
-        guard let end = try RevocationList(path, opening: opening).validUntil, end <= time(nil) else { continue }
+        let list = try RevocationList(path, opening: opening)
+        list.addEnds(to: &ends)
+        guard let end = list.validUntil, list.isExpired else { continue }
         loaded.warnings.append("\(path): this revocation list expired on \(calendarDate(end)), and the certificates of its issuer are refused: fetch it again")
       }
     }
@@ -101,6 +106,7 @@ public final class TLSCredentials: @unchecked Sendable {
     ticketKey = tickets.isOn ? try TicketKey(tickets, opening: opening) : nil
     if let path = tickets.keyFile, ticketKey?.isExposed == true { loaded.warnings.append(LoadedCertificates.exposed(path)) }
     self.clients = clients
+    revocationEnds = ends
     warnings = loaded.warnings
     served = loaded.served
     validUntil = served.map(\.validUntil).min() ?? 0

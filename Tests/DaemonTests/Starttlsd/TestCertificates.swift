@@ -44,9 +44,10 @@ extension StarttlsdTestCase {
     guard rename(made.certificate + ".new", made.certificate) == 0 else { throw Failure("rename") }
   }
 
-  /// What `openssl s_client` prints in a session with STARTTLS.
+  /// What `openssl s_client` prints in a session with STARTTLS, which the server ends: a line that begins with a capital
+  /// Q would end the client at once.
   func shown(
-    by daemon: RunningDaemon, _ options: [String] = [], input: String = "QUIT\n", inputEnds: Bool = true,
+    by daemon: RunningDaemon, _ options: [String] = [], input: String = "quit\r\n", inputEnds: Bool = false,
     expecting end: SpawnedProgram.End? = .exited(0)
   ) throws -> String {
     let result = try run(

@@ -99,7 +99,7 @@ public struct ClientCertificate: Hashable, Sendable {
   /// SHA-256 of the certificate, in lower-case hexadecimal digits.
   public let fingerprint: String
   /// The subject's distinguished name as in RFC 4514; nil if there is none, if it contains control characters, or if it
-  /// is longer than 1024 octets.
+  /// is longer than 512 octets.
   public let subject: String?
   /// The issuer's, with the same limits.
   package let issuer: String?
@@ -130,7 +130,7 @@ public struct ClientCertificate: Hashable, Sendable {
     var name = gnutls_datum_t()
     guard read(&name) >= 0, let data = name.data else { return nil }
     defer { shim_gnutls_free(data) }
-    return text(UnsafeBufferPointer(start: data, count: Int(name.size)), limit: 1024)
+    return text(UnsafeBufferPointer(start: data, count: Int(name.size)), limit: 512)
   }
 
   private static func part(_ certificate: gnutls_x509_crt_t, _ identifier: String) -> String? {

@@ -15,7 +15,7 @@ package struct TLSClientFacts: Hashable, Sendable {
   package let verdict: Verdict
   /// SHA-256 of the certificate, in lower-case hexadecimal digits.
   package let digest: String?
-  /// The distinguished names of subject and issuer as in RFC 4514, without control characters, at most 1024 octets.
+  /// The distinguished names of subject and issuer as in RFC 4514, without control characters, at most 512 octets.
   package let subject: String?
   package let issuer: String?
   /// Parts of the subject, without control characters, at most 256 octets.

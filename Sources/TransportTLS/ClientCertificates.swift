@@ -9,11 +9,11 @@ import Transport
 
 /// If and how clients are asked for a certificate.
 public struct ClientCertificates: Hashable, Sendable {
-  /// The location of the certificates of trusted issuers, in PEM.
+  /// The location of the certificates of trusted issuers, in PEM, or in DER with one certificate per file.
   public enum Trust: Hashable, Sendable {
-    /// All files in a folder.
+    /// All files in a folder, at most 1024. Files without a certificate are ignored.
     case folder(String)
-    /// One file, in PEM or DER.
+    /// One file.
     case file(String)
     /// Some files of a folder. Files without a certificate are ignored.
     case files([String], folder: String)
@@ -56,18 +56,24 @@ public struct ClientCertificates: Hashable, Sendable {
     guard request != .ignored, let trust else { return }
     switch trust {
     case .folder(let path):
-      let count = gnutls_certificate_set_x509_trust_dir(certificates, path, GNUTLS_X509_FMT_PEM)
-      guard count >= 0 else { throw .badTrust(path: path, libraryText(count)) }
-      guard count > 0 else { throw .badTrust(path: path, "no certificate found") }
+      let paths: [String]
+      do { paths = try CredentialFolder.files(in: path) } catch { throw .unreadable(path: path, error) }
+      try ClientCertificates.add(paths, of: path, to: certificates, opening: opening)
     case .file(let path):
       let count = ClientCertificates.add(try CredentialFile(path, opening: opening), to: certificates)
       guard count > 0 else { throw .badTrust(path: path, count < 0 ? libraryText(count) : "no certificate found") }
     case .files(let paths, let folder):
-      var count: CInt = 0
-      for path in paths { count += max(0, ClientCertificates.add(try CredentialFile(path, opening: opening), to: certificates)) }
-      guard count > 0 else { throw .badTrust(path: folder, "no certificate found") }
+      try ClientCertificates.add(paths, of: folder, to: certificates, opening: opening)
     }
     for path in revocations { try RevocationList(path, opening: opening).add(to: certificates) }
+  }
+
+  private static func add(
+    _ paths: [String], of folder: String, to certificates: gnutls_certificate_credentials_t, opening: (any CredentialOpening)?
+  ) throws(TLSCredentialsError) {
+    var count: CInt = 0
+    for path in paths { count += max(0, add(try CredentialFile(path, opening: opening), to: certificates)) }
+    guard count > 0 else { throw .badTrust(path: folder, "no certificate found") }
   }
 
   private static func add(_ file: consuming CredentialFile, to certificates: gnutls_certificate_credentials_t) -> CInt {

@@ -91,13 +91,13 @@ struct CertificateFiles: Sendable {
     }
     for folder in folders {
       do throws(SystemError) {
-        for name in try CertificateFiles.names(in: folder) {
+        for name in try CredentialFolder.names(in: folder) {
           let files = [CertificateFiles.chainName, CertificateFiles.keyName].map { "\(folder)/\(name)/\($0)" }
           // The folder of a request that is not answered yet has no certificate.
-          guard files.allSatisfy(CertificateFiles.isRegular) else { continue }
+          guard files.allSatisfy(CredentialFolder.isRegular) else { continue }
           files.forEach(add)
           let response = "\(folder)/\(name)/\(CertificateFiles.responseName)"
-          if CertificateFiles.isRegular(response) { add(response) }
+          if CredentialFolder.isRegular(response) { add(response) }
         }
       } catch {
         failures[folder] = error.code
@@ -106,9 +106,7 @@ struct CertificateFiles: Sendable {
     if let clientIssuers {
       if hasIssuerFolder {
         do throws(SystemError) {
-          for name in try CertificateFiles.names(in: clientIssuers) where CertificateFiles.isRegular("\(clientIssuers)/\(name)") {
-            add("\(clientIssuers)/\(name)")
-          }
+          try CredentialFolder.files(in: clientIssuers).forEach(add)
         } catch {
           failures[clientIssuers] = error.code
         }
@@ -123,28 +121,5 @@ struct CertificateFiles: Sendable {
       paths.removeSubrange(CertificateFiles.limit...)
     }
     return (paths, failures)
-  }
-
-  /// The names in a folder, sorted; names that begin with a dot are left out.
-  private static func names(in folder: String) throws(SystemError) -> [String] {
-    guard let stream = opendir(folder) else { throw .last("open") }
-    defer { closedir(stream) }
-    var names: [String] = []
-    errno = 0
-    while let entry = readdir(stream) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if !name.hasPrefix("."), name.utf8.count < 256 { names.append(name) }
-      guard names.count <= limit else { throw SystemError("open", E2BIG) }
-      errno = 0
-    }
-    guard errno == 0 else { throw .last("readdir") }
-    return names.sorted()
-  }
-
-  private static func isRegular(_ path: String) -> Bool {
-    var status = stat()
-    return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
   }
 }

@@ -182,6 +182,23 @@ final class TLSDIOSetUpTests: UCSPITestCase {
     }
   }
 
+  /// As s6-tlsd-io has it: one certificate a file, in PEM or DER. Other files are ignored.
+  func testAFolderOfIssuers() throws {
+    let issuers = folder.path + "/issuers"
+    try FileManager.default.createDirectory(atPath: issuers, withIntermediateDirectories: true)
+    try folder.write(Array("no certificate\n".utf8), to: "issuers/README")
+    let environment = try credentials().merging(["CADIR": issuers]) { $1 }
+    let tunnel = try Tunnel(self, ["-y"], environment: environment)
+    XCTAssertEqual(tunnel.process.wait(), .exited(96))
+    XCTAssertTrue(tunnel.process.errors.contains("\(issuers): no certificate found"), tunnel.process.errors)
+    try openssl(["x509", "-in", file("other.pem"), "-outform", "DER", "-out", issuers + "/one.der"])
+    try openssl(["x509", "-in", file("rsa.pem"), "-out", issuers + "/two.pem"])
+    for (name, code) in [("other", 0), ("rsa", 0), ("server", 98)] as [(String, CInt)] {
+      let session = try client(["-y"], environment, ["-cert", file("\(name).pem"), "-key", file("\(name).key")])
+      XCTAssertEqual(session.end, .exited(code), "\(name): \(session.errors)")
+    }
+  }
+
   /// A list of revoked certificates refuses one that would be good; a text that is no list is a configuration error.
   func testRevokedClientCertificates() throws {
     let other = ["-cert", try file("other.pem"), "-key", try file("other.key")]

@@ -30,6 +30,9 @@ struct CertificateOptions: ParsableArguments {
 
   /// The files that the options name.
   func files() throws(ConfigurationError) -> CertificateFiles {
+    guard !certificate.isEmpty || !certificateFolder.isEmpty else {
+      throw .usage("there is no certificate: name one with --certificate and its key with --key")
+    }
     var files = CertificateFiles()
     let certificates = try CertificateOptions.byName(certificate, "--certificate")
     let keys = try CertificateOptions.byName(key, "--key")
@@ -39,9 +42,6 @@ struct CertificateOptions: ParsableArguments {
     }
     files.folders = try certificateFolder.map { (folder) throws(ConfigurationError) in try CertificateOptions.folder(folder) }
     files.responses = ocspResponse
-    guard !isEmpty else {
-      throw .usage("there is no certificate: name one with --certificate and its key with --key")
-    }
     guard !files.pairs.isEmpty || !files.folders.isEmpty else {
       throw .usage("each --certificate has a name: give one without a name as well, for clients that request no name or another one")
     }

@@ -30,6 +30,8 @@ struct Configuration {
   var graceMilliseconds: Int
   var backendGraceMilliseconds: Int
   var privileges: Privileges
+  /// True if no process of their own holds the private keys.
+  var hasKeyInProcess: Bool
 }
 
 extension Configuration {

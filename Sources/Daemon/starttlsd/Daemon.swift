@@ -35,6 +35,8 @@ final class Daemon {
   let addresses: AddressAdmission
   private(set) var isListening = false
 
+  /// The process that holds the private keys; nil if this process does.
+  let keys: KeyConnection?
   /// The process that reads the certificates' files.
   private(set) var certificates: CertificateWatch!
   /// The process that starts the server program; nil if this process does.
@@ -95,6 +97,7 @@ final class Daemon {
     addresses = AddressAdmission(configuration.addressLimits, configuration.accessRules, log, timers)
     // Admits nobody until all descriptors that stay open are open.
     admission = Admission(.none)
+    keys = helpers.keys
     for address in configuration.listeners {
       do {
         listeners.append(ListenerOwner(self, try Listener(address)))
@@ -109,6 +112,7 @@ final class Daemon {
     let reader = try HelperConnection(self, "starttlsd-read, which reads the certificates,", helpers.reader)
     self.helpers = [reader]
     certificates = CertificateWatch(self, configuration.certificates, reader)
+    try keys?.attach(self)
     if let process = helpers.starter {
       let connection = try HelperConnection(self, "starttlsd-start, which starts the server program,", process)
       self.helpers.append(connection)
@@ -124,6 +128,7 @@ final class Daemon {
   func run() throws {
     warnOfLimits()
     warnOfKeys()
+    warnOfKeyProcess()
     warnOfRules()
     expiry = CertificateExpiry(self)
     expiry?.look(now: Clock.now())
@@ -147,14 +152,15 @@ final class Daemon {
     addresses.flush()
     backends?.flush()
     for helper in helpers { helper.finish() }
+    keys?.finish()
     if !isSingle { log.info("stopped") }
     if let loss { throw ConfigurationError.system("\(loss): start starttlsd again") }
   }
 
   /// A forked process has ended by itself. It cannot be replaced after the change of the user, so this process stops: the
   /// service manager starts all of them again. Sessions may end within the grace time.
-  func lost(_ helper: HelperConnection, _ how: String) {
-    let text = "\(helper.name) \(how)"
+  func lost(_ name: String, _ how: String) {
+    let text = "\(name) \(how)"
     log.critical("\(text): stopping")
     loss = loss ?? text
     let now = Clock.now()

@@ -193,6 +193,10 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   // MARK: SessionHost
 
   func isTLSAvailable() -> Bool {
+    guard daemon.keys?.isAvailable != false else {
+      daemon.tlsWarning.note("\(SessionLine.peer(peer)): TLS is not available: the process of the private keys does not answer", now: Clock.now())
+      return false
+    }
     if prepared != nil { return true }
     do {
       prepared = try GnuTLSStream(daemon.credentials)

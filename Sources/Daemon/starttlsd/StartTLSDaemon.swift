@@ -71,6 +71,7 @@ struct StartTLSDaemon: ParsableCommand {
 
   @OptionGroup(title: "Servers by address") var backendOptions: BackendOptions
   @OptionGroup(title: "Fronts") var frontOptions: FrontOptions
+  @OptionGroup(title: "Private keys") var keyOptions: KeyOptions
   @OptionGroup(title: "Users and limits") var privileges: PrivilegeOptions
 
   @Option(help: ArgumentHelp("Maximum number of concurrent sessions.", valueName: "number"))
@@ -126,7 +127,7 @@ struct StartTLSDaemon: ParsableCommand {
     let log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
     let configuration = try checked(supervision)
     let helpers = try Helpers.start(configuration)
-    let credentials = try credentials(configuration.certificates)
+    let credentials = try helpers.credentials(configuration.certificates)
     if !trustingBackend { try configuration.refuseOpenRelay(log) }
     let daemon = try Daemon(configuration, credentials, helpers, log: log, queue: queue, notification: notification)
     try configuration.privileges.drop()
@@ -158,7 +159,7 @@ struct StartTLSDaemon: ParsableCommand {
       accessFile: access?.file, accessRules: access?.rules, statusSocket: try checkedStatusSocket(),
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),
-      privileges: privileges)
+      privileges: privileges, hasKeyInProcess: keyOptions.keyInProcess)
   }
 
   private func checkedPolicy() throws(ConfigurationError) -> SMTPSession.Policy {
@@ -252,14 +253,6 @@ struct StartTLSDaemon: ParsableCommand {
       throw .usage("\(certificates.count) --certificate and \(keys.count) --key: each certificate needs its key, in order")
     }
     return zip(certificates, keys).map { TLSCredentials.Pair(certificate: $0, key: $1) }
-  }
-
-  private func credentials(_ files: CertificateFiles) throws(ConfigurationError) -> TLSCredentials {
-    do {
-      return try files.load()
-    } catch {
-      throw .usage("\(error)")
-    }
   }
 
   private func state() throws(ConfigurationError) -> String {

@@ -27,6 +27,15 @@ struct StatusReport {
     func daysLeft(at now: Int) -> Int { Int((Double(validUntil - now) / 86_400).rounded(.down)) }
   }
 
+  /// The process that holds the private keys.
+  struct Keys {
+    let process: CInt
+    /// True if its system calls are filtered.
+    let isConfined: Bool
+    let signatures: Int
+    let signaturesInLastMinute: Int
+  }
+
   var upSeconds: Int
   var isStopping: Bool
   var addresses: [String]
@@ -39,6 +48,8 @@ struct StatusReport {
   var certificates: [Certificate]
   /// Why the files of the certificates are not in use as they are now; nil if they are.
   var certificatesFailure: String?
+  /// nil if the keys are in this process.
+  var keys: Keys?
   var now = time(nil)
 
   /// The sessions that are listed.
@@ -57,6 +68,15 @@ struct StatusReport {
       "backends: \(backends) of \(backendsLimit)",
       "since the start: \(sums)",
     ]
+    if let keys {
+      lines.append(
+        """
+        private keys: process \(keys.process)\(keys.isConfined ? "" : ", system calls not filtered"), signatures \(keys.signatures), \
+        \(keys.signaturesInLastMinute) in the last minute
+        """)
+    } else {
+      lines.append("private keys: in this process")
+    }
     for certificate in certificates {
       lines.append(
         """
@@ -83,10 +103,18 @@ struct StatusReport {
       ("backends", "\(backends)"), ("backends-limit", "\(backendsLimit)"),
       ("totals", JSONText.object(totals.values.map { ($0.name, "\($0.value)") })),
       ("certificates", JSONText.array(certificates.map(json))),
+      ("keys", keys.map(json) ?? "null"),
       ("certificates-failure", certificatesFailure.map(JSONText.string) ?? "null"),
       ("list", JSONText.array(listed.map(json))),
     ]
     return JSONText.object(members) + "\n"
+  }
+
+  private func json(_ keys: Keys) -> String {
+    JSONText.object([
+      ("process", "\(keys.process)"), ("filtered", "\(keys.isConfined)"), ("signatures", "\(keys.signatures)"),
+      ("signatures-per-minute", "\(keys.signaturesInLastMinute)"),
+    ])
   }
 
   private func json(_ certificate: Certificate) -> String {

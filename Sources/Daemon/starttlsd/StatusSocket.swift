@@ -180,7 +180,7 @@ extension Daemon {
       sessions: runningSessions.map { $0.summary(now: now) }, sessionsLimit: admission.limits.sessions,
       backends: admission.backends, backendsLimit: admission.limits.backends, totals: totals,
       certificates: credentials.expirations.map { StatusReport.Certificate(path: $0.path, validUntil: $0.validUntil) },
-      certificatesFailure: certificates.failure)
+      certificatesFailure: certificates.failure, keys: keys?.report(now: now))
   }
 }
 

@@ -22,6 +22,8 @@ final class Daemon {
   let notification: ServiceNotification
   /// The credentials for sessions that start TLS from now on.
   var credentials: TLSCredentials
+  /// The file for the secrets of all sessions; nil for none.
+  var keyLog: KeyLog?
   /// A reserve for a client that connects when no descriptor is left.
   var spare = SpareDescriptor()
   let acceptWarning: RepeatedWarning
@@ -100,14 +102,14 @@ final class Daemon {
     keys = helpers.keys
     for address in configuration.listeners {
       do {
-        listeners.append(ListenerOwner(self, try Listener(address)))
+        listeners.append(ListenerOwner(self, try Listener(address.address), isImplicit: address.isImplicit))
       } catch {
-        throw ConfigurationError.system("cannot listen on \(address): \(error); choose another with --listen")
+        throw ConfigurationError.system("cannot listen on \(address.address): \(error); choose another with \(address.option)")
       }
     }
     for socket in configuration.supervision.sockets {
       let listener = try Listener(inherited: Descriptor(adopting: socket.number))
-      listeners.append(ListenerOwner(self, listener, name: socket.name))
+      listeners.append(ListenerOwner(self, listener, name: socket.name, isImplicit: socket.isImplicit))
     }
     let reader = try HelperConnection(self, "starttlsd-read, which reads the certificates,", helpers.reader)
     self.helpers = [reader]
@@ -134,10 +136,11 @@ final class Daemon {
     expiry?.look(now: Clock.now())
     if let trouble = notification.trouble { log.warning("\(trouble)") }
     for listener in listeners {
-      log.info("\(listener.name.map { "socket \($0): " } ?? "")listening on \(listener.address)")
+      let kind = listener.isImplicit ? " with TLS from the start" : ""
+      log.info("\(listener.name.map { "socket \($0): " } ?? "")listening on \(listener.address)\(kind)")
     }
     if let client = configuration.supervision.client {
-      accept(try Supervision.takeClient(client), now: Clock.now())
+      accept(try Supervision.takeClient(client), isImplicit: configuration.isClientImplicit, now: Clock.now())
     }
     listen(true)
     notification.ready(statusText, timers: timers, now: Clock.now())
@@ -255,7 +258,10 @@ final class Daemon {
   // MARK: Status
 
   var runningSessions: some Collection<DaemonSession> { sessions.values }
-  var listeningAddresses: [String] { listeners.map { "\($0.address)" } }
+  /// Those whose clients begin with TLS, or the others.
+  func listeningAddresses(isImplicit: Bool) -> [String] {
+    listeners.filter { $0.isImplicit == isImplicit }.map { "\($0.address)" }
+  }
   var isStopping: Bool {
     if case .no = stopping { return false }
     return true

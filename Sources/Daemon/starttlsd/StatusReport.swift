@@ -39,6 +39,8 @@ struct StatusReport {
   var upSeconds: Int
   var isStopping: Bool
   var addresses: [String]
+  /// Those whose clients begin with TLS.
+  var implicitAddresses: [String]
   /// All sessions that run.
   var sessions: [Session]
   var sessionsLimit: Int
@@ -57,13 +59,15 @@ struct StatusReport {
 
   private func count(_ stage: SessionStage) -> Int { sessions.count { $0.stage == stage } }
 
+  private var listeners: [String] { addresses + implicitAddresses.map { "\($0) (TLS from the start)" } }
+
   /// For a terminal.
   var text: String {
     let stages = SessionStage.allCases.map { "\($0.rawValue) \(count($0))" }.joined(separator: ", ")
     let sums = totals.values.map { "\($0.name) \($0.value)" }.joined(separator: ", ")
     var lines = [
       "starttlsd \(Version.text), process \(getpid()), up \(StatusReport.duration(upSeconds))\(isStopping ? ", stopping" : "")",
-      "listening on: \(addresses.isEmpty ? "nothing" : addresses.joined(separator: " "))",
+      "listening on: \(listeners.isEmpty ? "nothing" : listeners.joined(separator: " "))",
       "sessions: \(sessions.count) of \(sessionsLimit) (\(stages))",
       "backends: \(backends) of \(backendsLimit)",
       "since the start: \(sums)",
@@ -99,6 +103,7 @@ struct StatusReport {
     let members: [(name: String, value: String)] = [
       ("version", JSONText.string("\(Version.text)")), ("process", "\(getpid())"), ("up", "\(upSeconds)"),
       ("stopping", "\(isStopping)"), ("addresses", JSONText.array(addresses.map(JSONText.string))),
+      ("addresses-with-tls", JSONText.array(implicitAddresses.map(JSONText.string))),
       ("sessions", "\(sessions.count)"), ("sessions-limit", "\(sessionsLimit)"), ("phases", JSONText.object(stages)),
       ("backends", "\(backends)"), ("backends-limit", "\(backendsLimit)"),
       ("totals", JSONText.object(totals.values.map { ($0.name, "\($0.value)") })),

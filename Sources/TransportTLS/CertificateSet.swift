@@ -16,14 +16,14 @@ final class LoadedPair {
   let isKeyExposed: Bool
   /// What is sent to a client that asks for the certificate's status.
   var response: OCSPResponse?
-  private let key: PrivateKey
+  private let key: LoadedKey
   private var isKeyTried: Bool
 
   /// Reads and checks the files.
   ///
   /// - Parameter isKeyTried: true if the key is also tested with a signature, when it is first added to a set.
   init(
-    _ pair: TLSCredentials.Pair, isDateChecked: Bool, isKeyTried: Bool, opening: (any CredentialOpening)?
+    _ pair: TLSCredentials.Pair, isDateChecked: Bool, isKeyTried: Bool, opening: (any CredentialOpening)?, keys: (any KeyHolding)?
   ) throws(TLSCredentialsError) {
     files = pair
     self.isKeyTried = isKeyTried
@@ -33,10 +33,9 @@ final class LoadedPair {
       guard chain.validUntil > now else { throw .expired(path: pair.certificate, at: chain.validUntil) }
       guard chain.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: chain.validFrom) }
     }
-    let file = try CredentialFile(pair.key, opening: opening)
-    isKeyExposed = file.isExposed
-    key = try PrivateKey(file, path: pair.key)
-    guard chain.isFor(key) else { throw .mismatch(certificate: pair.certificate, key: pair.key) }
+    key = try LoadedKey(pair.key, opening: opening, keys: keys)
+    isKeyExposed = key.isExposed
+    guard key.isFor(chain) else { throw .mismatch(certificate: pair.certificate, key: pair.key) }
     names = chain.names.map { $0.lowercased() }.filter { isServerName($0) }
   }
 
@@ -45,7 +44,7 @@ final class LoadedPair {
     var flags = GNUTLS_CERTIFICATE_API_V2.rawValue
     if !isKeyTried { flags |= GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH.rawValue }
     gnutls_certificate_set_flags(certificates, flags)
-    let index = chain.add(with: key, to: certificates)
+    let index = try key.add(chain, to: certificates)
     switch index {
     case 0...: break
     case GNUTLS_E_CERTIFICATE_KEY_MISMATCH: throw .mismatch(certificate: files.certificate, key: files.key)
@@ -54,6 +53,46 @@ final class LoadedPair {
     // Once is enough: a certificate with many names is in many sets.
     isKeyTried = false
     try response?.add(to: certificates, at: UInt32(index))
+  }
+}
+
+/// A private key that was read here, or one that another process holds.
+private final class LoadedKey {
+  private let own: OwnKey?
+  private let held: HeldKey?
+  /// True if users other than the owner may read the file.
+  let isExposed: Bool
+
+  private final class OwnKey {
+    let key: PrivateKey
+
+    init(_ key: consuming PrivateKey) { self.key = key }
+  }
+
+  /// - Parameter keys: nil to read the key here.
+  init(_ path: String, opening: (any CredentialOpening)?, keys: (any KeyHolding)?) throws(TLSCredentialsError) {
+    guard !path.hasPrefix("pkcs11:") else { throw .token(path) }
+    held = try keys?.key(path)
+    guard held == nil else {
+      own = nil
+      isExposed = held?.isExposed ?? false
+      return
+    }
+    let file = try CredentialFile(path, opening: opening)
+    isExposed = file.isExposed
+    own = OwnKey(try PrivateKey(file, path: path))
+  }
+
+  func isFor(_ chain: borrowing CertificateChain) -> Bool {
+    if let held { return chain.isFor(held) }
+    return own.map { chain.isFor($0.key) } ?? false
+  }
+
+  /// Adds the chain with this key; returns the library's code.
+  func add(_ chain: borrowing CertificateChain, to certificates: gnutls_certificate_credentials_t) throws(TLSCredentialsError) -> CInt {
+    if let held { return try chain.add(with: held, to: certificates) }
+    guard let own else { return GNUTLS_E_INTERNAL_ERROR }
+    return chain.add(with: own.key, to: certificates)
   }
 }
 

@@ -31,10 +31,10 @@ struct LoadedCertificates {
   /// Reads all files, see `TLSCredentials.init`.
   mutating func read(
     _ pairs: [TLSCredentials.Pair], _ others: [TLSCredentials.Pair], _ named: [String: [TLSCredentials.Pair]], isDateChecked: Bool,
-    isKeyTried: Bool, opening: (any CredentialOpening)?
+    isKeyTried: Bool, opening: (any CredentialOpening)?, keys: (any KeyHolding)?
   ) throws(TLSCredentialsError) {
     func load(_ pair: TLSCredentials.Pair) throws(TLSCredentialsError) -> LoadedPair {
-      try LoadedPair(pair, isDateChecked: isDateChecked, isKeyTried: isKeyTried, opening: opening)
+      try LoadedPair(pair, isDateChecked: isDateChecked, isKeyTried: isKeyTried, opening: opening, keys: keys)
     }
     for pair in pairs { defaults.append(try load(pair)) }
     for (name, pairs) in named {

@@ -81,15 +81,29 @@ public final class TLSCredentials: @unchecked Sendable {
   ///   - priorities: a GnuTLS priority string.
   ///   - tickets: if sessions may be resumed. Off by default, because some mail senders fail with session tickets.
   ///   - opening: opens each file; nil to open it by its path.
-  public init(
+  public convenience init(
     _ pairs: [Pair], others: [Pair] = [], named: [String: [Pair]] = [:], responses: [String] = [],
     clients: ClientCertificates = .ignored, isDateChecked: Bool = true, isKeyTried: Bool = true,
     priorities: String = TLSCredentials.defaultPriorities, tickets: SessionTickets = .off,
     opening: (any CredentialOpening)? = nil
   ) throws(TLSCredentialsError) {
+    try self.init(
+      pairs, others: others, named: named, responses: responses, clients: clients, isDateChecked: isDateChecked, isKeyTried: isKeyTried,
+      priorities: priorities, tickets: tickets, opening: opening, keys: nil)
+  }
+
+  /// The same, with keys that another process holds.
+  ///
+  /// - Parameter keys: nil to read the keys here.
+  package init(
+    _ pairs: [Pair], others: [Pair] = [], named: [String: [Pair]] = [:], responses: [String] = [],
+    clients: ClientCertificates = .ignored, isDateChecked: Bool = true, isKeyTried: Bool = true,
+    priorities: String = TLSCredentials.defaultPriorities, tickets: SessionTickets = .off,
+    opening: (any CredentialOpening)?, keys: (any KeyHolding)?
+  ) throws(TLSCredentialsError) {
     guard !pairs.isEmpty || !others.isEmpty || !named.isEmpty else { throw .noCertificate }
     var loaded = LoadedCertificates()
-    try loaded.read(pairs, others, named, isDateChecked: isDateChecked, isKeyTried: isKeyTried, opening: opening)
+    try loaded.read(pairs, others, named, isDateChecked: isDateChecked, isKeyTried: isKeyTried, opening: opening, keys: keys)
     loaded.warnings += try OCSPResponse.staple(responses, to: loaded.all, isRequired: isDateChecked, opening: opening)
     var ends: [[UInt8]: Int] = [:]
     if clients.request != .ignored {

@@ -40,7 +40,10 @@ struct CertificateFiles: Sendable {
   /// - Parameters:
   ///   - paths: all files, as `list` returned them.
   ///   - opening: opens each file; nil to open it by its path.
-  func load(_ paths: [String], opening: (any CredentialOpening)?) throws(TLSCredentialsError) -> TLSCredentials {
+  ///   - keys: the keys that another process holds; nil to read them here.
+  func load(
+    _ paths: [String], opening: (any CredentialOpening)?, keys: (any KeyHolding)? = nil
+  ) throws(TLSCredentialsError) -> TLSCredentials {
     let known = Set(paths)
     var (others, responses) = ([TLSCredentials.Pair](), responses)
     for path in paths {
@@ -58,7 +61,7 @@ struct CertificateFiles: Sendable {
     }
     return try TLSCredentials(
       pairs, others: others, named: named, responses: responses,
-      clients: ClientCertificates(clientRequest, trust: trust, revocations: clientRevocations), tickets: tickets, opening: opening)
+      clients: ClientCertificates(clientRequest, trust: trust, revocations: clientRevocations), tickets: tickets, opening: opening, keys: keys)
   }
 
   // MARK: Folders
@@ -70,6 +73,18 @@ struct CertificateFiles: Sendable {
 
   private static func certificateFolder(of path: String) -> String? {
     path.hasSuffix("/" + chainName) ? String(path.dropLast(chainName.utf8.count + 1)) : nil
+  }
+
+  /// True if a file of the set is named as a private key.
+  func isKey(_ path: String) -> Bool {
+    if (pairs + named.values.joined()).contains(where: { $0.key == path }) { return true }
+    return path.hasSuffix("/" + CertificateFiles.keyName) && folders.contains { path.hasPrefix($0 + "/") }
+  }
+
+  /// True if a file of the set is named as something else, also if it is a key as well.
+  func isOther(_ path: String) -> Bool {
+    !isKey(path) || (pairs + named.values.joined()).contains { $0.certificate == path } || responses.contains(path)
+      || clientRevocations.contains(path) || clientIssuers == path || tickets.keyFile == path
   }
 
   /// The folders that are listed.

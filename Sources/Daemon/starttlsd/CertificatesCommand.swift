@@ -31,8 +31,13 @@ struct CertificatesCommand: ParsableCommand {
     }
   }
 
-  /// The lines about certificates that can be served.
+  /// The lines about certificates that can be served, made in a process of its own: the caller may start a server program
+  /// after that.
   static func lines(_ files: CertificateFiles) throws(ConfigurationError) -> [String] {
+    try SeparateProcess.lines { () throws(ConfigurationError) in try report(files) }
+  }
+
+  private static func report(_ files: CertificateFiles) throws(ConfigurationError) -> [String] {
     var lines: [String] = []
     do {
       // Certificates and keys are checked as for serving.

@@ -13,6 +13,12 @@ extension Daemon {
     for warning in credentials.warnings { log.warning("\(warning)") }
   }
 
+  /// Called at the start.
+  func warnOfKeyProcess() {
+    guard let keys, !keys.isConfined else { return }
+    log.warning("starttlsd-key, which holds the private keys, may make all system calls: this kernel has no filter for them (seccomp)")
+  }
+
   /// New sessions use these credentials from now on.
   func use(_ loaded: TLSCredentials) {
     credentials = loaded

@@ -4,19 +4,27 @@
 // means "read your files again". It keeps the user that starttlsd was started as, because that user may read the files, and of its
 // capabilities only those to read. Since it is a process of its own, a file system that hangs stops no session.
 //
+// Private keys go to the process that holds them (KeyProcess) and to no other. starttlsd gets what is public: of a key
+// what that process answers, of every other file what PublicPart leaves. With --key-in-process there is no such process,
+// and starttlsd gets all files as they are.
+//
 // Once a second it looks at the files: at device, inode, size and times of what a path leads to, so that a new target of
 // a symbolic link is a change too; and it lists the folders. After a change, or a message, it reads all files and sends
-// each of them as a file in memory that nobody can change. The octets do not enter the memory of this process. The access
-// rules are read only after a message.
+// each of them as a file in memory that nobody can change; the access rules only after a message. With a process of the
+// keys it also does so at its start; pipes, which can be read only once, are opened by starttlsd before.
 //
-// Messages to it: `read`. Messages of it, for each file, with its path: `file` with a descriptor, `failed` with an errno,
-// or `irregular`. The number is `credential` or `rules`. A folder that cannot be listed is `failed` as well. Then
-// `complete`, whose first value is 1 if a message requested it.
+// Messages to it: `read`. Messages of it, for each file, with its index in this set as the number: `path`, before the
+// others; `file` with a descriptor, `key` with
+// algorithm, size, 1 if others may read the file, and the digest of the public key; `unusableKey` with an errno or a
+// reason, `failed` with an errno, or `irregular`. A folder that cannot be listed is `failed` as well. The file of the access
+// rules has the number `rules`. Then `complete`, whose first value is 1 if a message requested it, and
+// the second one is the number of this set.
 
 import CKernel
 import ClientAccess
 import Glibc
 import Transport
+import TransportTLS
 
 final class CertificateReader {
   static let read: Int32 = 1
@@ -24,8 +32,11 @@ final class CertificateReader {
   static let failed: Int32 = 3
   static let irregular: Int32 = 4
   static let complete: Int32 = 5
-  static let credential: UInt32 = 0
-  static let rules: UInt32 = 1
+  static let key: Int32 = 6
+  static let unusableKey: Int32 = 7
+  static let path: Int32 = 8
+  /// The number of the file of the access rules.
+  static let rules = UInt32.max
 
   private static let intervalMilliseconds: CInt = 1_000
   /// One octet more than a file of credentials may have.
@@ -34,31 +45,48 @@ final class CertificateReader {
   private let socket: MessageSocket
   private let files: CertificateFiles
   private let rules: String?
+  /// The connection to the process of the keys; nil without one.
+  private var keys: MessageSocket?
+  /// Pipes that starttlsd has opened, until they are read.
+  private var opened: [String: CInt]
   /// What the files were when they were read last.
   private var stamps: [String: Stamp]
   /// False if one of the files is not a regular one, such as a pipe, which can be read only once.
   private let isWatching: Bool
+  private var generation: Int32 = 0
 
   /// Starts the process.
   ///
-  /// - Parameter rules: the file of the access rules.
-  static func start(_ files: CertificateFiles, rules: String?) throws(SystemError) -> ForkedProcess {
+  /// - Parameters:
+  ///   - rules: the file of the access rules.
+  ///   - keys: the connection to the process of the keys, which the new process owns; nil without one.
+  static func start(_ files: CertificateFiles, rules: String?, keys: CInt?) throws(SystemError) -> ForkedProcess {
     // Before starttlsd loads the files: the process may begin to run after that, and has to see each change since.
-    let stamps = stamps(files.list())
-    return try ForkedProcess("starttlsd-read", keepsErrors: false) { socket in
+    let listing = files.list()
+    let stamps = stamps(listing)
+    var opened: [String: CInt] = [:]
+    defer { for number in opened.values { Kernel.close(number) } }
+    if keys != nil {
+      for path in listing.paths where stamps[path]?.isRegular == false { opened[path] = try? Kernel.open(path, O_RDONLY) }
+    }
+    let kept = Array(opened.values) + [keys].compactMap { $0 }
+    return try ForkedProcess("starttlsd-read", keepsErrors: false, keeping: kept) { socket in
       guard kernel_keep_capabilities(KERNEL_CAPABILITIES_TO_READ) == 0, kernel_set_no_new_privileges() == 0,
         kernel_set_undumpable() == 0
       else { _exit(111) }
-      CertificateReader(socket, files, rules, stamps).run()
+      CertificateReader(socket, files, rules, keys, opened, stamps).run()
     }
   }
 
   private init(
-    _ socket: consuming MessageSocket, _ files: CertificateFiles, _ rules: String?, _ stamps: [String: Stamp]
+    _ socket: consuming MessageSocket, _ files: CertificateFiles, _ rules: String?, _ keys: CInt?, _ opened: [String: CInt],
+    _ stamps: [String: Stamp]
   ) {
     self.socket = socket
     self.files = files
     self.rules = rules
+    if let keys { self.keys = MessageSocket(Descriptor(adopting: keys)) }
+    self.opened = opened
     self.stamps = stamps
     isWatching = stamps.values.allSatisfy(\.isRegular)
   }
@@ -71,6 +99,7 @@ final class CertificateReader {
   }
 
   private func run() -> Never {
+    if keys != nil { send(isRequested: false) }
     while true {
       var entry = pollfd(fd: socket.descriptor.number, events: CShort(POLLIN), revents: 0)
       _ = poll(&entry, 1, isWatching ? CertificateReader.intervalMilliseconds : -1)
@@ -85,26 +114,70 @@ final class CertificateReader {
 
   /// Reads all files and sends them.
   private func send(isRequested: Bool) {
+    generation &+= 1
     let listing = files.list()
     // Before the files are read: a change after this moment is seen by the next look.
     stamps = CertificateReader.stamps(listing)
-    for path in listing.paths { send(path, CertificateReader.credential, limit: CertificateReader.sizeLimit) }
-    for (path, code) in listing.failures {
-      give(HelperMessage(CertificateReader.failed, first: code, payload: Array(path.utf8)))
+    for (index, path) in listing.paths.enumerated() {
+      give(HelperMessage(CertificateReader.path, number: UInt32(index), payload: Array(path.utf8)))
+      send(path, UInt32(index), limit: CertificateReader.sizeLimit)
+    }
+    for (index, failure) in listing.failures.enumerated() {
+      let number = UInt32(listing.paths.count + index)
+      give(HelperMessage(CertificateReader.path, number: number, payload: Array(failure.key.utf8)))
+      give(HelperMessage(CertificateReader.failed, number: number, first: failure.value))
     }
     if isRequested, let rules { send(rules, CertificateReader.rules, limit: AccessFile.sizeLimit + 1) }
-    give(HelperMessage(CertificateReader.complete, first: isRequested ? 1 : 0))
+    give(HelperMessage(CertificateReader.complete, first: isRequested ? 1 : 0, second: generation))
   }
 
   private func send(_ path: String, _ number: UInt32, limit: Int) {
-    let name = Array(path.utf8.prefix(HelperMessage.textLimit))
     do {
-      guard let copy = try CertificateReader.copy(path, limit: limit) else {
-        return give(HelperMessage(CertificateReader.irregular, number: number, payload: name))
+      guard let contents = try contents(path, limit: limit) else { return give(HelperMessage(CertificateReader.irregular, number: number)) }
+      if keys != nil, number != CertificateReader.rules {
+        if files.isKey(path) { try pass(contents, number) }
+        guard files.isOther(path) else { return }
+        // The key of tickets has any octets, and could begin as a private key does.
+        if path != files.tickets.keyFile || contents.length != SessionTickets.keyLength { contents.keepPublicPart() }
       }
-      give(HelperMessage(CertificateReader.file, number: number, payload: name), copy.number)
+      let copy = try contents.copy()
+      give(HelperMessage(CertificateReader.file, number: number), copy.number)
     } catch {
-      give(HelperMessage(CertificateReader.failed, number: number, first: error.code, payload: name))
+      give(HelperMessage(CertificateReader.failed, number: number, first: error.code))
+    }
+  }
+
+  /// Passes a key on, and its answer to starttlsd.
+  private func pass(_ contents: FileContents, _ number: UInt32) throws(SystemError) {
+    let copy = try contents.copy()
+    let message = HelperMessage(KeyProcess.load, number: number, first: generation)
+    guard let answer = ask(message, copy.number) else { _exit(0) }
+    guard answer.kind == KeyProcess.loaded else {
+      let kind = CertificateReader.unusableKey
+      return give(HelperMessage(kind, number: number, first: answer.first, payload: answer.payload))
+    }
+    let exposed: UInt8 = contents.mode & (S_IRGRP | S_IROTH) != 0 ? 1 : 0
+    give(
+      HelperMessage(
+        CertificateReader.key, number: number, first: answer.first, second: answer.second, payload: [exposed] + answer.payload))
+  }
+
+  /// Waits for the answer of the process of the keys; nil if it has ended.
+  private func ask(_ message: HelperMessage, _ descriptor: CInt) -> HelperMessage? {
+    do {
+      try keys?.send(message.octets ?? [], descriptor: descriptor, isWaiting: true)
+    } catch {
+      return nil
+    }
+    while true {
+      switch keys?.receive(limit: HelperMessage.limit) {
+      case .message(let message): return HelperMessage(message.octets)
+      case .ended: return nil
+      case nil: return nil
+      case .nothing:
+        var entry = pollfd(fd: keys?.number() ?? -1, events: CShort(POLLIN), revents: 0)
+        _ = poll(&entry, 1, -1)
+      }
     }
   }
 
@@ -117,26 +190,19 @@ final class CertificateReader {
     }
   }
 
-  /// The file as a sealed file in memory with the same permission bits; nil if it is not a regular file.
-  private static func copy(_ path: String, limit: Int) throws(SystemError) -> Descriptor? {
+  /// What a file contains; nil if it is not a regular file and was not opened before.
+  private func contents(_ path: String, limit: Int) throws(SystemError) -> FileContents? {
+    if let number = opened.removeValue(forKey: path) { return try FileContents(Descriptor(adopting: number), limit: limit) }
     // O_NONBLOCK: the opening of a FIFO does not wait for its writer.
     let file = Descriptor(adopting: try Kernel.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY))
-    let status = try Kernel.status(file.number)
-    guard status.st_mode & S_IFMT == S_IFREG else { return nil }
-    let number = kernel_memory_file("credentials")
-    guard number >= 0 else { throw .last("memfd_create") }
-    let memory = Descriptor(adopting: number)
-    var rest = limit
-    while rest > 0 {
-      let count = kernel_copy_file(memory.number, file.number, rest)
-      guard count >= 0 else { throw .last("read") }
-      if count == 0 { break }
-      rest -= count
-    }
-    try Kernel.setMode(memory.number, status.st_mode & 0o777)
-    guard kernel_seal(memory.number) == 0 else { throw .last("fcntl") }
-    return memory
+    guard try Kernel.status(file.number).st_mode & S_IFMT == S_IFREG else { return nil }
+    return try FileContents(file, limit: limit)
   }
+}
+
+extension MessageSocket {
+  // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
+  fileprivate mutating func number() -> CInt { descriptor.number }
 }
 
 /// What identifies the contents of a file without reading it.

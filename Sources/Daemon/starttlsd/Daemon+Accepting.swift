@@ -12,6 +12,7 @@ import Transport
 extension Daemon {
   /// A connection was accepted. One from a front waits for the header that names the client.
   func accept(_ connection: consuming Connection, now: Int) {
+    metrics.count(.connections)
     let front = connection.peer.ofClient
     guard configuration.fronts.contains(where: { $0.contains(front) }) else { return admit(connection, now: now) }
     defer { reconsider() }
@@ -33,6 +34,7 @@ extension Daemon {
     guard headers.removeValue(forKey: ObjectIdentifier(header)) != nil else { return }
     countSessions()
     if let failure {
+      metrics.count(.proxyHeader)
       frontWarning.note("\(SessionLine.peer(header.peer)) is closed: \(failure) (--proxy-from)", now: now)
       return reconsider()
     }
@@ -62,6 +64,7 @@ extension Daemon {
 
   /// The limits of all clients do not allow a session.
   private func refuseForLackOfRoom(_ connection: consuming Connection, now: Int) {
+    metrics.count(.capacity)
     if case .refuse(let reason) = admission.answer {
       refusalWarning.note("\(SessionLine.peer(connection.peer.ofClient)) gets 421 4.3.2: \(reason)", now: now)
     }
@@ -114,6 +117,7 @@ extension Daemon {
       addresses.sessionEnded(wait.peer, now: now)
       refuseForLackOfRoom(connection, now: now)
     case .early:
+      metrics.count(.earlyTalker)
       addresses.penalise(wait.peer, points: Penalty.closed, now: now)
       leftEarly(wait.peer, "early talker", now: now)
       turnAway(connection, ServiceReply.earlyTalker, now: now)

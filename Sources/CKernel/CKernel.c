@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -101,10 +100,6 @@ int kernel_memory_file(const char *name) {
 
 int kernel_seal(int descriptor) {
   return fcntl(descriptor, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
-}
-
-ssize_t kernel_copy_file(int to, int from, size_t count) {
-  return sendfile(to, from, NULL, count);
 }
 
 int kernel_close_range(unsigned first, unsigned last, int flags) {

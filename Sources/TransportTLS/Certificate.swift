@@ -104,9 +104,50 @@ struct CertificateChain: ~Copyable {
     return own != nil && own == key.publicKeyDigest
   }
 
+  /// True if the server's own certificate belongs to this key of another process.
+  func isFor(_ key: HeldKey) -> Bool { publicKeyDigest == key.publicKeyDigest }
+
   /// Adds a copy of the chain and its key to credentials; returns the library's code.
   func add(with key: borrowing PrivateKey, to certificates: gnutls_certificate_credentials_t) -> CInt {
     gnutls_certificate_set_x509_key(certificates, list, CInt(length), key.key)
+  }
+
+  /// Adds a copy of the chain and a key of another process to credentials; returns the library's code.
+  func add(with held: HeldKey, to certificates: gnutls_certificate_credentials_t) throws(TLSCredentialsError) -> CInt {
+    let key = try held.makeKey()
+    var copies = [gnutls_pcert_st](repeating: gnutls_pcert_st(), count: length)
+    var copied = 0
+    var code: CInt = 0
+    while copied < length, code >= 0 {
+      code = gnutls_pcert_import_x509(&copies[copied], list[copied], 0)
+      if code >= 0 { copied += 1 }
+    }
+    if code >= 0 {
+      // The library chooses among several certificates by these names. With the key in this process it reads them itself.
+      code = withCStrings(names) { gnutls_certificate_set_key(certificates, $0, CInt($1), &copies, CInt(length), key) }
+    }
+    // The credentials own the copies and the key, unless the call failed.
+    guard code < 0 else { return code }
+    for index in 0..<copied { gnutls_pcert_deinit(&copies[index]) }
+    gnutls_privkey_deinit(key)
+    return code
+  }
+}
+
+/// Passes texts as an array of C strings, with their number.
+private func withCStrings<Result>(
+  _ texts: [String], _ body: (UnsafeMutablePointer<UnsafePointer<CChar>?>, Int) -> Result
+) -> Result {
+  var octets = texts.flatMap { Array($0.utf8CString) }
+  return octets.withUnsafeMutableBufferPointer { octets in
+    var pointers: [UnsafePointer<CChar>?] = []
+    var offset = 0
+    for text in texts {
+      pointers.append(octets.baseAddress.map { UnsafePointer($0 + offset) })
+      offset += text.utf8.count + 1
+    }
+    pointers.append(nil)
+    return pointers.withUnsafeMutableBufferPointer { body($0.baseAddress!, texts.count) }
   }
 }
 
@@ -132,6 +173,19 @@ struct PrivateKey: ~Copyable {
   }
 
   deinit { gnutls_x509_privkey_deinit(key) }
+
+  /// A copy of the key in the form that signs; the caller ends it.
+  func makeKey() throws(TLSCredentialsError) -> gnutls_privkey_t {
+    var created: gnutls_privkey_t?
+    var code = gnutls_privkey_init(&created)
+    guard code >= 0, let copy = created else { throw .library(libraryText(code)) }
+    code = gnutls_privkey_import_x509(copy, key, UInt32(GNUTLS_PRIVKEY_IMPORT_COPY.rawValue))
+    guard code >= 0 else {
+      gnutls_privkey_deinit(copy)
+      throw .library(libraryText(code))
+    }
+    return copy
+  }
 
   /// The algorithm and size: `RSA, 2048 bits`.
   var keyType: String {

@@ -30,15 +30,29 @@ struct CredentialFile: ~Copyable {
     do {
       let file = if let opening { try opening.open(path) } else { try CredentialFile.opened(path) }
       isExposed = try Kernel.status(file.number).st_mode & (S_IRGRP | S_IROTH) != 0
-      while length < storage.count {
-        let moved = try Kernel.read(file.number, UnsafeMutableRawBufferPointer(rebasing: storage[length...]))
-        if moved == 0 { break }
-        length += moved
-      }
+      try read(file.number)
     } catch {
       throw .unreadable(path: path, error)
     }
     guard length <= CredentialFile.limit else { throw .tooLarge(path: path) }
+  }
+
+  /// Reads the rest of an open file with read(2) alone, for a process that may make few system calls.
+  init(reading file: consuming Descriptor, path: String) throws(TLSCredentialsError) {
+    do {
+      try read(file.number)
+    } catch {
+      throw .unreadable(path: path, error)
+    }
+    guard length <= CredentialFile.limit else { throw .tooLarge(path: path) }
+  }
+
+  private mutating func read(_ number: CInt) throws(SystemError) {
+    while length < storage.count {
+      let moved = try Kernel.read(number, UnsafeMutableRawBufferPointer(rebasing: storage[length...]))
+      if moved == 0 { break }
+      length += moved
+    }
   }
 
   /// Opens a file by its path.

@@ -51,6 +51,9 @@ public final class GnuTLSStream: TLSStream {
   /// True if the library must not receive a name that it would refuse.
   var toleratesServerNames = true
 
+  /// The file for the secrets of this session; nil for none. Set it before the handshake.
+  package var keyLog: KeyLog?
+
   let session: gnutls_session_t
   private let credentials: TLSCredentials
   private var socket: Descriptor?
@@ -244,8 +247,14 @@ public final class GnuTLSStream: TLSStream {
     }
   }
 
-  /// Reads and discards the undecrypted input of the socket.
+  /// Reads and discards input: inside TLS decrypted, so that a missing close_notify is seen.
   public func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
+    if failure == nil, !facts.version.isEmpty { return read(into: buffer) }
+    return discardOctets(into: buffer)
+  }
+
+  /// Reads and discards undecrypted input.
+  private func discardOctets(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     if let answer = separate?.read(into: buffer) { return answer }
     return IOResult(reading: buffer.count) { () throws(SystemError) in
       try Kernel.recv(descriptor, buffer, CInt(MSG_DONTWAIT))
@@ -269,6 +278,7 @@ extension GnuTLSStream {
         gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.certificates)))
       ask(session, forCertificate: credentials.clients)
       if credentials.isNamed { chooseByName(session, credentials) }
+      replaceKeyLog(session)
       gnutls_handshake_set_max_packet_length(session, handshakeMessageLimit)
       try check(offerSMTP(session))
       if credentials.tickets { try check(credentials.enableTickets(session)) }
@@ -356,7 +366,7 @@ extension GnuTLSStream {
     endOutput()
     withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { scratch in
       for _ in 0..<16 {
-        guard case .moved = discardInput(into: scratch) else { return }
+        guard case .moved = discardOctets(into: scratch) else { return }
       }
     }
   }

@@ -79,10 +79,23 @@ public final class TLSCredentials: @unchecked Sendable {
   ///   - priorities: a GnuTLS priority string.
   ///   - tickets: true to issue session tickets. Off by default, because some mail senders fail with them.
   ///   - opening: opens each file of the pairs; nil to open it by its path.
-  public init(
+  public convenience init(
     _ pairs: [Pair], named: [String: Pair] = [:], clients: ClientCertificates = .ignored, isDateChecked: Bool = true,
     isKeyTried: Bool = true, priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false,
     opening: (any CredentialOpening)? = nil
+  ) throws(TLSCredentialsError) {
+    try self.init(
+      pairs, named: named, clients: clients, isDateChecked: isDateChecked, isKeyTried: isKeyTried, priorities: priorities,
+      tickets: tickets, opening: opening, keys: nil)
+  }
+
+  /// The same, with keys that another process holds.
+  ///
+  /// - Parameter keys: nil to read the keys here.
+  package init(
+    _ pairs: [Pair], named: [String: Pair] = [:], clients: ClientCertificates = .ignored, isDateChecked: Bool = true,
+    isKeyTried: Bool = true, priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false,
+    opening: (any CredentialOpening)?, keys: (any KeyHolding)?
   ) throws(TLSCredentialsError) {
     guard !pairs.isEmpty || !named.isEmpty else { throw .noCertificate }
     var allocated: [gnutls_certificate_credentials_t] = []
@@ -99,7 +112,8 @@ public final class TLSCredentials: @unchecked Sendable {
         allocated.append(certificates)
         if !isKeyTried { gnutls_certificate_set_flags(certificates, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH.rawValue) }
         for pair in pairs {
-          let loaded = try TLSCredentials.load(pair, into: certificates, isDateChecked: isDateChecked, opening: opening)
+          let loaded = try TLSCredentials.load(
+            pair, into: certificates, isDateChecked: isDateChecked, opening: opening, keys: keys)
           validUntil = min(validUntil, loaded.validUntil)
           expirations.append((pair.certificate, loaded.validUntil))
           if loaded.isKeyExposed, !exposedKeys.contains(pair.key) { exposedKeys.append(pair.key) }
@@ -169,7 +183,7 @@ public final class TLSCredentials: @unchecked Sendable {
   /// - Returns: the end of the certificate's validity, and true if users other than the owner may read the key.
   private static func load(
     _ pair: Pair, into certificates: gnutls_certificate_credentials_t, isDateChecked: Bool,
-    opening: (any CredentialOpening)?
+    opening: (any CredentialOpening)?, keys: (any KeyHolding)?
   ) throws(TLSCredentialsError) -> (validUntil: Int, isKeyExposed: Bool) {
     let chain = try CertificateChain(CredentialFile(pair.certificate, opening: opening), path: pair.certificate)
     if isDateChecked {
@@ -177,15 +191,29 @@ public final class TLSCredentials: @unchecked Sendable {
       guard chain.validUntil > now else { throw .expired(path: pair.certificate, at: chain.validUntil) }
       guard chain.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: chain.validFrom) }
     }
+    let added = try add(pair, chain, to: certificates, opening: opening, keys: keys)
+    switch added.code {
+    case 0...: return (chain.validUntil, added.isKeyExposed)
+    case GNUTLS_E_CERTIFICATE_KEY_MISMATCH: throw .mismatch(certificate: pair.certificate, key: pair.key)
+    default: throw .badCertificate(path: pair.certificate, libraryText(added.code))
+    }
+  }
+
+  /// Adds a chain and its key.
+  ///
+  /// - Returns: the library's code, and true if users other than the owner may read the key.
+  private static func add(
+    _ pair: Pair, _ chain: borrowing CertificateChain, to certificates: gnutls_certificate_credentials_t,
+    opening: (any CredentialOpening)?, keys: (any KeyHolding)?
+  ) throws(TLSCredentialsError) -> (code: CInt, isKeyExposed: Bool) {
+    if let held = try keys?.key(pair.key) {
+      guard chain.isFor(held) else { throw .mismatch(certificate: pair.certificate, key: pair.key) }
+      return (try chain.add(with: held, to: certificates), held.isExposed)
+    }
     let file = try CredentialFile(pair.key, opening: opening)
     let key = try PrivateKey(file, path: pair.key)
     guard chain.isFor(key) else { throw .mismatch(certificate: pair.certificate, key: pair.key) }
-    let code = chain.add(with: key, to: certificates)
-    switch code {
-    case 0...: return (chain.validUntil, file.isExposed)
-    case GNUTLS_E_CERTIFICATE_KEY_MISMATCH: throw .mismatch(certificate: pair.certificate, key: pair.key)
-    default: throw .badCertificate(path: pair.certificate, libraryText(code))
-    }
+    return (chain.add(with: key, to: certificates), file.isExposed)
   }
 
   private static func parse(_ text: String) throws(TLSCredentialsError) -> gnutls_priority_t {

@@ -85,10 +85,6 @@ int kernel_memory_file(const char *name);
 /* Adds all seals: nobody can change the file in memory any more, see fcntl(2). */
 int kernel_seal(int descriptor);
 
-/* sendfile(2): copies at most `count` octets from the current position of one file to that of another. The octets do
- * not enter the memory of this process. */
-ssize_t kernel_copy_file(int to, int from, size_t count);
-
 /* close_range(2): closes `first` to `last`, both included. flags: 0. */
 int kernel_close_range(unsigned first, unsigned last, int flags);
 
@@ -113,6 +109,11 @@ int kernel_set_process_name(const char *name);
 
 /* capset(2): reduces the capabilities of this process to `capabilities` (of numbers 0 to 31), as far as it has them. */
 int kernel_keep_capabilities(uint32_t capabilities);
+
+/* From now on this process can move octets through the descriptors that it has, receive more of them, allocate memory,
+ * read the clock, get random numbers, and end; every other system call ends it (seccomp(2)). Returns 1 if that is so, 0 if
+ * the kernel cannot do it, or if it is not known how on this machine, and -1 with errno on failure. */
+int kernel_confine_to_signing(void);
 
 /* What `kernel_spawn` does in the child, besides the default action for all signals, none of which is blocked, and a
  * new session. */

@@ -35,8 +35,13 @@ struct CertificatesCommand: ParsableCommand {
     }
   }
 
-  /// The lines about certificates that can be served.
+  /// The lines about certificates that can be served, made in a process of its own: the caller may start a server program
+  /// after that.
   static func lines(_ pairs: [TLSCredentials.Pair]) throws(ConfigurationError) -> [String] {
+    try SeparateProcess.lines { () throws(ConfigurationError) in try report(pairs) }
+  }
+
+  private static func report(_ pairs: [TLSCredentials.Pair]) throws(ConfigurationError) -> [String] {
     var lines: [String] = []
     do {
       // Certificate and key are checked as for serving.

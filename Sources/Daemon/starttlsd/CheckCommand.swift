@@ -17,9 +17,11 @@ struct CheckCommand: ParsableCommand {
 
   func run() throws {
     Signals.prepare()
-    let configuration = try daemon.checked(try Supervision.take(daemon.supervisor, listen: daemon.listen))
+    let configuration = try daemon.checked(try Supervision.take(daemon.supervisor, listen: daemon.listen + daemon.implicit.listenTLS))
     let log = Logger(label: "starttlsd") { _ in PrintedLogHandler() }
-    for address in configuration.listeners { print("listen on \(address)") }
+    for listener in configuration.listeners {
+      print("listen on \(listener.address)\(listener.isImplicit ? " with TLS from the start" : "")")
+    }
     if let file = configuration.accessFile, let rules = configuration.accessRules { print("\(rules.count) access rules from \(file.path)") }
     for line in configuration.privileges.lines { print(line) }
     for line in try CertificatesCommand.lines(configuration.certificates.pairs) { print(line) }

@@ -8,7 +8,7 @@ import Transport
 struct Configuration {
   var policy: SMTPSession.Policy
   var timeouts: SessionDriver.Timeouts
-  var listeners: [SocketAddress]
+  var listeners: [ListeningAddress]
   /// What a supervisor passed; then there are no `listeners`.
   var supervision: Supervision
   var backend: Backend
@@ -31,14 +31,26 @@ struct Configuration {
   var graceMilliseconds: Int
   var backendGraceMilliseconds: Int
   var privileges: Privileges
+  /// True if the client that a supervisor passed (--inetd) begins with TLS.
+  var isClientImplicit: Bool
+  /// True if no process of their own holds the private keys.
+  var hasKeyInProcess: Bool
 }
 
 extension Configuration {
   /// The port of the first address, for the program's environment; 0 if there is none.
   var localPort: UInt16 {
     let client = supervision.client.flatMap { try? InheritedSocket.localAddress(of: $0) }
-    return (listeners.first ?? supervision.sockets.first?.address ?? client)?.port ?? 0
+    return (listeners.first?.address ?? supervision.sockets.first?.address ?? client)?.port ?? 0
   }
+}
+
+/// An address to listen on.
+struct ListeningAddress {
+  let address: SocketAddress
+  /// True if its clients begin with TLS (RFC 8314, 3.3).
+  let isImplicit: Bool
+  var option: String { isImplicit ? "--listen-tls" : "--listen" }
 }
 
 /// The server for which the daemon accepts connections.

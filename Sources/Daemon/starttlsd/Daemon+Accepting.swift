@@ -11,13 +11,18 @@ import Transport
 
 extension Daemon {
   /// A connection was accepted. One from a front waits for the header that names the client.
-  func accept(_ connection: consuming Connection, now: Int) {
+  ///
+  /// - Parameter isImplicit: true if the client begins with TLS. Then it is never sent text in clear: where another one gets
+  ///   a reply and is closed, it is closed.
+  func accept(_ connection: consuming Connection, isImplicit: Bool, now: Int) {
     metrics.count(.connections)
     let front = connection.peer.ofClient
-    guard configuration.fronts.contains(where: { $0.contains(front) }) else { return admit(connection, now: now) }
+    guard configuration.fronts.contains(where: { $0.contains(front) }) else {
+      return admit(connection, isImplicit: isImplicit, now: now)
+    }
     defer { reconsider() }
-    guard case .serve = admission.answer else { return refuseForLackOfRoom(connection, now: now) }
-    let header = FrontHeader(self, connection)
+    guard case .serve = admission.answer else { return refuseForLackOfRoom(connection, isImplicit: isImplicit, now: now) }
+    let header = FrontHeader(self, connection, isImplicit: isImplicit)
     do {
       try header.begin(now: now)
     } catch {
@@ -38,38 +43,49 @@ extension Daemon {
       frontWarning.note("\(SessionLine.peer(header.peer)) is closed: \(failure) (--proxy-from)", now: now)
       return reconsider()
     }
-    admit(connection, now: now)
+    admit(connection, isImplicit: header.isImplicit, now: now)
   }
 
   /// A client is known by its address.
-  private func admit(_ connection: consuming Connection, now: Int) {
+  private func admit(_ connection: consuming Connection, isImplicit: Bool, now: Int) {
     defer { reconsider() }
     let peer = connection.peer.ofClient
     var variables: [String] = []
     if addresses.isDenied(peer, variables: &variables, now: now) {
-      return turnAway(connection, ServiceReply.accessDenied, now: now)
+      return turnAway(connection, ServiceReply.accessDenied, isImplicit: isImplicit, now: now)
     }
     if case .serve = admission.answer {
       guard addresses.admits(peer, now: now) else {
-        return turnAway(connection, ServiceReply.tooManyFromAddress, now: now)
+        return turnAway(connection, ServiceReply.tooManyFromAddress, isImplicit: isImplicit, now: now)
       }
       if isGone(connection) { return leftEarly(peer, "client lost", now: now) }
+      if isImplicit { return serveImplicitly(connection, variables, now: now) }
       if configuration.greetingWaitMilliseconds > 0 && !addresses.isExempt(peer) {
         return wait(connection, variables, now: now)
       }
       return serve(connection, variables, now: now)
     }
-    refuseForLackOfRoom(connection, now: now)
+    refuseForLackOfRoom(connection, isImplicit: isImplicit, now: now)
   }
 
   /// The limits of all clients do not allow a session.
-  private func refuseForLackOfRoom(_ connection: consuming Connection, now: Int) {
+  private func refuseForLackOfRoom(_ connection: consuming Connection, isImplicit: Bool, now: Int) {
     metrics.count(.capacity)
     if case .refuse(let reason) = admission.answer {
-      refusalWarning.note("\(SessionLine.peer(connection.peer.ofClient)) gets 421 4.3.2: \(reason)", now: now)
+      let answer = isImplicit ? "is closed" : "gets 421 4.3.2"
+      refusalWarning.note("\(SessionLine.peer(connection.peer.ofClient)) \(answer): \(reason)", now: now)
     }
     // `.wait` only if a limit was reached within this batch of connections; an additional refusal has no effect.
-    refuse(connection, usingSpare: false, now: now)
+    refuse(connection, isImplicit: isImplicit, usingSpare: false, now: now)
+  }
+
+  /// Starts the session of an admitted client that begins with TLS.
+  private func serveImplicitly(_ connection: consuming Connection, _ variables: [String], now: Int) {
+    let session = DaemonSession(self, connection, variables: variables)
+    guard session.beginSecured(connection, now: now) else { return addresses.sessionEnded(session.peer, now: now) }
+    sessions[ObjectIdentifier(session)] = session
+    countSessions()
+    session.ready(now: now)
   }
 
   /// Starts the session of an admitted client.
@@ -115,17 +131,17 @@ extension Daemon {
     case .over:
       if case .serve = admission.answer { return serve(connection, wait.variables, now: now) }
       addresses.sessionEnded(wait.peer, now: now)
-      refuseForLackOfRoom(connection, now: now)
+      refuseForLackOfRoom(connection, isImplicit: false, now: now)
     case .early:
       metrics.count(.earlyTalker)
       addresses.penalise(wait.peer, points: Penalty.closed, now: now)
       leftEarly(wait.peer, "early talker", now: now)
-      turnAway(connection, ServiceReply.earlyTalker, now: now)
+      turnAway(connection, ServiceReply.earlyTalker, isImplicit: false, now: now)
     case .gone:
       leftEarly(wait.peer, "client lost", now: now)
     case .stopped:
       leftEarly(wait.peer, "stopped", now: now)
-      turnAway(connection, ServiceReply.shuttingDown, now: now)
+      turnAway(connection, ServiceReply.shuttingDown, isImplicit: false, now: now)
     }
   }
 
@@ -140,12 +156,13 @@ extension Daemon {
   // MARK: Refusing
 
   /// Refuses a client because of the limits of all clients.
-  func refuse(_ connection: consuming Connection, usingSpare: Bool, now: Int) {
-    refuse(connection, ServiceReply.tooManyConnections, usingSpare: usingSpare, now: now)
+  func refuse(_ connection: consuming Connection, isImplicit: Bool, usingSpare: Bool, now: Int) {
+    refuse(connection, isImplicit ? "" : ServiceReply.tooManyConnections, usingSpare: usingSpare, now: now)
   }
 
   /// Refuses a client because of its address or of what it sent. Half of the places are kept for the others.
-  private func turnAway(_ connection: consuming Connection, _ reply: StaticString, now: Int) {
+  private func turnAway(_ connection: consuming Connection, _ text: StaticString, isImplicit: Bool, now: Int) {
+    let reply: StaticString = isImplicit ? "" : text
     guard 2 * refusals.count < admission.limits.refusals else {
       connection.descriptor.sendReply(reply)
       return

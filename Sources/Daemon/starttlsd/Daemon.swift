@@ -22,6 +22,8 @@ final class Daemon {
   let notification: ServiceNotification
   /// The credentials for sessions that start TLS from now on.
   var credentials: TLSCredentials
+  /// The file for the secrets of all sessions; nil for none.
+  var keyLog: KeyLog?
   /// A reserve for a client that connects when no descriptor is left.
   var spare = SpareDescriptor()
   let acceptWarning: RepeatedWarning
@@ -35,6 +37,8 @@ final class Daemon {
   let addresses: AddressAdmission
   private(set) var isListening = false
 
+  /// The process that holds the private keys; nil if this process does.
+  let keys: KeyConnection?
   /// The process that reads the certificates' files.
   private(set) var certificates: CertificateWatch!
   /// The process that starts the server program; nil if this process does.
@@ -97,20 +101,22 @@ final class Daemon {
     addresses = AddressAdmission(configuration.addressLimits, configuration.accessRules, log, timers, metrics)
     // Admits nobody until all descriptors that stay open are open.
     admission = Admission(.none)
+    keys = helpers.keys
     for address in configuration.listeners {
       do {
-        listeners.append(ListenerOwner(self, try Listener(address)))
+        listeners.append(ListenerOwner(self, try Listener(address.address), isImplicit: address.isImplicit))
       } catch {
-        throw ConfigurationError.system("cannot listen on \(address): \(error); choose another with --listen")
+        throw ConfigurationError.system("cannot listen on \(address.address): \(error); choose another with \(address.option)")
       }
     }
     for socket in configuration.supervision.sockets {
       let listener = try Listener(inherited: Descriptor(adopting: socket.number))
-      listeners.append(ListenerOwner(self, listener, name: socket.name))
+      listeners.append(ListenerOwner(self, listener, name: socket.name, isImplicit: socket.isImplicit))
     }
     let reader = try HelperConnection(self, "starttlsd-read, which reads the certificates,", helpers.reader)
     self.helpers = [reader]
     certificates = CertificateWatch(self, configuration.certificates, reader)
+    try keys?.attach(self)
     if let process = helpers.starter {
       let connection = try HelperConnection(self, "starttlsd-start, which starts the server program,", process)
       self.helpers.append(connection)
@@ -127,15 +133,17 @@ final class Daemon {
   func run() throws {
     warnOfLimits()
     warnOfKeys()
+    warnOfKeyProcess()
     warnOfRules()
     expiry = CertificateExpiry(self)
     expiry?.look(now: Clock.now())
     if let trouble = notification.trouble { log.warning("\(trouble)") }
     for listener in listeners {
-      log.info("\(listener.name.map { "socket \($0): " } ?? "")listening on \(listener.address)")
+      let kind = listener.isImplicit ? " with TLS from the start" : ""
+      log.info("\(listener.name.map { "socket \($0): " } ?? "")listening on \(listener.address)\(kind)")
     }
     if let client = configuration.supervision.client {
-      accept(try Supervision.takeClient(client), now: Clock.now())
+      accept(try Supervision.takeClient(client), isImplicit: configuration.isClientImplicit, now: Clock.now())
     }
     if let metricsSocket { log.info("metrics at \(metricsSocket.bound)") }
     listen(true)
@@ -152,14 +160,15 @@ final class Daemon {
     addresses.flush()
     backends?.flush()
     for helper in helpers { helper.finish() }
+    keys?.finish()
     if !isSingle { log.info("stopped") }
     if let loss { throw ConfigurationError.system("\(loss): start starttlsd again") }
   }
 
   /// A forked process has ended by itself. It cannot be replaced after the change of the user, so this process stops: the
   /// service manager starts all of them again. Sessions may end within the grace time.
-  func lost(_ helper: HelperConnection, _ how: String) {
-    let text = "\(helper.name) \(how)"
+  func lost(_ name: String, _ how: String) {
+    let text = "\(name) \(how)"
     log.critical("\(text): stopping")
     loss = loss ?? text
     let now = Clock.now()
@@ -259,7 +268,10 @@ final class Daemon {
   // MARK: Status
 
   var runningSessions: some Collection<DaemonSession> { sessions.values }
-  var listeningAddresses: [String] { listeners.map { "\($0.address)" } }
+  /// Those whose clients begin with TLS, or the others.
+  func listeningAddresses(isImplicit: Bool) -> [String] {
+    listeners.filter { $0.isImplicit == isImplicit }.map { "\($0.address)" }
+  }
   var isStopping: Bool {
     if case .no = stopping { return false }
     return true

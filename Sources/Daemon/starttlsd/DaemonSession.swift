@@ -52,6 +52,21 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     daemon.reserve(1)
   }
 
+  /// Starts a session that begins with TLS. No backend is started before the handshake is complete.
+  ///
+  /// - Returns: false if TLS is not available; the connection is closed then.
+  func beginSecured(_ connection: consuming Connection, now: Int) -> Bool {
+    guard isTLSAvailable(), let stream = prepared.take() else { return false }
+    stream.attach(connection.takeDescriptor())
+    daemon.addresses.handshakeStarted(peer, now: now)
+    engine = stream
+    driver = SessionDriver(
+      policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, secured: stream, host: self, now: now)
+    isReserving = true
+    daemon.reserve(1)
+    return true
+  }
+
   var deadline: Int? { driver?.deadline }
 
   /// For the status.
@@ -194,9 +209,14 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   // MARK: SessionHost
 
   func isTLSAvailable() -> Bool {
+    guard daemon.keys?.isAvailable != false else {
+      daemon.tlsWarning.note("\(SessionLine.peer(peer)): TLS is not available: the process of the private keys does not answer", now: Clock.now())
+      return false
+    }
     if prepared != nil { return true }
     do {
       prepared = try GnuTLSStream(daemon.credentials)
+      prepared?.keyLog = daemon.keyLog
       return true
     } catch {
       daemon.tlsWarning.note("\(SessionLine.peer(peer)): TLS is not available: \(error)", now: Clock.now())

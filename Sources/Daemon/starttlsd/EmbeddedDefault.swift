@@ -13,14 +13,18 @@ enum EmbeddedDefault {
     throw .usage("HOME is not set: name a folder for the certificate and the mail with --state-folder")
   }
 
-  /// The self-signed pair of files in the state folder, created if it is missing.
+  /// The self-signed pair of files in the state folder, created if it is missing, in a process of its own.
   static func certificate(in folder: String) throws(ConfigurationError) -> TLSCredentials.Pair {
-    do {
-      try makeFolders(folder)
-      return try SelfSigned.pair(in: folder, names: names())
-    } catch {
-      throw .system("cannot use the self-signed certificate in \(folder): \(error)")
+    let paths = try SeparateProcess.lines { () throws(ConfigurationError) in
+      do {
+        try makeFolders(folder)
+        let pair = try SelfSigned.pair(in: folder, names: names())
+        return [pair.certificate, pair.key]
+      } catch {
+        throw .system("cannot use the self-signed certificate in \(folder): \(error)")
+      }
     }
+    return TLSCredentials.Pair(certificate: paths[0], key: paths[1])
   }
 
   /// The command line of maildir-smtpd, which is installed in the same folder as this program.

@@ -11,13 +11,16 @@ final class ListenerOwner: EventOwner, TimerOwner {
   let address: SocketAddress
   /// The supervisor's name for the socket.
   let name: String?
+  /// True if its clients begin with TLS.
+  let isImplicit: Bool
   /// Set while no connection can be accepted for lack of descriptors or memory.
   private(set) var deadline: Int?
   var scheduled: Int?
 
-  init(_ daemon: Daemon, _ listener: consuming Listener, name: String? = nil) {
+  init(_ daemon: Daemon, _ listener: consuming Listener, name: String? = nil, isImplicit: Bool) {
     self.daemon = daemon
     self.name = name
+    self.isImplicit = isImplicit
     address = listener.address
     self.listener = consume listener
   }
@@ -49,7 +52,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
     for _ in 0..<32 where watch != nil {
       let now = Clock.now()
       switch listener?.take() ?? .wouldBlock {
-      case .connection(let connection): daemon.accept(connection, now: now)
+      case .connection(let connection): daemon.accept(connection, isImplicit: isImplicit, now: now)
       case .wouldBlock: return
       case .vanished: continue
       case .failed(let error): return failed(error, now: now)
@@ -62,7 +65,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
     daemon.acceptWarning.note("\(address): \(error): clients are refused or wait; next attempt in a second", now: now)
     if error.code == EMFILE || error.code == ENFILE, daemon.spare.lend() {
       if case .connection(let connection) = listener?.take() ?? .wouldBlock {
-        daemon.refuse(connection, usingSpare: true, now: now)
+        daemon.refuse(connection, isImplicit: isImplicit, usingSpare: true, now: now)
       } else {
         daemon.spare.take()
       }

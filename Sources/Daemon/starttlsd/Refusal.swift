@@ -1,4 +1,4 @@
-// Refusal: a client that gets a reply in place of a greeting and is closed.
+// Refusal: a client that gets a reply in place of a greeting and is closed. One that begins with TLS gets no text.
 //
 // The text fits into the empty send buffer of a new socket. Then our half is ended, and the client's input is discarded
 // for a short time: a close with unread input would send a reset, and the client could lose the text.
@@ -32,7 +32,7 @@ final class Refusal: EventOwner, TimerOwner {
   /// Sends the reply and ends our half.
   func begin(now: Int) {
     deadline = now + Refusal.lingerMilliseconds
-    guard case .moved = socket?.sendLast(reply) else { return finish() }
+    guard case .moved? = socket?.sendLast(reply) else { return finish() }
     guard let number = socket?.pollNumber() else { return }
     let wanted = Watch(descriptor: number, events: CShort(POLLIN))
     do {
@@ -84,7 +84,7 @@ extension Descriptor {
   /// Sends a reply and ends our half.
   @discardableResult
   borrowing func sendReply(_ reply: StaticString) -> IOResult {
-    let answer = send(UnsafeRawBufferPointer(start: reply.utf8Start, count: reply.utf8CodeUnitCount))
+    let answer: IOResult = reply.utf8CodeUnitCount == 0 ? .moved(0) : send(UnsafeRawBufferPointer(start: reply.utf8Start, count: reply.utf8CodeUnitCount))
     try? shutdownSending()
     return answer
   }

@@ -36,6 +36,8 @@ struct StartTLSDaemon: ParsableCommand {
   @Option(name: .shortAndLong, help: ArgumentHelp("Address to listen on; may be repeated.", valueName: "address:port"))
   var listen: [String] = []
 
+  @OptionGroup(title: "TLS from the start") var implicit: ImplicitOptions
+
   @Option(help: "opportunistic: mail without TLS is allowed; required: it is refused.")
   var policy = PolicyName.opportunistic
 
@@ -71,6 +73,7 @@ struct StartTLSDaemon: ParsableCommand {
 
   @OptionGroup(title: "Servers by address") var backendOptions: BackendOptions
   @OptionGroup(title: "Fronts") var frontOptions: FrontOptions
+  @OptionGroup(title: "Private keys") var keyOptions: KeyOptions
   @OptionGroup(title: "Users and limits") var privileges: PrivilegeOptions
 
   @Option(help: ArgumentHelp("Maximum number of concurrent sessions.", valueName: "number"))
@@ -119,16 +122,18 @@ struct StartTLSDaemon: ParsableCommand {
   func run() throws {
     Signals.prepare()
     // Before anything is opened.
-    let supervision = try Supervision.take(supervisor, listen: listen)
+    let supervision = try Supervision.take(supervisor, listen: listen + implicit.listenTLS)
     let notification = try ServiceNotification(supervisor, supervision)
     let queue = try LogQueue(logging)
     defer { queue.finish() }
     let log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
     let configuration = try checked(supervision)
     let helpers = try Helpers.start(configuration)
-    let credentials = try credentials(configuration.certificates)
+    let credentials = try helpers.credentials(configuration.certificates)
     if !trustingBackend { try configuration.refuseOpenRelay(log) }
     let daemon = try Daemon(configuration, credentials, helpers, log: log, queue: queue, notification: notification)
+    daemon.keyLog = try keyOptions.keyLog()
+    if daemon.keyLog != nil { log.warning("--debug-keylog: whoever reads that file can decrypt all sessions") }
     try configuration.privileges.drop()
     try configuration.checkForeignSource()
     try daemon.run()
@@ -159,7 +164,7 @@ struct StartTLSDaemon: ParsableCommand {
       metrics: try checkedMetrics(),
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),
-      privileges: privileges)
+      privileges: privileges, isClientImplicit: try implicit.isClientImplicit(supervisor), hasKeyInProcess: keyOptions.keyInProcess)
   }
 
   private func checkedPolicy() throws(ConfigurationError) -> SMTPSession.Policy {
@@ -190,18 +195,11 @@ struct StartTLSDaemon: ParsableCommand {
     return timeouts
   }
 
-  private func addresses(_ supervision: Supervision) throws(ConfigurationError) -> [SocketAddress] {
+  private func addresses(_ supervision: Supervision) throws(ConfigurationError) -> [ListeningAddress] {
     // A program that was given a socket opens none of its own.
     guard supervision.sockets.isEmpty, supervision.client == nil else { return [] }
-    var addresses: [SocketAddress] = []
-    for text in listen.isEmpty ? ["127.0.0.1:2525", "[::1]:2525"] : listen {
-      do {
-        addresses += try SocketAddress.resolving(text)
-      } catch {
-        throw .usage("--listen \(text): \(error)")
-      }
-    }
-    return addresses
+    let texts = listen.isEmpty && implicit.listenTLS.isEmpty ? ["127.0.0.1:2525", "[::1]:2525"] : listen
+    return try ListeningAddress.resolving(texts, isImplicit: false) + ListeningAddress.resolving(implicit.listenTLS, isImplicit: true)
   }
 
   private func backend(_ isEmbedded: Bool, hasStarter: Bool) throws(ConfigurationError) -> Backend {
@@ -259,14 +257,6 @@ struct StartTLSDaemon: ParsableCommand {
       throw .usage("\(certificates.count) --certificate and \(keys.count) --key: each certificate needs its key, in order")
     }
     return zip(certificates, keys).map { TLSCredentials.Pair(certificate: $0, key: $1) }
-  }
-
-  private func credentials(_ files: CertificateFiles) throws(ConfigurationError) -> TLSCredentials {
-    do {
-      return try files.load()
-    } catch {
-      throw .usage("\(error)")
-    }
   }
 
   private func state() throws(ConfigurationError) -> String {

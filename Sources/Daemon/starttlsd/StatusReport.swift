@@ -27,9 +27,20 @@ struct StatusReport {
     func daysLeft(at now: Int) -> Int { Int((Double(validUntil - now) / 86_400).rounded(.down)) }
   }
 
+  /// The process that holds the private keys.
+  struct Keys {
+    let process: CInt
+    /// True if its system calls are filtered.
+    let isConfined: Bool
+    let signatures: Int
+    let signaturesInLastMinute: Int
+  }
+
   var upSeconds: Int
   var isStopping: Bool
   var addresses: [String]
+  /// Those whose clients begin with TLS.
+  var implicitAddresses: [String]
   /// All sessions that run.
   var sessions: [Session]
   var sessionsLimit: Int
@@ -39,6 +50,8 @@ struct StatusReport {
   var certificates: [Certificate]
   /// Why the files of the certificates are not in use as they are now; nil if they are.
   var certificatesFailure: String?
+  /// nil if the keys are in this process.
+  var keys: Keys?
   var now = time(nil)
 
   /// The sessions that are listed.
@@ -46,17 +59,28 @@ struct StatusReport {
 
   private func count(_ stage: SessionStage) -> Int { sessions.count { $0.stage == stage } }
 
+  private var listeners: [String] { addresses + implicitAddresses.map { "\($0) (TLS from the start)" } }
+
   /// For a terminal.
   var text: String {
     let stages = SessionStage.allCases.map { "\($0.rawValue) \(count($0))" }.joined(separator: ", ")
     let sums = totals.values.map { "\($0.name) \($0.value)" }.joined(separator: ", ")
     var lines = [
       "starttlsd \(Version.text), process \(getpid()), up \(StatusReport.duration(upSeconds))\(isStopping ? ", stopping" : "")",
-      "listening on: \(addresses.isEmpty ? "nothing" : addresses.joined(separator: " "))",
+      "listening on: \(listeners.isEmpty ? "nothing" : listeners.joined(separator: " "))",
       "sessions: \(sessions.count) of \(sessionsLimit) (\(stages))",
       "backends: \(backends) of \(backendsLimit)",
       "since the start: \(sums)",
     ]
+    if let keys {
+      lines.append(
+        """
+        private keys: process \(keys.process)\(keys.isConfined ? "" : ", system calls not filtered"), signatures \(keys.signatures), \
+        \(keys.signaturesInLastMinute) in the last minute
+        """)
+    } else {
+      lines.append("private keys: in this process")
+    }
     for certificate in certificates {
       lines.append(
         """
@@ -79,14 +103,23 @@ struct StatusReport {
     let members: [(name: String, value: String)] = [
       ("version", JSONText.string("\(Version.text)")), ("process", "\(getpid())"), ("up", "\(upSeconds)"),
       ("stopping", "\(isStopping)"), ("addresses", JSONText.array(addresses.map(JSONText.string))),
+      ("addresses-with-tls", JSONText.array(implicitAddresses.map(JSONText.string))),
       ("sessions", "\(sessions.count)"), ("sessions-limit", "\(sessionsLimit)"), ("phases", JSONText.object(stages)),
       ("backends", "\(backends)"), ("backends-limit", "\(backendsLimit)"),
       ("totals", JSONText.object(totals.values.map { ($0.name, "\($0.value)") })),
       ("certificates", JSONText.array(certificates.map(json))),
+      ("keys", keys.map(json) ?? "null"),
       ("certificates-failure", certificatesFailure.map(JSONText.string) ?? "null"),
       ("list", JSONText.array(listed.map(json))),
     ]
     return JSONText.object(members) + "\n"
+  }
+
+  private func json(_ keys: Keys) -> String {
+    JSONText.object([
+      ("process", "\(keys.process)"), ("filtered", "\(keys.isConfined)"), ("signatures", "\(keys.signatures)"),
+      ("signatures-per-minute", "\(keys.signaturesInLastMinute)"),
+    ])
   }
 
   private func json(_ certificate: Certificate) -> String {

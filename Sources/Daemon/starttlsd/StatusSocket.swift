@@ -27,10 +27,11 @@ extension Daemon {
   var statusReport: StatusReport {
     let now = Clock.now()
     return StatusReport(
-      upSeconds: (now - startedAt) / 1000, isStopping: isStopping, addresses: listeningAddresses,
+      upSeconds: (now - startedAt) / 1000, isStopping: isStopping, addresses: listeningAddresses(isImplicit: false),
+      implicitAddresses: listeningAddresses(isImplicit: true),
       sessions: runningSessions.map { $0.summary(now: now) }, sessionsLimit: admission.limits.sessions,
       backends: admission.backends, backendsLimit: admission.limits.backends, totals: totals,
       certificates: credentials.expirations.map { StatusReport.Certificate(path: $0.path, validUntil: $0.validUntil) },
-      certificatesFailure: certificates.failure)
+      certificatesFailure: certificates.failure, keys: keys?.report(now: now))
   }
 }

@@ -6,6 +6,8 @@ import Transport
 struct Totals {
   private(set) var sessions = 0
   private(set) var handoffs = 0
+  /// Sessions that began with TLS.
+  private(set) var implicits = 0
   private(set) var aborts = 0
   /// Sessions that ended without a decision of the client.
   private(set) var undecided = 0
@@ -24,6 +26,9 @@ struct Totals {
     case .handoff:
       handoffs += 1
       if record.securedAt == nil { failedHandshakes += 1 }
+    case .implicit:
+      implicits += 1
+      if record.securedAt == nil { failedHandshakes += 1 }
     case .abort: aborts += 1
     case .cutOff, nil: undecided += 1
     }
@@ -32,7 +37,7 @@ struct Totals {
   /// The names and values, in the order in which they are shown.
   var values: [(name: String, value: Int)] {
     [
-      ("ended", sessions), ("handoff", handoffs), ("abort", aborts), ("undecided", undecided),
+      ("ended", sessions), ("handoff", handoffs), ("implicit", implicits), ("abort", aborts), ("undecided", undecided),
       ("handshakes-failed", failedHandshakes), ("refused", refusals), ("in", received), ("out", sent),
     ]
   }

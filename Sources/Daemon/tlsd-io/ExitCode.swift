@@ -14,4 +14,8 @@ enum ExitCode: CInt {
   case usage = 100
   /// The system refused a request.
   case system = 111
+  /// The server program exists but cannot be executed.
+  case notExecutable = 126
+  /// It does not exist.
+  case notFound = 127
 }

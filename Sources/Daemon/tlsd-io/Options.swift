@@ -1,6 +1,7 @@
 // Options: the command line.
 //
 //     tlsd-io [options] [--] fdr fdw
+//     tlsd-io [options] [--] program [arguments...]
 //
 // Failure: a CommandLineError, whose text is one line.
 
@@ -17,11 +18,18 @@ struct Options {
   var reading: CInt = -1
   /// The descriptor to write octets out of TLS to.
   var writing: CInt = -1
+  /// The server program and its arguments, for a client that begins with TLS; nil: the descriptors are given.
+  var program: CommandLineOption.Arguments?
+  /// True if the server program keeps the variables that name the certificates.
+  var keepsEnvironment = false
 
   private static let help = """
     usage: tlsd-io [options] fdr fdw
+           tlsd-io [options] program [arguments...]
     TLS server for the client on standard input and output. Decrypted octets from the client are written to fdw; octets
-    read from fdr are encrypted and sent to the client. TLS 1.2 and 1.3. Compatible with s6-tlsd-io.
+    read from fdr are encrypted and sent to the client. TLS 1.2 and 1.3. Compatible with s6-tlsd-io. With a program, which
+    does not begin with a digit: executes it after the handshake, with the octets of the session as its standard input and
+    output, as s6-tlsd does; for clients that begin with TLS, as on port 465.
 
       -S, --close-notify            send close_notify when the server program ends its output
       -s, --no-close-notify         end the TCP direction only (default)
@@ -36,23 +44,28 @@ struct Options {
       -T, --session-timeout MS      timeout of the whole session in milliseconds; 0: none (default 86400000, one day)
       -d, --notification-fd N       after the handshake, report the session to descriptor N: NAME=value strings, then an
                                     empty string
+      -Z, --keep                    leave CERTFILE and related variables in the program's environment
+      -z, --no-keep                 remove them (default)
       -v, --verbosity N             0: quiet, 1: failures, 2: also successes (default 1)
           --help, --version         print this text or the version
 
     environment: CERTFILE and KEYFILE (PEM files) or CERTFILE:name and KEYFILE:name; CADIR or CAFILE with -y and -Y;
     TLS_UID and TLS_GID: user and group to change to after the keys are read, if started by root
-    exit codes: 0 success, 96 certificate or key, 97 TLS set-up, 98 TLS, 100 usage, 111 system failure
+    exit codes: 0 success, 96 certificate or key, 97 TLS set-up, 98 TLS, 100 usage, 111 system failure; with a program:
+    98 no TLS, 126 it cannot be executed, 127 it does not exist, else the program's
 
     """
 
   static let text = ProgramText(name: "tlsd-io", help: help)
 
   private enum Name: Int, ProgramOption {
-    case notification, help, version
+    case notification, keep, noKeep, help, version
 
     var form: CommandLineOption {
       switch self {
       case .notification: CommandLineOption("d", "notification-fd", takesValue: true)
+      case .keep: CommandLineOption("Z", "keep")
+      case .noKeep: CommandLineOption("z", "no-keep")
       case .help: CommandLineOption(nil, "help")
       case .version: CommandLineOption(nil, "version")
       }
@@ -71,11 +84,16 @@ struct Options {
         // 0 means none.
         let number = try option.number(value)
         options.notification = number == 0 ? nil : try Options.descriptor(value, of: "--\(option.form.name)")
+      case .keep: options.keepsEnvironment = true
+      case .noKeep: options.keepsEnvironment = false
       case .help: options.purpose = .help
       case .version: options.purpose = .version
       }
     }
-    if options.purpose == .serve {
+    if options.purpose == .serve, first < Int(count), let word = arguments[first], !Options.isNumber(word) {
+      guard options.notification == nil else { throw CommandLineError("-d cannot be used with a program; see --help") }
+      options.program = arguments + first
+    } else if options.purpose == .serve {
       guard Int(count) - first == 2, let reading = arguments[first], let writing = arguments[first + 1] else {
         throw CommandLineError("two descriptors are needed, fdr and fdw; see --help")
       }
@@ -83,6 +101,14 @@ struct Options {
       options.writing = try Options.descriptor(String(cString: writing), of: "fdw")
     }
     self = options
+  }
+
+  /// True if it begins as a number: no program is meant.
+  private static func isNumber(_ word: UnsafePointer<CChar>) -> Bool {
+    switch UInt8(bitPattern: word[0]) {
+    case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "-"), 0: true
+    default: false
+    }
   }
 
   /// Creates the defaults.

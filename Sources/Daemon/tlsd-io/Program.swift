@@ -26,6 +26,7 @@ enum Program {
     // A write to a channel without a reader then fails with EPIPE.
     signal(SIGPIPE, SIG_IGN)
     do throws(Failure) {
+      try ServerProgram.start(&options)
       try serve(options)
       return .done
     } catch {

@@ -1,6 +1,7 @@
 // tlsd-io: TLS on one side, clear octets on the other.
 //
 //     tlsd-io [options] fdr fdw
+//     tlsd-io [options] program [arguments...]
 //
 // The client's connection is standard input and output. Octets out of TLS are written to fdw; octets into TLS are read
 // from fdr. It is executed once per connection that uses TLS: no Foundation.

@@ -26,7 +26,7 @@ enum Program {
       let channels = try Channels()
       try Helper(options: options, program: getpid()).start(channels)
       try channels.program.keepOverExec()
-      if !options.keepsEnvironment { ProgramEnvironment.clean() }
+      if !options.keepsEnvironment { ProcessEnvironment.removeTLSSettings() }
       try ProgramEnvironment.announce(channels.program)
       return execute(arguments + options.program)
     } catch {

@@ -1,6 +1,6 @@
 // ProgramEnvironment: the environment of the server program.
 //
-// Only the TLS engine needs the paths of keys and certificates; by default the server program does not get them. The
+// By default the server program does not get the variables of the TLS engine, see `ProcessEnvironment.removeTLSSettings`. The
 // variables with the numbers of the channels are set, as UCSPI-TLS requires. All other variables stay.
 
 import Glibc
@@ -8,15 +8,6 @@ import Transport
 
 /// The environment of this process, which becomes the server program's.
 enum ProgramEnvironment {
-  /// Removes the variables for the TLS engine.
-  static func clean() {
-    ProcessEnvironment.remove { variable in
-      variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CERTFILE")
-        || variable.isNamed("KEYFILE") || variable.isNamed("TLS_UID") || variable.isNamed("TLS_GID")
-        || variable.hasPrefix("CERTFILE:") || variable.hasPrefix("KEYFILE:")
-    }
-  }
-
   /// Sets the variables with the numbers of the channels.
   static func announce(_ ends: borrowing ChannelEnds) throws(SystemError) {
     try set("SSLCTLFD", ends.control.number)

@@ -1,7 +1,7 @@
 // ForkedProcess: a child of this process that continues in our own code, connected by a `MessageSocket`.
 //
-// Contract: the child has descriptors 0 and 1 on /dev/null, 2 inherited or on /dev/null, its socket, and no other. It
-// ignores the signals that a service manager or a terminal sends to all processes of a service: the end of the
+// Contract: the child has descriptors 0 and 1 on /dev/null, 2 inherited or on /dev/null, its socket, those that its
+// creator names, and no other. It ignores the signals that a service manager or a terminal sends to all processes of a service: the end of the
 // connection is its order to end. So it also ends if this process is killed. (PR_SET_PDEATHSIG would not do: a process
 // without privileges that ends cannot signal a child with privileges.)
 
@@ -20,14 +20,15 @@ package struct ForkedProcess: ~Copyable, Sendable {
   /// - Parameters:
   ///   - name: what ps(1) shows, at most 15 octets.
   ///   - keepsErrors: true if the child keeps standard error.
+  ///   - kept: more descriptors that stay open in the child, where `body` adopts them.
   ///   - body: what the child does. It never returns into the code of this process.
   package init(
-    _ name: String, keepsErrors: Bool, _ body: (consuming MessageSocket) -> Never
+    _ name: String, keepsErrors: Bool, keeping kept: [CInt] = [], _ body: (consuming MessageSocket) -> Never
   ) throws(SystemError) {
     let pair = try MessageSocket.pair()
     let own = pair.second.number
     let process = try Kernel.fork()
-    if process == 0 { ForkedProcess.enter(name, keepsErrors, own, body) }
+    if process == 0 { ForkedProcess.enter(name, keepsErrors, own, kept, body) }
     do {
       descriptor = Descriptor(adopting: try Kernel.processDescriptor(process))
     } catch {
@@ -39,7 +40,7 @@ package struct ForkedProcess: ~Copyable, Sendable {
   }
 
   private static func enter(
-    _ name: String, _ keepsErrors: Bool, _ number: CInt, _ body: (consuming MessageSocket) -> Never
+    _ name: String, _ keepsErrors: Bool, _ number: CInt, _ others: [CInt], _ body: (consuming MessageSocket) -> Never
   ) -> Never {
     for number in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP] { Glibc.signal(number, SIG_IGN) }
     Glibc.signal(SIGCHLD, SIG_DFL)
@@ -48,10 +49,12 @@ package struct ForkedProcess: ~Copyable, Sendable {
     guard null >= 0, dup2(null, 0) == 0, dup2(null, 1) == 1, keepsErrors || dup2(null, 2) == 2 else { _exit(111) }
     // The socket is open under this number only, and this process never ends the value that owns it in its copy of the
     // parent's memory.
-    let kept: InlineArray<1, CInt> = [number]
-    DetachedProcess.closeAll(but: kept.span)
+    closeAll(but: [number] + others)
     body(MessageSocket(Descriptor(adopting: number)))
   }
+
+  // In `enter`, which never returns, the array would have no end, and its span none either.
+  private static func closeAll(but kept: [CInt]) { DetachedProcess.closeAll(but: kept.span) }
 
   /// Ends the connection, which is the order to end, and waits for at most this time.
   ///

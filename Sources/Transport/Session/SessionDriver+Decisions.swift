@@ -75,6 +75,7 @@ extension SessionDriver {
 
   /// Reports the result of a start that was `.pending`: of the first server, or of a restart. Call `turn` after it.
   public func serverStarted(_ start: consuming ServerStart) {
+    if state == .securing, record.securedAt != nil { return beginSecured(start) }
     guard state == .session, isServerAwaited || conversation.phase == .restarting else { return }
     begin(start)
     carryOutDecisions()
@@ -112,6 +113,7 @@ extension SessionDriver {
       host.abort(.clientEnded)
     }
     if record.end == nil { record.end = end }
+    noteTruncation()
     record.endedAt = now
     state = .finished
     clear = nil

@@ -9,6 +9,7 @@ extension SessionDriver {
   private var discardLimit: Int { 65_536 }
 
   func linger(_ end: SessionRecord.End) {
+    noteTruncation()
     record.end = end
     state = .lingering
     ownUntil = Clock.time(timeouts.outputStalledMilliseconds, after: now)
@@ -37,6 +38,12 @@ extension SessionDriver {
     case .wouldBlock: return false
     case .ended, .failed: return finish(.relayed)
     }
+  }
+
+  /// Records an end of the client's octets without close_notify, the first time that it is seen.
+  func noteTruncation() {
+    guard record.truncation == nil, stream?.facts.truncated == true else { return }
+    record.truncation = serverEnded || state == .lingering ? .afterServer : .beforeServer
   }
 
   /// Ends our half: close_notify inside TLS, then the sending half of the connection.

@@ -118,6 +118,7 @@ extension SessionDriver {
   private func endClient() -> Bool {
     guard !clientEnded else { return false }
     clientEnded = true
+    noteTruncation()
     conversation.inputEnded(from: .client)
     carryOutDecisions()
     return true

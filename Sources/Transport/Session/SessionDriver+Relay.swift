@@ -63,6 +63,7 @@ extension SessionDriver {
     case .wouldBlock: return false
     case .ended:
       clientEnded = true
+      noteTruncation()
       return true
     case .failed:
       clientEnded = true

@@ -6,7 +6,7 @@ import SMTPState
 package enum SessionStage: String, CaseIterable, Sendable {
   /// In clear, STARTTLS is still possible.
   case clear
-  /// The 220 to STARTTLS was sent; the handshake is not complete.
+  /// The 220 to STARTTLS was sent, or TLS is implicit; the handshake is not complete.
   case handshake
   /// Inside TLS, before the first MAIL.
   case secured
@@ -20,11 +20,12 @@ extension SessionDriver {
   /// Where the session is now.
   package var stage: SessionStage {
     switch state {
+    case .securing: record.securedAt == nil ? .handshake : .secured
     case .relaying: .relay
     case .lingering, .finished: .closing
     case .session:
       switch record.decision {
-      case .handoff: record.securedAt == nil ? .handshake : .secured
+      case .handoff, .implicit: record.securedAt == nil ? .handshake : .secured
       case .abort, .cutOff, nil: .clear
       }
     }

@@ -14,6 +14,9 @@ extension SessionDriver {
       if let time { earliest = min(earliest, time) }
     }
     switch state {
+    case .securing:
+      take(ownUntil)
+      take(sessionUntil)
     case .session:
       take(armedUntil)
       if !conversation.isClearPhaseOver { take(clearPhaseUntil) }
@@ -52,6 +55,7 @@ extension SessionDriver {
   /// Handles expired timers; true if one expired, so that there may be more work.
   func expire() -> Bool {
     switch state {
+    case .securing: expireSecuring()
     case .session: expireSession()
     case .relaying: expireRelay()
     case .lingering: hasPassed(ownUntil) && finish(.outputStalled)

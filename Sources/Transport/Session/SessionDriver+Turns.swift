@@ -26,6 +26,7 @@ extension SessionDriver {
   /// One step in the current state; false if nothing moved.
   private func step() -> Bool {
     switch state {
+    case .securing: secureStep()
     case .session: sessionStep()
     case .relaying: relayStep()
     case .lingering: lingerStep()

@@ -58,6 +58,8 @@ extension SessionDriver {
 
   private var clientInputEvents: CShort {
     switch state {
+    case .securing:
+      return record.securedAt != nil ? 0 : stream?.direction == .write ? SessionDriver.writable : SessionDriver.readable
     case .session:
       if conversation.phase == .handshaking { return stream?.direction == .write ? SessionDriver.writable : SessionDriver.readable }
       // An event that no step handles is not polled for: it would be reported repeatedly.
@@ -92,7 +94,7 @@ extension SessionDriver {
       if conversation.phase == .handshaking && !serverHasUnread { events |= SessionDriver.hangUp }
     case .relaying:
       if !serverEnded && (clientBroken || toClient.room > 0) { events |= SessionDriver.readable }
-    case .lingering, .finished:
+    case .securing, .lingering, .finished:
       return 0
     }
     return events

@@ -8,7 +8,7 @@
 // that the conversation consumed are taken. All octets read from one side are written before the other side is closed.
 //
 // Extensions: SessionDriver+Turns (steps), SessionDriver+Decisions (each decision), SessionDriver+Pull (input),
-// SessionDriver+Output (writing), SessionDriver+Relay, SessionDriver+Linger (closing), SessionDriver+ShutDown (the
+// SessionDriver+Output (writing), SessionDriver+Implicit (TLS from the start), SessionDriver+Relay, SessionDriver+Linger (closing), SessionDriver+ShutDown (the
 // program stops), SessionDriver+Watches (events), SessionDriver+Timers (deadlines).
 
 import CKernel
@@ -46,6 +46,8 @@ public final class SessionDriver {
 
   /// The state of the driver.
   enum State {
+    /// With implicit TLS: the handshake, and the start of the server.
+    case securing
     /// The conversation decides what to do.
     case session
     /// Octets are copied in both directions.
@@ -139,15 +141,22 @@ public final class SessionDriver {
   ///     `serverStarted`; the greeting timeout runs. `.failed`: the client gets 421 4.3.2.
   ///   - host: the program around the session. The driver does not retain it; it must outlive the driver.
   ///   - now: `Clock.now()`.
-  public init(
+  public convenience init(
     policy: SMTPSession.Policy, timeouts: Timeouts, client: consuming PlaintextClient, server: consuming ServerStart,
     host: any SessionHost, now: Int
   ) {
+    self.init(policy: policy, timeouts: timeouts, host: host, now: now)
+    clear = consume client
+    isServerAwaited = true
+    begin(server)
+  }
+
+  /// A driver without connections.
+  init(policy: SMTPSession.Policy, timeouts: Timeouts, host: any SessionHost, now: Int) {
     self.policy = policy
     self.timeouts = timeouts
     self.host = host
     conversation = SMTPConversation(policy)
-    clear = consume client
     clearPhaseUntil = Clock.time(policy.clearPhaseTimeoutMilliseconds, after: now)
     stalled = ProgressTimer(milliseconds: timeouts.outputStalledMilliseconds, leastOctets: 4_096)
     idle = ProgressTimer(milliseconds: timeouts.relayIdleMilliseconds, leastOctets: 64)
@@ -155,8 +164,6 @@ public final class SessionDriver {
     record = SessionRecord(startedAt: now)
     self.now = now
     arm()
-    isServerAwaited = true
-    begin(server)
   }
 
   /// True if everything has ended and the driver owns nothing any more.

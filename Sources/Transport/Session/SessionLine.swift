@@ -37,6 +37,7 @@ public enum SessionLine {
     fields.append(LogField("helo", escaping: record.heloName))
     switch record.decision {
     case .handoff: fields.append(LogField("decision", .word("handoff")))
+    case .implicit: fields.append(LogField("decision", .word("implicit")))
     case .abort(let proof):
       fields += [LogField("decision", .word("abort")), LogField("proof", .text("\(proof.name)"))]
     case .cutOff: fields += [LogField("decision", .word("abort")), LogField("proof", .text("cut off"))]
@@ -48,6 +49,11 @@ public enum SessionLine {
       if let name = tls.ignoredServerName { fields.append(LogField("sni-ignored", escaping: name)) }
     }
     fields.append(LogField("end", .text(end(record.end))))
+    switch record.truncation {
+    case .beforeServer: fields.append(LogField("truncated", .text("before the server's end")))
+    case .afterServer: fields.append(LogField("truncated", .text("after the server's end")))
+    case nil: break
+    }
     if let failure = failure ?? record.failure { fields.append(LogField("failure", escaping: failure.utf8)) }
     fields += [LogField("in", .number(record.received)), LogField("out", .number(record.sent))]
     return fields + durations(record)

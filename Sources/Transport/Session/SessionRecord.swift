@@ -8,6 +8,8 @@ public struct SessionRecord {
   public enum Decision: Hashable, Sendable {
     /// STARTTLS was accepted, and the client's connection went to the TLS layer.
     case handoff
+    /// There was nothing to decide: the session began with TLS.
+    case implicit
     /// STARTTLS was abandoned, for this reason.
     case abort(SMTPSession.Reason)
     /// No decision: the program ended the session before the client had decided. For a helper this is an abort.
@@ -32,8 +34,18 @@ public struct SessionRecord {
     case stopped
   }
 
+  /// When a client ended without a close_notify (RFC 8446, 6.1), which an attacker can also do in its name.
+  public enum Truncation: Hashable, Sendable {
+    /// While the server had more to send, or waited for a command: something may be missing.
+    case beforeServer
+    /// After the end of the server's output, as after QUIT: nothing is missing. Many clients do that.
+    case afterServer
+  }
+
   /// The name in the last EHLO, HELO or LHLO, unescaped: escape it before use. At most 255 octets.
   public internal(set) var heloName: [UInt8] = []
+  /// When the client's octets ended inside TLS without a close_notify; nil if they did not.
+  public internal(set) var truncation: Truncation?
   /// The decision; nil until it is made.
   public internal(set) var decision: Decision?
   /// How the session ended; nil until then.

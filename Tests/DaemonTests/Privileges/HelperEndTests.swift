@@ -9,7 +9,7 @@ final class HelperEndTests: PrivilegeTestCase {
 
   /// The daemon stops, because it cannot replace the process. Mail on its way is delivered before.
   func testALostProcessStopsTheDaemonAndLosesNoMail() throws {
-    for name in ["starttlsd-read", "starttlsd-start"] {
+    for name in ["starttlsd-read", "starttlsd-start", "starttlsd-key"] {
       let daemon = try daemon(options, isShared: true)
       let client = try client(daemon)
       try SessionPhase.dataInsideTLS.enter(client)
@@ -44,7 +44,7 @@ final class HelperEndTests: PrivilegeTestCase {
     let daemon = try daemon(options, isShared: true)
     let client = try client(daemon)
     try SessionPhase.negotiatingInsideTLS.enter(client)
-    XCTAssertEqual(daemon.helpers.count, 2)
+    XCTAssertEqual(daemon.helpers.keys.sorted(), ["starttlsd-key", "starttlsd-read", "starttlsd-start"])
     daemon.program.signal(SIGKILL)
     XCTAssertEqual(daemon.program.wait(), .killed(SIGKILL))
     XCTAssertTrue(eventually { daemon.leftovers.isEmpty }, "\(daemon.leftovers)")

@@ -97,6 +97,46 @@ final class RealClientTests: StarttlsdTestCase {
     try assertIsRefused { [self] port in try runSmtplib(port, "pass", expecting: nil) }
   }
 
+  // MARK: TLS from the start
+
+  func testOpenSSLDeliversOverTLSFromTheStart() throws {
+    try assertDelivers(.implicit) { [self] port in
+      try run(
+        ["openssl", "s_client", "-crlf", "-ign_eof", "-quiet", "-connect", "127.0.0.1:\(port)"], input: script, inputEnds: false,
+        expecting: nil)
+    }
+  }
+
+  func testGnuTLSDeliversOverTLSFromTheStart() throws {
+    try assertDelivers(.implicit) { [self] port in
+      try run(["gnutls-cli", "--insecure", "--port", "\(port)", "127.0.0.1"], input: wireScript, inputEnds: false, expecting: nil)
+    }
+  }
+
+  func testSwaksDeliversOverTLSFromTheStart() throws {
+    try assertDelivers(.implicit) { [self] port in try runSwaks(port, ["--tls-on-connect"]) }
+  }
+
+  func testCurlDeliversOverTLSFromTheStart() throws {
+    try assertDelivers(.implicit) { [self] port in try runCurl(port, ["--insecure"], "smtps") }
+  }
+
+  func testSmtplibDeliversOverTLSFromTheStart() throws {
+    try assertDelivers(.implicit) { [self] port in
+      let program = """
+        import smtplib, ssl, sys
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        with smtplib.SMTP_SSL('127.0.0.1', \(port), local_hostname='client.example', timeout=10, context=context) as client:
+            client.ehlo()
+            assert not client.has_extn('starttls')
+            client.sendmail('a@client.example', ['b@mx.example'], sys.stdin.buffer.read())
+        """
+      return try run(["/usr/bin/python3", "-Ic", program], input: message)
+    }
+  }
+
   // MARK: How each is called
 
   /// A whole dialogue, sent without waiting, for tools that only carry octets. They make CRLF of LF.
@@ -134,11 +174,11 @@ final class RealClientTests: StarttlsdTestCase {
     return try run(words + options, expecting: end)
   }
 
-  private func runCurl(_ port: UInt16, _ options: [String], expecting end: SpawnedProgram.End? = .exited(0)) throws -> Result {
+  private func runCurl(_ port: UInt16, _ options: [String], _ scheme: String = "smtp", expecting end: SpawnedProgram.End? = .exited(0)) throws -> Result {
     let folder = TestFolder()
     let file = try folder.write(Array(message.utf8), to: "message")
     let words = [
-      "curl", "-sS", "--max-time", "10", "smtp://127.0.0.1:\(port)/client.example", "--mail-from", "a@client.example",
+      "curl", "-sS", "--max-time", "10", "\(scheme)://127.0.0.1:\(port)/client.example", "--mail-from", "a@client.example",
       "--mail-rcpt", "b@mx.example", "-T", file,
     ]
     return try run(words + options, expecting: end)
@@ -163,15 +203,15 @@ final class RealClientTests: StarttlsdTestCase {
 
   // MARK: What is checked
 
-  private enum Way { case clear, secured }
+  private enum Way { case clear, secured, implicit }
 
   private func assertDelivers(
     _ way: Way, version: String = "TLSv1.3", file: StaticString = #filePath, line: UInt = #line,
     _ deliver: (UInt16) throws -> Result
   ) throws {
     for policy in way == .clear ? ["opportunistic"] : ["opportunistic", "required"] {
-      let daemon = try daemon(["--policy", policy])
-      let result = try deliver(daemon.port)
+      let daemon = try daemon(["--policy", policy] + (way == .implicit ? ["--listen-tls", "127.0.0.1:0"] : []))
+      let result = try deliver(daemon.ports.last ?? 0)
       assertDelivered(way, version, daemon, result, try daemon.session(file: file, line: line), file: file, line: line)
     }
   }
@@ -192,10 +232,10 @@ final class RealClientTests: StarttlsdTestCase {
       XCTAssertTrue(delivered.received.hasPrefix(" by mx.example with ESMTP id "), delivered.received, file: file, line: line)
       XCTAssertEqual(session.outcome, "abort mail: relayed", file: file, line: line)
       XCTAssertNil(session["tls"], file: file, line: line)
-    case .secured:
+    case .secured, .implicit:
       XCTAssertTrue(
         delivered.received.hasPrefix(" by mx.example with ESMTPS (\(version) "), delivered.received, file: file, line: line)
-      XCTAssertEqual(session.outcome, "handoff: relayed", file: file, line: line)
+      XCTAssertEqual(session.outcome, way == .implicit ? "implicit: relayed" : "handoff: relayed", file: file, line: line)
       XCTAssertEqual(session["tls"], version, file: file, line: line)
     }
   }

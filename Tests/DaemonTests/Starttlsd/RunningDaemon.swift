@@ -44,7 +44,8 @@ final class RunningDaemon {
     let arguments = try wrapper + RunningDaemon.arguments(trust + options, backend, certificate, listen, folder.path)
     let variables = environment.merging(["STARTTLSD_TEST": id, "FOLDER": id]) { given, _ in given }
     program = try SpawnedProgram(arguments, environment: variables, errors: .file(folder.path + "/log"))
-    guard eventually({ ports(in: log).count == listen.count || !program.isRunning }), program.isRunning else {
+    let count = listen.count + options.count { $0 == "--listen-tls" }
+    guard eventually({ ports(in: log).count == count || !program.isRunning }), program.isRunning else {
       throw Failure("starttlsd does not listen: \(log)")
     }
     ports = ports(in: log)

@@ -84,6 +84,18 @@ final class SMTPClient {
     try sendRaw(try engine().encipher(tls, octets).cipher)
   }
 
+  /// A text as one record, which is not sent.
+  func enciphered(_ text: String) throws -> [UInt8] {
+    guard let tls else { throw Failure("no handshake has begun") }
+    return try engine().encipher(tls, Array(text.utf8)).cipher
+  }
+
+  /// The close_notify, which is not sent.
+  func closeNotify() throws -> [UInt8] {
+    guard let tls else { throw Failure("no handshake has begun") }
+    return try engine().closeNotify(tls).cipher
+  }
+
   /// Sends octets as they are.
   func sendRaw(_ octets: [UInt8]) throws {
     var rest = octets[...]

@@ -27,6 +27,27 @@ final class SocketActivationTests: SupervisorTestCase {
     XCTAssertEqual(program.wait(), .exited(0))
   }
 
+  /// The name of the service on port 465, also its old one, is enough.
+  func testTheNameOfASocketSelectsTLSFromTheStart() throws {
+    let ports = [try freePort(), try freePort(), try freePort()]
+    let program = try SpawnedProgram(
+      try activate(ports, ["--fdname=smtp:submissions:smtps"]) + starttlsd(), environment: environment, errors: .file(folder.path + "/log"))
+    defer { program.kill() }
+    try session(try connected(ports[0], program))
+    for port in ports.dropFirst() {
+      let client = try connected(port, program)
+      try client.sendRaw(try client.beginTLS())
+      try client.finishHandshake()
+      try client.expect("220 ")
+      XCTAssertTrue(try client.ask("NOOP").contains("SSL_PROTOCOL=TLSv1.3"))
+      XCTAssertEqual(try client.ask("QUIT"), "221 bye")
+      client.close()
+    }
+    XCTAssertTrue(log.contains("socket smtps: listening on 127.0.0.1:\(ports[2]) with TLS from the start\n"), log)
+    program.signal(SIGTERM)
+    XCTAssertEqual(program.wait(), .exited(0))
+  }
+
   /// A client of a Unix socket may name its end as it likes. The name is no address for the program, and not in the log.
   func testTheNameOfAClientOfAUnixSocket() throws {
     let path = folder.path + "/socket"

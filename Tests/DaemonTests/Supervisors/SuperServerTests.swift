@@ -72,6 +72,24 @@ final class SuperServerTests: SupervisorTestCase {
     try serve(port, ["/usr/bin/tcpserver", "-RHl0", "127.0.0.1", "\(port)"] + starttlsd(["--inetd"]))
   }
 
+  /// Port 465: the client begins with TLS.
+  func testTcpserverWithTLSFromTheStart() throws {
+    let port = try freePort()
+    let words = ["/usr/bin/tcpserver", "-RHl0", "127.0.0.1", "\(port)"] + (try starttlsd(["--inetd", "--implicit-tls"]))
+    let server = try SpawnedProgram(words, environment: environment, errors: .file(folder.path + "/log"))
+    defer { server.kill() }
+    let client = try connected(port, server)
+    try client.sendRaw(try client.beginTLS())
+    try client.finishHandshake()
+    try client.expect("220 ")
+    let reply = try client.ask("NOOP")
+    XCTAssertTrue(reply.contains("SSL_PROTOCOL=TLSv1.3") && reply.contains("TCPREMOTEIP=127.0.0.1"), reply)
+    XCTAssertEqual(try client.ask("QUIT"), "221 bye")
+    XCTAssertEqual(try client.remainder().end, .closeNotify)
+    client.close()
+    XCTAssertTrue(eventually { log.contains("decision=implicit") }, log)
+  }
+
   func testTcpsvd() throws {
     let port = try freePort()
     try serve(port, ["/usr/bin/tcpsvd", "127.0.0.1", "\(port)"] + starttlsd(["--inetd"]))

@@ -39,6 +39,7 @@ extension SessionOutcome {
     case .handoff: try expect(handoffs == 1, "the record has a handoff that was none")
     case .abort(let proof): try expect(aborts == [proof], "the record has another proof")
     case .cutOff: try expect(record.end == .outputStalled || record.end == .stopped, "cut off, and yet \(record.end!)")
+    case .implicit: throw Falsified("implicit TLS, and yet a dialogue in clear")
     case nil: throw Falsified("no decision in the record")
     }
   }

@@ -17,11 +17,14 @@ final class FrontHeader: EventOwner, TimerOwner {
   private var watch: Watch?
   /// The front's address.
   let peer: SocketAddress
+  /// True if the client begins with TLS after the header.
+  let isImplicit: Bool
   private(set) var deadline: Int?
   var scheduled: Int?
 
-  init(_ daemon: Daemon, _ connection: consuming Connection) {
+  init(_ daemon: Daemon, _ connection: consuming Connection, isImplicit: Bool) {
     self.daemon = daemon
+    self.isImplicit = isImplicit
     peer = connection.peer.ofClient
     socket = connection.takeDescriptor()
   }

@@ -9,13 +9,14 @@ import Logging
 import Transport
 import TransportTLS
 
-final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
+final class CertificateWatch: HelperUser, TimerOwner {
   private static let patienceMilliseconds = 2_000
 
   private unowned let daemon: Daemon
   private let files: CertificateFiles
   private let connection: HelperConnection
-  private var entries: [Entry]
+  /// The set that is arriving.
+  private var received: ReceivedFiles
   /// The complaint about a set that may be incomplete, until its time has come.
   private var complaint: String?
   private(set) var deadline: Int?
@@ -24,18 +25,11 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
   /// Why the last set that was read cannot be used; nil if it is in use.
   private(set) var failure: String?
 
-  private enum Entry {
-    case missing
-    case file(SharedDescriptor)
-    case failed(CInt)
-    case irregular
-  }
-
   init(_ daemon: Daemon, _ files: CertificateFiles, _ connection: HelperConnection) {
     self.daemon = daemon
     self.files = files
     self.connection = connection
-    entries = files.paths.map { _ in .missing }
+    received = ReceivedFiles(files, daemon.keys)
     connection.user = self
   }
 
@@ -45,24 +39,9 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
   }
 
   func received(_ message: HelperMessage, _ descriptor: inout Descriptor?, now: Int) {
-    if message.kind == CertificateReader.complete {
-      use(isRequested: message.first == 1, now: now)
-      entries = files.paths.map { _ in .missing }
-      return
-    }
-    guard Int(message.number) < entries.count else { return }
-    switch message.kind {
-    case CertificateReader.file:
-      // The kernel closes it if this process may not open more.
-      if let file = descriptor.take() {
-        entries[Int(message.number)] = .file(SharedDescriptor(file))
-      } else {
-        entries[Int(message.number)] = .failed(EMFILE)
-      }
-    case CertificateReader.failed: entries[Int(message.number)] = .failed(message.first)
-    case CertificateReader.irregular: entries[Int(message.number)] = .irregular
-    default: break
-    }
+    guard case .complete(let isRequested) = received.take(message, &descriptor) else { return }
+    use(isRequested: isRequested, now: now)
+    received = ReceivedFiles(files, daemon.keys)
   }
 
   /// All files of a set have arrived.
@@ -99,28 +78,13 @@ final class CertificateWatch: HelperUser, TimerOwner, CredentialOpening {
   }
 
   private func load() throws(ReloadError) -> TLSCredentials {
-    for (path, entry) in zip(files.paths, entries) {
-      if case .irregular = entry {
-        throw ReloadError(description: "\(path) is not a regular file and is read only at the start")
-      }
+    if let path = received.irregularPath {
+      throw ReloadError(description: "\(path) is not a regular file and is read only at the start")
     }
     do {
-      return try TLSCredentials(files.pairs, opening: self)
+      return try received.load()
     } catch {
       throw ReloadError(description: "\(error)")
-    }
-  }
-
-  /// The file as it was read.
-  func open(_ path: String) throws(SystemError) -> Descriptor {
-    guard let index = files.paths.firstIndex(of: path) else { throw SystemError("open", ENOENT) }
-    switch entries[index] {
-    case .file(let file):
-      // One file may hold both a certificate and its key, and is then opened twice.
-      lseek(file.descriptor.number, 0, SEEK_SET)
-      return try file.descriptor.duplicate()
-    case .failed(let code): throw SystemError("open", code)
-    case .missing, .irregular: throw SystemError("open", ENOENT)
     }
   }
 }

@@ -54,7 +54,7 @@ final class HelperConnection: EventOwner {
       count += 1
     }
     pending.removeFirst(count)
-    do { try register() } catch { daemon.lost(self, "cannot be waited for: \(error)") }
+    do { try register() } catch { daemon.lost(name, "cannot be waited for: \(error)") }
   }
 
   private func register() throws(SystemError) {
@@ -89,14 +89,7 @@ final class HelperConnection: EventOwner {
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
     pending = []
-    // The connection may end a moment before the process.
-    let text: String
-    switch process.end(within: 500) {
-    case .exited(let code): text = "\(what) (exit code \(code))"
-    case .signalled(let signal): text = "\(what) (signal \(signal))"
-    case nil: text = what
-    }
-    daemon.lost(self, text)
+    daemon.lost(name, process.howItEnded(what))
   }
 
   /// The order to end, at the end of starttlsd. A process that waits for a file system ends when that call ends.
@@ -106,6 +99,17 @@ final class HelperConnection: EventOwner {
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
     _ = process.end(within: 1_000)
+  }
+}
+
+extension ForkedProcess {
+  /// For the operator, after the end of the connection, which may come a moment before that of the process.
+  borrowing func howItEnded(_ what: String = "has ended") -> String {
+    switch end(within: 500) {
+    case .exited(let code): "\(what) (exit code \(code))"
+    case .signalled(let signal): "\(what) (signal \(signal))"
+    case nil: what
+    }
   }
 }
 

@@ -1,22 +1,42 @@
 // Helpers: the forked processes of starttlsd, before the event loop exists.
 //
-// They are started before the keys are read, so that their copies of the memory have no key, and before the addresses are
-// bound. If starttlsd ends, their connections are closed, and they end.
+// They are started before the addresses are bound. No key is in the memory of this process then, and none comes into it
+// after, except with --key-in-process. If starttlsd ends, their connections are closed, and they end.
 
 import ClientAccess
 import Transport
+import TransportTLS
 
 struct Helpers: ~Copyable {
   let reader: ForkedProcess
+  /// nil if the keys are in this process.
+  let keys: KeyConnection?
   let starter: ForkedProcess?
 
   /// - Parameter configuration: has the paths that the reader may read, and what the starter may start.
   static func start(_ configuration: Configuration) throws(ConfigurationError) -> Helpers {
+    let files = configuration.certificates
     do throws(SystemError) {
-      let reader = try CertificateReader.start(configuration.certificates.paths)
-      return Helpers(reader: reader, starter: try starter(configuration))
+      guard !configuration.hasKeyInProcess else {
+        return Helpers(reader: try CertificateReader.start(files, keys: nil), keys: nil, starter: try starter(configuration))
+      }
+      let pair = try MessageSocket.pair()
+      // First, so that the one that strangers' octets never reach has no copy of anything else.
+      let keys = try KeyProcess.start(loader: pair.first.number)
+      let reader = try CertificateReader.start(files, keys: pair.second.number)
+      return Helpers(reader: reader, keys: try KeyConnection(keys), starter: try starter(configuration))
     } catch {
       throw .system("cannot start a process: \(error)")
+    }
+  }
+
+  /// The credentials of the start.
+  borrowing func credentials(_ files: CertificateFiles) throws(ConfigurationError) -> TLSCredentials {
+    if let keys { return try ReceivedFiles.first(files, keys, reader) }
+    do {
+      return try files.load()
+    } catch {
+      throw .usage("\(error)")
     }
   }
 

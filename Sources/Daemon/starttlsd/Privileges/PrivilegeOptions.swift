@@ -4,7 +4,7 @@ import ArgumentParser
 import Glibc
 
 struct PrivilegeOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("User to change to after binding the addresses and reading the keys.", valueName: "user"))
+  @Option(help: ArgumentHelp("User to change to after binding the addresses.", valueName: "user"))
   var user: String?
 
   @Option(help: ArgumentHelp("Group to change to [the user's].", valueName: "group"))

@@ -1,10 +1,11 @@
 // Privileges: which process of starttlsd runs as which user.
 //
-//   starttlsd          --user; started as root it binds its addresses and reads the keys before
+//   starttlsd          --user; started as root it binds its addresses before
 //   starttlsd-read     the user that started starttlsd; can only read files: see CertificateReader
+//   starttlsd-key      the user that started starttlsd; can only sign: see KeyProcess
 //   starttlsd-start    --backend-user; only if programs have a user or limits of their own: see Starter
 //
-// The two are forked before the change of the user, and before the keys are read. Docs/Processes.md has the whole picture.
+// They are forked before the change of the user. Docs/Processes.md has the whole picture.
 
 import CKernel
 import Glibc

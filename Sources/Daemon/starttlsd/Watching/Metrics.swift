@@ -100,7 +100,7 @@ final class Metrics {
     count(.sent, by: record.sent)
     if record.tls != nil {
       count(.handshakes, [("version", word("tls")), ("group", word("group")), ("cipher", word("cipher"))])
-    } else if case .handoff = record.decision {
+    } else if record.decision == .handoff || record.decision == .implicit {
       count(.handshakeFailures, [("alert", word("alert-name")), ("from", word("alert-from"))])
     }
     func observe(_ duration: Duration, from start: Int?, to end: Int?) {

@@ -1,0 +1,157 @@
+// KeyConnection: the connection to the process that holds the private keys.
+//
+// A signature is made within a call of the TLS library, so starttlsd waits for it, at most `limitMilliseconds`. One
+// request is pending at a time: nothing can pile up. If the process does not answer in time, that handshake fails, and
+// STARTTLS is refused with 454 until the answer has come: the event loop waits once, not once for each client. If the process
+// has ended, starttlsd stops, as without any other of its processes.
+
+import CKernel
+import Glibc
+import Logging
+import Transport
+import TransportTLS
+
+final class KeyConnection: EventOwner {
+  static let limitMilliseconds = 3_000
+  private static let name = "starttlsd-key, which holds the private keys,"
+
+  private let process: ForkedProcess
+  private weak var daemon: Daemon?
+  private var watch: Watch?
+  /// The number of the last request, and how many have no answer yet: none or one, or one that came too late.
+  private var last: UInt32 = 0
+  private var isLate = false
+  private(set) var hasEnded = false
+  /// True if the process can make few system calls; false if the kernel cannot restrict it.
+  private(set) var isConfined = false
+  /// What it has signed.
+  private(set) var signatures = EventCount()
+
+  /// Waits until the process is ready.
+  init(_ process: consuming ForkedProcess) throws(SystemError) {
+    self.process = process
+    guard let message = receive(until: Clock.now() + 10 * KeyConnection.limitMilliseconds), message.kind == KeyProcess.ready else {
+      throw SystemError("the process of the private keys", ECHILD)
+    }
+    isConfined = message.first == 1
+  }
+
+  /// For the status.
+  func report(now: Int) -> StatusReport.Keys {
+    StatusReport.Keys(
+      process: process.process, isConfined: isConfined, signatures: signatures.total,
+      signaturesInLastMinute: signatures.lastMinute(now: now))
+  }
+
+  /// True if a handshake can be expected to succeed.
+  var isAvailable: Bool { !hasEnded && !isLate }
+
+  /// Has the process sign, and waits.
+  ///
+  /// - Parameters:
+  ///   - generation: of the set of files.
+  ///   - index: of the file in the set.
+  /// - Returns: nil if there is no signature: the handshake fails.
+  func sign(_ request: SignatureRequest, generation: Int32, index: Int32) -> [UInt8]? {
+    guard isAvailable, let payload = request.payload else { return nil }
+    last &+= 1
+    let message = HelperMessage(KeyProcess.sign, number: last, first: generation, second: index, payload: payload)
+    do {
+      try process.socket.send(message.octets ?? [])
+    } catch {
+      // Its end is reported to the event loop.
+      hasEnded = error.code != EAGAIN
+      return nil
+    }
+    let limit = Clock.now() + KeyConnection.limitMilliseconds
+    while let answer = receive(until: limit) {
+      guard answer.number == last else { continue }
+      signatures.add(now: Clock.now())
+      if answer.kind == KeyProcess.signed { return answer.payload }
+      daemon?.log.error("\(KeyConnection.name) cannot sign: error \(answer.first) of GnuTLS")
+      return nil
+    }
+    if !hasEnded {
+      isLate = true
+      daemon?.log.critical("\(KeyConnection.name) does not answer: STARTTLS is refused with 454 until it does")
+    }
+    return nil
+  }
+
+  /// No certificate of this generation is in use any more.
+  func release(_ generation: Int32) {
+    guard !hasEnded else { return }
+    // Without room for the message the keys stay until too many newer ones have come.
+    try? process.socket.send(HelperMessage(KeyProcess.release, first: generation).octets ?? [])
+  }
+
+  /// The next message; nil after that time, or if the process has ended.
+  private func receive(until limit: Int) -> HelperMessage? {
+    while true {
+      switch process.socket.receive(limit: HelperMessage.limit) {
+      case .message(let message):
+        if let known = HelperMessage(message.octets) { return known }
+        hasEnded = true
+        return nil
+      case .ended:
+        hasEnded = true
+        return nil
+      case .nothing:
+        let rest = limit - Clock.now()
+        guard rest > 0 else { return nil }
+        var entry = pollfd(fd: process.socket.descriptor.number, events: CShort(POLLIN), revents: 0)
+        _ = poll(&entry, 1, CInt(rest))
+      }
+    }
+  }
+
+  // MARK: The event loop
+
+  func attach(_ daemon: Daemon) throws(SystemError) {
+    self.daemon = daemon
+    let wanted = Watch(descriptor: process.socket.descriptor.number, events: CShort(POLLIN))
+    try daemon.loop.update(nil, to: wanted, for: self)
+    watch = wanted
+  }
+
+  /// An answer that was late, or the end of the process.
+  func ready(now: Int) {
+    guard watch != nil else { return }
+    while !hasEnded, receive(until: now) != nil {
+      if isLate { daemon?.log.notice("\(KeyConnection.name) answers again") }
+      isLate = false
+    }
+    if hasEnded { end() }
+  }
+
+  private func end() {
+    if let watch { daemon?.loop.remove(watch.descriptor) }
+    watch = nil
+    daemon?.lost(KeyConnection.name, process.howItEnded())
+  }
+
+  /// The order to end, at the end of starttlsd.
+  func finish() {
+    if let watch { daemon?.loop.remove(watch.descriptor) }
+    watch = nil
+    hasEnded = true
+    _ = process.end(within: 1_000)
+  }
+}
+
+/// The keys that were read together. The other process forgets them at the end of this value.
+final class KeyGeneration {
+  private let connection: KeyConnection
+  private let number: Int32
+
+  init(_ connection: KeyConnection, _ number: Int32) {
+    self.connection = connection
+    self.number = number
+  }
+
+  deinit { connection.release(number) }
+
+  func sign(_ request: SignatureRequest, index: Int32) -> [UInt8]? {
+    connection.sign(request, generation: number, index: index)
+  }
+}

@@ -1,0 +1,110 @@
+// KeyProcessEndTests: the process of the private keys is stopped or killed while clients need it.
+
+import Foundation
+import Glibc
+import XCTest
+
+final class KeyProcessEndTests: PrivilegeTestCase {
+  /// The daemon waits once, then refuses STARTTLS until the process answers.
+  func testAProcessOfTheKeysThatDoesNotAnswerCostsOneHandshake() throws {
+    let folder = TestFolder()
+    let path = folder.path + "/status"
+    let daemon = try daemon(["--status-socket", path], backend: .script(ShellBackend.script()))
+    let process = try XCTUnwrap(daemon.helpers["starttlsd-key"])
+    let waiting = try client(daemon)
+    try SessionPhase.handshakeAwaited.enter(waiting)
+    kill(process, SIGSTOP)
+    try waiting.sendRaw(try waiting.beginTLS())
+    XCTAssertThrowsError(try waiting.finishHandshake()) { XCTAssertTrue("\($0)".contains("internal error"), "\($0)") }
+    XCTAssertTrue(daemon.log.contains("does not answer: STARTTLS is refused with 454 until it does"), daemon.log)
+    let failed = try daemon.session()
+    XCTAssertEqual(failed.outcome, "handoff: tls failed")
+    XCTAssertEqual(failed["alert-name"], "internal_error")
+
+    let refused = try client(daemon)
+    try SessionPhase.greeted.enter(refused)
+    try refused.ask("EHLO client.example")
+    XCTAssertTrue(try refused.ask("STARTTLS").hasPrefix("454 4.7.0 "))
+    XCTAssertEqual(try refused.ask("QUIT"), "221 bye")
+    refused.close()
+
+    kill(process, SIGCONT)
+    XCTAssertTrue(eventually { daemon.log.contains("answers again") }, daemon.log)
+    let served = try client(daemon)
+    try SessionPhase.greeted.enter(served)
+    try served.ask("EHLO client.example")
+    try served.startTLS()
+    XCTAssertEqual(try served.ask("QUIT"), "221 bye")
+    served.close()
+    let status = try run([Programs.path("starttlsd"), "status", path])
+    // One signature at the start tries the key, and one was refused for lack of time.
+    XCTAssertTrue(status.output.contains("private keys: process \(process), signatures 2, 2 in the last minute\n"), status.output)
+  }
+
+  /// Mail that was acknowledged is there, the daemon ends with 111, and no client waits for it.
+  func testAKilledProcessOfTheKeysUnderLoadLosesNoMail() throws {
+    let daemon = try daemon(["--user", "daemon"], isShared: true)
+    let folder = TestFolder()
+    let clients = try SpawnedProgram(
+      ["/usr/bin/python3", "-Ic", KeyProcessEndTests.clients, "\(daemon.port)"], output: .file(folder.path + "/output"),
+      errors: .file(folder.path + "/errors"))
+    XCTAssertTrue(eventually { folder.text("output").split(separator: "\n").count >= 40 }, folder.text("errors"))
+    kill(try XCTUnwrap(daemon.helpers["starttlsd-key"]), SIGKILL)
+    XCTAssertEqual(clients.wait(), .exited(0), folder.text("errors"))
+    XCTAssertEqual(daemon.program.wait(), .exited(111), daemon.log)
+    XCTAssertTrue(daemon.log.contains("starttlsd-key, which holds the private keys, has ended (signal 9): stopping"), daemon.log)
+    let acknowledged = Set(folder.text("output").split(separator: "\n").map(String.init))
+    let delivered = Set(daemon.messages.compactMap { $0.text.split(whereSeparator: \.isNewline).last.map(String.init) })
+    XCTAssertGreaterThanOrEqual(acknowledged.count, 40)
+    XCTAssertTrue(acknowledged.isSubset(of: delivered), "\(acknowledged.subtracting(delivered))")
+    XCTAssertTrue(eventually { daemon.leftovers.isEmpty }, "\(daemon.leftovers)")
+  }
+
+  /// Delivers mail inside TLS until the daemon accepts no more connections, and prints what was acknowledged.
+  private static let clients = """
+    import socket, ssl, sys, threading
+
+    port, lock = int(sys.argv[1]), threading.Lock()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+
+    def read(file):
+        while (line := file.readline())[3:4] == b'-':
+            pass
+        return line
+
+    def session(name):
+        with socket.create_connection(('127.0.0.1', port), timeout=10) as tcp:
+            file = tcp.makefile('rb')
+            read(file)
+            for command in [b'EHLO client.example', b'STARTTLS']:
+                tcp.sendall(command + b'\\r\\n')
+                if not (line := read(file)).startswith(b'2'):
+                    return
+            with context.wrap_socket(tcp) as tls:
+                file = tls.makefile('rb')
+                for command in [b'EHLO client.example', b'MAIL FROM:<a@client.example>', b'RCPT TO:<b@mx.example>', b'DATA',
+                                b'Subject: load\\r\\n\\r\\n' + name + b'\\r\\n.']:
+                    tls.sendall(command + b'\\r\\n')
+                    line = read(file)
+                if line.startswith(b'250'):
+                    with lock:
+                        print(name.decode(), flush=True)
+
+    def work(number):
+        for turn in range(100000):
+            try:
+                session(b'message-%d-%d' % (number, turn))
+            except ConnectionRefusedError:
+                return
+            except OSError:
+                pass
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    """
+}

@@ -16,16 +16,18 @@ final class AddressAdmission {
   private let limits: AddressLimits
   private let log: Logger
   private let timers: Timers
+  private let metrics: Metrics
   private var table: AddressTable
   private var warnings: [Refusal: RepeatedWarning] = [:]
   /// nil without an access file.
   var rules: AccessRules?
 
-  init(_ limits: AddressLimits, _ rules: AccessRules?, _ log: Logger, _ timers: Timers) {
+  init(_ limits: AddressLimits, _ rules: AccessRules?, _ log: Logger, _ timers: Timers, _ metrics: Metrics) {
     self.limits = limits
     self.rules = rules
     self.log = log
     self.timers = timers
+    self.metrics = metrics
     table = AddressTable(limits)
   }
 
@@ -61,6 +63,10 @@ final class AddressAdmission {
   private func warn(_ refusal: Refusal, now: Int, _ text: @autoclosure () -> String) {
     let warning = warnings[refusal] ?? RepeatedWarning(log, timers)
     warnings[refusal] = warning
+    switch refusal {
+    case .rule: metrics.count(.rule)
+    case .limit(let limit): metrics.count(.refusals, [("reason", limit.label)])
+    }
     warning.note(text(), now: now)
   }
 
@@ -99,5 +105,18 @@ extension SessionRecord {
       break
     }
     return points
+  }
+}
+
+extension AddressLimit {
+  /// For the metrics.
+  fileprivate var label: String {
+    switch self {
+    case .connections: "address-connections"
+    case .backends: "address-backends"
+    case .connectionsPerMinute: "address-connections-per-minute"
+    case .handshakesPerMinute: "address-handshakes-per-minute"
+    case .penalty: "address-penalty"
+    }
   }
 }

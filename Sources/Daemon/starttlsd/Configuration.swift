@@ -27,6 +27,7 @@ struct Configuration {
   var accessFile: AccessFile?
   var accessRules: AccessRules?
   var statusSocket: String?
+  var metrics: SocketAddress?
   var graceMilliseconds: Int
   var backendGraceMilliseconds: Int
   var privileges: Privileges

@@ -15,6 +15,7 @@ extension Daemon {
   /// - Parameter isImplicit: true if the client begins with TLS. Then it is never sent text in clear: where another one gets
   ///   a reply and is closed, it is closed.
   func accept(_ connection: consuming Connection, isImplicit: Bool, now: Int) {
+    metrics.count(.connections)
     let front = connection.peer.ofClient
     guard configuration.fronts.contains(where: { $0.contains(front) }) else {
       return admit(connection, isImplicit: isImplicit, now: now)
@@ -38,6 +39,7 @@ extension Daemon {
     guard headers.removeValue(forKey: ObjectIdentifier(header)) != nil else { return }
     countSessions()
     if let failure {
+      metrics.count(.proxyHeader)
       frontWarning.note("\(SessionLine.peer(header.peer)) is closed: \(failure) (--proxy-from)", now: now)
       return reconsider()
     }
@@ -68,6 +70,7 @@ extension Daemon {
 
   /// The limits of all clients do not allow a session.
   private func refuseForLackOfRoom(_ connection: consuming Connection, isImplicit: Bool, now: Int) {
+    metrics.count(.capacity)
     if case .refuse(let reason) = admission.answer {
       let answer = isImplicit ? "is closed" : "gets 421 4.3.2"
       refusalWarning.note("\(SessionLine.peer(connection.peer.ofClient)) \(answer): \(reason)", now: now)
@@ -130,6 +133,7 @@ extension Daemon {
       addresses.sessionEnded(wait.peer, now: now)
       refuseForLackOfRoom(connection, isImplicit: false, now: now)
     case .early:
+      metrics.count(.earlyTalker)
       addresses.penalise(wait.peer, points: Penalty.closed, now: now)
       leftEarly(wait.peer, "early talker", now: now)
       turnAway(connection, ServiceReply.earlyTalker, isImplicit: false, now: now)

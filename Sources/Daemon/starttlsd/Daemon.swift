@@ -57,7 +57,9 @@ final class Daemon {
   var refusals: [ObjectIdentifier: Refusal] = [:]
   private var signals: Signals?
   let refusalWarning: RepeatedWarning
-  private var status: StatusSocket?
+  private var status: ReportSocket?
+  private var metricsSocket: ReportSocket?
+  let metrics = Metrics()
   let startedAt = Clock.now()
   var totals = Totals()
   private var identifiers = SessionIdentifiers()
@@ -94,9 +96,9 @@ final class Daemon {
     tlsWarning = RepeatedWarning(log, timers)
     frontWarning = RepeatedWarning(log, timers)
     backends =
-      if let servers = configuration.backend.servers { BackendHealth(servers.addresses, log, timers) } else { nil }
+      if let servers = configuration.backend.servers { BackendHealth(servers.addresses, log, timers, metrics) } else { nil }
     refusalWarning = RepeatedWarning(log, timers)
-    addresses = AddressAdmission(configuration.addressLimits, configuration.accessRules, log, timers)
+    addresses = AddressAdmission(configuration.addressLimits, configuration.accessRules, log, timers, metrics)
     // Admits nobody until all descriptors that stay open are open.
     admission = Admission(.none)
     keys = helpers.keys
@@ -121,7 +123,8 @@ final class Daemon {
       starter = StarterConnection(connection)
     }
     signals = try Signals(self)
-    if let path = configuration.statusSocket { status = try StatusSocket(self, path: path) }
+    if let path = configuration.statusSocket { status = try ReportSocket.status(self, path: path) }
+    if let address = configuration.metrics { metricsSocket = try ReportSocket.metrics(self, address) }
     queue.attach(loop, timers)
     admission = Admission(try ResourceLimits(configuration))
   }
@@ -142,6 +145,7 @@ final class Daemon {
     if let client = configuration.supervision.client {
       accept(try Supervision.takeClient(client), isImplicit: configuration.isClientImplicit, now: Clock.now())
     }
+    if let metricsSocket { log.info("metrics at \(metricsSocket.bound)") }
     listen(true)
     notification.ready(statusText, timers: timers, now: Clock.now())
     while !isStopped {
@@ -151,6 +155,7 @@ final class Daemon {
       if let due = stopDeadline, due <= now { goOnStopping(now: now) }
     }
     status?.close()
+    metricsSocket?.close()
     for warning in [acceptWarning, tlsWarning, frontWarning, refusalWarning] { warning.flush() }
     addresses.flush()
     backends?.flush()
@@ -224,6 +229,7 @@ final class Daemon {
     countSessions()
     addresses.sessionEnded(session.peer, now: Clock.now())
     totals.add(record)
+    metrics.add(record, fields)
     logSession(fields)
     if record.tookOutKeywords && !hasWarnedOfKeywords {
       hasWarnedOfKeywords = true
@@ -250,8 +256,12 @@ final class Daemon {
     if process.isEndedByUs { return }
     switch process.end {
     case .exited(0), nil: break
-    case .exited(let code): log.notice("backend \(process.process) exited with code \(code), session \(process.session)")
-    case .signalled(let signal): log.warning("backend \(process.process) was ended by signal \(signal), session \(process.session)")
+    case .exited(let code):
+      metrics.count(.exit)
+      log.notice("backend \(process.process) exited with code \(code), session \(process.session)")
+    case .signalled(let signal):
+      metrics.count(.signal)
+      log.warning("backend \(process.process) was ended by signal \(signal), session \(process.session)")
     }
   }
 

@@ -186,6 +186,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
         daemon.started(process)
         return .started(pair.takeFirst())
       } catch {
+        daemon.metrics.count(.start)
         return .failed("the backend cannot be started: \(error)")
       }
     case .servers(let servers):

@@ -1,4 +1,4 @@
-// LogOptions: the format and the place of the log, and the socket for `starttlsd status`.
+// LogOptions: the format and the place of the log, and the sockets of the status and the metrics.
 
 import ArgumentParser
 
@@ -16,6 +16,10 @@ struct LogOptions: ParsableArguments {
     help: ArgumentHelp(
       "Unix socket for `starttlsd status`; only root and the user who started starttlsd may ask.", valueName: "path"))
   var statusSocket: String?
+
+  @Option(
+    help: ArgumentHelp("Address of the metrics (OpenMetrics over HTTP): unix:path or a loopback address and port.", valueName: "address"))
+  var metrics: String?
 }
 
 /// The format of a line.

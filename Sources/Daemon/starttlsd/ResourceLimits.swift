@@ -39,7 +39,7 @@ struct ResourceLimits {
     let own = Int(clamping: configuration.privileges.processes ?? UInt.max)
     let wantedBackends = configuration.backendsLimit ?? max(2, min(3 * wanted, processes / 2, own))
     let wantedRefusals = min(64, max(4, wanted / 8))
-    let status = configuration.statusSocket == nil ? 0 : StatusSocket.clientsLimit
+    let status = [configuration.statusSocket != nil, configuration.metrics != nil].count { $0 } * ReportSocket.clientsLimit
     // While the certificates are loaded again, each of their files is open. A folder may have more of them then.
     let now = configuration.certificates.list().paths.count
     let certificates = configuration.certificates.folders.isEmpty ? now : min(CertificateFiles.limit, 2 * now + 32)

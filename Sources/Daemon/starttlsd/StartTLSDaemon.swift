@@ -159,6 +159,7 @@ struct StartTLSDaemon: ParsableCommand {
       connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
       fronts: fronts, addressLimits: limits, greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
       accessFile: access?.file, accessRules: access?.rules, statusSocket: try checkedStatusSocket(),
+      metrics: try checkedMetrics(),
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),
       privileges: privileges, isClientImplicit: try implicit.isClientImplicit(supervisor), hasKeyInProcess: keyOptions.keyInProcess)
@@ -224,6 +225,12 @@ struct StartTLSDaemon: ParsableCommand {
       throw .usage("--status-socket: the path of a Unix socket has 1 to 107 octets")
     }
     return path
+  }
+
+  private func checkedMetrics() throws(ConfigurationError) -> SocketAddress? {
+    guard let text = logging.metrics else { return nil }
+    guard !supervisor.inetd else { throw .usage("--metrics cannot be used with --inetd: remove one") }
+    return try MetricsSocket.address(text)
   }
 
   private func checkedBackends() throws(ConfigurationError) -> Int? {

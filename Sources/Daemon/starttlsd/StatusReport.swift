@@ -5,6 +5,7 @@
 import Glibc
 import ProgramSupport
 import Transport
+import TransportTLS
 
 struct StatusReport {
   /// The maximum number of sessions that are listed.
@@ -55,6 +56,20 @@ struct StatusReport {
   /// nil if the keys are in this process.
   var keys: Keys?
   var now = time(nil)
+
+  /// Each file once, with all names for which it is served.
+  static func certificates(_ served: [ServedCertificate]) -> [Certificate] {
+    var names: [String: [String]] = [:]
+    for one in served {
+      if names[one.path] == nil { names[one.path] = [] }
+      for name in one.serverName.map({ [$0] }) ?? one.names where !names[one.path, default: []].contains(name) {
+        names[one.path, default: []].append(name)
+      }
+    }
+    return served.compactMap { one in
+      names.removeValue(forKey: one.path).map { Certificate(path: one.path, names: $0, validUntil: one.validUntil) }
+    }
+  }
 
   /// The sessions that are listed.
   private var listed: [Session] { Array(sessions.sorted { $0.identifier < $1.identifier }.prefix(StatusReport.limit)) }

@@ -48,6 +48,7 @@ extension SessionDriver {
     writeWaitsToRead = answer == .wouldBlock && stream?.direction == .read
     switch answer {
     case .moved(let count):
+      if record.sent == 0 { record.greetedAt = now }
       record.sent += count
       stalled.moved(count, now: now)
       idle.moved(count, now: now)

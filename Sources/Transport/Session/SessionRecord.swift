@@ -67,6 +67,8 @@ public struct SessionRecord {
 
   /// When the driver was created.
   public internal(set) var startedAt: Int
+  /// When the first octets were sent to the client: the greeting, or a reply in its place.
+  public internal(set) var greetedAt: Int?
   /// When `decision` was made.
   public internal(set) var decidedAt: Int?
   /// When the handshake was complete.

@@ -87,12 +87,13 @@ final class CertificateChoiceTests: StarttlsdTestCase {
     let folder = TestFolder()
     let fallback = try make("fallback", names: ["fallback.example", "*.example"], in: folder.path)
     let given = try make("given", .rsa, names: ["elsewhere.example"], in: folder.path)
-    let options = pair(given, "given.example")
+    let options = pair(given, "given.example") + pair(given, "*.more.example")
     let socket = folder.path + "/status"
     _ = try daemon(options + ["--status-socket", socket], certificate: fallback)
     let status = try run([Programs.path("starttlsd"), "status", socket]).output
     XCTAssertTrue(status.contains("certificate \(fallback.certificate) for fallback.example, *.example: "), status)
-    XCTAssertTrue(status.contains("certificate \(given.certificate) for given.example: "), status)
+    XCTAssertTrue(status.contains("certificate \(given.certificate) for *.more.example, given.example: "), status)
+    XCTAssertEqual(status.components(separatedBy: given.certificate).count, 2, "once in the metrics as well: \(status)")
     let list = try run([Programs.path("starttlsd"), "certificates"] + pair(fallback) + options).output
     XCTAssertTrue(list.contains("\(given.certificate): elsewhere.example\n  for clients that request given.example\n  key: RSA, 2048 bits\n"), list)
     let check = try run(

@@ -18,9 +18,11 @@ final class BackendHealth {
   let addresses: [SocketAddress]
   private var servers: [Server]
   private let warnings: [RepeatedWarning]
+  private let metrics: Metrics
 
-  init(_ addresses: [SocketAddress], _ log: Logger, _ timers: Timers) {
+  init(_ addresses: [SocketAddress], _ log: Logger, _ timers: Timers, _ metrics: Metrics) {
     self.addresses = addresses
+    self.metrics = metrics
     warnings = addresses.map { _ in RepeatedWarning(log, timers) }
     servers = addresses.map { _ in Server() }
   }
@@ -40,6 +42,7 @@ final class BackendHealth {
       let next = pause == 0 ? BackendHealth.firstPauseMilliseconds : min(2 * pause, BackendHealth.longestPauseMilliseconds)
       servers[index] = Server(pausedUntil: now + next, pauseMilliseconds: next)
     }
+    metrics.count(.connect)
     warnings[index].note("backend \(addresses[index]): \(error)", now: now)
   }
 

@@ -1,0 +1,198 @@
+// ReportSocket: a listening socket at which programs of this machine ask for the state of the daemon.
+//
+// A client sends a request and gets one report.
+//
+// Contract: nothing waits. A report is made in one turn and written as far as the client reads. A client has five seconds; two
+// are served at the same time, the others wait in the kernel's queue.
+
+import Glibc
+import Logging
+import Transport
+
+final class ReportSocket: EventOwner {
+  /// The maximum number of clients at a time: each has a descriptor.
+  static let clientsLimit = 2
+
+  private unowned let daemon: Daemon
+  private let address: SocketAddress
+  private var listener: Listener?
+  private var watch: Watch?
+  private var clients: [ObjectIdentifier: ReportClient] = [:]
+  /// The report for the octets of a request; nil if it is not complete.
+  let report: (_ request: [UInt8]) -> [UInt8]?
+  /// The maximum number of octets of a request. A request of this length is complete.
+  let requestLimit: Int
+
+  /// Creates the socket. A Unix socket that a daemon left when it was killed is replaced; only the user that created it, or the one
+  /// that starttlsd changes to, may connect to it.
+  ///
+  /// - Parameter address: a Unix socket, or a loopback address.
+  init(
+    _ daemon: Daemon, _ address: SocketAddress, requestLimit: Int, report: @escaping (_ request: [UInt8]) -> [UInt8]?
+  ) throws(SystemError) {
+    self.daemon = daemon
+    self.report = report
+    self.requestLimit = requestLimit
+    if case .unix(let path) = address {
+      try ReportSocket.removeStale(path)
+      // The mode has to be right from the start: bind creates the file.
+      let mask = umask(0o177)
+      defer { umask(mask) }
+      listener = try Listener(address, backlog: 8)
+      // The user that starttlsd changes to may ask as well.
+      if let own = daemon.configuration.privileges.own, chown(path, own.user, own.group) != 0 { throw SystemError.last("chown") }
+      self.address = address
+    } else {
+      let made = try Listener(address, backlog: 8)
+      self.address = made.address
+      listener = consume made
+    }
+    listen()
+  }
+
+  /// Removes a socket at which nobody listens.
+  private static func removeStale(_ path: String) throws(SystemError) {
+    var status = stat()
+    guard lstat(path, &status) == 0 else { return }
+    guard status.st_mode & S_IFMT == S_IFSOCK else { throw SystemError("bind", EEXIST) }
+    do throws(SystemError) {
+      _ = try SocketAddress.unix(path).connect()
+    } catch {
+      if error.code == ECONNREFUSED { return try Kernel.unlink(path) }
+      throw error
+    }
+    throw SystemError("bind", EADDRINUSE)
+  }
+
+  /// The address, with the port that the kernel chose.
+  var bound: SocketAddress { address }
+
+  func ready(now: Int) {
+    while clients.count < ReportSocket.clientsLimit {
+      guard case .connection(let connection) = listener?.take() ?? .wouldBlock else { break }
+      let client = ReportClient(daemon, self, connection)
+      clients[ObjectIdentifier(client)] = client
+      client.begin(now: now)
+    }
+    listen()
+  }
+
+  func finished(_ client: ReportClient) {
+    clients[ObjectIdentifier(client)] = nil
+    listen()
+  }
+
+  /// Waits for clients if another may be served.
+  private func listen() {
+    let number = clients.count < ReportSocket.clientsLimit ? listener?.pollNumber() : nil
+    let wanted = number.map { Watch(descriptor: $0, events: CShort(POLLIN)) }
+    do {
+      try daemon.loop.update(watch, to: wanted, for: self)
+      watch = wanted
+    } catch {
+      daemon.log.error("\(address): \(error)")
+    }
+  }
+
+  /// The daemon ends.
+  func close() {
+    for client in clients.values { client.finish() }
+    if let watch { daemon.loop.remove(watch.descriptor) }
+    watch = nil
+    guard listener != nil else { return }
+    listener = nil
+    if case .unix(let path) = address { unlink(path) }
+  }
+}
+
+/// One client of a report socket.
+final class ReportClient: EventOwner, TimerOwner {
+  private static let milliseconds = 5_000
+
+  private unowned let daemon: Daemon
+  private unowned let owner: ReportSocket
+  private var socket: Descriptor?
+  private var watch: Watch?
+  private var request: [UInt8] = []
+  private var report: ArraySlice<UInt8>?
+  private(set) var deadline: Int?
+  var scheduled: Int?
+
+  init(_ daemon: Daemon, _ owner: ReportSocket, _ connection: consuming Connection) {
+    self.daemon = daemon
+    self.owner = owner
+    socket = connection.takeDescriptor()
+  }
+
+  func begin(now: Int) {
+    deadline = now + ReportClient.milliseconds
+    daemon.timers.schedule(self)
+    wait(for: CShort(POLLIN))
+  }
+
+  func ready(now: Int) {
+    guard let due = deadline else { return }
+    if due <= now { return finish() }
+    if report == nil { read() }
+    if report != nil { write() }
+  }
+
+  private func read() {
+    var buffer = [UInt8](repeating: 0, count: owner.requestLimit - request.count)
+    let answer = buffer.withUnsafeMutableBytes { socket?.receiveNow(into: $0) ?? .ended }
+    switch answer {
+    case .moved(let count): request += buffer[..<count]
+    case .wouldBlock: return
+    case .ended, .failed: return finish()
+    }
+    if let made = owner.report(request) {
+      report = made[...]
+      wait(for: CShort(POLLOUT))
+    } else if request.count >= owner.requestLimit {
+      finish()
+    }
+  }
+
+  private func write() {
+    while let rest = report, !rest.isEmpty {
+      switch rest.withUnsafeBytes({ socket?.sendNow($0) ?? .ended }) {
+      case .moved(let count): report = rest.dropFirst(count)
+      case .wouldBlock: return
+      case .ended, .failed: return finish()
+      }
+    }
+    finish()
+  }
+
+  private func wait(for events: CShort) {
+    guard let number = socket?.pollNumber() else { return }
+    let wanted = Watch(descriptor: number, events: events)
+    do {
+      try daemon.loop.update(watch, to: wanted, for: self)
+      watch = wanted
+    } catch {
+      finish()
+    }
+  }
+
+  func finish() {
+    guard socket != nil else { return }
+    if let watch { daemon.loop.forget(watch.descriptor) }
+    watch = nil
+    socket = nil
+    deadline = nil
+    owner.finished(self)
+  }
+}
+
+extension Listener {
+  // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
+  fileprivate mutating func take() -> Accepted { accept() }
+  fileprivate mutating func pollNumber() -> CInt { descriptor.number }
+}
+
+extension Descriptor {
+  fileprivate mutating func pollNumber() -> CInt { number }
+  fileprivate mutating func receiveNow(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { receive(into: buffer) }
+  fileprivate mutating func sendNow(_ octets: UnsafeRawBufferPointer) -> IOResult { send(octets) }
+}

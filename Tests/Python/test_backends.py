@@ -24,7 +24,7 @@ def test_proxy_version_2_with_the_parameters_of_tls(backend_server, starttlsd):
     for session in (clear, secured):
         header = Header.read(session.header)
         assert (header.command, header.source, header.destination) == (1, ("127.0.0.7", port), ("127.0.0.1", daemon.port))
-        assert header.fields[0x05].decode() in daemon.log()
+        daemon.wait_for(f"session .*id={header.fields[0x05].decode()} ")
     assert 0x20 not in Header.read(clear.header).fields
     tls = Header.read(secured.header).fields[0x20]
     assert tls[:5] == b"\x01\0\0\0\x01"

@@ -1,7 +1,8 @@
-/* SystemCallFilter: the system calls that the process of the private keys may make, see seccomp(2).
+/* SystemCallFilter: the system calls that processes of starttlsd may make, see seccomp(2).
  *
- * Any other call ends the process (SIGSYS). Not among them: open, socket, execve, fork, kill, ptrace. Memory can be
- * allocated, but none that can be executed. */
+ * The process of the private keys: any call that is not listed ends it (SIGSYS). Not among them: open, socket, execve, fork,
+ * kill, ptrace. The process that serves: any other call fails with EPERM, so that a call that a new C library makes ends no
+ * session. Not among them: execve, fork, ptrace, kill. In both, memory can be allocated, but none that can be executed. */
 
 #define _GNU_SOURCE
 
@@ -14,6 +15,7 @@
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #if defined(__x86_64__)
@@ -31,10 +33,16 @@
 /* Runs the next instruction if the loaded word is `value`, else skips `count`. */
 #define UNLESS_EQUAL(value, count) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, count)
 #define ALLOW(call) UNLESS_EQUAL(SYS_##call, 1), RETURN(SECCOMP_RET_ALLOW)
+/* A call that only older machines have. */
+#ifdef SYS_open
+#define ALLOW_OLD(call) ALLOW(call),
+#else
+#define ALLOW_OLD(call)
+#endif
 /* The low word of the third argument: these machines are little-endian. */
-#define ALLOW_WITHOUT_EXECUTION(call)                                                           \
+#define ALLOW_WITHOUT_EXECUTION(call, action)                                                           \
   UNLESS_EQUAL(SYS_##call, 4), LOAD(args[2]), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 0, 1), \
-    RETURN(SECCOMP_RET_KILL_PROCESS), RETURN(SECCOMP_RET_ALLOW)
+    RETURN(action), RETURN(SECCOMP_RET_ALLOW)
 
 static struct sock_filter instructions[] = {
   LOAD(arch),
@@ -67,8 +75,8 @@ static struct sock_filter instructions[] = {
   ALLOW(mremap),
   ALLOW(madvise),
   ALLOW(futex),
-  ALLOW_WITHOUT_EXECUTION(mmap),
-  ALLOW_WITHOUT_EXECUTION(mprotect),
+  ALLOW_WITHOUT_EXECUTION(mmap, SECCOMP_RET_KILL_PROCESS),
+  ALLOW_WITHOUT_EXECUTION(mprotect, SECCOMP_RET_KILL_PROCESS),
   /* After SIGSTOP and SIGCONT. */
   ALLOW(restart_syscall),
   ALLOW(exit),
@@ -76,8 +84,42 @@ static struct sock_filter instructions[] = {
   RETURN(SECCOMP_RET_KILL_PROCESS),
 };
 
-int kernel_confine_to_signing(void) {
-  struct sock_fprog program = {.len = sizeof instructions / sizeof *instructions, .filter = instructions};
+#define FAIL (SECCOMP_RET_ERRNO | EPERM)
+#define REFUSE RETURN(FAIL)
+/* The low word of the first argument: the family of a socket. */
+#define ALLOW_FAMILY(family) UNLESS_EQUAL(family, 1), RETURN(SECCOMP_RET_ALLOW)
+
+/* The families of socket(2) for the servers that are reached by an address; without any it fails. */
+#define SERVING(...)                                                                                                  \
+  LOAD(arch), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0), RETURN(SECCOMP_RET_KILL_PROCESS), LOAD(nr),     \
+    /* Octets. */                                                                                                      \
+    ALLOW(recvfrom), ALLOW(sendto), ALLOW(recvmsg), ALLOW(sendmsg), ALLOW(read), ALLOW(write), ALLOW(preadv2),         \
+    ALLOW(pwritev2), ALLOW(readv), ALLOW(writev), ALLOW(lseek), ALLOW(close), ALLOW(shutdown),                         \
+    /* Events. */                                                                                                      \
+    ALLOW_OLD(poll) ALLOW_OLD(epoll_wait) ALLOW(ppoll), ALLOW(epoll_pwait), ALLOW(epoll_ctl), ALLOW(epoll_create1),    \
+    ALLOW(restart_syscall), ALLOW(rt_sigreturn), ALLOW(rt_sigprocmask), ALLOW(rt_sigaction),                           \
+    /* Connections. */                                                                                                 \
+    ALLOW(accept4), ALLOW(getsockname), ALLOW(getpeername), ALLOW(setsockopt), ALLOW(getsockopt), ALLOW(socketpair),   \
+    ALLOW(bind), ALLOW(connect), ALLOW(fcntl), ALLOW(dup), ALLOW(fstat), ALLOW(newfstatat),                            \
+    /* /dev/null, and the removal of our own sockets: Landlock knows where. */                                         \
+    ALLOW(openat), ALLOW_OLD(unlink) ALLOW(unlinkat), ALLOW_OLD(open)                                                  \
+    /* Forked processes that end. */                                                                                   \
+    ALLOW(waitid), ALLOW(wait4),                                                                                       \
+    /* Time, random numbers, memory. */                                                                                \
+    ALLOW(clock_gettime), ALLOW(gettimeofday), ALLOW_OLD(time) ALLOW(getrandom), ALLOW(getpid), ALLOW(getrusage),      \
+    ALLOW(sysinfo), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise), ALLOW(futex),                            \
+    ALLOW_WITHOUT_EXECUTION(mmap, FAIL), ALLOW_WITHOUT_EXECUTION(mprotect, FAIL),                                                \
+    /* The end, also that of a fatal error. */                                                                         \
+    ALLOW(exit), ALLOW(exit_group), ALLOW(gettid), ALLOW(tgkill),                                                      \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0), REFUSE, LOAD(args[0]), __VA_ARGS__ REFUSE
+
+static struct sock_filter serving[] = {SERVING(ALLOW_FAMILY(AF_UNIX), )};
+static struct sock_filter serving_by_address[] = {
+  SERVING(ALLOW_FAMILY(AF_UNIX), ALLOW_FAMILY(AF_INET), ALLOW_FAMILY(AF_INET6), )};
+
+/* Returns 1; 0 if the kernel has no filters; -1 with errno. */
+static int confine(struct sock_filter *filter, size_t size) {
+  struct sock_fprog program = {.len = (unsigned short)(size / sizeof *filter), .filter = filter};
   if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0 && errno == EINVAL) return 0;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0) return 1;
@@ -85,9 +127,18 @@ int kernel_confine_to_signing(void) {
   return errno == EINVAL ? 0 : -1;
 }
 
+int kernel_confine_to_signing(void) { return confine(instructions, sizeof instructions); }
+
+int kernel_confine_to_serving(bool connects) {
+  return connects ? confine(serving_by_address, sizeof serving_by_address) : confine(serving, sizeof serving);
+}
+
 #else
 
-int kernel_confine_to_signing(void) {
+int kernel_confine_to_signing(void) { return 0; }
+
+int kernel_confine_to_serving(bool connects) {
+  (void)connects;
   return 0;
 }
 

@@ -115,6 +115,29 @@ int kernel_keep_capabilities(uint32_t capabilities);
  * the kernel cannot do it, or if it is not known how on this machine, and -1 with errno on failure. */
 int kernel_confine_to_signing(void);
 
+/* Leaves only the system calls that starttlsd makes while it serves; any other fails with EPERM. `connects`: it also makes TCP
+ * sockets. Sets no_new_privs. Returns 1; 0 if the kernel has no filters; -1 with errno. */
+int kernel_confine_to_serving(bool connects);
+
+/* What `kernel_leave_file_system` leaves. */
+struct kernel_landlock {
+  /* Folders in which files may be removed. */
+  const char *_Nonnull const *_Nullable folders;
+  size_t folders_count;
+  /* TCP ports to connect to. */
+  const uint16_t *_Nullable ports;
+  size_t ports_count;
+  /* Whether a socket may be bound to port 0. */
+  bool binds;
+};
+
+/* The version of Landlock; 0 if the kernel has none. */
+int kernel_landlock_version(void);
+
+/* Takes all files from this process but /dev/null and what is open, and, as far as the kernel can, TCP and signals to other
+ * processes. Sets no_new_privs. Returns the version of Landlock, 0 if the kernel has none, -1 with errno. */
+int kernel_leave_file_system(const struct kernel_landlock *setting);
+
 /* What `kernel_spawn` does in the child, besides the default action for all signals, none of which is blocked, and a
  * new session. */
 struct kernel_spawn {

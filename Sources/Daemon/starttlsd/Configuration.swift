@@ -31,6 +31,7 @@ struct Configuration {
   var graceMilliseconds: Int
   var backendGraceMilliseconds: Int
   var privileges: Privileges
+  var sandbox: Sandbox
   /// True if the client that a supervisor passed (--inetd) begins with TLS.
   var isClientImplicit: Bool
   /// True if no process of their own holds the private keys.

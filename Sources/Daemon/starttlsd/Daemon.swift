@@ -146,6 +146,11 @@ final class Daemon {
       accept(try Supervision.takeClient(client), isImplicit: configuration.isClientImplicit, now: Clock.now())
     }
     if let metricsSocket { log.info("metrics at \(metricsSocket.bound)") }
+    // Not for one client, whose process ends with it.
+    if !isSingle {
+      let sandbox = try configuration.sandbox.enter(configuration, hasStarter: starter != nil)
+      log.info("\(sandbox)")
+    }
     listen(true)
     notification.ready(statusText, timers: timers, now: Clock.now())
     while !isStopped {

@@ -162,7 +162,7 @@ struct StartTLSDaemon: ParsableCommand {
       metrics: try checkedMetrics(),
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),
-      privileges: privileges, isClientImplicit: try implicit.isClientImplicit(supervisor), hasKeyInProcess: keyOptions.keyInProcess)
+      privileges: privileges, sandbox: self.privileges.sandbox, isClientImplicit: try implicit.isClientImplicit(supervisor), hasKeyInProcess: keyOptions.keyInProcess)
   }
 
   private func checkedPolicy() throws(ConfigurationError) -> SMTPSession.Policy {

@@ -30,6 +30,14 @@ struct PrivilegeOptions: ParsableArguments {
   @Flag(help: "Let the server program gain privileges by set-uid, which --user and --backend-user prevent.")
   var allowSetUid = false
 
+  @Flag(help: "Serve without the filter of system calls (seccomp).")
+  var noSeccomp = false
+
+  @Flag(help: "Serve without Landlock, which takes files and connections away.")
+  var noLandlock = false
+
+  var sandbox: Sandbox { Sandbox(hasFilter: !noSeccomp, hasLandlock: !noLandlock) }
+
   /// Checks the options.
   ///
   /// - Parameter isEmbedded: true if there is no program and no certificate.

@@ -1,0 +1,191 @@
+"""The sandbox of starttlsd: a process that strangers have taken over cannot open, connect, execute or fork.
+
+The test takes the process over with ptrace(2): it makes system calls in it, as injected code would.
+"""
+import ctypes
+import errno
+import os
+import platform
+import re
+import signal
+import socket
+import struct
+
+import pytest
+
+from backends import deliver
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.restype = ctypes.c_long
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+PEEK, POKE, SINGLE_STEP, GET_REGISTERS, SET_REGISTERS, ATTACH, DETACH = 2, 5, 9, 12, 13, 16, 17
+CALLS = {"open": 2, "socket": 41, "connect": 42, "kill": 62, "ptrace": 101, "fork": 57, "execve": 59, "openat": 257, "getpid": 39,
+         "unlink": 87, "mmap": 9, "bind": 49}
+AT_FDCWD = -100
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64" or os.geteuid() != 0, reason="this takes processes over, on x86-64, as root")
+
+
+class Registers(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ulonglong) for name in (
+        "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp ss fs_base gs_base ds es fs gs").split()]
+
+
+class Captured:
+    """A stopped process, which makes the system calls of the test."""
+
+    def __init__(self, process: int):
+        self.process = process
+        self.request(ATTACH)
+        self.wait()
+        self.saved = Registers()
+        self.request(GET_REGISTERS, data=ctypes.addressof(self.saved))
+        # It waits in a system call: the instruction before the next one is `syscall`.
+        word = libc.ptrace(PEEK, process, self.saved.rip - 2, None) & 0xFFFF
+        assert word == 0x050F, hex(word)
+
+    def request(self, number: int, address=None, data=None) -> None:
+        assert libc.ptrace(number, self.process, address, data) >= 0, os.strerror(ctypes.get_errno())
+
+    def wait(self) -> None:
+        assert os.waitpid(self.process, 0x40000000)[1] & 0xFF == 0x7F
+
+    def write(self, octets: bytes) -> int:
+        """Puts octets below the stack; returns where."""
+        start = (self.saved.rsp - 4096) & ~15
+        octets += bytes(-len(octets) % 8 + 8)
+        for index in range(0, len(octets), 8):
+            self.request(POKE, start + index, struct.unpack("<Q", octets[index:index + 8])[0])
+        return start
+
+    def call(self, name: str, *arguments: int | bytes) -> int:
+        registers = Registers.from_buffer_copy(self.saved)
+        values = [self.write(a) if isinstance(a, bytes) else a & 0xFFFFFFFFFFFFFFFF for a in arguments] + [0] * 6
+        registers.rip = self.saved.rip - 2
+        registers.rax = CALLS[name]
+        registers.orig_rax = 0xFFFFFFFFFFFFFFFF
+        registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9 = values[:6]
+        self.request(SET_REGISTERS, data=ctypes.addressof(registers))
+        self.request(SINGLE_STEP)
+        self.wait()
+        self.request(GET_REGISTERS, data=ctypes.addressof(registers))
+        return ctypes.c_longlong(registers.rax).value
+
+    def release(self) -> None:
+        self.request(SET_REGISTERS, data=ctypes.addressof(self.saved))
+        self.request(DETACH)
+
+
+def address(port: int, host: str = "127.0.0.1") -> bytes:
+    return struct.pack("<H", socket.AF_INET) + struct.pack("!H", port) + socket.inet_aton(host) + bytes(8)
+
+
+def attack(daemon, tmp_path) -> dict[str, int]:
+    """What a captured process gets from the kernel, by attempt."""
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        captured = Captured(daemon.process.pid)
+        try:
+            results = {
+                "read": captured.call("openat", AT_FDCWD, str(secret).encode(), os.O_RDONLY),
+                "read, old": captured.call("open", str(secret).encode(), os.O_RDONLY),
+                "create": captured.call("openat", AT_FDCWD, str(tmp_path / "made").encode(), os.O_WRONLY | os.O_CREAT, 0o600),
+                "folder": captured.call("openat", AT_FDCWD, b"/", os.O_RDONLY | os.O_DIRECTORY),
+                "unlink": captured.call("unlink", str(secret).encode()),
+                "execute": captured.call("execve", b"/bin/true", 0, 0),
+                "fork": captured.call("fork"),
+                "ptrace": captured.call("ptrace", ATTACH, os.getppid()),
+                "kill": captured.call("kill", os.getppid(), 0),
+                "packet socket": captured.call("socket", socket.AF_PACKET, socket.SOCK_RAW, 0),
+                "executable memory": captured.call("mmap", 0, 4096, 7, 0x22, -1, 0),
+                "null": captured.call("openat", AT_FDCWD, b"/dev/null", os.O_RDONLY),
+                "getpid": captured.call("getpid"),
+            }
+            number = captured.call("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
+            results["socket"] = number
+            if number >= 0:
+                results["connect elsewhere"] = captured.call("connect", number, address(elsewhere.getsockname()[1]), 16)
+                results["bind"] = captured.call("bind", number, address(0), 16)
+            return results
+        finally:
+            captured.release()
+
+
+DENIED = -errno.EPERM, -errno.EACCES
+
+
+def assert_confined(results: dict[str, int]) -> None:
+    allowed = {name for name, result in results.items() if result not in DENIED}
+    assert allowed <= {"null", "getpid", "socket"}, results
+    assert {"null", "getpid"} <= allowed, results
+
+
+def test_a_captured_process_in_front_of_a_server_by_address(backend_server, starttlsd, tmp_path):
+    (tmp_path / "run").mkdir()
+    daemon = starttlsd("--backend", backend_server(trusts="nobody").address, "--backend-client", "none", "--status-socket",
+                       str(tmp_path / "run/status"))
+    daemon.wait_for(r"sandbox: Landlock \d+, seccomp")
+    results = attack(daemon, tmp_path)
+    assert_confined(results)
+    assert results["connect elsewhere"] in DENIED and results["bind"] in DENIED
+    # It works on.
+    deliver(daemon.port)
+    deliver(daemon.port, tls=False)
+    daemon.process.terminate()
+    assert daemon.process.wait(timeout=60) == 0
+    assert not (tmp_path / "run" / "status").exists()
+
+
+def test_a_captured_process_whose_programs_another_one_starts(starttlsd, tmp_path, build):
+    maildir = tmp_path / "mail"
+    maildir.mkdir()
+    os.chmod(tmp_path, 0o777)
+    for folder in (maildir, *tmp_path.parents):
+        if folder.owner() == "root" and str(folder).startswith("/tmp/"):
+            os.chmod(folder, 0o777)
+    program = ["--", str(build / "release/maildir-smtpd"), "--domain", "mx.example", str(maildir / "Maildir")]
+    daemon = starttlsd("--backend-user", "nobody", *program)
+    daemon.wait_for(r"sandbox: Landlock \d+, seccomp")
+    results = attack(daemon, tmp_path)
+    assert_confined(results)
+    assert results["socket"] in DENIED
+    deliver(daemon.port)
+    deliver(daemon.port, tls=False)
+    assert len(list((maildir / "Maildir/new").iterdir())) == 2
+
+
+def test_switched_off_it_is_not_in_force(backend_server, starttlsd, tmp_path):
+    """So that the attack of this test is one."""
+    daemon = starttlsd("--backend", backend_server(trusts="nobody").address, "--backend-client", "none", "--no-seccomp", "--no-landlock")
+    daemon.wait_for(r"sandbox: no Landlock \(--no-landlock\), no seccomp \(--no-seccomp\)")
+    captured = Captured(daemon.process.pid)
+    try:
+        (tmp_path / "secret").write_text("secret")
+        assert captured.call("openat", AT_FDCWD, str(tmp_path / "secret").encode(), os.O_RDONLY) >= 0
+        child = captured.call("fork")
+        assert child > 0
+        os.kill(child, 9)
+        assert captured.call("mmap", 0, 4096, 7, 0x22, -1, 0) > 0
+    finally:
+        captured.release()
+    deliver(daemon.port)
+
+
+def test_without_a_starter_there_is_none(starttlsd, build, tmp_path):
+    daemon = starttlsd("--", str(build / "release/maildir-smtpd"), "--domain", "mx.example", str(tmp_path / "Maildir"))
+    daemon.wait_for(r"sandbox: none, because this process starts the server program itself")
+
+
+def test_metrics_and_reload_inside_it(backend_server, starttlsd, tmp_path):
+    """What the process does while it serves still works: certificates that change, signals, metrics, the status, the stop."""
+    daemon = starttlsd("--backend", backend_server(trusts="nobody").address, "--backend-client", "none", "--metrics",
+                       f"unix:{tmp_path}/metrics", "--status-socket", f"{tmp_path}/status")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_for("SIGHUP: the certificates are loaded again")
+    deliver(daemon.port)
+    for name in ("metrics", "status"):
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(f"{tmp_path}/{name}")
+            asking.sendall(b"GET /metrics HTTP/1.1\r\n\r\n" if name == "metrics" else b"text\n")
+            assert re.search(b"certificate", asking.makefile("rb").read())

@@ -46,7 +46,7 @@ final class RootOnlyFilesTests: PrivilegeTestCase {
     for name in ["one", "two"] { try make("client-\(name)", names: [], in: path, issuer: name == "one" ? "ca" : "new") }
     try replace(path + "/ca.pem", path + "/issuer")
     let daemon = try daemon(
-      ["--user", "daemon", "--client-certificate", "required", "--client-ca", path + "/issuer"],
+      ["--user", "daemon", "--backend-user", "nobody", "--client-certificate", "required", "--client-ca", path + "/issuer"],
       backend: .script(ShellBackend.script(answers: [("quit*", "say '221 bye'; exit")])), certificate: files, isShared: true)
     func isLetIn(_ name: String) throws -> Bool {
       try shown(by: daemon, ["-cert", "\(path)/client-\(name).pem", "-key", "\(path)/client-\(name).key"], expecting: nil).contains("221 ")
@@ -72,7 +72,7 @@ final class RootOnlyFilesTests: PrivilegeTestCase {
     try run(["openssl", "rand", "-out", key, "64"])
     chmod(key, 0o600)
     let daemon = try daemon(
-      ["--user", "daemon", "--session-tickets", "--ticket-key-file", key], backend: .script(ShellBackend.script()), isShared: true)
+      ["--user", "daemon", "--backend-user", "nobody", "--session-tickets", "--ticket-key-file", key], backend: .script(ShellBackend.script()), isShared: true)
     try run(["openssl", "rand", "-out", key + ".new", "63"])
     chmod(key + ".new", 0o600)
     XCTAssertEqual(rename(key + ".new", key), 0)

@@ -22,6 +22,7 @@ struct CheckCommand: ParsableCommand {
     for listener in configuration.listeners {
       print("listen on \(listener.address)\(listener.isImplicit ? " with TLS from the start" : "")")
     }
+    if let warning = configuration.warningOfPort { print(warning) }
     if let file = configuration.accessFile, let rules = configuration.accessRules { print("\(rules.count) access rules from \(file.path)") }
     for line in configuration.privileges.lines { print(line) }
     for line in try CertificatesCommand.lines(configuration.certificates.pairs) { print(line) }

@@ -135,6 +135,7 @@ final class Daemon {
     warnOfKeys()
     warnOfKeyProcess()
     warnOfRules()
+    if let warning = configuration.warningOfPort { log.warning("\(warning)") }
     expiry = CertificateExpiry(self)
     expiry?.look(now: Clock.now())
     if let trouble = notification.trouble { log.warning("\(trouble)") }

@@ -28,6 +28,8 @@ final class KeyProcessEndTests: PrivilegeTestCase {
     XCTAssertEqual(try refused.ask("QUIT"), "221 bye")
     refused.close()
 
+    let stuck = try run([Programs.path("starttlsd"), "status", path])
+    XCTAssertTrue(stuck.output.contains("private keys: process \(process), which does not answer, signatures 1, "), stuck.output)
     kill(process, SIGCONT)
     XCTAssertTrue(eventually { daemon.log.contains("answers again") }, daemon.log)
     let served = try client(daemon)

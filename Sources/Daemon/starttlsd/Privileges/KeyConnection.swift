@@ -39,7 +39,7 @@ final class KeyConnection: EventOwner {
   /// For the status.
   func report(now: Int) -> StatusReport.Keys {
     StatusReport.Keys(
-      process: process.process, isConfined: isConfined, signatures: signatures.total,
+      process: process.process, isAvailable: isAvailable, isConfined: isConfined, signatures: signatures.total,
       signaturesInLastMinute: signatures.lastMinute(now: now))
   }
 

@@ -43,6 +43,26 @@ final class KeyProcessEndTests: PrivilegeTestCase {
     XCTAssertTrue(status.output.contains("private keys: process \(process), signatures 2, 2 in the last minute\n"), status.output)
   }
 
+  /// Sessions go on without it: a handshake fails with an alert, STARTTLS is refused, mail in clear is delivered.
+  func testSessionsWithoutTheProcessOfTheKeys() throws {
+    let daemon = try daemon()
+    let (waiting, clear) = (try client(daemon), try client(daemon))
+    try SessionPhase.handshakeAwaited.enter(waiting)
+    try SessionPhase.negotiating.enter(clear)
+    kill(try XCTUnwrap(daemon.helpers["starttlsd-key"]), SIGKILL)
+    try waiting.sendRaw(try waiting.beginTLS())
+    XCTAssertThrowsError(try waiting.finishHandshake()) { XCTAssertTrue("\($0)".contains("internal error"), "\($0)") }
+    XCTAssertTrue(try clear.ask("STARTTLS").hasPrefix("454 4.7.0 "))
+    try clear.send("MAIL FROM:<a@client.example>\r\nRCPT TO:<b@mx.example>\r\nDATA\r\n")
+    for beginning in ["250 ", "250 ", "354 "] { try clear.expect(beginning) }
+    XCTAssertTrue(try clear.ask("One line.\r\n.").hasPrefix("250 2.0.0 Delivered as "))
+    XCTAssertEqual(try clear.ask("QUIT"), "221 2.0.0 Bye")
+    for client in [waiting, clear] { client.close() }
+    XCTAssertEqual(daemon.program.wait(), .exited(111), daemon.log)
+    XCTAssertEqual(daemon.messages.count, 1)
+    XCTAssertEqual(daemon.sessions.first { $0["alert"] != nil }?["alert-name"], "internal_error", daemon.log)
+  }
+
   /// Mail that was acknowledged is there, the daemon ends with 111, and no client waits for it.
   func testAKilledProcessOfTheKeysUnderLoadLosesNoMail() throws {
     let daemon = try daemon(["--user", "daemon"], isShared: true)

@@ -62,11 +62,12 @@ mutants: setup-run ## apply each mistake in Fixtures/mutants to a copy and check
 	@Scripts/install patch
 	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/mutants $(BUILD)/mutants $(MUTANT)
 
-bench: setup-run ## count the core's instructions for a command; measure sessions a second beside stunnel and Postfix: .build/bench
-	@Scripts/install valgrind gcc openssl stunnel4 postfix ucspi-tcp
+bench: setup-run ## count the core's instructions for a command; measure sessions a second beside stunnel and Postfix, and what TLS costs: .build/bench
+	@Scripts/install valgrind gcc openssl gnutls-bin stunnel4 postfix ucspi-tcp
 	@Scripts/bench-core $(BUILD)/bench
 	@for program in starttlsd starttls-proxy ucspi-tlsd tlsd-io; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
 	@Benchmarks/sessions.py $(BIN) $(BUILD)/bench --seconds $(or $(SECONDS),3) --rounds $(or $(ROUNDS),3)
+	@Benchmarks/tls.py $(BIN) $(BUILD)/bench --seconds $(or $(SECONDS),3) --rounds $(or $(ROUNDS),3)
 
 core-embedded: ## build the core as Embedded Swift and check its undefined symbols
 	@Scripts/core-embedded $(BUILD)/embedded

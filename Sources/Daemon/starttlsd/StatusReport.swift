@@ -30,6 +30,8 @@ struct StatusReport {
   /// The process that holds the private keys.
   struct Keys {
     let process: CInt
+    /// False if it does not answer: STARTTLS is refused meanwhile.
+    let isAvailable: Bool
     /// True if its system calls are filtered.
     let isConfined: Bool
     let signatures: Int
@@ -75,7 +77,7 @@ struct StatusReport {
     if let keys {
       lines.append(
         """
-        private keys: process \(keys.process)\(keys.isConfined ? "" : ", system calls not filtered"), signatures \(keys.signatures), \
+        private keys: process \(keys.process)\(keys.isAvailable ? "" : ", which does not answer")\(keys.isConfined ? "" : ", system calls not filtered"), signatures \(keys.signatures), \
         \(keys.signaturesInLastMinute) in the last minute
         """)
     } else {
@@ -117,7 +119,7 @@ struct StatusReport {
 
   private func json(_ keys: Keys) -> String {
     JSONText.object([
-      ("process", "\(keys.process)"), ("filtered", "\(keys.isConfined)"), ("signatures", "\(keys.signatures)"),
+      ("process", "\(keys.process)"), ("available", "\(keys.isAvailable)"), ("filtered", "\(keys.isConfined)"), ("signatures", "\(keys.signatures)"),
       ("signatures-per-minute", "\(keys.signaturesInLastMinute)"),
     ])
   }

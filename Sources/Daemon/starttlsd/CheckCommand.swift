@@ -23,6 +23,7 @@ struct CheckCommand: ParsableCommand {
       print("listen on \(listener.address)\(listener.isImplicit ? " with TLS from the start" : "")")
     }
     if let file = configuration.accessFile, let rules = configuration.accessRules { print("\(rules.count) access rules from \(file.path)") }
+    print(configuration.priorities.summary)
     for line in configuration.privileges.lines { print(line) }
     for line in try CertificatesCommand.lines(configuration.certificates.pairs) { print(line) }
     if daemon.trustingBackend {

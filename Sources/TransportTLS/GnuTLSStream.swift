@@ -69,8 +69,8 @@ public final class GnuTLSStream: TLSStream {
   var pullsLeft = 0
   /// Counts what the client sends.
   var meter = RecordMeter()
-  /// The number of records when the last data was received, or the handshake was complete.
-  private var recordsAtData = 0
+  /// The meter when the last data was received, or the handshake was complete.
+  private var meterAtData = RecordMeter()
 
   /// Prepares a session; no socket is needed yet. Everything that can fail before a handshake fails here.
   ///
@@ -125,12 +125,12 @@ public final class GnuTLSStream: TLSStream {
       switch code {
       case GNUTLS_E_SUCCESS:
         facts = negotiated()
-        recordsAtData = meter.records
+        meterAtData = meter
         acknowledge()
         return .established
       case GNUTLS_E_AGAIN where inputHasEnded:
         fail(GNUTLS_E_PREMATURE_TERMINATION, "handshake")
-      case GNUTLS_E_AGAIN where meter.records > TLSLimits.handshakeRecords || meter.octets > TLSLimits.handshakeOctets:
+      case GNUTLS_E_AGAIN where meter.exceedsHandshake:
         fail(GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS, "handshake")
       case GNUTLS_E_AGAIN:
         return .wouldBlock
@@ -177,7 +177,7 @@ public final class GnuTLSStream: TLSStream {
     while failure == nil {
       let code = gnutls_record_recv(session, buffer.baseAddress, buffer.count)
       if code > 0 {
-        recordsAtData = meter.records
+        meterAtData = meter
         return .moved(code)
       }
       switch CInt(code) {
@@ -186,7 +186,7 @@ public final class GnuTLSStream: TLSStream {
       case GNUTLS_E_AGAIN where inputHasEnded:
         facts.truncated = true
         return .ended
-      case GNUTLS_E_AGAIN where meter.records - recordsAtData > TLSLimits.recordsWithoutData:
+      case GNUTLS_E_AGAIN where meter.exceedsDataless(since: meterAtData):
         fail(GNUTLS_E_TOO_MANY_EMPTY_PACKETS, "reading")
       case GNUTLS_E_AGAIN:
         return .wouldBlock
@@ -367,11 +367,11 @@ extension GnuTLSStream {
     case GNUTLS_E_REHANDSHAKE:
       return "the client asked for a renegotiation"
     case GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS where facts.version.isEmpty:
-      return "the client sent more than \(TLSLimits.handshakeRecords) records or \(TLSLimits.handshakeOctets) octets"
+      return "the client sent more than \(TLSLimits.handshakeRecords) records or \(TLSLimits.handshakeOctets) octets for a handshake"
     case GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS:
       return "the client updated its keys too often"
     case GNUTLS_E_TOO_MANY_EMPTY_PACKETS:
-      return "the client sent more than \(TLSLimits.recordsWithoutData) records without data"
+      return "the client sent more than \(TLSLimits.recordsWithoutData) records or \(TLSLimits.octetsWithoutData) octets without data"
     case GNUTLS_E_RECEIVED_DISALLOWED_NAME:
       return "the client asked for server name \(SessionLine.quoted(unusableServerName ?? [])), which GnuTLS refuses"
     default:

@@ -1,8 +1,8 @@
 // TLSLimits: what a client may have a session do without progress. The figures and their reasons are in Docs/TLS.md.
 //
 // The library limits the updates of keys to 8 a second, and empty records within one of its calls. It reports neither
-// records without data nor the size of a whole handshake. So the records are counted here, where they are received: their
-// headers are never encrypted.
+// records without data nor those of a handshake, and it stores an incomplete message whatever its length. So they are counted here, where they are received: the headers of
+// records are never encrypted.
 //
 // Time is not limited here: the caller has one deadline for the handshake and one for a session without progress.
 
@@ -12,7 +12,8 @@ enum TLSLimits {
   /// The maximum number of warning alerts from a client in a session. Honest clients send none or one.
   static let warnings = 4
 
-  /// The longest handshake message, in octets. A ClientHello with post-quantum keys has about 2,000.
+  /// The longest handshake message, in octets. A ClientHello with post-quantum keys has about 2,000. The library applies it
+  /// to complete messages only: it stores what a client announces, up to 16 MiB, see `handshakeOctets`.
   static let handshakeMessage = 65_536
 
   /// All octets of a client's handshake. Honest clients send less than 5,000, with a chain of certificates some 20,000.
@@ -25,6 +26,9 @@ enum TLSLimits {
   /// The maximum number of records in succession without data after the handshake: empty ones, updates of keys, warnings,
   /// and parts of a handshake message.
   static let recordsWithoutData = 64
+
+  /// The maximum number of octets in these records. The first record of data counts until it is complete: 16,640.
+  static let octetsWithoutData = 65_536
 
   /// How often the library may request octets in one handshake step or read: twice per record. Without a limit, a client
   /// that sends very many small records, or empty ones, would delay all other sessions. Further octets stay in the kernel,
@@ -44,10 +48,18 @@ struct RecordMeter {
   /// The octets of the current record that are missing.
   private var missing = 0
 
+  /// True if a handshake has taken more than any needs.
+  var exceedsHandshake: Bool { records > TLSLimits.handshakeRecords || octets > TLSLimits.handshakeOctets }
+
+  /// True if too much was received since an earlier state of this meter.
+  func exceedsDataless(since earlier: RecordMeter) -> Bool {
+    records - earlier.records > TLSLimits.recordsWithoutData || octets - earlier.octets > TLSLimits.octetsWithoutData
+  }
+
   /// Octets were received, in order, without a gap.
   mutating func received(_ buffer: UnsafeRawBufferPointer) {
-    var rest = buffer[...]
     octets += buffer.count
+    var rest = buffer[...]
     while let first = rest.first {
       if missing > 0 {
         let count = min(missing, rest.count)

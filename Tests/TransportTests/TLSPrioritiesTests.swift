@@ -1,7 +1,9 @@
 // What each profile allows, read from the library's own lists, and which strings are refused at the start.
 
+@testable import TransportKit
 import CGnuTLS
-import Transport
+import Glibc
+@testable import Transport
 @testable import TransportTLS
 import XCTest
 
@@ -102,6 +104,33 @@ final class TLSPrioritiesTests: XCTestCase {
       } else {
         XCTAssertThrowsError(try outcome.get()) {
           XCTAssertEqual($0 as? TLSCredentialsError, .unknownGroup(name, known: present + rest))
+        }
+      }
+    }
+  }
+
+  /// A handshake with each hybrid group that the library has; where it has none, a client that offers nothing else but the
+  /// profile's first group gets that.
+  func testAHandshakeWithTheFirstGroup() throws {
+    for profile in [TLSProfile.modern, .compatible] {
+      let priorities = try TLSPriorities(profile)
+      for name in priorities.groups.prefix(while: { $0.contains("MLKEM") }) + ["x25519"] {
+        let group = try XCTUnwrap(TLSGroup(name))
+        try withFolder { folder in
+          let ends = try Kernel.socketPair()
+          let end = FarEnd(socket: ends.1)
+          // A key of a hybrid group does not fit into one segment.
+          end.cut = 1_400
+          let stream = try GnuTLSStream(try selfSigned(folder), priorities)
+          stream.attach(Descriptor(adopting: ends.0))
+          let tunnel = TLSTunnel(end, priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL:+GROUP-\(group.libraryName)")
+          for _ in 0..<100 where !(stream.handshake() == .established && tunnel.isEstablished) { while end.step() || tunnel.step() {} }
+          XCTAssertTrue(tunnel.isEstablished, tunnel.failure ?? "")
+          XCTAssertEqual(stream.facts.group, name, "\(profile)")
+          tunnel.say(octets("NOOP\r\n"))
+          while end.step() {}
+          var buffer = [UInt8](repeating: 0, count: 100)
+          XCTAssertEqual(buffer.withUnsafeMutableBytes { stream.read(into: $0) }, .moved(6))
         }
       }
     }

@@ -41,7 +41,8 @@ public final class TLSPriorities: @unchecked Sendable {
     }
     self.profile = profile
     self.text = text
-    self.groups = TLSPriorities.groups(parsed).compactMap(TLSGroup.name)
+    // A string may name ffdhe2048, which the credentials exclude.
+    self.groups = TLSPriorities.groups(parsed).filter { $0 != GNUTLS_GROUP_FFDHE2048 }.compactMap(TLSGroup.name)
     self.parsed = parsed
   }
 
@@ -84,8 +85,13 @@ public final class TLSPriorities: @unchecked Sendable {
       }
       return try parsed(adding(groups, to: base + ":-GROUP-ALL"))
     }
-    if case .priority = profile { return try parsed(base) }
-    return try parsed(adding(TLSGroup.allCases.filter { !$0.isHybrid || has($0) }, to: base))
+    let own =
+      switch profile {
+      case .modern: TLSGroup.modern
+      case .compatible: TLSGroup.compatible
+      case .priority: [TLSGroup]()
+      }
+    return try parsed(adding(own.filter { !$0.isHybrid || has($0) }, to: base))
   }
 
   /// True if the library understands the group's name; a version without it refuses the string.

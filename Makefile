@@ -32,7 +32,8 @@ test-threads: setup-test ## run sessions in two threads under ThreadSanitizer
 	@TSAN_OPTIONS=halt_on_error=1 $(SWIFT) test -j $(JOBS) --sanitize=thread --scratch-path $(BUILD)/threads --filter TwoThreadsTests
 
 test-tls-memory: setup-test ## run the tests of TLS under AddressSanitizer, which also finds leaks
-	@$(SWIFT) test -j $(JOBS) --sanitize=address --scratch-path $(BUILD)/address --filter 'TransportTests\.(TLS|ServerName)'
+	@$(SWIFT) build -j $(JOBS) --sanitize=address --scratch-path $(BUILD)/address --build-tests
+	@Scripts/leaks $(SWIFT) test --skip-build --sanitize=address --scratch-path $(BUILD)/address --filter 'TransportTests\.(TLS|ServerName)'
 
 explore: ## explore all states of the session: all policies, larger limits, every octet; half an hour, six gigabytes of memory
 	@$(SWIFT) build $(FLAGS) --build-tests

@@ -74,7 +74,9 @@ public final class GnuTLSStream: TLSStream {
 
   /// Prepares a session; no socket is needed yet. Everything that can fail before a handshake fails here.
   ///
-  /// - Parameter priorities: what is accepted; nil for the profile `modern`. Many sessions may share one value.
+  /// - Parameters:
+  ///   - credentials: the certificates and keys.
+  ///   - priorities: what is accepted; nil for the profile `modern`. Many sessions may share one value.
   public init(_ credentials: TLSCredentials, _ priorities: TLSPriorities? = nil) throws(TLSCredentialsError) {
     self.credentials = credentials
     let priorities = if let priorities { priorities } else { try TLSPriorities.modern.get() }

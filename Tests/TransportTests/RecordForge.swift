@@ -4,7 +4,7 @@ import CGnuTLS
 import XCTest
 
 /// Encrypts records with the keys of a client's session, which must send nothing itself from then on. AES-256-GCM.
-struct RecordForge {
+final class RecordForge {
   /// The type of a record (RFC 8446, 5.1).
   enum Kind: UInt8 {
     case alert = 21
@@ -32,8 +32,10 @@ struct RecordForge {
     self.sequence = sequence.reduce(0) { $0 << 8 | UInt64($1) }
   }
 
+  deinit { gnutls_aead_cipher_deinit(cipher) }
+
   /// The next record.
-  mutating func record(_ kind: Kind, _ contents: [UInt8]) -> [UInt8] {
+  func record(_ kind: Kind, _ contents: [UInt8]) -> [UInt8] {
     let number = withUnsafeBytes(of: sequence.bigEndian) { Array($0) }
     sequence += 1
     let plain = contents + (isTLS13 ? [kind.rawValue] : [])

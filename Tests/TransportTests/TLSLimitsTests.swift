@@ -80,7 +80,7 @@ final class TLSLimitsTests: XCTestCase {
   func testRecordsWithoutData() throws {
     for version in TLSLimitsTests.versions {
       try withSession(version) { stream, end, tunnel in
-        var forge = try RecordForge(tunnel.session)
+        let forge = try RecordForge(tunnel.session)
         for _ in 0..<3 {
           // As many as are allowed, three times: data sets the count back.
           for _ in 0..<TLSLimits.recordsWithoutData { end.say(forge.record(.data, [])) }
@@ -98,7 +98,7 @@ final class TLSLimitsTests: XCTestCase {
   func testAMessageAfterTheHandshakeThatDoesNotEnd() throws {
     for version in TLSLimitsTests.versions {
       try withSession(version) { stream, end, tunnel in
-        var forge = try RecordForge(tunnel.session)
+        let forge = try RecordForge(tunnel.session)
         let part = [UInt8](repeating: 0, count: 16_000)
         end.say(forge.record(.handshake, [1, 0xFF, 0xFF, 0xFF] + part))
         for _ in 0..<4 { end.say(forge.record(.handshake, part)) }

@@ -1,4 +1,4 @@
-// TLSCredentials: certificates, keys and priorities, checked and loaded once for all sessions.
+// TLSCredentials: certificates and keys, checked and loaded once for all sessions.
 //
 // Contract: a value never changes after its creation. To reload, create a new value and give it to the sessions that
 // start from then on; each session keeps the value that it started with.
@@ -8,7 +8,7 @@
 import CGnuTLS
 import Glibc
 
-/// The certificates, keys and priorities of a TLS server.
+/// The certificates and keys of a TLS server.
 ///
 /// ```swift
 /// let credentials = try TLSCredentials([.init(certificate: "/etc/smtp/chain.pem", key: "/etc/smtp/key.pem")])
@@ -34,14 +34,6 @@ public final class TLSCredentials: @unchecked Sendable {
     }
   }
 
-  /// TLS 1.3 and 1.2, forward secrecy, AEAD ciphers, no SHA-1.
-  ///
-  /// Without `%SERVER_PRECEDENCE`: it would prefer P-256 to X25519, for which most clients send a key share at once,
-  /// and would cost one more round trip per handshake. The client's choice among these ciphers is as good as ours.
-  public static let defaultPriorities =
-    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:-CIPHER-ALL:+AES-256-GCM:+CHACHA20-POLY1305"
-    + ":+AES-128-GCM:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1"
-
   /// If and how clients are asked for a certificate.
   public let clients: ClientCertificates
 
@@ -61,7 +53,6 @@ public final class TLSCredentials: @unchecked Sendable {
   let certificates: gnutls_certificate_credentials_t
   /// True if `certificates` has a certificate.
   let hasDefault: Bool
-  let priorities: gnutls_priority_t
   private let named: [String: gnutls_certificate_credentials_t]
   private var ticketKey = gnutls_datum_t()
 
@@ -76,17 +67,15 @@ public final class TLSCredentials: @unchecked Sendable {
   ///     an expired certificate may be better than none.
   ///   - isKeyTried: true if the key is also tested with a signature that is verified with the certificate. If false,
   ///     only the public keys are compared: a program for one connection saves one signature of two.
-  ///   - priorities: a GnuTLS priority string.
   ///   - tickets: true to issue session tickets. Off by default, because some mail senders fail with them.
   ///   - opening: opens each file of the pairs; nil to open it by its path.
   public convenience init(
     _ pairs: [Pair], named: [String: Pair] = [:], clients: ClientCertificates = .ignored, isDateChecked: Bool = true,
-    isKeyTried: Bool = true, priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false,
-    opening: (any CredentialOpening)? = nil
+    isKeyTried: Bool = true, tickets: Bool = false, opening: (any CredentialOpening)? = nil
   ) throws(TLSCredentialsError) {
     try self.init(
-      pairs, named: named, clients: clients, isDateChecked: isDateChecked, isKeyTried: isKeyTried, priorities: priorities,
-      tickets: tickets, opening: opening, keys: nil)
+      pairs, named: named, clients: clients, isDateChecked: isDateChecked, isKeyTried: isKeyTried, tickets: tickets,
+      opening: opening, keys: nil)
   }
 
   /// The same, with keys that another process holds.
@@ -94,19 +83,16 @@ public final class TLSCredentials: @unchecked Sendable {
   /// - Parameter keys: nil to read the keys here.
   package init(
     _ pairs: [Pair], named: [String: Pair] = [:], clients: ClientCertificates = .ignored, isDateChecked: Bool = true,
-    isKeyTried: Bool = true, priorities: String = TLSCredentials.defaultPriorities, tickets: Bool = false,
-    opening: (any CredentialOpening)?, keys: (any KeyHolding)?
+    isKeyTried: Bool = true, tickets: Bool = false, opening: (any CredentialOpening)?, keys: (any KeyHolding)?
   ) throws(TLSCredentialsError) {
     guard !pairs.isEmpty || !named.isEmpty else { throw .noCertificate }
     var allocated: [gnutls_certificate_credentials_t] = []
-    var parsed: gnutls_priority_t?
     var ticketKey = gnutls_datum_t()
     var validUntil = Int.max
     var exposedKeys: [String] = []
     var expirations: [(path: String, validUntil: Int)] = []
     var loaded: [String: gnutls_certificate_credentials_t] = [:]
     do throws(TLSCredentialsError) {
-      parsed = try TLSCredentials.parse(priorities)
       for (name, pairs) in [(nil, pairs)] + named.map({ ($0.key, [$0.value]) }) as [(String?, [Pair])] {
         let certificates = try TLSCredentials.allocate()
         allocated.append(certificates)
@@ -126,7 +112,6 @@ public final class TLSCredentials: @unchecked Sendable {
         guard code >= 0 else { throw .library(libraryText(code)) }
       }
     } catch {
-      if let parsed { gnutls_priority_deinit(parsed) }
       for certificates in allocated { gnutls_certificate_free_credentials(certificates) }
       throw error
     }
@@ -134,7 +119,6 @@ public final class TLSCredentials: @unchecked Sendable {
     self.hasDefault = !pairs.isEmpty
     self.named = loaded
     self.clients = clients
-    self.priorities = parsed!
     self.ticketKey = ticketKey
     self.tickets = tickets
     self.validUntil = validUntil
@@ -143,7 +127,6 @@ public final class TLSCredentials: @unchecked Sendable {
   }
 
   deinit {
-    gnutls_priority_deinit(priorities)
     gnutls_certificate_free_credentials(certificates)
     for certificates in named.values { gnutls_certificate_free_credentials(certificates) }
     if let data = ticketKey.data {
@@ -170,6 +153,8 @@ public final class TLSCredentials: @unchecked Sendable {
     var certificates: gnutls_certificate_credentials_t?
     let code = gnutls_certificate_allocate_credentials(&certificates)
     guard code >= 0, let certificates else { throw .library(libraryText(code)) }
+    // For clients without RFC 7919 in TLS 1.2: the first group of the priorities from 3072 bits on.
+    gnutls_certificate_set_known_dh_params(certificates, GNUTLS_SEC_PARAM_HIGH)
     return certificates
   }
 
@@ -214,17 +199,5 @@ public final class TLSCredentials: @unchecked Sendable {
     let key = try PrivateKey(file, path: pair.key)
     guard chain.isFor(key) else { throw .mismatch(certificate: pair.certificate, key: pair.key) }
     return (chain.add(with: key, to: certificates), file.isExposed)
-  }
-
-  private static func parse(_ text: String) throws(TLSCredentialsError) -> gnutls_priority_t {
-    var priorities: gnutls_priority_t?
-    let rest: String? = text.withCString { start in
-      var trouble: UnsafePointer<CChar>?
-      let code = gnutls_priority_init(&priorities, start, &trouble)
-      return code >= 0 ? nil : trouble.map { String(cString: $0) } ?? ""
-    }
-    if let rest { throw .badPriorities(text, at: rest) }
-    guard let priorities else { throw .badPriorities(text, at: "") }
-    return priorities
   }
 }

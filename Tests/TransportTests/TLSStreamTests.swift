@@ -22,7 +22,7 @@ final class TLSStreamTests: XCTestCase {
       XCTAssertEqual(
         meeting.stream.facts,
         TLSFacts(
-          version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", serverName: "mail.example",
+          version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", group: "x25519", serverName: "mail.example",
           applicationProtocol: "smtp"))
       meeting.client.put("EHLO a\n")
       XCTAssertEqual(meeting.read().1, "EHLO a\n")
@@ -35,7 +35,8 @@ final class TLSStreamTests: XCTestCase {
     try meeting(["-tls1_2", "-quiet", "-noservername"]) { meeting in
       XCTAssertEqual(meeting.outcome, .established)
       XCTAssertEqual(
-        meeting.stream.facts, TLSFacts(version: "TLSv1.2", cipher: "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"))
+        meeting.stream.facts,
+        TLSFacts(version: "TLSv1.2", cipher: "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", group: "x25519"))
       meeting.client.put("NOOP\n")
       XCTAssertEqual(meeting.read().1, "NOOP\n")
     }

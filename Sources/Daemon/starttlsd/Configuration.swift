@@ -3,10 +3,13 @@
 import ClientAccess
 import SMTPState
 import Transport
+import TransportTLS
 
 /// The settings that sessions and the event loop use, read-only once the daemon runs.
 struct Configuration {
   var policy: SMTPSession.Policy
+  /// What TLS accepts.
+  var priorities: TLSPriorities
   var timeouts: SessionDriver.Timeouts
   var listeners: [ListeningAddress]
   /// What a supervisor passed; then there are no `listeners`.

@@ -50,6 +50,8 @@ struct StartTLSDaemon: ParsableCommand {
   @Option(help: ArgumentHelp("Private key of the certificate, PEM or DER.", valueName: "file"))
   var key: [String] = []
 
+  @OptionGroup(title: "TLS") var tlsOptions: TLSOptions
+
   @Option(help: ArgumentHelp("Folder of the certificate and the mail, if no program is given.", valueName: "folder"))
   var stateFolder: String?
 
@@ -149,6 +151,7 @@ struct StartTLSDaemon: ParsableCommand {
     }
     let certificates = try certificates(isEmbedded)
     let access = try accessOptions.rules()
+    let policy = try checkedPolicy()
     let fronts = try frontOptions.fronts()
     var limits = try limitOptions.limits()
     // One address stands for all clients of a front: their own addresses are limited.
@@ -156,8 +159,8 @@ struct StartTLSDaemon: ParsableCommand {
     let backend: Backend =
       if let servers { .servers(servers) } else { try backend(isEmbedded, hasStarter: privileges.needsStarter) }
     return Configuration(
-      policy: try checkedPolicy(), timeouts: try checkedTimeouts(), listeners: try addresses(supervision), supervision: supervision,
-      backend: backend, certificates: certificates,
+      policy: policy, priorities: try tlsOptions.priorities(policy.security), timeouts: try checkedTimeouts(),
+      listeners: try addresses(supervision), supervision: supervision, backend: backend, certificates: certificates,
       connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
       fronts: fronts, addressLimits: limits, greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
       accessFile: access?.file, accessRules: access?.rules, statusSocket: try checkedStatusSocket(),

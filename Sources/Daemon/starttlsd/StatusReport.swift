@@ -5,6 +5,7 @@
 import Glibc
 import ProgramSupport
 import Transport
+import TransportTLS
 
 struct StatusReport {
   /// The maximum number of sessions that are listed.
@@ -49,6 +50,8 @@ struct StatusReport {
   var backends: Int
   var backendsLimit: Int
   var totals: Totals
+  /// The profile and the groups in force.
+  var priorities: TLSPriorities
   var certificates: [Certificate]
   /// Why the files of the certificates are not in use as they are now; nil if they are.
   var certificatesFailure: String?
@@ -73,7 +76,10 @@ struct StatusReport {
       "sessions: \(sessions.count) of \(sessionsLimit) (\(stages))",
       "backends: \(backends) of \(backendsLimit)",
       "since the start: \(sums)",
+      priorities.summary,
     ]
+    let groups = totals.groupValues.map { "\($0.name) \($0.value)" }
+    if !groups.isEmpty { lines.append("TLS sessions by group: \(groups.joined(separator: ", "))") }
     if let keys {
       lines.append(
         """
@@ -109,6 +115,9 @@ struct StatusReport {
       ("sessions", "\(sessions.count)"), ("sessions-limit", "\(sessionsLimit)"), ("phases", JSONText.object(stages)),
       ("backends", "\(backends)"), ("backends-limit", "\(backendsLimit)"),
       ("totals", JSONText.object(totals.values.map { ($0.name, "\($0.value)") })),
+      ("tls-profile", JSONText.string("\(priorities.profile)")),
+      ("tls-groups", JSONText.array(priorities.groups.map(JSONText.string))),
+      ("sessions-by-group", JSONText.object(totals.groupValues.map { ($0.name, "\($0.value)") })),
       ("certificates", JSONText.array(certificates.map(json))),
       ("keys", keys.map(json) ?? "null"),
       ("certificates-failure", certificatesFailure.map(JSONText.string) ?? "null"),

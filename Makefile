@@ -10,7 +10,7 @@ FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-threads explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-threads test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test: setup-test setup-c core-embedded c-library ## build everything and run all
 
 test-threads: setup-test ## run sessions in two threads under ThreadSanitizer
 	@TSAN_OPTIONS=halt_on_error=1 $(SWIFT) test -j $(JOBS) --sanitize=thread --scratch-path $(BUILD)/threads --filter TwoThreadsTests
+
+test-tls-memory: setup-test ## run the tests of TLS under AddressSanitizer, which also finds leaks
+	@$(SWIFT) build -j $(JOBS) --sanitize=address --scratch-path $(BUILD)/address --build-tests
+	@Scripts/leaks $(SWIFT) test --skip-build --sanitize=address --scratch-path $(BUILD)/address --filter 'TransportTests\.(TLS|ServerName)'
 
 explore: ## explore all states of the session: all policies, larger limits, every octet; half an hour, six gigabytes of memory
 	@$(SWIFT) build $(FLAGS) --build-tests
@@ -62,11 +66,12 @@ mutants: setup-run ## apply each mistake in Fixtures/mutants to a copy and check
 	@Scripts/install patch
 	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/mutants $(BUILD)/mutants $(MUTANT)
 
-bench: setup-run ## count the core's instructions for a command; measure sessions a second beside stunnel and Postfix: .build/bench
-	@Scripts/install valgrind gcc openssl stunnel4 postfix ucspi-tcp
+bench: setup-run ## count the core's instructions for a command; measure sessions a second beside stunnel and Postfix, and what TLS costs: .build/bench
+	@Scripts/install valgrind gcc openssl gnutls-bin stunnel4 postfix ucspi-tcp
 	@Scripts/bench-core $(BUILD)/bench
 	@for program in starttlsd starttls-proxy ucspi-tlsd tlsd-io; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
 	@Benchmarks/sessions.py $(BIN) $(BUILD)/bench --seconds $(or $(SECONDS),3) --rounds $(or $(ROUNDS),3)
+	@Benchmarks/tls.py $(BIN) $(BUILD)/bench --seconds $(or $(SECONDS),3) --rounds $(or $(ROUNDS),3)
 
 core-embedded: ## build the core as Embedded Swift and check its undefined symbols
 	@Scripts/core-embedded $(BUILD)/embedded
@@ -94,6 +99,11 @@ test-servers: setup-run ## test starttlsd between HAProxy and Postfix, Exim and 
 	@test -d $(BUILD)/python/aiosmtpd || python3 -m pip install -q --root-user-action=ignore --target $(BUILD)/python aiosmtpd
 	@$(SWIFT) build $(FLAGS) --product starttlsd
 	@$(PYTESTS) -m servers
+
+tls-report: setup-run ## examine both TLS profiles with testssl.sh and sslscan, and write the summary in Docs/TLS.md; five minutes
+	@Scripts/install testssl.sh sslscan openssl
+	@for program in starttlsd tlsd-io maildir-smtpd; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
+	@Scripts/tls-report $(BIN) $(BUILD)/tls-report
 
 soak: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once
 	@$(SWIFT) build $(FLAGS) --build-tests

@@ -4,6 +4,8 @@
 // meanings are those of s6-ucspitlsd and s6-tlsd-io, so that either side can be replaced. Among contradicting options
 // the last one counts.
 
+public import Transport
+
 /// The settings of a TLS helper.
 public struct TLSHelperOptions: Hashable, Sendable {
   /// If a client is asked for a certificate.
@@ -30,6 +32,11 @@ public struct TLSHelperOptions: Hashable, Sendable {
   public var sessionTimeoutMilliseconds: Int?
   /// The default session timeout: one day.
   public static let defaultSessionMilliseconds = 86_400_000
+  /// Which clients are accepted (`--tls-profile`). The default serves opportunistic TLS: a client that fails would send
+  /// its mail in clear.
+  public var profile = TLSProfile.compatible
+  /// The names of the groups that replace those of the profile (`--tls-groups`); nil: not given.
+  public var groupNames: [String]?
   /// 0: quiet; 1: failures; 2: also successes.
   public var verbosity = 1
 
@@ -41,6 +48,7 @@ public struct TLSHelperOptions: Hashable, Sendable {
     case closeNotify, noCloseNotify, enforceCloseNotify, noEnforceCloseNotify
     case clientCertificate, mandatoryClientCertificate
     case serverName, mandatoryServerName, serverNameLevel
+    case profile, groups
     case handshakeTimeout, sessionTimeout, verbosity
 
     public var form: CommandLineOption {
@@ -54,6 +62,8 @@ public struct TLSHelperOptions: Hashable, Sendable {
       case .serverName: CommandLineOption(nil, "sni")
       case .mandatoryServerName: CommandLineOption(nil, "mandatory-sni")
       case .serverNameLevel: CommandLineOption("k", "sni-level", takesValue: true)
+      case .profile: CommandLineOption(nil, "tls-profile", takesValue: true)
+      case .groups: CommandLineOption(nil, "tls-groups", takesValue: true)
       case .handshakeTimeout: CommandLineOption("K", "handshake-timeout", takesValue: true)
       case .sessionTimeout: CommandLineOption("T", "session-timeout", takesValue: true)
       case .verbosity: CommandLineOption("v", "verbosity", takesValue: true)
@@ -73,6 +83,12 @@ public struct TLSHelperOptions: Hashable, Sendable {
     case .serverName: serverNameLevel = 1
     case .mandatoryServerName: serverNameLevel = 2
     case .serverNameLevel: serverNameLevel = try option.number(value)
+    case .profile:
+      guard let named = TLSProfile(value) else {
+        throw CommandLineError("--tls-profile must be modern, compatible, or priority= and a GnuTLS priority string")
+      }
+      profile = named
+    case .groups: groupNames = value.split(separator: ",", omittingEmptySubsequences: false).map { String($0) }
     case .handshakeTimeout: handshakeTimeoutMilliseconds = try option.number(value)
     case .sessionTimeout: sessionTimeoutMilliseconds = try option.number(value)
     case .verbosity: verbosity = try option.number(value)
@@ -90,6 +106,8 @@ public struct TLSHelperOptions: Hashable, Sendable {
     case .required: words.append("-y")
     }
     if serverNameLevel > 0 { words += ["-k", "\(serverNameLevel)"] }
+    if profile != .compatible { words += ["--tls-profile", "\(profile)"] }
+    if let groupNames { words += ["--tls-groups", groupNames.joined(separator: ",")] }
     if let handshakeTimeoutMilliseconds { words += ["-K", "\(handshakeTimeoutMilliseconds)"] }
     if let sessionTimeoutMilliseconds { words += ["-T", "\(sessionTimeoutMilliseconds)"] }
     if verbosity != 1 { words += ["-v", "\(verbosity)"] }

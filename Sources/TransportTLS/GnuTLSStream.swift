@@ -62,6 +62,7 @@ public final class GnuTLSStream: TLSStream {
 
   let session: gnutls_session_t
   private let credentials: TLSCredentials
+  private let priorities: TLSPriorities
   private var socket: Descriptor?
   /// Used in place of `socket` if two descriptors were attached.
   var separate: SeparateDescriptors?
@@ -70,24 +71,23 @@ public final class GnuTLSStream: TLSStream {
   private var holdsEnd = false
   private var hasEndedOutput = false
   private var warnings = 0
-  /// How many more times the library may request octets from the kernel in this call, see `pullsLimit`.
+  /// How many more times the library may request octets from the kernel in this call, see `TLSLimits.pulls`.
   var pullsLeft = 0
-
-  /// The maximum number of warning alerts from a client during the handshake.
-  private static let warningLimit = 4
-
-  /// The longest accepted handshake message, in octets. A ClientHello with post-quantum keys has about 2,000.
-  private static let handshakeMessageLimit = 65_536
-
-  /// How often the library may request octets in one handshake step or read: twice per record. Without a limit, a
-  /// client that sends very many small records, or empty ones, would delay all other sessions. Further octets stay in
-  /// the kernel, where poll sees them.
-  private static let pullsLimit = 64
+  /// Counts what the client sends.
+  var meter = RecordMeter()
+  /// The meter when the last data was received, or the handshake was complete.
+  private var meterAtData = RecordMeter()
 
   /// Prepares a session; no socket is needed yet. Everything that can fail before a handshake fails here.
-  public init(_ credentials: TLSCredentials) throws(TLSCredentialsError) {
+  ///
+  /// - Parameters:
+  ///   - credentials: the certificates and keys.
+  ///   - priorities: what is accepted; nil for the profile `modern`. Many sessions may share one value.
+  public init(_ credentials: TLSCredentials, _ priorities: TLSPriorities? = nil) throws(TLSCredentialsError) {
     self.credentials = credentials
-    session = try GnuTLSStream.session(credentials)
+    let priorities = if let priorities { priorities } else { try TLSPriorities.modern.get() }
+    self.priorities = priorities
+    session = try GnuTLSStream.session(credentials, priorities)
   }
 
   deinit {
@@ -127,21 +127,24 @@ public final class GnuTLSStream: TLSStream {
   /// Continues the handshake. It fails if no socket is attached.
   public func handshake() -> TLSHandshake {
     guard descriptor >= 0 else { return .failed("no socket is attached") }
-    pullsLeft = GnuTLSStream.pullsLimit
+    pullsLeft = TLSLimits.pulls
     while failure == nil {
       let code = gnutls_handshake(session)
       switch code {
       case GNUTLS_E_SUCCESS:
         facts = negotiated()
+        meterAtData = meter
         acknowledge()
         return .established
       case GNUTLS_E_AGAIN where inputHasEnded:
         fail(GNUTLS_E_PREMATURE_TERMINATION, "handshake")
+      case GNUTLS_E_AGAIN where meter.exceedsHandshake:
+        fail(GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS, "handshake")
       case GNUTLS_E_AGAIN:
         return .wouldBlock
       case GNUTLS_E_INTERRUPTED:
         continue
-      case GNUTLS_E_WARNING_ALERT_RECEIVED where warnings < GnuTLSStream.warningLimit:
+      case GNUTLS_E_WARNING_ALERT_RECEIVED where warnings < TLSLimits.warnings:
         warnings += 1
       default:
         fail(code, "handshake")
@@ -161,7 +164,7 @@ public final class GnuTLSStream: TLSStream {
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     guard buffer.count > 0 else { return .failed(SystemError("gnutls_record_recv", EINVAL)) }
     guard descriptor >= 0, failure == nil else { return failed("gnutls_record_recv") }
-    pullsLeft = GnuTLSStream.pullsLimit
+    pullsLeft = TLSLimits.pulls
     holdsEnd = false
     var moved = 0
     while moved < buffer.count {
@@ -181,18 +184,23 @@ public final class GnuTLSStream: TLSStream {
   private func receive(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     while failure == nil {
       let code = gnutls_record_recv(session, buffer.baseAddress, buffer.count)
-      if code > 0 { return .moved(code) }
+      if code > 0 {
+        meterAtData = meter
+        return .moved(code)
+      }
       switch CInt(code) {
       case 0:
         return .ended
       case GNUTLS_E_AGAIN where inputHasEnded:
         facts.truncated = true
         return .ended
+      case GNUTLS_E_AGAIN where meter.exceedsDataless(since: meterAtData):
+        fail(GNUTLS_E_TOO_MANY_EMPTY_PACKETS, "reading")
       case GNUTLS_E_AGAIN:
         return .wouldBlock
       case GNUTLS_E_INTERRUPTED:
         continue
-      case GNUTLS_E_WARNING_ALERT_RECEIVED where warnings < GnuTLSStream.warningLimit:
+      case GNUTLS_E_WARNING_ALERT_RECEIVED where warnings < TLSLimits.warnings:
         warnings += 1
       case let code:
         fail(code, "reading")
@@ -272,20 +280,22 @@ public final class GnuTLSStream: TLSStream {
 
 extension GnuTLSStream {
   /// Creates a session with all settings except the socket.
-  private static func session(_ credentials: TLSCredentials) throws(TLSCredentialsError) -> gnutls_session_t {
+  private static func session(
+    _ credentials: TLSCredentials, _ priorities: TLSPriorities
+  ) throws(TLSCredentialsError) -> gnutls_session_t {
     var flags = UInt32(GNUTLS_SERVER) | UInt32(GNUTLS_NONBLOCK) | UInt32(GNUTLS_NO_SIGNAL)
     if credentials.ticketKey == nil { flags |= UInt32(GNUTLS_NO_TICKETS) }
     var created: gnutls_session_t?
     let code = gnutls_init(&created, flags)
     guard code >= 0, let session = created else { throw .library(libraryText(code)) }
     do {
-      try check(gnutls_priority_set(session, credentials.priorities))
+      try check(gnutls_priority_set(session, priorities.parsed))
       try check(
         gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.names.fallback.certificates)))
       ask(session, forCertificate: credentials.clients)
       if credentials.names.isUsed { chooseByName(session, credentials) }
       replaceKeyLog(session)
-      gnutls_handshake_set_max_packet_length(session, handshakeMessageLimit)
+      gnutls_handshake_set_max_packet_length(session, TLSLimits.handshakeMessage)
       try check(offerSMTP(session))
       if let key = credentials.ticketKey { try check(key.enable(session)) }
     } catch {
@@ -319,7 +329,7 @@ extension GnuTLSStream {
     let hasProtocol = gnutls_alpn_get_selected_protocol(session, &agreed) >= 0
     let octets = UnsafeBufferPointer(start: agreed.data, count: Int(agreed.size))
     var facts = TLSFacts(
-      version: version, cipher: cipher, serverName: requestedName(session), ignoredServerName: unusableServerName,
+      version: version, cipher: cipher, group: TLSGroup.name(gnutls_group_get(session)), serverName: requestedName(session), ignoredServerName: unusableServerName,
       applicationProtocol: hasProtocol ? String(decoding: octets, as: UTF8.self) : nil)
     facts.client = clientFacts(credentials.clients)
     let keySize = gnutls_cipher_get_key_size(gnutls_cipher_get(session))
@@ -344,6 +354,10 @@ extension GnuTLSStream {
     case GNUTLS_E_REHANDSHAKE:
       alert = TLSAlert(GNUTLS_A_NO_RENEGOTIATION, isSent: true)
       _ = gnutls_alert_send(session, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
+    case GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS, GNUTLS_E_TOO_MANY_EMPTY_PACKETS, GNUTLS_E_WARNING_ALERT_RECEIVED:
+      // A limit of ours; the library would report an internal error.
+      alert = TLSAlert(GNUTLS_A_UNEXPECTED_MESSAGE, isSent: true)
+      _ = gnutls_alert_send(session, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
     default:
       // The same choice as that of the library.
       var level: CInt = 0
@@ -365,6 +379,12 @@ extension GnuTLSStream {
       return "the client sent alert \(alert.rawValue) (\(name))"
     case GNUTLS_E_REHANDSHAKE:
       return "the client asked for a renegotiation"
+    case GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS where facts.version.isEmpty:
+      return "the client sent more than \(TLSLimits.handshakeRecords) records or \(TLSLimits.handshakeOctets) octets for a handshake"
+    case GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS:
+      return "the client updated its keys too often"
+    case GNUTLS_E_TOO_MANY_EMPTY_PACKETS:
+      return "the client sent more than \(TLSLimits.recordsWithoutData) records or \(TLSLimits.octetsWithoutData) octets without data"
     case GNUTLS_E_RECEIVED_DISALLOWED_NAME:
       return "the client asked for server name \(SessionLine.quoted(unusableServerName ?? [])), which GnuTLS refuses"
     case GNUTLS_E_CERTIFICATE_ERROR:

@@ -1,4 +1,4 @@
-// TLSCredentials: certificates, keys and priorities, checked and loaded once for all sessions.
+// TLSCredentials: certificates and keys, checked and loaded once for all sessions.
 //
 // Contract: a value never changes after its creation. To reload, create a new value and give it to the sessions that
 // start from then on; each session keeps the value that it started with.
@@ -8,7 +8,7 @@
 import CGnuTLS
 import Glibc
 
-/// The certificates, keys and priorities of a TLS server.
+/// The certificates and keys of a TLS server.
 ///
 /// ```swift
 /// let credentials = try TLSCredentials([.init(certificate: "/etc/smtp/chain.pem", key: "/etc/smtp/key.pem")])
@@ -34,14 +34,6 @@ public final class TLSCredentials: @unchecked Sendable {
     }
   }
 
-  /// TLS 1.3 and 1.2, forward secrecy, AEAD ciphers, no SHA-1.
-  ///
-  /// Without `%SERVER_PRECEDENCE`: it would prefer P-256 to X25519, for which most clients send a key share at once,
-  /// and would cost one more round trip per handshake. The client's choice among these ciphers is as good as ours.
-  public static let defaultPriorities =
-    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:-CIPHER-ALL:+AES-256-GCM:+CHACHA20-POLY1305"
-    + ":+AES-128-GCM:-SIGN-RSA-SHA1:-SIGN-ECDSA-SHA1"
-
   /// If and how clients are asked for a certificate.
   public let clients: ClientCertificates
 
@@ -58,7 +50,6 @@ public final class TLSCredentials: @unchecked Sendable {
   let revocationEnds: [[UInt8]: Int]
   /// Which certificates are served for which name.
   let names: ServerNames
-  let priorities: gnutls_priority_t
   /// nil if no session is resumed.
   let ticketKey: TicketKey?
 
@@ -78,18 +69,17 @@ public final class TLSCredentials: @unchecked Sendable {
   ///     requires is an error. With opportunistic TLS such a certificate may be better than none.
   ///   - isKeyTried: true if the key is also tested with a signature that is verified with the certificate. If false,
   ///     only the public keys are compared: a program for one connection saves one signature of two.
-  ///   - priorities: a GnuTLS priority string.
   ///   - tickets: if sessions may be resumed. Off by default, because some mail senders fail with session tickets.
   ///   - opening: opens each file; nil to open it by its path.
   public convenience init(
     _ pairs: [Pair], others: [Pair] = [], named: [String: [Pair]] = [:], responses: [String] = [],
     clients: ClientCertificates = .ignored, isDateChecked: Bool = true, isKeyTried: Bool = true,
-    priorities: String = TLSCredentials.defaultPriorities, tickets: SessionTickets = .off,
+    tickets: SessionTickets = .off,
     opening: (any CredentialOpening)? = nil
   ) throws(TLSCredentialsError) {
     try self.init(
       pairs, others: others, named: named, responses: responses, clients: clients, isDateChecked: isDateChecked, isKeyTried: isKeyTried,
-      priorities: priorities, tickets: tickets, opening: opening, keys: nil)
+      tickets: tickets, opening: opening, keys: nil)
   }
 
   /// The same, with keys that another process holds.
@@ -98,7 +88,7 @@ public final class TLSCredentials: @unchecked Sendable {
   package init(
     _ pairs: [Pair], others: [Pair] = [], named: [String: [Pair]] = [:], responses: [String] = [],
     clients: ClientCertificates = .ignored, isDateChecked: Bool = true, isKeyTried: Bool = true,
-    priorities: String = TLSCredentials.defaultPriorities, tickets: SessionTickets = .off,
+    tickets: SessionTickets = .off,
     opening: (any CredentialOpening)?, keys: (any KeyHolding)?
   ) throws(TLSCredentialsError) {
     guard !pairs.isEmpty || !others.isEmpty || !named.isEmpty else { throw .noCertificate }
@@ -124,21 +114,5 @@ public final class TLSCredentials: @unchecked Sendable {
     warnings = loaded.warnings
     served = loaded.served
     validUntil = served.map(\.validUntil).min() ?? 0
-    // Last: only what is initialised completely is released by `deinit`.
-    self.priorities = try TLSCredentials.parse(priorities)
-  }
-
-  deinit { gnutls_priority_deinit(priorities) }
-
-  private static func parse(_ text: String) throws(TLSCredentialsError) -> gnutls_priority_t {
-    var priorities: gnutls_priority_t?
-    let rest: String? = text.withCString { start in
-      var trouble: UnsafePointer<CChar>?
-      let code = gnutls_priority_init(&priorities, start, &trouble)
-      return code >= 0 ? nil : trouble.map { String(cString: $0) } ?? ""
-    }
-    if let rest { throw .badPriorities(text, at: rest) }
-    guard let priorities else { throw .badPriorities(text, at: "") }
-    return priorities
   }
 }

@@ -36,6 +36,10 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
   case notYetValid(path: String, from: Int)
   /// The priority string is wrong; the second value is the part from the error on.
   case badPriorities(String, at: String)
+  /// The priority string allows what no session may use; the second value is its name.
+  case weakPriorities(String, String)
+  /// A group is unknown, or the library does not have it. `known` are those that it has.
+  case unknownGroup(String, known: [String])
   /// A name for which a certificate is to be created is not a DNS name.
   case badName(String)
   /// A file or folder cannot be written.
@@ -81,7 +85,11 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
     case .badPriorities(let text, let rest):
       rest.isEmpty
         ? "priorities '\(text)': nothing usable is left: see gnutls priority strings"
-        : "priorities '\(text)': not understood from '\(rest)' on: see gnutls priority strings"
+        : "priorities '\(text)': not understood at octet \(position(of: rest, in: text)), from '\(rest)' on: see gnutls priority strings"
+    case .weakPriorities(let text, let name):
+      "priorities '\(text)' allow \(name): leave it out; a string that begins with NORMAL needs -VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+    case .unknownGroup(let name, let known):
+      "'\(name)' is not a group of this TLS library, which has \(known.joined(separator: ", "))"
     case .badName(let name):
       "'\(name)' is not a DNS name (letters, digits, '-' and '.', at most 253 octets)"
     case .unwritable(let path, let error):
@@ -93,3 +101,6 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
     }
   }
 }
+
+/// The position of the rest of a text, counted from 1, in octets.
+private func position(of rest: String, in text: String) -> Int { text.utf8.count - rest.utf8.count + 1 }

@@ -37,6 +37,7 @@ extension GnuTLSStream {
         separate?.readsSocket == false
         ? try separate?.pull(buffer) ?? 0
         : try Kernel.recv(descriptor, buffer, CInt(MSG_DONTWAIT))
+      meter.received(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
       guard count == 0, buffer.count > 0 else { return count }
       inputHasEnded = true
       return answer(SystemError("recv", EAGAIN))

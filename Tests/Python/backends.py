@@ -135,6 +135,7 @@ class Daemon:
 
     def __init__(self, build: pathlib.Path, certificate, folder: pathlib.Path, *options: str):
         self.log_file = folder / "log"
+        self.is_killed = False
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(
                 [build / "release/starttlsd", "--allow-root", "--listen", "127.0.0.1:0", "--certificate", certificate.chain, "--key",
@@ -156,10 +157,14 @@ class Daemon:
     def wait_for(self, text: str) -> None:
         assert self.eventually(lambda: re.search(text, self.log())), f"'{text}' is not in: {self.log()}"
 
+    def kill(self) -> None:
+        self.process.kill()
+        self.is_killed = True
+
     def finish(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=PATIENCE) in (0, 100, 111), self.log()
+        assert self.process.wait(timeout=PATIENCE) in ([-signal.SIGKILL] if self.is_killed else [0, 100, 111]), self.log()
 
 
 def client(port: int, source: str = "127.0.0.7", tls: bool = True) -> smtplib.SMTP:

@@ -7,11 +7,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import pytest
 
-from backends import Header, deliver
+from backends import Header, client as backends_client, deliver
 from mail import PATIENCE
 from postfix import MASTER, Postfix
 
@@ -231,3 +232,64 @@ def test_haproxy(send, policy, greeting, starttlsd, backend_server, folder, proc
     assert eventually(lambda: status() in ("UP L7OK", "UP* L7OK")), f"{status()}\n{daemon.log()}"
     own = deliver(port)
     assert ("127.0.0.7", own) in [Header.read(session.header).source for session in backend.sessions]
+
+
+TWO = """
+defaults
+  mode tcp
+  timeout connect 2s
+  timeout client 60s
+  timeout server 60s
+  retries 3
+  option redispatch
+frontend mail
+  bind 127.0.0.1:{port}
+  default_backend starttlsd
+backend starttlsd
+  balance roundrobin
+  option smtpchk EHLO probe.example
+  server one 127.0.0.1:{one} send-proxy-v2 check inter 100ms fall 1
+  server two 127.0.0.1:{two} send-proxy-v2 check inter 100ms fall 1
+"""
+
+
+def test_one_of_two_daemons_is_killed_under_load(starttlsd, folder, process, build):
+    """Each client sends a message again until it has a reply to it. Every message is there, and those with one reply are there once."""
+    maildir = folder / "Maildir"
+    server = ["--trusting-backend", "--proxy-from", "127.0.0.1", "--", str(build / "release/maildir-smtpd"), str(maildir)]
+    daemons = [starttlsd(*server) for _ in range(2)]
+    port = free_port()
+    (folder / "haproxy.cfg").write_text(TWO.format(port=port, one=daemons[0].port, two=daemons[1].port))
+    process("haproxy", "-db", "-f", folder / "haproxy.cfg", stderr=subprocess.DEVNULL)
+    assert eventually(lambda: listens(port))
+    count, senders = 200, 8
+    attempts = [0] * count
+    done = threading.Semaphore(0)
+
+    def send(first: int) -> None:
+        for number in range(first, count, senders):
+            while True:
+                attempts[number] += 1
+                try:
+                    with backends_client(port, tls=number % 3 != 0) as made:
+                        made.sendmail("a@client.example", ["b@mx.example"], f"Subject: message-{number}-\r\n\r\ntext\r\n")
+                    break
+                except (OSError, smtplib.SMTPException):
+                    time.sleep(0.05)
+            done.release()
+
+    threads = [threading.Thread(target=send, args=(first,), daemon=True) for first in range(senders)]
+    for each in threads:
+        each.start()
+    for _ in range(count // 4):
+        assert done.acquire(timeout=PATIENCE)
+    daemons[0].kill()
+    for each in threads:
+        each.join(timeout=PATIENCE)
+        assert not each.is_alive()
+    assert max(attempts) > 1, "the one that was killed had sessions"
+    # A server program may still finish the message of a session that was cut off.
+    stored = lambda: [re.search(r"message-(\d+)-", file.read_text())[1] for file in (maildir / "new").iterdir()]
+    assert eventually(lambda: set(stored()) == {str(number) for number in range(count)})
+    numbers = stored()
+    assert not [number for number in range(count) if attempts[number] == 1 and numbers.count(str(number)) != 1]

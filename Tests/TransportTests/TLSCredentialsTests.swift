@@ -23,11 +23,9 @@ final class TLSCredentialsTests: XCTestCase {
     return UInt64(information.st_ino)
   }
 
-  private func refusal(
-    _ pairs: [TLSCredentials.Pair], priorities: String = TLSCredentials.defaultPriorities
-  ) -> TLSCredentialsError? {
+  private func refusal(_ pairs: [TLSCredentials.Pair]) -> TLSCredentialsError? {
     do {
-      _ = try TLSCredentials(pairs, priorities: priorities)
+      _ = try TLSCredentials(pairs)
       return nil
     } catch {
       return error
@@ -59,8 +57,6 @@ final class TLSCredentialsTests: XCTestCase {
         return XCTFail("bad key")
       }
       guard case .expired(expired.certificate, _) = refusal([expired]) else { return XCTFail("expired") }
-      XCTAssertEqual(
-        refusal([good], priorities: "NORMAL:+NONSENSE"), .badPriorities("NORMAL:+NONSENSE", at: "+NONSENSE"))
       XCTAssertTrue(
         try XCTUnwrap(refusal([.init(certificate: good.certificate, key: missing)])).description
           .hasPrefix("\(missing): open: No such file or directory: check"))

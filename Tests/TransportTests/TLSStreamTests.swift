@@ -20,7 +20,7 @@ final class TLSStreamTests: XCTestCase {
     try meeting(["-tls1_3", "-quiet", "-servername", "Mail.Example", "-alpn", "smtp"]) { meeting in
       XCTAssertEqual(meeting.outcome, .established)
       var facts = TLSFacts(
-        version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", serverName: "mail.example", applicationProtocol: "smtp")
+        version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", group: "x25519", serverName: "mail.example", applicationProtocol: "smtp")
       facts.cipherBits = 256
       XCTAssertEqual(meeting.stream.facts, facts)
       meeting.client.put("EHLO a\n")
@@ -33,7 +33,7 @@ final class TLSStreamTests: XCTestCase {
   func testTLS12() throws {
     try meeting(["-tls1_2", "-quiet", "-noservername"]) { meeting in
       XCTAssertEqual(meeting.outcome, .established)
-      var facts = TLSFacts(version: "TLSv1.2", cipher: "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384")
+      var facts = TLSFacts(version: "TLSv1.2", cipher: "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", group: "x25519")
       facts.cipherBits = 256
       XCTAssertEqual(meeting.stream.facts, facts)
       meeting.client.put("NOOP\n")

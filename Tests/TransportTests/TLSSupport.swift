@@ -17,17 +17,18 @@ struct TLSMeeting: ~Copyable {
   let flags: CInt
 
   /// Starts `openssl s_client` with these arguments and goes through the handshake.
-  init(_ credentials: TLSCredentials, _ arguments: [String]) throws {
-    try self.init(credentials) { ["openssl", "s_client", "-connect", $0.description] + arguments }
+  init(_ credentials: TLSCredentials, _ arguments: [String], priorities: TLSPriorities? = nil) throws {
+    try self.init(credentials, priorities: priorities) { ["openssl", "s_client", "-connect", $0.description] + arguments }
   }
 
   /// The same with another client.
   ///
   /// - Parameters:
+  ///   - priorities: what the server accepts; nil for its default.
   ///   - command: the client's words, from the address that it is to connect to.
   ///   - prepare: what is done to the stream before it gets the socket.
   init(
-    _ credentials: TLSCredentials, prepare: (GnuTLSStream) -> Void = { _ in }, command: (SocketAddress) -> [String]
+    _ credentials: TLSCredentials, priorities: TLSPriorities? = nil, prepare: (GnuTLSStream) -> Void = { _ in }, command: (SocketAddress) -> [String]
   ) throws {
     let listener = try Listener(.loopback(port: 0))
     let pair = try DescriptorPair.sockets()
@@ -36,7 +37,7 @@ struct TLSMeeting: ~Copyable {
       ["sh", "-c", "exec \"$@\" 2>&1", "sh"] + command(listener.address), environment: ["PATH=/usr/bin:/bin"],
       standardStreams: pair.second)
     let client = try pair.first.duplicate()
-    let stream = try GnuTLSStream(credentials)
+    let stream = try GnuTLSStream(credentials, priorities)
     prepare(stream)
     XCTAssertTrue(waitFor(listener.descriptor.number, POLLIN))
     guard case .connection(let connection) = listener.accept() else { throw SystemError("accept4", EAGAIN) }

@@ -22,7 +22,9 @@ struct CheckCommand: ParsableCommand {
     for listener in configuration.listeners {
       print("listen on \(listener.address)\(listener.isImplicit ? " with TLS from the start" : "")")
     }
+    if let warning = configuration.warningOfPort { print(warning) }
     if let file = configuration.accessFile, let rules = configuration.accessRules { print("\(rules.count) access rules from \(file.path)") }
+    print(configuration.priorities.summary)
     for line in configuration.privileges.lines { print(line) }
     for line in try CertificatesCommand.lines(configuration.certificates) { print(line) }
     if daemon.trustingBackend {

@@ -3,10 +3,13 @@
 import ClientAccess
 import SMTPState
 import Transport
+import TransportTLS
 
 /// The settings that sessions and the event loop use, read-only once the daemon runs.
 struct Configuration {
   var policy: SMTPSession.Policy
+  /// What TLS accepts.
+  var priorities: TLSPriorities
   var timeouts: SessionDriver.Timeouts
   var listeners: [ListeningAddress]
   /// What a supervisor passed; then there are no `listeners`.
@@ -39,6 +42,16 @@ struct Configuration {
 }
 
 extension Configuration {
+  /// For the operator: TLS must not be required where other mail servers deliver (RFC 3207, section 4). nil elsewhere.
+  var warningOfPort: String? {
+    let ports = listeners.filter { !$0.isImplicit }.map(\.address.port) + supervision.sockets.filter { !$0.isImplicit }.map(\.address.port)
+    guard policy.security == .required, policy.mailProtocol == .smtp, ports.contains(25) else { return nil }
+    return """
+      --policy required on port 25: RFC 3207 forbids it for a public server; mail of servers without TLS will bounce. Use opportunistic \
+      there, and required for submission and for peers that you know
+      """
+  }
+
   /// The port of the first address, for the program's environment; 0 if there is none.
   var localPort: UInt16 {
     let client = supervision.client.flatMap { try? InheritedSocket.localAddress(of: $0) }

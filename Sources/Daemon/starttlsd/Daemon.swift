@@ -135,9 +135,11 @@ final class Daemon {
     warnOfKeys()
     warnOfKeyProcess()
     warnOfRules()
+    if let warning = configuration.warningOfPort { log.warning("\(warning)") }
     expiry = CertificateExpiry(self)
     expiry?.look(now: Clock.now())
     if let trouble = notification.trouble { log.warning("\(trouble)") }
+    if !isSingle { log.info("\(configuration.priorities.summary)") }
     for listener in listeners {
       let kind = listener.isImplicit ? " with TLS from the start" : ""
       log.info("\(listener.name.map { "socket \($0): " } ?? "")listening on \(listener.address)\(kind)")

@@ -215,7 +215,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     }
     if prepared != nil { return true }
     do {
-      prepared = try GnuTLSStream(daemon.credentials)
+      prepared = try GnuTLSStream(daemon.credentials, daemon.configuration.priorities)
       prepared?.keyLog = daemon.keyLog
       return true
     } catch {

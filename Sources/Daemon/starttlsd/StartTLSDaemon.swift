@@ -48,6 +48,8 @@ struct StartTLSDaemon: ParsableCommand {
   @OptionGroup(title: "Certificates of clients") var clientOptions: ClientCertificateOptions
   @OptionGroup(title: "Resumption of TLS sessions") var ticketOptions: TicketOptions
 
+  @OptionGroup(title: "TLS") var tlsOptions: TLSOptions
+
   @Option(help: ArgumentHelp("Folder of the certificate and the mail, if no program is given.", valueName: "folder"))
   var stateFolder: String?
 
@@ -147,6 +149,7 @@ struct StartTLSDaemon: ParsableCommand {
     }
     let certificates = try certificates(isEmbedded)
     let access = try accessOptions.rules()
+    let policy = try checkedPolicy()
     let fronts = try frontOptions.fronts()
     var limits = try limitOptions.limits()
     // One address stands for all clients of a front: their own addresses are limited.
@@ -154,8 +157,8 @@ struct StartTLSDaemon: ParsableCommand {
     let backend: Backend =
       if let servers { .servers(servers) } else { try backend(isEmbedded, hasStarter: privileges.needsStarter) }
     return Configuration(
-      policy: try checkedPolicy(), timeouts: try checkedTimeouts(), listeners: try addresses(supervision), supervision: supervision,
-      backend: backend, certificates: certificates,
+      policy: policy, priorities: try tlsOptions.priorities(policy.security), timeouts: try checkedTimeouts(),
+      listeners: try addresses(supervision), supervision: supervision, backend: backend, certificates: certificates,
       connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
       fronts: fronts, addressLimits: limits, greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
       accessFile: access?.file, accessRules: access?.rules, statusSocket: try checkedStatusSocket(),

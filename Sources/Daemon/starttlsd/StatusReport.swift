@@ -33,6 +33,8 @@ struct StatusReport {
   /// The process that holds the private keys.
   struct Keys {
     let process: CInt
+    /// False if it does not answer: STARTTLS is refused meanwhile.
+    let isAvailable: Bool
     /// True if its system calls are filtered.
     let isConfined: Bool
     let signatures: Int
@@ -50,6 +52,8 @@ struct StatusReport {
   var backends: Int
   var backendsLimit: Int
   var totals: Totals
+  /// The profile and the groups in force.
+  var priorities: TLSPriorities
   var certificates: [Certificate]
   /// Why the files of the certificates are not in use as they are now; nil if they are.
   var certificatesFailure: String?
@@ -88,11 +92,14 @@ struct StatusReport {
       "sessions: \(sessions.count) of \(sessionsLimit) (\(stages))",
       "backends: \(backends) of \(backendsLimit)",
       "since the start: \(sums)",
+      priorities.summary,
     ]
+    let groups = totals.groupValues.map { "\($0.name) \($0.value)" }
+    if !groups.isEmpty { lines.append("TLS sessions by group: \(groups.joined(separator: ", "))") }
     if let keys {
       lines.append(
         """
-        private keys: process \(keys.process)\(keys.isConfined ? "" : ", system calls not filtered"), signatures \(keys.signatures), \
+        private keys: process \(keys.process)\(keys.isAvailable ? "" : ", which does not answer")\(keys.isConfined ? "" : ", system calls not filtered"), signatures \(keys.signatures), \
         \(keys.signaturesInLastMinute) in the last minute
         """)
     } else {
@@ -124,6 +131,9 @@ struct StatusReport {
       ("sessions", "\(sessions.count)"), ("sessions-limit", "\(sessionsLimit)"), ("phases", JSONText.object(stages)),
       ("backends", "\(backends)"), ("backends-limit", "\(backendsLimit)"),
       ("totals", JSONText.object(totals.values.map { ($0.name, "\($0.value)") })),
+      ("tls-profile", JSONText.string("\(priorities.profile)")),
+      ("tls-groups", JSONText.array(priorities.groups.map(JSONText.string))),
+      ("sessions-by-group", JSONText.object(totals.groupValues.map { ($0.name, "\($0.value)") })),
       ("certificates", JSONText.array(certificates.map(json))),
       ("keys", keys.map(json) ?? "null"),
       ("certificates-failure", certificatesFailure.map(JSONText.string) ?? "null"),
@@ -134,7 +144,7 @@ struct StatusReport {
 
   private func json(_ keys: Keys) -> String {
     JSONText.object([
-      ("process", "\(keys.process)"), ("filtered", "\(keys.isConfined)"), ("signatures", "\(keys.signatures)"),
+      ("process", "\(keys.process)"), ("available", "\(keys.isAvailable)"), ("filtered", "\(keys.isConfined)"), ("signatures", "\(keys.signatures)"),
       ("signatures-per-minute", "\(keys.signaturesInLastMinute)"),
     ])
   }

@@ -31,6 +31,7 @@ extension Daemon {
       implicitAddresses: listeningAddresses(isImplicit: true),
       sessions: runningSessions.map { $0.summary(now: now) }, sessionsLimit: admission.limits.sessions,
       backends: admission.backends, backendsLimit: admission.limits.backends, totals: totals,
+      priorities: configuration.priorities,
       certificates: StatusReport.certificates(credentials.served),
       certificatesFailure: certificates.failure, keys: keys?.report(now: now))
   }

@@ -43,6 +43,7 @@ enum Program {
     } catch {
       throw Failure("descriptors", error)
     }
+    let priorities = try priorities(options.helper)
     let credentials = try Certificates.load(options.helper)
     try Privileges.drop()
     if options.helper.verbosity >= 1, credentials.validUntil <= time(nil) {
@@ -51,16 +52,24 @@ enum Program {
     if options.helper.verbosity >= 1 {
       for warning in credentials.warnings { StandardStreams.complain(name, "warning: \(warning)") }
     }
-    let stream = try session(credentials, options.helper)
+    let stream = try session(credentials, priorities, options.helper)
     try tunnel(stream, program, options.helper)
   }
 
+  private static func priorities(_ options: TLSHelperOptions) throws(Failure) -> TLSPriorities {
+    do throws(TLSCredentialsError) {
+      return try TLSPriorities(options.profile, groups: options.groupNames)
+    } catch {
+      throw Failure(.usage, error.description)
+    }
+  }
+
   private static func session(
-    _ credentials: TLSCredentials, _ options: TLSHelperOptions
+    _ credentials: TLSCredentials, _ priorities: TLSPriorities, _ options: TLSHelperOptions
   ) throws(Failure) -> GnuTLSStream {
     let stream: GnuTLSStream
     do throws(TLSCredentialsError) {
-      stream = try GnuTLSStream(credentials)
+      stream = try GnuTLSStream(credentials, priorities)
     } catch {
       throw Failure(.setUp, error.description)
     }
@@ -103,7 +112,8 @@ enum Program {
     if options.verbosity >= 2 {
       let name = stream.facts.serverName.map { " for \($0)" } ?? ""
       let ignored = stream.facts.ignoredServerName.map { ", server name \(SessionLine.quoted($0)) ignored" } ?? ""
-      StandardStreams.complain(Program.name, "\(stream.facts.version) \(stream.facts.cipher)\(name)\(ignored)")
+      let group = stream.facts.group.map { " \($0)" } ?? ""
+      StandardStreams.complain(Program.name, "\(stream.facts.version) \(stream.facts.cipher)\(group)\(name)\(ignored)")
     }
     do throws(SystemError) {
       guard let octets = Handshake.report(stream).octets else { throw SystemError("report", EMSGSIZE) }

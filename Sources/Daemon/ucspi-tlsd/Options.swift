@@ -33,6 +33,9 @@ struct Options {
       -k, --sni-level N             0: CERTFILE and KEYFILE; 1: also CERTFILE:name and KEYFILE:name; 2: only the latter
                                     (default 0)
           --sni, --mandatory-sni    same as -k 1, same as -k 2
+          --tls-profile PROFILE     modern: TLS 1.2 and 1.3, AEAD and forward secrecy only; compatible: also CBC ciphers and
+                                    DHE-RSA; or priority= and a GnuTLS priority string (default compatible)
+          --tls-groups NAMES        groups of the key exchange, with commas, the first is preferred
       -K, --handshake-timeout MS    timeout of the handshake in milliseconds; 0: none (default 30000)
       -T, --session-timeout MS      timeout of the whole session in milliseconds; 0: none (default 86400000, one day)
       -Z, --keep                    leave CERTFILE and related variables in prog's environment

@@ -45,6 +45,7 @@ public enum SessionLine {
     }
     if let tls = record.tls {
       fields += [LogField("tls", .word(tls.version)), LogField("cipher", .word(tls.cipher))]
+      if let group = tls.group { fields.append(LogField("group", .word(group))) }
       if let name = tls.serverName { fields.append(LogField("sni", escaping: name.utf8)) }
       if let name = tls.ignoredServerName { fields.append(LogField("sni-ignored", escaping: name)) }
       if tls.isResumed { fields.append(LogField("resumed", .word("yes"))) }

@@ -70,6 +70,8 @@ public struct TLSFacts: Hashable, Sendable {
   public var version: String
   /// `SSL_CIPHER`: the IANA name of the cipher suite.
   public var cipher: String
+  /// The registered name of the group of the key exchange, such as `x25519`; nil if the TLS layer does not report it.
+  public var group: String?
   /// The server name that the client requested with SNI, checked to be a DNS name (letters, digits, `-`, `.`; at most
   /// 253 octets), or nil.
   public var serverName: String?
@@ -89,11 +91,12 @@ public struct TLSFacts: Hashable, Sendable {
 
   /// Creates the facts of a connection that is not truncated so far.
   public init(
-    version: String, cipher: String, serverName: String? = nil, ignoredServerName: [UInt8]? = nil,
+    version: String, cipher: String, group: String? = nil, serverName: String? = nil, ignoredServerName: [UInt8]? = nil,
     applicationProtocol: String? = nil
   ) {
     self.version = version
     self.cipher = cipher
+    self.group = group
     self.serverName = serverName
     self.ignoredServerName = ignoredServerName
     self.applicationProtocol = applicationProtocol

@@ -40,6 +40,20 @@ final class CommandTests: StarttlsdTestCase {
     XCTAssertEqual(String(served.output.prefix(64)), try key(plain))
   }
 
+  /// RFC 3207, section 4.
+  func testRequiredTLSOnPort25IsWarnedOf() throws {
+    let made = try certificate()
+    func check(_ options: [String]) throws -> String {
+      try run([
+        Programs.path("starttlsd"), "check", "--allow-root", "--certificate", made.certificate, "--key", made.key, "--trusting-backend",
+      ] + options + ["--", "/bin/true"]).output
+    }
+    XCTAssertTrue(try check(["--policy", "required", "--listen", "127.0.0.1:25"]).contains("--policy required on port 25: RFC 3207"))
+    for options in [
+      ["--policy", "required", "--listen", "127.0.0.1:587"], ["--listen", "127.0.0.1:25"], ["--policy", "required", "--protocol", "lmtp", "--listen", "[::1]:25"],
+    ] { XCTAssertFalse(try check(options).contains("RFC 3207"), "\(options)") }
+  }
+
   func testCertificatesThatCannotBeServedAreAUsageError() throws {
     let folder = TestFolder()
     let (one, other) = (try makeCertificate("one", in: folder), try makeCertificate("other", in: folder))

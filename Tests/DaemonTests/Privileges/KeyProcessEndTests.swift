@@ -28,6 +28,8 @@ final class KeyProcessEndTests: PrivilegeTestCase {
     XCTAssertEqual(try refused.ask("QUIT"), "221 bye")
     refused.close()
 
+    let stuck = try run([Programs.path("starttlsd"), "status", path])
+    XCTAssertTrue(stuck.output.contains("private keys: process \(process), which does not answer, signatures 1, "), stuck.output)
     kill(process, SIGCONT)
     XCTAssertTrue(eventually { daemon.log.contains("answers again") }, daemon.log)
     let served = try client(daemon)
@@ -39,6 +41,26 @@ final class KeyProcessEndTests: PrivilegeTestCase {
     let status = try run([Programs.path("starttlsd"), "status", path])
     // One signature at the start tries the key, and one was refused for lack of time.
     XCTAssertTrue(status.output.contains("private keys: process \(process), signatures 2, 2 in the last minute\n"), status.output)
+  }
+
+  /// Sessions go on without it: a handshake fails with an alert, STARTTLS is refused, mail in clear is delivered.
+  func testSessionsWithoutTheProcessOfTheKeys() throws {
+    let daemon = try daemon()
+    let (waiting, clear) = (try client(daemon), try client(daemon))
+    try SessionPhase.handshakeAwaited.enter(waiting)
+    try SessionPhase.negotiating.enter(clear)
+    kill(try XCTUnwrap(daemon.helpers["starttlsd-key"]), SIGKILL)
+    try waiting.sendRaw(try waiting.beginTLS())
+    XCTAssertThrowsError(try waiting.finishHandshake()) { XCTAssertTrue("\($0)".contains("internal error"), "\($0)") }
+    XCTAssertTrue(try clear.ask("STARTTLS").hasPrefix("454 4.7.0 "))
+    try clear.send("MAIL FROM:<a@client.example>\r\nRCPT TO:<b@mx.example>\r\nDATA\r\n")
+    for beginning in ["250 ", "250 ", "354 "] { try clear.expect(beginning) }
+    XCTAssertTrue(try clear.ask("One line.\r\n.").hasPrefix("250 2.0.0 Delivered as "))
+    XCTAssertEqual(try clear.ask("QUIT"), "221 2.0.0 Bye")
+    for client in [waiting, clear] { client.close() }
+    XCTAssertEqual(daemon.program.wait(), .exited(111), daemon.log)
+    XCTAssertEqual(daemon.messages.count, 1)
+    XCTAssertEqual(daemon.sessions.first { $0["alert"] != nil }?["alert-name"], "internal_error", daemon.log)
   }
 
   /// Mail that was acknowledged is there, the daemon ends with 111, and no client waits for it.

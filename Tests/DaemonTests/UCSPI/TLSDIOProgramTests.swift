@@ -137,6 +137,31 @@ final class TLSDIOProgramTests: SupervisorTestCase {
     }
   }
 
+  /// Octets after a close_notify, in clear or in a record, do not reach the program, and every octet to the client is in a
+  /// record.
+  func testOctetsAfterTheEndReachNobody() throws {
+    let backend = try script("printf '220 backend\\r\\n'; cat >\(folder.path)/input; printf 'after the end\\r\\n'", "reader")
+    for isInClear in [true, false] {
+      let (server, port) = try serve(["-S"], [backend])
+      defer { server.kill() }
+      let client = try secured(port, server)
+      try client.send("before\r\n")
+      // The engine enciphers nothing after its end: a record that cannot be deciphered stands for one.
+      let late = isInClear ? Array("in clear\r\n".utf8) : [0x17, 3, 3, 0, 32] + [UInt8](repeating: 7, count: 32)
+      try client.sendRaw(try client.closeNotify())
+      try client.sendRaw(late)
+      let raw = try client.rawRemainder()
+      var index = 0
+      while index + 5 <= raw.count {
+        XCTAssertEqual(raw[index], 0x17)
+        index += 5 + Int(raw[index + 3]) << 8 + Int(raw[index + 4])
+      }
+      XCTAssertEqual(index, raw.count, "something follows the last record")
+      XCTAssertEqual(folder.text("input"), "before\r\n")
+      client.close()
+    }
+  }
+
   func testCommandLines() throws {
     for (words, text) in [
       (["5"], "two descriptors are needed"), (["5", "cat"], "must be the number of a descriptor"),

@@ -54,7 +54,7 @@ final class PlainTunnel: ClientTunnel {
 /// A GnuTLS client that reads and writes through a `FarEnd`.
 final class TLSTunnel: ClientTunnel {
   private let end: FarEnd
-  private let session: gnutls_session_t
+  let session: gnutls_session_t
   private let credentials: gnutls_certificate_credentials_t
   private(set) var isEstablished = false
   private(set) var received: [UInt8] = []
@@ -63,7 +63,7 @@ final class TLSTunnel: ClientTunnel {
   /// The first octet after the 220 has been looked at.
   private var isBegun = false
 
-  init(_ end: FarEnd) {
+  init(_ end: FarEnd, priorities: String = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL:+GROUP-X25519") {
     self.end = end
     var created: gnutls_session_t?
     var allocated: gnutls_certificate_credentials_t?
@@ -72,7 +72,7 @@ final class TLSTunnel: ClientTunnel {
     else { fatalError("GnuTLS has no client") }
     self.session = session
     self.credentials = credentials
-    gnutls_priority_set_direct(session, "NORMAL:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL:+GROUP-X25519", nil)
+    gnutls_priority_set_direct(session, priorities, nil)
     gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials))
     gnutls_transport_set_ptr(session, Unmanaged.passUnretained(self).toOpaque())
     gnutls_transport_set_pull_function(session) { context, buffer, count in

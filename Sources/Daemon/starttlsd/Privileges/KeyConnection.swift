@@ -39,7 +39,7 @@ final class KeyConnection: EventOwner {
   /// For the status.
   func report(now: Int) -> StatusReport.Keys {
     StatusReport.Keys(
-      process: process.process, isConfined: isConfined, signatures: signatures.total,
+      process: process.process, isAvailable: isAvailable, isConfined: isConfined, signatures: signatures.total,
       signaturesInLastMinute: signatures.lastMinute(now: now))
   }
 
@@ -68,7 +68,8 @@ final class KeyConnection: EventOwner {
       guard answer.number == last else { continue }
       signatures.add(now: Clock.now())
       if answer.kind == KeyProcess.signed { return answer.payload }
-      daemon?.log.error("\(KeyConnection.name) cannot sign: error \(answer.first) of GnuTLS")
+      // Limited in number: clients choose the algorithm, and may choose one that the key is too small for.
+      daemon?.tlsWarning.note("\(KeyConnection.name) cannot sign: error \(answer.first) of GnuTLS", now: Clock.now())
       return nil
     }
     if !hasEnded {

@@ -50,6 +50,12 @@ enum MetricsText {
     family(
       "certificates_failed", "gauge", "1 if the certificates' files cannot be used as they are now, else 0.",
       [("", report.certificatesFailure == nil ? "0" : "1")])
+    if let keys = report.keys {
+      family("signatures", "counter", "Signatures of the process that holds the private keys.", [("_total", "\(keys.signatures)")])
+      family(
+        "keys_available", "gauge", "1 if the process that holds the private keys answers, else 0: STARTTLS is refused then.",
+        [("", keys.isAvailable ? "1" : "0")])
+    }
     for counter in Metrics.Counter.allCases {
       let counts = metrics.counts[counter, default: [:]].sorted { $0.key < $1.key }
       family(counter.rawValue, "counter", counter.help, unit: counter.unit, counts.map { ("_total" + $0.key, "\($0.value)") })

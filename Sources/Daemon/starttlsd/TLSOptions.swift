@@ -1,0 +1,41 @@
+// TLSOptions: the options for what TLS accepts: protocol versions, cipher suites and groups.
+
+import ArgumentParser
+import SMTPState
+import Transport
+import TransportTLS
+
+struct TLSOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "modern: TLS 1.2 and 1.3, AEAD and forward secrecy only; compatible: also CBC ciphers and DHE-RSA; or priority= and a GnuTLS priority string [with --policy required modern, else compatible].",
+      valueName: "profile"))
+  var tlsProfile: String?
+
+  @Option(help: ArgumentHelp("Groups of the key exchange, separated by commas; the first is preferred.", valueName: "names"))
+  var tlsGroups: String?
+
+  /// The checked priorities.
+  ///
+  /// - Parameter security: decides the default. With opportunistic TLS a client that fails sends its mail in clear.
+  func priorities(_ security: SMTPSession.Policy.Security) throws(ConfigurationError) -> TLSPriorities {
+    var profile = security == .required ? TLSProfile.modern : .compatible
+    if let tlsProfile {
+      guard let named = TLSProfile(tlsProfile) else {
+        throw .usage("--tls-profile \(tlsProfile): give modern, compatible, or priority= and a GnuTLS priority string")
+      }
+      profile = named
+    }
+    let groups = tlsGroups?.split(separator: ",", omittingEmptySubsequences: false).map { String($0) }
+    do throws(TLSCredentialsError) {
+      return try TLSPriorities(profile, groups: groups)
+    } catch {
+      throw .usage("\(groups == nil ? "--tls-profile" : "--tls-profile and --tls-groups"): \(error)")
+    }
+  }
+}
+
+extension TLSPriorities {
+  /// For the operator: `TLS profile modern, groups x25519 secp256r1`.
+  var summary: String { "TLS profile \(profile), groups \(groups.isEmpty ? "none" : groups.joined(separator: " "))" }
+}

@@ -1,0 +1,76 @@
+// LargeClientHelloTests: a ClientHello that is larger than a TCP segment, as post-quantum keys make it, and one that is
+// divided into records.
+
+import XCTest
+
+/// The ways in which a ClientHello of one record may arrive.
+enum ClientHelloPieces: CaseIterable {
+  /// Two segments, the second after the first was read.
+  case segments
+  /// Two records in one segment.
+  case records
+  /// Each octet of the header, and both records, in segments of their own.
+  case recordsInSegments
+
+  /// Pieces to send one after the other.
+  func pieces(of hello: [UInt8]) -> [[UInt8]] {
+    let contents = Array(hello.dropFirst(5))
+    func record(_ part: ArraySlice<UInt8>) -> [UInt8] {
+      Array(hello[..<3]) + [UInt8(part.count >> 8), UInt8(part.count & 255)] + part
+    }
+    let records = [record(contents[..<3]), record(contents[3...])]
+    switch self {
+    case .segments: return [Array(hello[..<1400]), Array(hello[1400...])]
+    case .records: return [records[0] + records[1]]
+    case .recordsInSegments: return records[0].map { [$0] } + [records[1]]
+    }
+  }
+}
+
+extension SMTPClient {
+  /// Sends the ClientHello in pieces, each after the one before it was read, and completes the handshake.
+  func startTLS(_ way: ClientHelloPieces) throws {
+    try send("STARTTLS\r\n")
+    try expect("220 2.0.0 ")
+    let hello = try beginTLS(version: "L")
+    guard hello.count > 2000 else { throw Failure("a ClientHello of \(hello.count) octets only") }
+    for piece in way.pieces(of: hello) {
+      try sendRaw(piece)
+      guard isUnread(0) else { throw Failure("the ClientHello is not read") }
+    }
+    try finishHandshake()
+  }
+}
+
+final class LargeClientHelloTests: StarttlsdTestCase {
+  func testItArrivesInPieces() throws {
+    let daemon = try daemon()
+    for (index, way) in ClientHelloPieces.allCases.enumerated() {
+      let client = try client(daemon)
+      try SessionPhase.negotiating.enter(client)
+      try client.startTLS(way)
+      XCTAssertTrue(try client.ask("EHLO client.example").hasPrefix("250-"), "\(way)")
+      XCTAssertTrue(try client.ask("QUIT").hasPrefix("221"))
+      client.close()
+      XCTAssertEqual(try daemon.sessions(index + 1)[index]["tls"], "TLSv1.3", "\(way)")
+    }
+  }
+
+  /// The start of it comes in the segment of STARTTLS, before the 220: it is not read with the command.
+  func testItsStartComesWithSTARTTLS() throws {
+    let daemon = try daemon()
+    for count in [1, 5, 1400] {
+      let client = try client(daemon)
+      try SessionPhase.negotiating.enter(client)
+      let hello = try client.beginTLS(version: "L")
+      try client.sendRaw(Array("STARTTLS\r\n".utf8) + hello[..<count])
+      let answer = try client.receiveRaw()
+      XCTAssertTrue(answer.starts(with: Array("220 2.0.0 ".utf8)), "\(count)")
+      try client.sendRaw(Array(hello[count...]))
+      try client.finishHandshake()
+      XCTAssertTrue(try client.ask("QUIT").hasPrefix("221"))
+      client.close()
+    }
+    XCTAssertEqual(try daemon.sessions(3).map { $0["end"] }, ["quit", "quit", "quit"])
+  }
+}

@@ -1,0 +1,91 @@
+// KeyUpdateTests: a client that updates its keys, and has the server update its own, while a hundred mebibytes move both
+// ways. The server program is cat.
+
+import Foundation
+import XCTest
+
+final class KeyUpdateTests: UCSPITestCase {
+  func testAHundredMebibytesBothWays() throws {
+    let listener = try TestListener()
+    let output = "\(folder.path)/client"
+    let client = try SpawnedProgram(
+      ["/usr/bin/python3", "-ISc", KeyUpdateTests.client, "\(listener.port)", "\(100 << 20)"], output: .file(output), errors: .file(output))
+    let connection = try listener.accept()
+    let channel = TestDescriptor.sockets()
+    let cat = try SpawnedProgram(["cat"], input: .descriptor(channel.0.number), output: .descriptor(channel.0.number))
+    let process = try start(
+      [try Programs.path("tlsd-io"), "-v", "2", "5", "5"], [0: connection, 1: connection, 5: channel.1], credentials())
+    for one in [connection, channel.0, channel.1] { one.close() }
+    XCTAssertEqual(client.wait(within: 60), .exited(0))
+    let printed = String(decoding: FileManager.default.contents(atPath: output) ?? Data(), as: UTF8.self)
+    XCTAssertTrue(printed.hasPrefix("equal, updates: "), printed)
+    // The first is sent at once.
+    XCTAssertGreaterThan(Int(printed.dropFirst("equal, updates: ".count).prefix { $0.isNumber }) ?? 0, 1, printed)
+    XCTAssertEqual(process.wait(), .exited(0), process.errors)
+    XCTAssertEqual(cat.wait(), .exited(0))
+    for one in [client, cat] { one.kill() }
+  }
+
+  /// A GnuTLS client that sends so many octets, receives them again, and compares them. It updates its keys five times a
+  /// second, each second time with a request to the server.
+  private static let client = #"""
+    import ctypes, hashlib, select, socket, sys, time
+
+    port, total = int(sys.argv[1]), int(sys.argv[2])
+    tls = ctypes.CDLL('libgnutls.so.30')
+    tls.gnutls_strerror.restype = ctypes.c_char_p
+    tls.gnutls_record_send.restype = tls.gnutls_record_recv.restype = ctypes.c_ssize_t
+    tls.gnutls_record_send.argtypes = tls.gnutls_record_recv.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+    AGAIN = (-28, -52)
+
+    def check(code):
+        if code < 0 and code not in AGAIN:
+            sys.exit(f'{code}: {tls.gnutls_strerror(code).decode()}')
+        return code
+
+    session, credentials = ctypes.c_void_p(), ctypes.c_void_p()
+    check(tls.gnutls_init(ctypes.byref(session), 2 | 8))
+    check(tls.gnutls_certificate_allocate_credentials(ctypes.byref(credentials)))
+    check(tls.gnutls_credentials_set(session, 1, credentials))
+    check(tls.gnutls_priority_set_direct(session, b'NORMAL:-VERS-ALL:+VERS-TLS1.3', None))
+    connection = socket.create_connection(('127.0.0.1', port))
+    connection.setblocking(False)
+    tls.gnutls_transport_set_int2(session, connection.fileno(), connection.fileno())
+    while check(tls.gnutls_handshake(session)) in AGAIN:
+        select.select([connection], [], [], 10)
+
+    block = hashlib.shake_256(b'block').digest(1 << 20)
+    sent = received = updates = 0
+    up, down = hashlib.sha256(), hashlib.sha256()
+    buffer = ctypes.create_string_buffer(1 << 16)
+    due, pending, updating = 0, None, False
+    while received < total:
+        # What was begun is completed first.
+        moved = False
+        if updating or (pending is None and sent < total and time.monotonic() >= due):
+            updating = check(tls.gnutls_session_key_update(session, updates % 2)) in AGAIN
+            if not updating:
+                updates, due, moved = updates + 1, time.monotonic() + 0.2, True
+        elif sent < total or pending is not None:
+            if pending is None:
+                start = sent % len(block)
+                pending = block[start:start + 16384]
+            count = check(tls.gnutls_record_send(session, pending, len(pending)))
+            if count > 0:
+                up.update(pending[:count])
+                sent, pending, moved = sent + count, None, True
+        count = check(tls.gnutls_record_recv(session, buffer, len(buffer)))
+        if count == 0:
+            sys.exit(f'ended after {received} octets')
+        if count > 0:
+            down.update(buffer.raw[:count])
+            received, moved = received + count, True
+        if not moved:
+            waits = sent < total or pending is not None or updating
+            select.select([connection], [connection] if waits else [], [], 10)
+    print('equal' if up.digest() == down.digest() else 'different', f'updates: {updates}', sep=', ', flush=True)
+    while tls.gnutls_bye(session, 1) in AGAIN:
+        select.select([], [connection], [], 10)
+    connection.close()
+    """#
+}

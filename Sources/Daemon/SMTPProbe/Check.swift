@@ -90,7 +90,9 @@ package enum Step: Hashable, Sendable {
   case hello
   /// Puts NOOP lines into the current segment, so that a STARTTLS line after them ends at the octet that the sweep names.
   case padding
-  /// Waits a moment, so that what follows is a segment of its own.
+  /// Sends the segment; what follows is another one.
+  case flush
+  /// Sends the segment and waits a moment, so that what follows is a segment of its own.
   case cut
   /// Ends the sending half of the connection, without close_notify.
   case endSending

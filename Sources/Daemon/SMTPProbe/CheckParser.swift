@@ -64,6 +64,7 @@ package struct CheckParser {
       }
     case "hello": try plain(.hello, word, rest)
     case "padding": try plain(.padding, word, rest)
+    case "flush": try plain(.flush, word, rest)
     case "cut": try plain(.cut, word, rest)
     case "end": try plain(.endSending, word, rest)
     case "reconnect": try plain(.reconnect, word, rest)

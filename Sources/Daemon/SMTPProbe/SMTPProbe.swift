@@ -5,8 +5,8 @@
 //
 //   while true {
 //     switch probe.next() {
-//     case .await(let patience): wait, then call `receive`, `ended`, `expired`, ... once; the deadline counts from the first
-//                                `.await` after another command
+//     case .await(let patience, let step): wait, then call `receive`, `ended`, `expired`, ... once; the deadline counts from the
+//                                          first `.await` of that step
 //     case .finish(let finding): the end
 //     ...                        carry it out; failures of sending are reported as `ended` when something is awaited
 //     }
@@ -23,8 +23,8 @@ package struct SMTPProbe: Sendable {
     case send([UInt8])
     /// Let some time pass, so that the next octets are a segment of their own.
     case pause
-    /// Wait for an event.
-    case await(Patience)
+    /// Wait for an event. The steps have increasing numbers; one that needs several events is named again.
+    case await(Patience, step: Int)
     /// Make a ClientHello and report it with `prepared`.
     case prepareHello(TLSRequest)
     /// Begin the handshake; these octets of the server have arrived already. Continue a prepared one.
@@ -115,7 +115,7 @@ package struct SMTPProbe: Sendable {
   private mutating func flush(before step: Step) -> Command? {
     switch step {
     case .send, .hello, .padding: return nil
-    case .cut, .endSending, .reconnect, .tls, .examine, .expect, .expectPadding, .conclude:
+    case .flush, .cut, .endSending, .reconnect, .tls, .examine, .expect, .expectPadding, .conclude:
       guard !segment.isEmpty else { return nil }
       defer { segment = [] }
       transcript.sent(segment, isSecured)
@@ -137,6 +137,9 @@ package struct SMTPProbe: Sendable {
     case .hello:
       position += 1
       return .prepareHello(nextRequest)
+    case .flush:
+      position += 1
+      return nil
     case .cut:
       position += 1
       return .pause
@@ -154,7 +157,7 @@ package struct SMTPProbe: Sendable {
       position += 1
       return .examine(examination)
     case .expect(let expectation):
-      guard let observation = observe() else { return .await(expectation.patience) }
+      guard let observation = observe() else { return .await(expectation.patience, step: position) }
       judge(observation, expectation)
       return nil
     case .expectPadding:
@@ -162,7 +165,7 @@ package struct SMTPProbe: Sendable {
         position += 1
         return nil
       }
-      guard let observation = observe() else { return .await(.reply) }
+      guard let observation = observe() else { return .await(.reply, step: position) }
       paddingReplies -= 1
       if case .reply(let reply) = observation, reply.code.hasPrefix("2") { return nil }
       finding = Finding(.untested, "The server does not answer NOOP with 250.", observed: observation.text)

@@ -98,10 +98,9 @@ struct CheckRun {
     if let client = target.client ?? connection.addressLiteral { values.client = client }
     var probe = SMTPProbe(check, values)
     var isFirst = true
-    var deadline: Int?
+    var waiting: (step: Int, deadline: Int)?
     while true {
       let command = probe.next()
-      if case .await = command {} else { deadline = nil }
       let sending = Clock.now() + timing.reply
       switch command {
       case .connect:
@@ -121,10 +120,11 @@ struct CheckRun {
       case .examine(let examination):
         let (word, text) = examine(examination, connection)
         probe.examined(word, text)
-      case .await(let patience):
-        let end = deadline ?? Clock.now() + milliseconds(patience)
-        deadline = end
-        switch connection.next(end) {
+      case .await(let patience, let step):
+        let known = waiting.flatMap { $0.step == step ? $0.deadline : nil }
+        let deadline = known ?? Clock.now() + milliseconds(patience)
+        waiting = (step, deadline)
+        switch connection.next(deadline) {
         case .octets(let octets): probe.receive(octets)
         case .ended: probe.ended()
         case .expired: probe.expired()

@@ -3,6 +3,74 @@
 enum EmbeddedChecks {
   /// The identifier and the text of each check.
   static let all: [(String, String)] = [
+    ("failure/garbage", ##"""
+# go-smtp and mailpit: after a failed handshake a reply was sent in clear, and the session went on.
+rule After a failed handshake the session does not continue in clear.
+source RFC 3207, 4.1
+severity high
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+C: \x16\x03\x01\x00\x20\{\xff 32}\
+expect ended | alert | silence
+or 2yz: vulnerable The server answers a failed handshake with success, in clear.
+or anything: deviates The server answers a failed handshake with text in clear.
+C: NOOP
+expect ended | silence | alert
+or 2yz: vulnerable After a failed handshake the session goes on in clear.
+or anything: deviates The server answers in clear after a failed handshake.
+conforms Nothing is answered in clear.
+"""##),
+    ("failure/half-close", ##"""
+rule A client that ends after the 220 is given up, without text in clear.
+source RFC 8446, 6.1
+severity low
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+end
+expect ended | alert
+or silence: deviates The server keeps a connection whose client has ended before the handshake.
+or anything: deviates The server answers in clear after the 220.
+conforms The server closes the connection.
+"""##),
+    ("failure/half-hello", ##"""
+rule A client that ends within its ClientHello is given up, without text in clear.
+source RFC 8446, 6.1
+severity low
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+C: \x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03\
+cut
+end
+expect ended | alert
+or silence: deviates The server keeps a connection whose client has ended within the handshake.
+or anything: deviates The server answers in clear after the 220.
+conforms The server closes the connection.
+"""##),
+    ("failure/no-close-notify", ##"""
+rule A client that ends without close_notify inside TLS is given up.
+source RFC 8446, 6.1
+severity low
+
+open
+secure
+C: NOOP
+expect reply
+or ended: untested The server closes the connection.
+end
+expect ended
+or silence: deviates The server keeps a connection whose client has ended without close_notify.
+or anything: deviates The server sends something after the end of TLS.
+conforms The server closes the connection.
+"""##),
     ("failure/plaintext", ##"""
 rule After the 220 to STARTTLS nothing is answered in clear.
 source RFC 3207, 4
@@ -20,13 +88,252 @@ or 2yz: vulnerable The session goes on in clear after the 220, although the clie
 or anything: deviates The server answers in clear after the 220.
 conforms The server does not answer in clear.
 """##),
+    ("failure/small-segments", ##"""
+rule A handshake whose octets arrive one at a time succeeds.
+source RFC 8446, 5.1; RFC 9293, 3.7
+severity medium
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls cut 1
+expect established
+or failed | ended | silence | clear: deviates The handshake fails if its octets arrive one at a time.
+C: NOOP
+expect reply
+or anything: deviates The session does not work after a handshake whose octets arrived one at a time.
+conforms The handshake succeeds.
+"""##),
+    ("failure/stalled", ##"""
+rule A handshake that does not begin is ended without a word in clear.
+source RFC 3207, 4.1; RFC 5321, 4.5.3.2
+severity low
+others Postfix waits 300 seconds, Exim 300 (smtp_receive_timeout), starttlsd 30. --stall sets how long is measured.
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+expect patiently ended | alert
+or silence: conforms The server still waits.
+or anything: deviates The server ends the wait with text in clear, which a client takes for the beginning of TLS.
+conforms The server closes the connection without text.
+"""##),
+    ("injection/after-220", ##"""
+rule What arrives in clear after the 220 is never executed inside TLS.
+source RFC 3207, 4
+severity critical
+finds CVE-2011-0411 CVE-2024-34083
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+C: NOOP
+cut
+nothing-executed
+"""##),
+    ("injection/bare-cr", ##"""
+# Two parsers that read a line differently: the second repair of Apache James was bypassed so.
+rule What follows STARTTLS and a bare CR is never executed inside TLS.
+source RFC 3207, 4.2; RFC 5321, 2.3.8
+severity critical
+finds CVE-2011-0411 CVE-2022-28220
+
+open
+C: STARTTLS\rNOOP
+expect 220
+or 4yz 5yz | ended: conforms The server refuses it.
+nothing-executed
+"""##),
+    ("injection/bare-lf", ##"""
+rule What follows STARTTLS with a bare LF is never executed inside TLS.
+source RFC 3207, 4.2; RFC 5321, 2.3.8
+severity critical
+finds CVE-2011-0411 CVE-2021-38542
+
+open
+C: STARTTLS\n\
+C: NOOP
+expect 220
+or 4yz 5yz | ended: conforms The server refuses it.
+nothing-executed
+"""##),
+    ("injection/blanks", ##"""
+rule What follows STARTTLS with blanks after the verb is never executed inside TLS.
+source RFC 3207, 4.2; RFC 5321, 4.1.1
+severity critical
+finds CVE-2011-0411
+
+open
+C: STARTTLS \t \
+C: \r\nNOOP
+expect 220
+or 4yz 5yz | ended: conforms The server refuses it.
+nothing-executed
+"""##),
+    ("injection/boundary", ##"""
+# A guard that looks at the rest of one read misses a STARTTLS line that ends exactly at the end of the buffer.
+rule STARTTLS at the end of the server's input buffer leaves nothing in clear that is executed inside TLS.
+source RFC 3207, 4.2
+severity critical
+finds CVE-2011-0411 CVE-2022-28220
+sweep 16-20 254-258 510-514 998-1002 1022-1026 2044-2050 4094-4098 8190-8194 8200
+
+open
+padding
+C: STARTTLS
+C: NOOP
+expect padding
+expect 220
+or 4yz 5yz | ended: conforms The server refuses the group.
+tls
+expect established
+or clear: deviates The server answers in clear after its 220 to STARTTLS: the handshake of a client fails.
+or failed | ended | silence: conforms The handshake fails, and nothing is executed.
+C: QUIT
+expect reply
+or ended: conforms The server closes the connection.
+expect ended
+or silence: conforms What was sent after STARTTLS was discarded.
+or anything: vulnerable What was sent in clear was executed inside TLS.
+conforms What was sent after STARTTLS was discarded.
+"""##),
+    ("injection/client-hello", ##"""
+# RFC 9051, 6.2.1, recommends for IMAP to accept a ClientHello that does not wait. Refusing it, or discarding it, is right too.
+rule A ClientHello in the same segment as STARTTLS is given to TLS, refused, or discarded; it is never read as a command.
+source RFC 3207, 4; RFC 9051, 6.2.1
+severity medium
+
+open
+C: STARTTLS
+hello
+expect 220
+or 4yz 5yz | ended: conforms The server refuses it.
+tls
+expect established
+or clear: deviates The server reads the ClientHello as a command, and answers in clear after its 220.
+or failed | ended | silence: conforms The server discards it, and the handshake fails.
+expect silence
+or ended: conforms The server closes the connection.
+or anything: vulnerable The ClientHello was read as a command inside TLS.
+conforms The server gives it to TLS.
+"""##),
+    ("injection/ehlo", ##"""
+# The vector of the command-injection tester of "Why TLS Is Better Without STARTTLS" (2021).
+rule EHLO in the same segment as STARTTLS is never answered inside TLS.
+source RFC 3207, 4.2
+severity critical
+finds CVE-2011-0411 CVE-2021-38542 CVE-2024-34083
+
+open
+C: STARTTLS
+C: EHLO injected.invalid
+expect 220
+or 4yz 5yz | ended: conforms The server refuses the group.
+nothing-executed
+"""##),
+    ("injection/half-line", ##"""
+# Half a command in clear, half inside TLS: Exim's use after free was reached in this way.
+rule The beginning of a line that was sent in clear is not completed inside TLS.
+source RFC 3207, 4.2
+severity critical
+finds CVE-2011-0411 CVE-2020-28018
+
+open
+C: STARTTLS
+C: NO\
+expect 220
+or 4yz 5yz | ended: conforms The server refuses it.
+tls
+expect established
+or clear: deviates The server answers in clear after its 220 to STARTTLS: the handshake of a client fails.
+or failed | ended | silence: conforms The handshake fails, and nothing is executed.
+C: OP
+expect 4yz 5yz
+or ended: conforms The server closes the connection.
+or 2yz: vulnerable Half a command from the clear phase was completed and executed inside TLS.
+conforms Half a command from the clear phase was discarded.
+"""##),
+    ("injection/next-segment", ##"""
+# The client does not wait for the 220. aiosmtpd before 1.4.6: the octets survived in the stream below the parser.
+rule What arrives in a segment directly after STARTTLS is never executed inside TLS.
+source RFC 3207, 4.2
+severity critical
+finds CVE-2011-0411 CVE-2022-28220 CVE-2024-34083
+
+open
+C: STARTTLS
+flush
+C: NOOP
+flush
+expect 220
+or 4yz 5yz | ended: conforms The server refuses it.
+nothing-executed
+"""##),
+    ("injection/noop-before", ##"""
+rule In a group NOOP, STARTTLS, NOOP the last command is never executed inside TLS.
+source RFC 3207, 4.2; RFC 2920, 3.1
+severity critical
+finds CVE-2011-0411 CVE-2014-3556
+
+open
+C: NOOP
+C: STARTTLS
+C: NOOP
+expect 250
+or 4yz 5yz | ended: conforms The server refuses the group.
+expect 220
+or 4yz 5yz | ended: conforms The server refuses the group.
+nothing-executed
+"""##),
+    ("injection/nul", ##"""
+rule What follows STARTTLS and a NUL is never executed inside TLS.
+source RFC 3207, 4.2; RFC 5321, 2.3.8
+severity critical
+finds CVE-2011-0411 CVE-2022-28220
+
+open
+C: STARTTLS
+C: \0\
+C: NOOP
+expect 220
+or 4yz 5yz | ended: conforms The server refuses it.
+nothing-executed
+"""##),
+    ("injection/queue", ##"""
+# Dovecot's submission service before 2.3.15: commands that were queued in front of STARTTLS were executed after it.
+rule Commands in front of STARTTLS are answered before the 220, never inside TLS.
+source RFC 3207, 4.2; RFC 2920, 3.2
+severity critical
+finds CVE-2021-33515
+
+open
+C: RSET
+C: NOOP
+C: NOOP
+C: STARTTLS
+expect 250
+or 220: vulnerable STARTTLS is executed before the commands in front of it.
+or 4yz 5yz | ended: conforms The server refuses the group.
+expect 250
+or 220: vulnerable STARTTLS is executed before the commands in front of it.
+or 4yz 5yz | ended: conforms The server refuses the group.
+expect 250
+or 220: vulnerable STARTTLS is executed before the commands in front of it.
+or 4yz 5yz | ended: conforms The server refuses the group.
+expect 220
+or 4yz 5yz | ended: conforms The server refuses the group.
+nothing-executed
+"""##),
     ("injection/same-segment", ##"""
-# Postfix before 2.7.3, and many others: what the buffer held after STARTTLS was executed inside TLS.
+# Postfix before 2.7.3, and many after it: what the buffer held after STARTTLS was executed inside TLS.
 rule What arrives in the same segment as STARTTLS is never executed inside TLS.
 source RFC 3207, 4.2; RFC 2920, 3.1
 severity critical
-finds CVE-2011-0411 CVE-2011-1430 CVE-2011-1431 CVE-2020-29547 CVE-2021-38084 CVE-2021-38542 CVE-2024-34083
-others Postfix discards it or refuses it; Exim answers 554; Haraka and go-smtp discard it.
+finds CVE-2011-0411 CVE-2011-1430 CVE-2011-1431 CVE-2014-3556 CVE-2020-29547 CVE-2020-29548 CVE-2021-38542
+finds CVE-2024-34083
 
 open
 C: STARTTLS
@@ -34,6 +341,726 @@ C: NOOP
 expect 220
 or 4yz 5yz | ended: conforms The server refuses the group.
 nothing-executed
+"""##),
+    ("injection/second-starttls", ##"""
+rule A second STARTTLS in the same segment is not executed inside TLS.
+source RFC 3207, 4.2
+severity critical
+finds CVE-2011-0411
+
+open
+C: STARTTLS
+C: STARTTLS
+expect 220
+or 4yz 5yz | ended: conforms The server refuses the group.
+nothing-executed
+"""##),
+    ("injection/split-crlf", ##"""
+# The line end of STARTTLS is divided between two segments; the second one has a command.
+rule What follows a STARTTLS line whose CR and LF arrive apart is never executed inside TLS.
+source RFC 3207, 4.2
+severity critical
+finds CVE-2011-0411 CVE-2022-28220
+
+open
+C: STARTTLS\r\
+cut
+C: \nNOOP
+expect 220
+or 4yz 5yz | ended: conforms The server refuses it.
+nothing-executed
+"""##),
+    ("lines/auth-too-long", ##"""
+rule An AUTH line over the limit gets one reply, and the session stays in order.
+source RFC 4954, 4
+severity medium
+
+open
+secure
+C: EHLO \{client}
+expect 250 lists AUTH
+or reply: untested The server does not offer AUTH inside TLS.
+C: AUTH PLAIN \{A 20000}
+expect 4yz 5yz
+or ended: conforms The server closes the connection.
+or anything: deviates An AUTH line of 20,000 octets is not refused.
+expect silence
+or ended: conforms The server closes the connection.
+or anything: deviates An AUTH line over the limit gets two replies.
+C: QUIT
+expect 221
+or ended: conforms The server closes the connection.
+or anything: deviates QUIT is not answered in its turn.
+conforms One reply.
+"""##),
+    ("lines/bare-cr", ##"""
+rule A CR alone does not end a command line.
+source RFC 5321, 2.3.8
+severity medium
+finds CVE-2023-51766
+
+open
+C: NOOP\rNOOP
+expect reply
+or ended: conforms The server closes the connection.
+expect silence
+or ended: conforms The server closes the connection.
+or anything: deviates A CR alone ends a command line.
+conforms A CR alone does not end a command line.
+"""##),
+    ("lines/bare-lf", ##"""
+rule An LF alone does not end a command line.
+source RFC 5321, 2.3.8; RFC 5321, 4.1.1.4
+severity medium
+finds CVE-2023-51764 CVE-2023-51765 CVE-2023-51766
+others Postfix accepts it in commands unless smtpd_forbid_bare_newline is set; Exim and OpenSMTPD accept it.
+
+open
+C: NOOP\n\
+C: NOOP
+expect 2yz
+or 4yz 5yz: conforms A line that ends with an LF alone is refused.
+or ended: conforms The server closes the connection.
+expect silence
+or ended: conforms The server closes the connection.
+or anything: deviates An LF alone ends a command line. It is a risk where other programs read the line in another way.
+conforms An LF alone does not end a command line.
+"""##),
+    ("lines/bdat", ##"""
+# Exim, CVE-2020-28019: the state of BDAT was mishandled. The chunk is a QUIT line.
+rule The octets of a BDAT chunk are not read as commands, also where BDAT is refused.
+source RFC 3030, 2
+severity high
+finds CVE-2020-28019
+
+expect 220
+C: EHLO \{client}
+expect 250 lists CHUNKING
+or reply: untested The server does not offer CHUNKING.
+C: BDAT 6
+C: QUIT
+C: NOOP
+expect 4yz 5yz
+or ended: conforms The server closes the connection.
+or 2yz: deviates BDAT without a transaction is accepted.
+expect 250
+or ended: conforms The server closes the connection.
+or 221: vulnerable The octets of a chunk were executed as a command.
+or anything: deviates The octets of a chunk were read as a command.
+conforms The chunk is skipped.
+"""##),
+    ("lines/eight-bit", ##"""
+rule Octets above 127 in a command do not break the order of replies.
+source RFC 5321, 2.4; RFC 6531, 3
+severity low
+
+open
+C: NOOP \xff\xfe\xe2\x82
+expect reply
+or ended: conforms The server closes the connection.
+expect silence
+or ended: conforms The server closes the connection.
+or anything: deviates A command with octets above 127 gets two replies.
+C: QUIT
+expect 221
+or anything: deviates QUIT is not answered after a command with octets above 127.
+conforms One reply each.
+"""##),
+    ("lines/http", ##"""
+# A browser is directed to a mail port, and its request has SMTP commands in its body (ALPACA, 2021).
+rule After the first line of an HTTP request the server serves no commands.
+source RFC 5321, 4.1.1; ALPACA, 2021
+severity medium
+others Postfix closes the connection after CONNECT, GET and POST (smtpd_forbidden_commands); Exim closes it after some errors.
+
+expect 220
+C: POST / HTTP/1.1
+C: Host: mail.invalid
+C: NOOP
+expect 5yz 4yz 2yz
+or ended: conforms The server closes the connection.
+expect ended
+or 5yz 4yz: deviates The server goes on after an HTTP request: a browser can be made to send commands.
+or silence: deviates The server keeps the connection after an HTTP request.
+or anything: deviates The server executes commands after an HTTP request.
+conforms The server closes the connection.
+"""##),
+    ("lines/longest", ##"""
+rule A command line of 512 octets is accepted.
+source RFC 5321, 4.5.3.1.4
+severity low
+
+open
+C: NOOP \{x 505}
+expect 2yz
+or anything: deviates A command line of 512 octets is refused.
+conforms A command line of 512 octets is accepted.
+"""##),
+    ("lines/nul", ##"""
+rule A NUL does not end a command line.
+source RFC 5321, 2.3.8
+severity medium
+
+open
+C: STARTTLS\0
+expect 4yz 5yz
+or ended: conforms The server closes the connection.
+or 220: deviates STARTTLS with a NUL is accepted.
+C: NOOP \0x
+expect reply
+or ended: conforms The server closes the connection.
+expect silence
+or ended: conforms The server closes the connection.
+or anything: deviates A line with a NUL gets two replies.
+conforms A line with a NUL gets one reply.
+"""##),
+    ("lines/too-long", ##"""
+# nginx 204f944ad: the rest of a line that was too long was read as the next command.
+rule A line that is too long gets one reply; its rest is not read as a command.
+source RFC 5321, 4.5.3.1.4
+severity high
+
+open
+C: NOOP \{x 70000}
+expect reply
+or ended: conforms The server closes the connection.
+or silence: deviates A line that is too long is not answered.
+expect silence
+or ended: conforms The server closes the connection.
+or anything: vulnerable The rest of a line that was too long was read as a command.
+C: QUIT
+expect 221
+or ended: conforms The server closes the connection.
+or anything: vulnerable The rest of a line that was too long was read as a command.
+conforms One reply.
+"""##),
+    ("lines/unknown", ##"""
+rule An unknown command is refused with 500 or 502.
+source RFC 5321, 4.2.4
+severity low
+
+open
+C: XNOSUCHCOMMAND
+expect 5yz
+or 2yz: deviates An unknown command is answered with success.
+or anything: deviates An unknown command is not refused with 500 or 502.
+conforms An unknown command is refused.
+"""##),
+    ("order/case", ##"""
+rule Commands are recognised in lower case too.
+source RFC 5321, 2.4
+severity low
+
+open
+C: starttls
+expect 220
+or 5yz: deviates STARTTLS in lower case is refused.
+or reply: untested The server refuses STARTTLS.
+tls
+expect established
+or anything: deviates TLS cannot be established after STARTTLS in lower case.
+conforms STARTTLS in lower case is accepted.
+"""##),
+    ("order/domain-first", ##"""
+# A front end that inserts STARTTLS at the wrong place hides it from clients, which do not look at the first line.
+rule The first line of the reply to EHLO is the server's domain, not an extension, also inside TLS.
+source RFC 5321, 4.1.1.1
+severity medium
+
+expect 220
+C: EHLO \{client}
+expect 250 domain-first
+or 250: deviates The first line of the reply to EHLO is an extension.
+or reply: untested The server refuses EHLO.
+reconnect
+open
+secure
+C: EHLO \{client}
+expect 250 domain-first
+or 250: deviates The first line of the reply to EHLO inside TLS is an extension.
+conforms The first line is the domain.
+"""##),
+    ("order/helo", ##"""
+rule The reply to HELO has one line, and lists no extension.
+source RFC 5321, 4.1.1.1
+severity low
+
+expect 220
+C: HELO \{client}
+expect 250 one-line
+or 250: deviates The reply to HELO has more than one line.
+or reply: untested The server refuses HELO.
+conforms One line.
+"""##),
+    ("order/line-ends", ##"""
+rule Each line of a reply ends with CRLF, and all lines have the same code.
+source RFC 5321, 2.3.8; RFC 5321, 4.2.1
+severity low
+
+expect 220 crlf
+or 220: deviates A line of the greeting ends with a bare LF.
+C: EHLO \{client}
+expect 250 crlf
+or reply: deviates A line of the reply to EHLO ends with a bare LF.
+C: XNOSUCHCOMMAND
+expect reply crlf
+or reply: deviates A line of an error reply ends with a bare LF.
+conforms All lines end with CRLF.
+"""##),
+    ("order/pipelined-inside", ##"""
+rule Inside TLS each command of a pipelined group gets one reply, in order.
+source RFC 2920, 3.2
+severity medium
+
+open
+secure
+C: EHLO \{client}
+expect 250 lists PIPELINING
+or reply: untested The server does not offer PIPELINING.
+C: NOOP
+C: XNOSUCHCOMMAND
+C: RSET
+C: QUIT
+expect 250
+or anything: deviates NOOP in a group is not answered with 250.
+expect 5yz
+or anything: deviates An unknown command in a group is not answered with 500 or 502 in its turn.
+expect 250
+or anything: deviates RSET in a group is not answered with 250 in its turn.
+expect 221
+or anything: deviates QUIT in a group is not answered with 221 in its turn.
+conforms Four replies in order.
+"""##),
+    ("order/pipelined", ##"""
+rule Each command of a pipelined group gets one reply, in order.
+source RFC 2920, 3.2
+severity medium
+
+expect 220
+C: EHLO \{client}
+expect 250 lists PIPELINING
+or reply: untested The server does not offer PIPELINING.
+C: NOOP
+C: XNOSUCHCOMMAND
+C: RSET
+C: QUIT
+expect 250
+or anything: deviates NOOP in a group is not answered with 250.
+expect 5yz
+or anything: deviates An unknown command in a group is not answered with 500 or 502 in its turn.
+expect 250
+or anything: deviates RSET in a group is not answered with 250 in its turn.
+expect 221
+or anything: deviates QUIT in a group is not answered with 221 in its turn.
+expect ended
+or anything: deviates The server does not close the connection after QUIT.
+conforms Four replies in order.
+"""##),
+    ("order/starttls-last", ##"""
+rule STARTTLS may be the last command of a pipelined group.
+source RFC 2920, 3.1; RFC 3207, 4
+severity medium
+
+expect 220
+C: EHLO \{client}
+expect 250 lists PIPELINING
+or reply: untested The server does not offer PIPELINING.
+C: NOOP
+C: RSET
+C: STARTTLS
+expect 250
+or anything: deviates NOOP in a group is not answered with 250.
+expect 250
+or anything: deviates RSET in a group is not answered with 250.
+expect 220
+or anything: deviates STARTTLS as the last command of a group is refused.
+tls
+expect established
+or anything: deviates TLS cannot be established after a group that ended with STARTTLS.
+conforms The group is accepted.
+"""##),
+    ("smuggling/cr-dot-cr", ##"""
+# The text ends with CRLF, dot, CRLF only once. A server that sees an end before it executes the commands that follow, and delivers
+# a second message whose subject is the marker.
+rule CR, dot, CR does not end a message.
+source RFC 5321, 4.1.1.4; RFC 5321, 2.3.8
+severity critical
+finds CVE-2023-51764
+others Since December 2023 Postfix, Exim, Sendmail and others refuse or keep such text, as configured.
+only own
+
+expect 220
+C: EHLO \{client}
+expect 250
+C: MAIL FROM:<\{sender}>
+expect 250
+or reply: untested The server refuses the sender.
+C: RCPT TO:<\{recipient}>
+expect 25z
+or reply: untested The server refuses the recipient.
+C: DATA
+expect 354
+or reply: untested The server refuses DATA.
+C: Subject: first message of starttls-check
+C: 
+C: text\r.\r\
+C: MAIL FROM:<\{sender}>
+C: RCPT TO:<\{recipient}>
+C: DATA
+C: Subject: smuggled \{marker}
+C: 
+C: smuggled
+C: .
+expect 2yz 4yz 5yz
+or ended: conforms The server refuses the message and closes the connection.
+expect silence
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable CR, dot, CR ended the message: the server executed commands that were text.
+C: QUIT
+expect 221 421
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable CR, dot, CR ended the message: the server executed commands that were text.
+conforms The message has one end.
+"""##),
+    ("smuggling/crlf-dot-cr", ##"""
+# The text ends with CRLF, dot, CRLF only once. A server that sees an end before it executes the commands that follow, and delivers
+# a second message whose subject is the marker.
+rule CRLF, dot, CR does not end a message.
+source RFC 5321, 4.1.1.4; RFC 5321, 2.3.8
+severity critical
+finds CVE-2023-51764
+others Since December 2023 Postfix, Exim, Sendmail and others refuse or keep such text, as configured.
+only own
+
+expect 220
+C: EHLO \{client}
+expect 250
+C: MAIL FROM:<\{sender}>
+expect 250
+or reply: untested The server refuses the sender.
+C: RCPT TO:<\{recipient}>
+expect 25z
+or reply: untested The server refuses the recipient.
+C: DATA
+expect 354
+or reply: untested The server refuses DATA.
+C: Subject: first message of starttls-check
+C: 
+C: text\r\n.\r\
+C: MAIL FROM:<\{sender}>
+C: RCPT TO:<\{recipient}>
+C: DATA
+C: Subject: smuggled \{marker}
+C: 
+C: smuggled
+C: .
+expect 2yz 4yz 5yz
+or ended: conforms The server refuses the message and closes the connection.
+expect silence
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable CRLF, dot, CR ended the message: the server executed commands that were text.
+C: QUIT
+expect 221 421
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable CRLF, dot, CR ended the message: the server executed commands that were text.
+conforms The message has one end.
+"""##),
+    ("smuggling/crlf-dot-lf", ##"""
+# The text ends with CRLF, dot, CRLF only once. A server that sees an end before it executes the commands that follow, and delivers
+# a second message whose subject is the marker.
+rule CRLF, dot, LF does not end a message.
+source RFC 5321, 4.1.1.4; RFC 5321, 2.3.8
+severity critical
+finds CVE-2023-51764 CVE-2023-51765
+others Since December 2023 Postfix, Exim, Sendmail and others refuse or keep such text, as configured.
+only own
+
+expect 220
+C: EHLO \{client}
+expect 250
+C: MAIL FROM:<\{sender}>
+expect 250
+or reply: untested The server refuses the sender.
+C: RCPT TO:<\{recipient}>
+expect 25z
+or reply: untested The server refuses the recipient.
+C: DATA
+expect 354
+or reply: untested The server refuses DATA.
+C: Subject: first message of starttls-check
+C: 
+C: text\r\n.\n\
+C: MAIL FROM:<\{sender}>
+C: RCPT TO:<\{recipient}>
+C: DATA
+C: Subject: smuggled \{marker}
+C: 
+C: smuggled
+C: .
+expect 2yz 4yz 5yz
+or ended: conforms The server refuses the message and closes the connection.
+expect silence
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable CRLF, dot, LF ended the message: the server executed commands that were text.
+C: QUIT
+expect 221 421
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable CRLF, dot, LF ended the message: the server executed commands that were text.
+conforms The message has one end.
+"""##),
+    ("smuggling/lf-dot-crlf", ##"""
+# The text ends with CRLF, dot, CRLF only once. A server that sees an end before it executes the commands that follow, and delivers
+# a second message whose subject is the marker.
+rule LF, dot, CRLF does not end a message.
+source RFC 5321, 4.1.1.4; RFC 5321, 2.3.8
+severity critical
+finds CVE-2023-51764 CVE-2023-51765 CVE-2023-51766 CVE-2023-51747 CVE-2023-52354
+others Since December 2023 Postfix, Exim, Sendmail and others refuse or keep such text, as configured.
+only own
+
+expect 220
+C: EHLO \{client}
+expect 250
+C: MAIL FROM:<\{sender}>
+expect 250
+or reply: untested The server refuses the sender.
+C: RCPT TO:<\{recipient}>
+expect 25z
+or reply: untested The server refuses the recipient.
+C: DATA
+expect 354
+or reply: untested The server refuses DATA.
+C: Subject: first message of starttls-check
+C: 
+C: text\n.\r\n\
+C: MAIL FROM:<\{sender}>
+C: RCPT TO:<\{recipient}>
+C: DATA
+C: Subject: smuggled \{marker}
+C: 
+C: smuggled
+C: .
+expect 2yz 4yz 5yz
+or ended: conforms The server refuses the message and closes the connection.
+expect silence
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable LF, dot, CRLF ended the message: the server executed commands that were text.
+C: QUIT
+expect 221 421
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable LF, dot, CRLF ended the message: the server executed commands that were text.
+conforms The message has one end.
+"""##),
+    ("smuggling/lf-dot-lf", ##"""
+# The text ends with CRLF, dot, CRLF only once. A server that sees an end before it executes the commands that follow, and delivers
+# a second message whose subject is the marker.
+rule LF, dot, LF does not end a message.
+source RFC 5321, 4.1.1.4; RFC 5321, 2.3.8
+severity critical
+finds CVE-2023-51764 CVE-2023-51765 CVE-2023-51766 CVE-2023-51747 CVE-2024-27305
+others Since December 2023 Postfix, Exim, Sendmail and others refuse or keep such text, as configured.
+only own
+
+expect 220
+C: EHLO \{client}
+expect 250
+C: MAIL FROM:<\{sender}>
+expect 250
+or reply: untested The server refuses the sender.
+C: RCPT TO:<\{recipient}>
+expect 25z
+or reply: untested The server refuses the recipient.
+C: DATA
+expect 354
+or reply: untested The server refuses DATA.
+C: Subject: first message of starttls-check
+C: 
+C: text\n.\n\
+C: MAIL FROM:<\{sender}>
+C: RCPT TO:<\{recipient}>
+C: DATA
+C: Subject: smuggled \{marker}
+C: 
+C: smuggled
+C: .
+expect 2yz 4yz 5yz
+or ended: conforms The server refuses the message and closes the connection.
+expect silence
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable LF, dot, LF ended the message: the server executed commands that were text.
+C: QUIT
+expect 221 421
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable LF, dot, LF ended the message: the server executed commands that were text.
+conforms The message has one end.
+"""##),
+    ("smuggling/nul", ##"""
+# The text ends with CRLF, dot, CRLF only once. A server that sees an end before it executes the commands that follow, and delivers
+# a second message whose subject is the marker.
+rule CRLF, dot, NUL, CRLF does not end a message.
+source RFC 5321, 4.1.1.4; RFC 5321, 2.3.8
+severity critical
+others Since December 2023 Postfix, Exim, Sendmail and others refuse or keep such text, as configured.
+only own
+
+expect 220
+C: EHLO \{client}
+expect 250
+C: MAIL FROM:<\{sender}>
+expect 250
+or reply: untested The server refuses the sender.
+C: RCPT TO:<\{recipient}>
+expect 25z
+or reply: untested The server refuses the recipient.
+C: DATA
+expect 354
+or reply: untested The server refuses DATA.
+C: Subject: first message of starttls-check
+C: 
+C: text\0\r\n.\0\r\n\
+C: MAIL FROM:<\{sender}>
+C: RCPT TO:<\{recipient}>
+C: DATA
+C: Subject: smuggled \{marker}
+C: 
+C: smuggled
+C: .
+expect 2yz 4yz 5yz
+or ended: conforms The server refuses the message and closes the connection.
+expect silence
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable CRLF, dot, NUL, CRLF ended the message: the server executed commands that were text.
+C: QUIT
+expect 221 421
+or ended: conforms The server closes the connection after the message.
+or anything: vulnerable CRLF, dot, NUL, CRLF ended the message: the server executed commands that were text.
+conforms The message has one end.
+"""##),
+    ("state/auth-in-clear", ##"""
+rule AUTH is not offered in clear.
+source RFC 8314, 4.1; RFC 4954, 4
+severity medium
+others Postfix offers it unless smtpd_tls_auth_only is set.
+
+open
+reconnect
+expect 220
+C: EHLO \{client}
+expect 250 lacks AUTH
+or 250: deviates AUTH is offered in clear: a client that does not insist on TLS sends its password to anybody on the path.
+conforms AUTH is not offered in clear.
+"""##),
+    ("state/auth-where-tls-is-required", ##"""
+rule A server that requires TLS does not offer AUTH in clear.
+source RFC 4954, 4; RFC 8314, 4.1
+severity high
+
+open
+C: MAIL FROM:<>
+expect 530
+or reply: untested The server does not require TLS.
+reconnect
+expect 220
+C: EHLO \{client}
+expect 250 lacks AUTH
+or 250: deviates AUTH is offered in clear although TLS is required: a client may send its password.
+conforms AUTH is not offered in clear.
+"""##),
+    ("state/ehlo-name", ##"""
+# The first connection shows that the server requires a name; the second one, that it has forgotten it.
+rule The name given with EHLO in clear is forgotten: inside TLS a client has to introduce itself again.
+source RFC 3207, 4.2
+severity medium
+others skarnet's smtpd-starttls-proxy sends RSET only, so that its server keeps the name.
+
+expect 220
+C: MAIL FROM:<>
+expect 5yz
+or reply: untested The server accepts MAIL without EHLO, so that nothing shows whether it keeps the name.
+reconnect
+open
+secure
+C: MAIL FROM:<>
+expect 5yz
+or ended: conforms The server closes the connection.
+or 2yz: deviates The server accepts MAIL inside TLS without EHLO: it keeps the name that was given in clear.
+conforms The server requires EHLO again.
+"""##),
+    ("state/login", ##"""
+# Citadel: an attacker logs in, and the victim's STARTTLS continues that session.
+rule A login in clear does not continue inside TLS.
+source RFC 3207, 4.2; RFC 4954, 4
+severity critical
+finds CVE-2021-37845
+only credentials
+
+open
+C: AUTH PLAIN \{plain}
+expect 235
+or 4yz 5yz: conforms The server does not accept a login in clear.
+C: STARTTLS
+expect 220
+or 4yz 5yz | ended: conforms The server refuses STARTTLS after a login.
+tls
+expect established
+or failed | ended | clear | silence: untested TLS cannot be established.
+C: EHLO \{client}
+expect 250
+C: AUTH PLAIN \{plain}
+expect 235
+or 503: vulnerable The server refuses another login inside TLS: it keeps the one from the clear phase.
+or reply: untested The server refuses the login inside TLS for another reason.
+conforms The login is forgotten.
+"""##),
+    ("state/no-greeting-inside", ##"""
+rule The server sends nothing inside TLS before the client does.
+source RFC 3207, 4.2
+severity medium
+
+open
+secure
+expect silence
+or ended: deviates The server closes the connection after the handshake.
+or anything: deviates The server sends something inside TLS although the client has sent nothing.
+conforms The server waits for the client.
+"""##),
+    ("state/parameter", ##"""
+rule STARTTLS with a parameter is refused.
+source RFC 3207, 4
+severity low
+others Postfix and Exim answer 501.
+
+open
+C: STARTTLS now
+expect 4yz 5yz
+or ended: conforms The server closes the connection.
+or 220: deviates STARTTLS with a parameter is accepted.
+conforms STARTTLS with a parameter is refused.
+"""##),
+    ("state/recipient", ##"""
+rule Recipients that were given in clear are forgotten inside TLS.
+source RFC 3207, 4.2
+severity high
+
+open
+C: MAIL FROM:<>
+expect 250
+or reply: untested The server refuses MAIL in clear.
+C: RCPT TO:<postmaster>
+expect 25z
+or reply: untested The server does not accept a recipient <postmaster> in clear.
+C: STARTTLS
+expect 220
+or 4yz 5yz | ended: conforms The server refuses STARTTLS in a transaction.
+tls
+expect established
+or failed | ended | clear | silence: untested TLS cannot be established.
+C: DATA
+expect 5yz
+or 4yz: conforms The server refuses DATA.
+or ended: conforms The server closes the connection.
+or 354: vulnerable DATA inside TLS continues a transaction that was begun in clear.
+conforms The transaction is forgotten.
 """##),
     ("state/starttls-inside", ##"""
 rule STARTTLS is neither listed nor accepted inside TLS.
@@ -51,6 +1078,226 @@ expect 4yz 5yz
 or ended: conforms The server closes the connection.
 or 220: deviates The server accepts STARTTLS inside TLS.
 conforms STARTTLS is neither listed nor accepted.
+"""##),
+    ("state/transaction", ##"""
+rule A transaction that was begun in clear does not continue inside TLS.
+source RFC 3207, 4.2
+severity high
+others Postfix and Exim accept STARTTLS in a transaction and forget it.
+
+open
+C: MAIL FROM:<>
+expect 250
+or reply: untested The server refuses MAIL in clear.
+C: STARTTLS
+expect 220
+or 4yz 5yz | ended: conforms The server refuses STARTTLS in a transaction.
+tls
+expect established
+or failed | ended | clear | silence: untested TLS cannot be established.
+C: RCPT TO:<postmaster>
+expect 5yz
+or 4yz: conforms The server refuses RCPT.
+or ended: conforms The server closes the connection.
+or 2yz: vulnerable RCPT inside TLS continues a transaction that was begun in clear.
+conforms The transaction is forgotten.
+"""##),
+    ("state/unknown-before-tls", ##"""
+rule STARTTLS before EHLO is not an error that breaks the session.
+source RFC 3207, 4
+severity low
+
+expect 220
+C: STARTTLS
+expect 220
+or 4yz 5yz: conforms STARTTLS before EHLO is refused.
+tls
+expect established
+or failed | clear | ended | silence: deviates The server sends 220 to STARTTLS before EHLO, but TLS cannot be established.
+conforms STARTTLS before EHLO is accepted, and TLS is established.
+"""##),
+    ("tls/alpn-other", ##"""
+# ALPACA (2021): a server that refuses other protocols cannot be used for cross-protocol attacks.
+rule A client that offers only other protocols in ALPN is refused.
+source RFC 7301, 3.2; RFC 9325, 3.7
+severity medium
+others OpenSSL without a callback ignores ALPN: so do Postfix, Exim and stunnel by default.
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls alpn http/1.1
+expect failed | ended
+or established: deviates A client that offers only http/1.1 is served: ALPN does not protect against cross-protocol attacks.
+or silence | clear: untested The handshake does not end.
+conforms The client is refused.
+"""##),
+    ("tls/alpn-smtp", ##"""
+rule A client that offers the protocol smtp in ALPN is served.
+source RFC 7301, 3.2
+severity low
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls alpn smtp
+expect established
+or failed | ended | silence | clear: deviates A client that offers smtp in ALPN is refused.
+examine alpn
+expect is smtp | is none
+or anything: deviates The server selects a protocol that was not offered.
+conforms The client is served.
+"""##),
+    ("tls/dates", ##"""
+rule The certificate is valid now and for two weeks.
+source RFC 5280, 4.1.2.5
+severity high
+
+open
+secure
+examine dates
+expect is right
+or is soon: deviates The certificate expires within two weeks.
+or is expired: deviates The certificate has expired.
+or is early: deviates The certificate is not valid yet.
+or anything: untested The server sends no certificate that can be parsed.
+conforms The certificate is valid now.
+"""##),
+    ("tls/name-unknown", ##"""
+rule A client that requests an unknown server name gets a certificate or an alert.
+source RFC 6066, 3
+severity low
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls name unknown-name.invalid
+expect established
+or failed | ended: conforms The server refuses an unknown server name.
+or silence | clear: deviates The handshake does not end if the server name is unknown.
+conforms The server uses its default certificate.
+"""##),
+    ("tls/name", ##"""
+rule The certificate is for the server's name.
+source RFC 9525, 6; RFC 8461, 4.1
+severity medium
+
+open
+secure
+examine name
+expect is right
+or is unknown: untested No host name is known: use --name.
+or anything: deviates The certificate is for another name: clients that verify it, as with MTA-STS, do not send.
+conforms The certificate is for this name.
+"""##),
+    ("tls/nameless", ##"""
+rule A client without a server name is served.
+source RFC 6066, 3; RFC 7672, 8.1
+severity low
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls nameless
+expect established
+or failed | ended | silence | clear: deviates A client without a server name is refused: mail servers that send without SNI cannot use TLS.
+conforms The client is served.
+"""##),
+    ("tls/renegotiation", ##"""
+rule A client cannot renegotiate in TLS 1.2.
+source RFC 9325, 3.5
+severity medium
+finds CVE-2009-3555
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls version 1.2
+expect established
+or anything: untested The server does not accept TLS 1.2.
+examine renegotiation
+expect is refused
+or is accepted: deviates The server lets a client renegotiate, which costs it more than the client.
+or is insecure: vulnerable The server renegotiates without RFC 5746: an attacker can put his commands in front of those of a client.
+conforms Renegotiation is refused.
+"""##),
+    ("tls/tlsa", ##"""
+rule The certificate matches a TLSA record.
+source RFC 7672, 3.1
+severity high
+only tlsa
+
+open
+secure
+examine tlsa
+expect is right
+or anything: deviates No TLSA record matches: servers that use DANE do not deliver mail.
+conforms A TLSA record matches.
+"""##),
+    ("tls/version-1.0", ##"""
+rule TLS 1.0 is refused.
+source RFC 8996; RFC 9325, 3.1.1
+severity medium
+others Postfix accepts it by default up to 3.5; many mail servers keep it for old peers, where the alternative is no TLS.
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls version 1.0
+expect failed | ended
+or established: deviates TLS 1.0 is accepted.
+or silence | clear: untested The handshake does not end.
+conforms TLS 1.0 is refused.
+"""##),
+    ("tls/version-1.1", ##"""
+rule TLS 1.1 is refused.
+source RFC 8996; RFC 9325, 3.1.1
+severity medium
+others Postfix accepts it by default up to 3.5; many mail servers keep it for old peers, where the alternative is no TLS.
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls version 1.1
+expect failed | ended
+or established: deviates TLS 1.1 is accepted.
+or silence | clear: untested The handshake does not end.
+conforms TLS 1.1 is refused.
+"""##),
+    ("tls/version-1.2", ##"""
+rule TLS 1.2 is accepted.
+source RFC 9325, 3.1.1
+severity low
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls version 1.2
+expect established
+or failed | ended | silence | clear: deviates A client with TLS 1.2 only cannot send mail with TLS.
+conforms TLS 1.2 is accepted.
+"""##),
+    ("tls/version-1.3", ##"""
+rule TLS 1.3 is accepted.
+source RFC 9325, 3.1.1
+severity low
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls version 1.3
+expect established
+or failed | ended | silence | clear: deviates TLS 1.3 is not offered.
+conforms TLS 1.3 is accepted.
 """##),
   ]
 }

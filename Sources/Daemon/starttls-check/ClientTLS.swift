@@ -116,9 +116,12 @@ final class ClientTLS {
   func read() -> Read {
     var buffer = [UInt8](repeating: 0, count: 16_384)
     while true {
+      let unread = incoming.count
       let count = gnutls_record_recv(session, &buffer, buffer.count)
       if count > 0 { return .octets(Array(buffer.prefix(count))) }
       switch CInt(count) {
+      // After a message of the handshake, such as a ticket, the library does not look at the next record by itself.
+      case GNUTLS_E_AGAIN where incoming.count < unread: continue
       case GNUTLS_E_AGAIN: return hasEnded ? .ended : .wouldBlock
       case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
       default: return .ended

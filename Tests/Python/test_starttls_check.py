@@ -46,7 +46,7 @@ PLANTED = [
     (["helo-lists"], "deviates", "order/helo"),
     (["case"], "deviates", "order/case"),
     (["short-lines"], "deviates", "lines/longest"),
-    (["divides"], "vulnerable", "lines/too-long"),
+    (["divides"], "deviates", "lines/too-long"),
     (["nul-ends"], "deviates", "lines/nul"),
     (["eight-bit"], "deviates", "lines/eight-bit"),
     (["bare-cr"], "deviates", "lines/bare-cr"),
@@ -272,3 +272,18 @@ def test_a_folder_of_checks(program, certificate, tmp_path):
     file.write_text("rule Mine.\nsource me\nseverity low\n\nexpect 2x0\n")
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 100 and done.stderr == "starttls-check: order/mine.check:5: 2x0: no pattern has this name\n"
+
+
+def test_every_vulnerability_is_found_or_explained(program):
+    """Each vulnerability that Docs/Vulnerabilities.md names is found by a check, or Docs/Checking.md says why not."""
+    text = (ROOT / "Docs/Vulnerabilities.md").read_text()
+    named, year = set(), ""
+    # Abbreviations repeat the year, or leave it out: `CVE-2023-51764, -51765`, `CVE-2011-1432, 2011-1506`.
+    for match in re.finditer(r"(?:CVE-)?\b((?:19|20)\d\d)-(\d{4,5})\b(?! and \d)|(?<=, )-(\d{5})\b", text):
+        year = match.group(1) or year
+        named.add(f"CVE-{year}-{match.group(2) or match.group(3)}")
+    found = set(re.findall(r"CVE-\d+-\d+", run(str(program), "--list")))
+    page = (ROOT / "Docs/Checking.md").read_text().split("## Which vulnerabilities it finds")[1].split("\n## ")[0]
+    explained = set(re.findall(r"CVE-\d+-\d+", page))
+    assert len(named) > 35 and named - found - explained == set()
+    assert found & explained == set()

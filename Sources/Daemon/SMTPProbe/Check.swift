@@ -128,7 +128,7 @@ package struct TLSRequest: Hashable, Sendable {
 
 /// What can be asked about an established TLS session.
 package enum Examination: String, CaseIterable, Sendable {
-  case version, alpn, tickets, renegotiation, dates, name, tlsa
+  case alpn, renegotiation, dates, name, tlsa
 }
 
 /// How long to wait.
@@ -161,4 +161,6 @@ package struct Template: Hashable, Sendable {
   }
 
   package var parts: [Part]
+
+  package init(parts: [Part]) { self.parts = parts }
 }

@@ -180,14 +180,15 @@ package struct CheckParser {
     return patterns
   }
 
+  private static let simple: [String: Pattern] = [
+    "garbage": .garbage, "alert": .alert, "clear": .clear, "ended": .ended, "silence": .silence, "established": .established,
+    "failed": .failed, "anything": .anything,
+  ]
+
   private func pattern(_ words: [String]) throws(CheckError) -> Pattern {
     var words = words[...]
     guard let first = words.first else { throw wrong("a pattern is empty") }
-    let simple: [String: Pattern] = [
-      "garbage": .garbage, "alert": .alert, "clear": .clear, "ended": .ended, "silence": .silence, "established": .established,
-      "failed": .failed, "anything": .anything,
-    ]
-    if let pattern = simple[first] {
+    if let pattern = CheckParser.simple[first] {
       guard words.count == 1 else { throw wrong("\(first) has no condition") }
       return pattern
     }

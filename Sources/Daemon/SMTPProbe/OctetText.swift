@@ -28,7 +28,8 @@ package enum OctetText {
       case UInt8(ascii: "0"): octets.append(0x00)
       case UInt8(ascii: "\\"): octets.append(UInt8(ascii: "\\"))
       case UInt8(ascii: "x"):
-        guard rest.count >= 2, let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16) else {
+        guard rest.count >= 2, rest.first != UInt8(ascii: "+"), let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+        else {
           throw Malformed(text: "\\x needs two hexadecimal digits")
         }
         octets.append(value)
@@ -65,7 +66,7 @@ package enum OctetText {
     guard case .octets(let unit)? = try decoded(inside[..<blank]).parts.first else {
       throw Malformed(text: "\\{\(inside)}: nothing to repeat")
     }
-    guard unit.count * min(times, limit) <= limit else { throw Malformed(text: "\\{\(inside)}: more than \(limit) octets") }
+    guard times <= limit, unit.count * times <= limit else { throw Malformed(text: "\\{\(inside)}: more than \(limit) octets") }
     return .octets(Array(repeatElement(unit, count: times).joined()))
   }
 

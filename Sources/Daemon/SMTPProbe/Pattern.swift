@@ -73,6 +73,8 @@ package enum Pattern: Hashable, Sendable {
 package struct CodePattern: Hashable, Sendable {
   package var prefix: String
 
+  package init(prefix: String) { self.prefix = prefix }
+
   func matches(_ code: String) -> Bool { code.hasPrefix(prefix) }
 }
 

@@ -167,8 +167,15 @@ package struct SMTPProbe: Sendable {
       }
       guard let observation = observe() else { return .await(.reply, step: position) }
       paddingReplies -= 1
-      if case .reply(let reply) = observation, reply.code.hasPrefix("2") { return nil }
-      finding = Finding(.untested, "The server does not answer NOOP with 250.", observed: observation.text)
+      switch observation {
+      // NOOP with a text may be refused. The 220 is the answer to STARTTLS.
+      case .reply(let reply):
+        guard reply.code == "220" else { return nil }
+        pending.insert(observation, at: 0)
+        paddingReplies = 0
+      case .ended: finding = Finding(.conforms, "The server refuses the group.", observed: observation.text)
+      default: finding = Finding(.untested, "The server does not answer NOOP.", observed: observation.text)
+      }
       return nil
     case .conclude(let finding):
       self.finding = finding

@@ -160,9 +160,7 @@ struct CheckRun {
   private func examine(_ examination: Examination, _ connection: Connection) -> (String, String) {
     guard let tls = connection.established else { return ("none", "there is no TLS session") }
     switch examination {
-    case .version: return (tls.version, "TLS \(tls.version), \(tls.cipher)")
     case .alpn: return (tls.alpn ?? "none", "the protocol selected by ALPN: \(tls.alpn ?? "none")")
-    case .tickets: return tls.hasTicket ? ("offered", "the server sends session tickets") : ("none", "the server sends no session tickets")
     case .renegotiation:
       let answer = connection.renegotiate(Clock.now() + timing.reply)
       return (answer, "renegotiation by the client: \(answer)")

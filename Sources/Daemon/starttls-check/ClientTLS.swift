@@ -170,20 +170,10 @@ extension ClientTLS {
 
   var isRenegotiationSafe: Bool { gnutls_safe_renegotiation_status(session) != 0 }
 
-  /// `1.3`.
-  var version: String {
-    let name = gnutls_protocol_get_name(gnutls_protocol_get_version(session)).map { String(cString: $0) } ?? ""
-    return name.hasPrefix("TLS") ? String(name.dropFirst(3)) : name
-  }
-
-  var cipher: String { gnutls_ciphersuite_get(session).map { String(cString: $0) } ?? "unknown" }
-
   /// The selected protocol; nil: none.
   var alpn: String? {
     var agreed = gnutls_datum_t()
     guard gnutls_alpn_get_selected_protocol(session, &agreed) >= 0, let data = agreed.data else { return nil }
     return OctetText.encoded(UnsafeBufferPointer(start: data, count: Int(agreed.size)))
   }
-
-  var hasTicket: Bool { gnutls_session_get_flags(session) & GNUTLS_SFLAGS_SESSION_TICKET.rawValue != 0 }
 }

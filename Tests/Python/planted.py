@@ -118,6 +118,8 @@ class Session:
         lines = [b"planted.example", b"PIPELINING", b"CHUNKING"]
         if not self.tls or "lists-inside" in self.holes:
             lines.insert(0 if "starttls-first" in self.holes else 1, b"STARTTLS")
+        if self.tls and "first-inside" in self.holes:
+            lines.insert(0, b"8BITMIME")
         if self.tls or "auth-clear" in self.holes:
             lines.append(b"AUTH PLAIN")
         self.send(b"".join(b"250-" + one + b"\r\n" for one in lines[:-1]) + b"250 " + lines[-1] + b"\r\n")
@@ -221,7 +223,7 @@ class Session:
         if first[0] != 0x16 and "clear-session" in self.holes:
             self.below = first
             return
-        if "one-segment" in self.holes and len(first) < 100:
+        if "one-segment" in self.holes and len(first) < 100 or "no-tls" in self.holes:
             raise Ended
         self.hello(first)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

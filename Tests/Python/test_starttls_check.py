@@ -42,6 +42,7 @@ PLANTED = [
     (["one-segment"], "deviates", "failure/small-segments"),
     (["drops-pipelined"], "deviates", "order/pipelined order/pipelined-inside order/starttls-last"),
     (["starttls-first"], "deviates", "order/domain-first"),
+    (["first-inside"], "deviates", "order/domain-first-inside"),
     (["lf-replies"], "deviates", "order/line-ends"),
     (["helo-lists"], "deviates", "order/helo"),
     (["case"], "deviates", "order/case"),
@@ -192,6 +193,13 @@ def test_every_check_can_fail(program):
 def test_the_program_contains_the_checks():
     """EmbeddedChecks.swift is what Scripts/embed-checks makes of Fixtures/checks."""
     assert run(str(ROOT / "Scripts/embed-checks"), "-") == (ROOT / "Sources/Daemon/starttls-check/EmbeddedChecks.swift").read_text()
+
+
+def test_a_server_whose_tls_never_works_keeps_no_rule(check, certificate):
+    """A handshake that always fails is no proof that nothing is executed inside TLS."""
+    with PlantedServer(certificate, "buffer", "no-tls") as server:
+        code, report = check(server.port, "--only", "injection", "--only", "tls/version-1.0", "--only", "order/case")
+    assert set(verdicts(report).values()) == {"untested"} and code == 2, explained(report)
 
 
 def test_a_smuggled_message_has_the_marker(check, certificate):

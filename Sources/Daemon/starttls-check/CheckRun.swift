@@ -47,11 +47,27 @@ struct CheckRun {
   /// Every number of a sweep is tried, not only those near usual sizes of buffers.
   var isThorough = false
 
-  func run(_ check: Check) throws(CheckFailure) -> Outcome {
+  /// Why no check of TLS makes sense; nil if a handshake succeeds. Without it, a server whose TLS never works would keep
+  /// every rule about what must not be executed inside TLS.
+  ///
+  /// - Returns: what prevents it. `stops` is true if the server does not serve this client.
+  func obstacle() throws(CheckFailure) -> Finding? {
+    let text = "rule TLS can be established.\nsource RFC 3207\nseverity low\n\nopen\nsecure\nconforms It can.\n"
+    guard let check = try? CheckParser.parse(text, identifier: "tls/control") else { return nil }
+    let finding = try play(check, padding: 0).0
+    return finding.verdict == .conforms ? nil : finding
+  }
+
+  /// - Parameter obstacle: the answer of `obstacle()`.
+  func run(_ check: Check, obstacle: Finding?) throws(CheckFailure) -> Outcome {
     let begin = Clock.now()
     var outcome = Outcome(check: check, finding: Finding(.untested, ""))
     if let missing = Check.Need.allCases.first(where: { check.needs.contains($0) && !target.needs.contains($0) }) {
       outcome.finding.text = missing.text
+      return outcome
+    }
+    if let obstacle, check.needsTLS {
+      outcome.finding = Finding(.untested, obstacle.text, observed: obstacle.observed)
       return outcome
     }
     if check.sweep.isEmpty {
@@ -172,6 +188,13 @@ struct CheckRun {
     case .tlsa: return certificate.tlsa(target.tlsaRecords)
     default: return certificate.dates(now: time(nil))
     }
+  }
+}
+
+extension Check {
+  /// True if the script has a handshake.
+  fileprivate var needsTLS: Bool {
+    steps.contains { if case .tls = $0 { true } else { false } }
   }
 }
 

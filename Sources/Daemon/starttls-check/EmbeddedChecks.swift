@@ -561,9 +561,21 @@ expect established
 or anything: deviates TLS cannot be established after STARTTLS in lower case.
 conforms STARTTLS in lower case is accepted.
 """##),
+    ("order/domain-first-inside", ##"""
+rule Inside TLS the first line of the reply to EHLO is the server's domain, not an extension.
+source RFC 5321, 4.1.1.1
+severity medium
+
+open
+secure
+C: EHLO \{client}
+expect 250 domain-first
+or 250: deviates The first line of the reply to EHLO inside TLS is an extension.
+conforms The first line is the domain.
+"""##),
     ("order/domain-first", ##"""
 # A front end that inserts STARTTLS at the wrong place hides it from clients, which do not look at the first line.
-rule The first line of the reply to EHLO is the server's domain, not an extension, also inside TLS.
+rule The first line of the reply to EHLO is the server's domain, not an extension.
 source RFC 5321, 4.1.1.1
 severity medium
 
@@ -572,12 +584,6 @@ C: EHLO \{client}
 expect 250 domain-first
 or 250: deviates The first line of the reply to EHLO is an extension.
 or reply: untested The server refuses EHLO.
-reconnect
-open
-secure
-C: EHLO \{client}
-expect 250 domain-first
-or 250: deviates The first line of the reply to EHLO inside TLS is an extension.
 conforms The first line is the domain.
 """##),
     ("order/helo", ##"""

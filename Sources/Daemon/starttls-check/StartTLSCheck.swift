@@ -57,21 +57,23 @@ struct StartTLSCheck: ParsableCommand {
     let report = try output.report(target, checks: collection.checks)
     var outcomes: [Outcome] = []
     var failure: String?
-    for check in collection.checks {
-      report.begins(check)
-      do throws(CheckFailure) {
-        let outcome = try run.run(check)
+    do throws(CheckFailure) {
+      // Nothing is sent if no check can be run.
+      let isNeeded = collection.checks.contains { $0.needs.isSubset(of: target.needs) }
+      let obstacle = isNeeded ? try run.obstacle() : nil
+      if let obstacle, obstacle.stops { throw CheckFailure("\(obstacle.text) \(obstacle.observed)", ExitCode.incomplete) }
+      for check in collection.checks {
+        report.begins(check)
+        let outcome = try run.run(check, obstacle: obstacle)
         outcomes.append(outcome)
         report.ended(outcome)
         guard !outcome.finding.stops else {
-          failure = "\(outcome.finding.text) \(outcome.finding.observed)"
-          break
+          throw CheckFailure("\(outcome.finding.text) \(outcome.finding.observed)", ExitCode.incomplete)
         }
-      } catch {
-        guard error.code == ExitCode.incomplete else { throw error }
-        failure = error.text
-        break
       }
+    } catch {
+      guard error.code == ExitCode.incomplete else { throw error }
+      failure = error.text
     }
     report.finish(outcomes, failure)
     if let failure { StandardStreams.complain("starttls-check", "stopped: \(failure)") }

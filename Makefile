@@ -10,7 +10,7 @@ FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-threads test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-threads test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers check-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -104,6 +104,15 @@ tls-report: setup-run ## examine both TLS profiles with testssl.sh and sslscan, 
 	@Scripts/install testssl.sh sslscan openssl
 	@for program in starttlsd tlsd-io maildir-smtpd; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
 	@Scripts/tls-report $(BIN) $(BUILD)/tls-report
+
+check-servers: setup-test ## run starttls-check against Postfix, Exim, OpenSMTPD, stunnel and aiosmtpd, write the table of Docs/Checking.md; needs root
+	@Scripts/install postfix stunnel4 ucspi-tcp libnss-wrapper openssl python3-pip
+	@Scripts/unpack $(BUILD)/peers/debian exim4-daemon-light exim4-config opensmtpd libevent-2.1-7
+	@for version in 1.4.4 1.4.6; do [ -d $(BUILD)/peers/aiosmtpd-$$version ] || \
+	  python3 -m pip install -q --root-user-action ignore --target $(BUILD)/peers/aiosmtpd-$$version aiosmtpd==$$version || exit; done
+	@for program in starttlsd starttls-proxy starttls-check ucspi-tlsd tlsd-io maildir-smtpd; do \
+	  $(SWIFT) build $(FLAGS) --product $$program || exit; done
+	@Scripts/check-servers $(BIN) $(BUILD)/peers --write
 
 soak: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once
 	@$(SWIFT) build $(FLAGS) --build-tests

@@ -147,7 +147,7 @@ final class Daemon {
     }
     if let metricsSocket { log.info("metrics at \(metricsSocket.bound)") }
     listen(true)
-    notification.ready(statusText, timers: timers, now: Clock.now())
+    notification.ready(statusText, log, timers: timers, now: Clock.now())
     while !isStopped {
       try loop.wait(until: [timers.earliest, stopDeadline].compactMap { $0 }.min())
       let now = Clock.now()

@@ -36,7 +36,7 @@ explore: ## explore all states of the session: all policies, larger limits, ever
 	@SMTPSTATE_EXPLORE=large $(SWIFT) test $(FLAGS) --skip-build --filter ExplorationTests
 
 deps: ## list the Debian packages that the targets need, and install those that are missing
-	@packages=$$(sed -n 's/^\t@Scripts\/install \([a-z][^$$]*\)$$/\1/p' $(MAKEFILE_LIST) | tr ' ' '\n' | sort -u | grep -vx -e postfix -e chromium -e haproxy -e mmdebstrap -e systemd-container) && \
+	@packages=$$(sed -n 's/^\t@Scripts\/install \([a-z][^$$]*\)$$/\1/p' $(MAKEFILE_LIST) | tr ' ' '\n' | sort -u | grep -vx -e postfix -e chromium -e haproxy -e mmdebstrap -e systemd-container -e podman -e buildah -e crun) && \
 	  echo "packages:" $$packages && Scripts/install $$packages
 
 play: ## build the page that runs the state machine in a browser: .build/play/index.html
@@ -96,7 +96,7 @@ test-servers: setup-run ## test starttlsd between HAProxy and Postfix, Exim and 
 	@$(PYTESTS) -m servers
 
 test-install: deb ## install the Debian packages in clean roots of Debian 12 and 13, follow Docs/Operating.md there; needs root
-	@Scripts/install mmdebstrap systemd-container swaks libnet-ssleay-perl python3 python3-pytest
+	@Scripts/install mmdebstrap systemd-container swaks libnet-ssleay-perl podman buildah crun python3 python3-pytest
 	@$(PYTESTS) -m install
 
 soak: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once

@@ -34,13 +34,18 @@ class CleanRoot:
     """A root of a test. `packages` are installed in the template, which is kept for other tests."""
 
     def __init__(self, build: pathlib.Path, folder: pathlib.Path, release: str, *packages: str):
-        assert os.geteuid() == 0, "run this as root: it installs packages and boots a container"
-        name = "-".join([release, *(["servers"] if packages else [])])
-        template = build / "roots" / name
-        run(str(ROOT / "Scripts/root"), str(template), release, *PACKAGES, *packages, cwd=ROOT, timeout=900)
-        self.path = folder / name
+        template = self.template(build, release, *packages)
+        self.path = folder / template.name
         run("cp", "-a", "--reflink=auto", str(template), str(self.path))
         self.release = release
+
+    @staticmethod
+    def template(build: pathlib.Path, release: str, *packages: str) -> pathlib.Path:
+        """The folder that the roots of this kind are copied from."""
+        assert os.geteuid() == 0, "run this as root: it installs packages and boots a container"
+        folder = build / "roots" / "-".join([release, *(["servers"] if packages else [])])
+        run(str(ROOT / "Scripts/root"), str(folder), release, *PACKAGES, *packages, cwd=ROOT, timeout=900)
+        return folder
 
     def file(self, path: str) -> pathlib.Path:
         """A file of the root, as this machine sees it."""

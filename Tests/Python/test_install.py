@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from cleanroot import CleanRoot, Machine
+from cleanroot import CleanRoot, Machine, eventually
 
 pytestmark = pytest.mark.install
 CERTIFICATE = (
@@ -103,3 +103,62 @@ def test_install_serve_upgrade_and_purge(root):
         assert {path for path in before if path not in after} == set()
         assert machine.run("systemctl --failed --no-legend") == ""
         assert machine.systemctl("list-unit-files", "starttlsd*", "--no-legend") == ""
+
+
+def drop_in(machine: Machine, name: str, text: str) -> None:
+    machine.root.write(f"/etc/systemd/system/starttlsd.service.d/{name}.conf", f"[Service]\n{text}\n")
+    # Each start counts for the limit of starts in ten seconds.
+    machine.run("systemctl daemon-reload && systemctl reset-failed starttlsd.service && systemctl restart starttlsd.service")
+
+
+def ends(machine: Machine, signal: str) -> str:
+    """Sends a signal to the daemon and waits for the next one. Returns the journal."""
+    process = machine.property("MainPID")
+    machine.run(f"kill -{signal} {process}")
+    eventually(lambda: machine.property("MainPID") not in (process, "0") and machine.property("ActiveState") == "active",
+               "the manager starts it again", machine.journal)
+    return machine.journal()
+
+
+@pytest.mark.parametrize("root", ["bookworm", "trixie"], indirect=True)
+def test_the_unit_and_its_manager(root):
+    """The shipped unit under a real manager: its restrictions, activation by a client, reload, the watchdog, the end by a signal."""
+    with root.booted() as machine:
+        install(machine)
+        machine.run(CERTIFICATE)
+        machine.run("systemctl enable --now starttlsd.socket starttlsd.service")
+        status = machine.run(f"cat /proc/{machine.property('MainPID')}/status")
+        for line in ("NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t" + "0" * 16, "CapBnd:\t" + "0" * 16):
+            assert f"\n{line}\n" in status, status
+        # In tenths, as systemd rates it with all that is in force.
+        machine.run("systemd-analyze security --no-pager --threshold=20 starttlsd.service")
+
+        # The socket stays, and the next client starts the daemon.
+        machine.run("systemctl stop starttlsd.service")
+        assert machine.property("ActiveState") == "inactive"
+        machine.deliver("someone@localhost")
+        assert machine.property("ActiveState") == "active"
+
+        # A killed daemon, and one that hangs.
+        ends(machine, "KILL")
+        machine.deliver("someone@localhost")
+        drop_in(machine, "watchdog", "WatchdogSec=1s")
+        assert "atchdog timeout" in ends(machine, "STOP")
+        machine.deliver("someone@localhost")
+
+        # Reload. If the files cannot be read, the manager is not left waiting.
+        machine.run("systemctl reload starttlsd.service")
+        eventually(lambda: "SIGHUP: the certificates are loaded again" in machine.journal(), "it loads them", machine.journal)
+        reader = machine.run("grep -l starttlsd-read /proc/[0-9]*/comm").split("/")[2]
+        machine.run(f"kill -STOP {reader} && systemctl reload starttlsd.service")
+        eventually(lambda: "are not read after 5 s" in machine.journal(), "it warns", machine.journal)
+        eventually(lambda: machine.property("ActiveState") == "active", "the reload ends", machine.journal)
+        machine.run(f"kill -CONT {reader}")
+        if root.release != "bookworm":
+            # systemd 253 and later waits for READY by itself.
+            drop_in(machine, "reload", "Type=notify-reload\nExecReload=")
+            before = machine.journal().count("SIGHUP: the certificates are loaded again")
+            machine.run("systemctl reload starttlsd.service")
+            assert machine.journal().count("SIGHUP: the certificates are loaded again") == before + 1, machine.journal()
+        machine.run("systemctl stop starttlsd.socket starttlsd.service")
+        assert machine.property("Result") == "success"

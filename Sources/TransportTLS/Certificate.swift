@@ -51,6 +51,11 @@ struct CertificateChain: ~Copyable {
     shim_gnutls_free(list)
   }
 
+  /// The server's own certificate. It must not outlive the chain.
+  var own: gnutls_x509_crt_t? { list[0] }
+  /// The certificate that signed it, if it is in the chain; a self-signed one is its own issuer.
+  var issuer: gnutls_x509_crt_t? { length > 1 ? list[1] : isSelfSigned ? list[0] : nil }
+
   /// Seconds since 1970.
   var validFrom: Int { gnutls_x509_crt_get_activation_time(list[0]) }
   /// Seconds since 1970.

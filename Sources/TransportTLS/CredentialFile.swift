@@ -20,6 +20,8 @@ struct CredentialFile: ~Copyable {
   private var length = 0
   /// True if users other than the owner may read the file.
   private(set) var isExposed = false
+  /// True if every user may read the file.
+  private(set) var isExposedToAll = false
 
   /// Reads a file of at most 1 MiB.
   ///
@@ -27,9 +29,12 @@ struct CredentialFile: ~Copyable {
   init(
     _ path: String, opening: (any CredentialOpening)? = nil
   ) throws(TLSCredentialsError) {
+    guard !path.hasPrefix("pkcs11:") else { throw .token(path) }
     do {
       let file = if let opening { try opening.open(path) } else { try CredentialFile.opened(path) }
-      isExposed = try Kernel.status(file.number).st_mode & (S_IRGRP | S_IROTH) != 0
+      let mode = try Kernel.status(file.number).st_mode
+      isExposed = mode & (S_IRGRP | S_IROTH) != 0
+      isExposedToAll = mode & S_IROTH != 0
       try read(file.number)
     } catch {
       throw .unreadable(path: path, error)

@@ -50,6 +50,12 @@ public final class GnuTLSStream: TLSStream {
   var unusableServerName: [UInt8]?
   /// True if the library must not receive a name that it would refuse.
   var toleratesServerNames = true
+  /// Why the client's certificate is not valid; nil if it is, or if none was sent.
+  var clientFault: String?
+  /// True if a certificate that is not valid does not fail the handshake.
+  var reportsClientFaults: Bool { credentials.clients.request == .reported }
+  /// Until when the revocation lists are valid, by the name of the issuer in DER.
+  var revocationEnds: [[UInt8]: Int] { credentials.revocationEnds }
 
   /// The file for the secrets of this session; nil for none. Set it before the handshake.
   package var keyLog: KeyLog?
@@ -278,20 +284,20 @@ extension GnuTLSStream {
     _ credentials: TLSCredentials, _ priorities: TLSPriorities
   ) throws(TLSCredentialsError) -> gnutls_session_t {
     var flags = UInt32(GNUTLS_SERVER) | UInt32(GNUTLS_NONBLOCK) | UInt32(GNUTLS_NO_SIGNAL)
-    if !credentials.tickets { flags |= UInt32(GNUTLS_NO_TICKETS) }
+    if credentials.ticketKey == nil { flags |= UInt32(GNUTLS_NO_TICKETS) }
     var created: gnutls_session_t?
     let code = gnutls_init(&created, flags)
     guard code >= 0, let session = created else { throw .library(libraryText(code)) }
     do {
       try check(gnutls_priority_set(session, priorities.parsed))
       try check(
-        gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.certificates)))
+        gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.names.fallback.certificates)))
       ask(session, forCertificate: credentials.clients)
-      if credentials.isNamed { chooseByName(session, credentials) }
+      if credentials.names.isUsed { chooseByName(session, credentials) }
       replaceKeyLog(session)
       gnutls_handshake_set_max_packet_length(session, TLSLimits.handshakeMessage)
       try check(offerSMTP(session))
-      if credentials.tickets { try check(credentials.enableTickets(session)) }
+      if let key = credentials.ticketKey { try check(key.enable(session)) }
     } catch {
       gnutls_deinit(session)
       throw error
@@ -322,9 +328,15 @@ extension GnuTLSStream {
     var agreed = gnutls_datum_t()
     let hasProtocol = gnutls_alpn_get_selected_protocol(session, &agreed) >= 0
     let octets = UnsafeBufferPointer(start: agreed.data, count: Int(agreed.size))
-    return TLSFacts(
-      version: version, cipher: cipher, group: TLSGroup.name(gnutls_group_get(session)), serverName: requestedName(session), ignoredServerName: unusableServerName,
+    var facts = TLSFacts(
+      version: version, cipher: cipher, group: TLSGroup.name(gnutls_group_get(session)), serverName: requestedName(session),
+      ignoredServerName: unusableServerName,
       applicationProtocol: hasProtocol ? String(decoding: octets, as: UTF8.self) : nil)
+    facts.client = clientFacts(credentials.clients)
+    let keySize = gnutls_cipher_get_key_size(gnutls_cipher_get(session))
+    if keySize > 0 { facts.cipherBits = keySize * 8 }
+    facts.isResumed = gnutls_session_is_resumed(session) != 0
+    return facts
   }
 
 }
@@ -376,6 +388,8 @@ extension GnuTLSStream {
       return "the client sent more than \(TLSLimits.recordsWithoutData) records or \(TLSLimits.octetsWithoutData) octets without data"
     case GNUTLS_E_RECEIVED_DISALLOWED_NAME:
       return "the client asked for server name \(SessionLine.quoted(unusableServerName ?? [])), which GnuTLS refuses"
+    case GNUTLS_E_CERTIFICATE_ERROR:
+      return clientFault.map { "the client's certificate is not accepted: \($0)" } ?? libraryText(code)
     default:
       return libraryText(code)
     }

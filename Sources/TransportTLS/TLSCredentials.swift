@@ -40,164 +40,79 @@ public final class TLSCredentials: @unchecked Sendable {
   /// The time until which all certificates are valid, in seconds since 1970: the earliest expiry.
   public let validUntil: Int
 
-  /// The end of the validity of each certificate, in seconds since 1970, with the path of its file.
-  public let expirations: [(path: String, validUntil: Int)]
+  /// What is served, in the order of the files that were named.
+  public let served: [ServedCertificate]
 
-  /// The paths of key files that users other than the owner may read: log a warning for each.
-  public let exposedKeys: [String]
+  /// What the operator should change although it works: log each as a warning.
+  public let warnings: [String]
 
-  /// True if sessions may be resumed with tickets.
-  public let tickets: Bool
-
-  /// The initial credentials of a session.
-  let certificates: gnutls_certificate_credentials_t
-  /// True if `certificates` has a certificate.
-  let hasDefault: Bool
-  private let named: [String: gnutls_certificate_credentials_t]
-  private var ticketKey = gnutls_datum_t()
+  /// Until when the revocation lists are valid, by the name of the issuer in DER.
+  let revocationEnds: [[UInt8]: Int]
+  /// Which certificates are served for which name.
+  let names: ServerNames
+  /// nil if no session is resumed.
+  let ticketKey: TicketKey?
 
   /// Loads and checks all files.
   ///
   /// - Parameters:
-  ///   - pairs: if there are several, the client's server name (SNI) and capabilities decide; the first is the default.
-  ///     May be empty only if there are `named` ones; then a client without a matching name is refused.
-  ///   - named: by server name in lower case. `*.example.org` matches every name with one more label.
+  ///   - pairs: for a client without a known server name (SNI): the first one that it can use. If there are several
+  ///     pairs, a client that requests a name in one of the certificates gets that one. May be empty only if there are
+  ///     `named` ones; then a client without a matching name is refused.
+  ///   - others: served only for the names in them. One that has expired is left out, with a warning. If `pairs` is
+  ///     empty, the first one is the default, together with those that cover its first name.
+  ///   - named: by server name in lower case, whatever the names in the certificates are. `*.example.org` matches every
+  ///     name with one more label.
+  ///   - responses: files with OCSP responses. Each is sent with the certificate that it is about.
   ///   - clients: if and how clients are asked for a certificate.
-  ///   - isDateChecked: true if a certificate that has expired or is not valid yet is an error. With opportunistic TLS
-  ///     an expired certificate may be better than none.
+  ///   - isDateChecked: true if a certificate that has expired, is not valid yet, or lacks the OCSP response that it
+  ///     requires is an error. With opportunistic TLS such a certificate may be better than none.
   ///   - isKeyTried: true if the key is also tested with a signature that is verified with the certificate. If false,
   ///     only the public keys are compared: a program for one connection saves one signature of two.
-  ///   - tickets: true to issue session tickets. Off by default, because some mail senders fail with them.
-  ///   - opening: opens each file of the pairs; nil to open it by its path.
+  ///   - tickets: if sessions may be resumed. Off by default, because some mail senders fail with session tickets.
+  ///   - opening: opens each file; nil to open it by its path.
   public convenience init(
-    _ pairs: [Pair], named: [String: Pair] = [:], clients: ClientCertificates = .ignored, isDateChecked: Bool = true,
-    isKeyTried: Bool = true, tickets: Bool = false, opening: (any CredentialOpening)? = nil
+    _ pairs: [Pair], others: [Pair] = [], named: [String: [Pair]] = [:], responses: [String] = [],
+    clients: ClientCertificates = .ignored, isDateChecked: Bool = true, isKeyTried: Bool = true,
+    tickets: SessionTickets = .off,
+    opening: (any CredentialOpening)? = nil
   ) throws(TLSCredentialsError) {
     try self.init(
-      pairs, named: named, clients: clients, isDateChecked: isDateChecked, isKeyTried: isKeyTried, tickets: tickets,
-      opening: opening, keys: nil)
+      pairs, others: others, named: named, responses: responses, clients: clients, isDateChecked: isDateChecked, isKeyTried: isKeyTried,
+      tickets: tickets, opening: opening, keys: nil)
   }
 
   /// The same, with keys that another process holds.
   ///
   /// - Parameter keys: nil to read the keys here.
   package init(
-    _ pairs: [Pair], named: [String: Pair] = [:], clients: ClientCertificates = .ignored, isDateChecked: Bool = true,
-    isKeyTried: Bool = true, tickets: Bool = false, opening: (any CredentialOpening)?, keys: (any KeyHolding)?
+    _ pairs: [Pair], others: [Pair] = [], named: [String: [Pair]] = [:], responses: [String] = [],
+    clients: ClientCertificates = .ignored, isDateChecked: Bool = true, isKeyTried: Bool = true,
+    tickets: SessionTickets = .off,
+    opening: (any CredentialOpening)?, keys: (any KeyHolding)?
   ) throws(TLSCredentialsError) {
-    guard !pairs.isEmpty || !named.isEmpty else { throw .noCertificate }
-    var allocated: [gnutls_certificate_credentials_t] = []
-    var ticketKey = gnutls_datum_t()
-    var validUntil = Int.max
-    var exposedKeys: [String] = []
-    var expirations: [(path: String, validUntil: Int)] = []
-    var loaded: [String: gnutls_certificate_credentials_t] = [:]
-    do throws(TLSCredentialsError) {
-      for (name, pairs) in [(nil, pairs)] + named.map({ ($0.key, [$0.value]) }) as [(String?, [Pair])] {
-        let certificates = try TLSCredentials.allocate()
-        allocated.append(certificates)
-        if !isKeyTried { gnutls_certificate_set_flags(certificates, GNUTLS_CERTIFICATE_SKIP_KEY_CERT_MATCH.rawValue) }
-        for pair in pairs {
-          let loaded = try TLSCredentials.load(
-            pair, into: certificates, isDateChecked: isDateChecked, opening: opening, keys: keys)
-          validUntil = min(validUntil, loaded.validUntil)
-          expirations.append((pair.certificate, loaded.validUntil))
-          if loaded.isKeyExposed, !exposedKeys.contains(pair.key) { exposedKeys.append(pair.key) }
-        }
-        try clients.load(into: certificates)
-        if let name { loaded[name] = certificates }
+    guard !pairs.isEmpty || !others.isEmpty || !named.isEmpty else { throw .noCertificate }
+    var loaded = LoadedCertificates()
+    try loaded.read(pairs, others, named, isDateChecked: isDateChecked, isKeyTried: isKeyTried, opening: opening, keys: keys)
+    loaded.warnings += try OCSPResponse.staple(responses, to: loaded.all, isRequired: isDateChecked, opening: opening)
+    var ends: [[UInt8]: Int] = [:]
+    if clients.request != .ignored {
+      for path in clients.revocations {
+        let list = try RevocationList(path, opening: opening)
+        list.addEnds(to: &ends)
+        guard let end = list.validUntil, list.isExpired else { continue }
+        loaded.warnings.append("\(path): this revocation list expired on \(calendarDate(end)), and the certificates of its issuer are refused: fetch it again")
       }
-      if tickets {
-        let code = gnutls_session_ticket_key_generate(&ticketKey)
-        guard code >= 0 else { throw .library(libraryText(code)) }
-      }
-    } catch {
-      for certificates in allocated { gnutls_certificate_free_credentials(certificates) }
-      throw error
     }
-    self.certificates = allocated[0]
-    self.hasDefault = !pairs.isEmpty
-    self.named = loaded
+    names = try ServerNames(defaults: loaded.defaults, others: loaded.others, given: loaded.named) {
+      (pairs) throws(TLSCredentialsError) in try CertificateSet(pairs, clients: clients, opening: opening)
+    }
+    ticketKey = tickets.isOn ? try TicketKey(tickets, opening: opening) : nil
+    if let path = tickets.keyFile, ticketKey?.isExposed == true { loaded.warnings.append(LoadedCertificates.exposed(path)) }
     self.clients = clients
-    self.ticketKey = ticketKey
-    self.tickets = tickets
-    self.validUntil = validUntil
-    self.expirations = expirations
-    self.exposedKeys = exposedKeys
-  }
-
-  deinit {
-    gnutls_certificate_free_credentials(certificates)
-    for certificates in named.values { gnutls_certificate_free_credentials(certificates) }
-    if let data = ticketKey.data {
-      gnutls_memset(data, 0, Int(ticketKey.size))
-      shim_gnutls_free(data)
-    }
-  }
-
-  /// True if there are certificates that are chosen by name.
-  var isNamed: Bool { !named.isEmpty }
-
-  /// The certificate for a server name in lower case: that of the name, that of `*` in place of its first label (not
-  /// for a name of two labels), the default, or nil.
-  func certificates(for name: String?) -> gnutls_certificate_credentials_t? {
-    if let name {
-      if let own = named[name] { return own }
-      let rest = name.drop { $0 != "." }
-      if rest.dropFirst().contains("."), let wild = named["*\(rest)"] { return wild }
-    }
-    return hasDefault ? certificates : nil
-  }
-
-  private static func allocate() throws(TLSCredentialsError) -> gnutls_certificate_credentials_t {
-    var certificates: gnutls_certificate_credentials_t?
-    let code = gnutls_certificate_allocate_credentials(&certificates)
-    guard code >= 0, let certificates else { throw .library(libraryText(code)) }
-    // For clients without RFC 7919 in TLS 1.2: the first group of the priorities from 3072 bits on.
-    gnutls_certificate_set_known_dh_params(certificates, GNUTLS_SEC_PARAM_HIGH)
-    return certificates
-  }
-
-  /// Gives a session the key that encrypts its tickets.
-  func enableTickets(_ session: gnutls_session_t) -> CInt {
-    gnutls_session_ticket_enable_server(session, &ticketKey)
-  }
-
-  /// Checks a pair of files and adds it.
-  ///
-  /// - Returns: the end of the certificate's validity, and true if users other than the owner may read the key.
-  private static func load(
-    _ pair: Pair, into certificates: gnutls_certificate_credentials_t, isDateChecked: Bool,
-    opening: (any CredentialOpening)?, keys: (any KeyHolding)?
-  ) throws(TLSCredentialsError) -> (validUntil: Int, isKeyExposed: Bool) {
-    let chain = try CertificateChain(CredentialFile(pair.certificate, opening: opening), path: pair.certificate)
-    if isDateChecked {
-      let now = time(nil)
-      guard chain.validUntil > now else { throw .expired(path: pair.certificate, at: chain.validUntil) }
-      guard chain.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: chain.validFrom) }
-    }
-    let added = try add(pair, chain, to: certificates, opening: opening, keys: keys)
-    switch added.code {
-    case 0...: return (chain.validUntil, added.isKeyExposed)
-    case GNUTLS_E_CERTIFICATE_KEY_MISMATCH: throw .mismatch(certificate: pair.certificate, key: pair.key)
-    default: throw .badCertificate(path: pair.certificate, libraryText(added.code))
-    }
-  }
-
-  /// Adds a chain and its key.
-  ///
-  /// - Returns: the library's code, and true if users other than the owner may read the key.
-  private static func add(
-    _ pair: Pair, _ chain: borrowing CertificateChain, to certificates: gnutls_certificate_credentials_t,
-    opening: (any CredentialOpening)?, keys: (any KeyHolding)?
-  ) throws(TLSCredentialsError) -> (code: CInt, isKeyExposed: Bool) {
-    if let held = try keys?.key(pair.key) {
-      guard chain.isFor(held) else { throw .mismatch(certificate: pair.certificate, key: pair.key) }
-      return (try chain.add(with: held, to: certificates), held.isExposed)
-    }
-    let file = try CredentialFile(pair.key, opening: opening)
-    let key = try PrivateKey(file, path: pair.key)
-    guard chain.isFor(key) else { throw .mismatch(certificate: pair.certificate, key: pair.key) }
-    return (chain.add(with: key, to: certificates), file.isExposed)
+    revocationEnds = ends
+    warnings = loaded.warnings
+    served = loaded.served
+    validUntil = served.map(\.validUntil).min() ?? 0
   }
 }

@@ -18,6 +18,16 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
   case badKey(path: String, String)
   /// A file or folder holds no certificate of a trusted issuer of client certificates; the text is the library's.
   case badTrust(path: String, String)
+  /// A file holds no usable list of revoked certificates; the text is the library's.
+  case badRevocations(path: String, String)
+  /// A file holds no OCSP response that can be used.
+  case badResponse(path: String, String)
+  /// A certificate requires an OCSP response (must-staple); the text is why the one that was given is not usable.
+  case noResponse(path: String, String?)
+  /// A file holds no key for session tickets, or others may read it.
+  case badTicketKey(path: String, String)
+  /// A key in a token (PKCS#11) was named.
+  case token(String)
   /// Certificate and key do not belong together.
   case mismatch(certificate: String, key: String)
   /// The certificate is no longer valid. The time is in seconds since 1970.
@@ -56,6 +66,16 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
       "\(path): \(trouble): expected an unencrypted private key in PEM or DER"
     case .badTrust(let path, let trouble):
       "\(path): \(trouble): expected the certificates, in PEM, of those who issue the clients' certificates"
+    case .badRevocations(let path, let trouble):
+      "\(path): \(trouble): expected revocation lists, in PEM or DER, of those who issue the clients' certificates"
+    case .badResponse(let path, let trouble):
+      "\(path): \(trouble): expected an OCSP response in DER or PEM"
+    case .noResponse(let path, let trouble):
+      "\(path) requires an OCSP response (must-staple): \(trouble.map { "the one that was given is not usable: \($0)" } ?? "name a file with --ocsp-response")"
+    case .badTicketKey(let path, let trouble):
+      "\(path): not a key for session tickets: \(trouble)"
+    case .token(let name):
+      "\(name): keys in a token (PKCS#11) are not supported: name a file"
     case .mismatch(let certificate, let key):
       "\(key) is not the key of the first certificate in \(certificate): check that both were renewed together"
     case .expired(let path, let time):

@@ -123,4 +123,19 @@ final class ProxyHeaderTests: XCTestCase {
       }
     }
   }
+
+  /// What is known of the client's certificate, in the field of TLS: flags, result and common name.
+  func testTheCertificateOfTheClient() throws {
+    for (client, expected) in [
+      (nil, [0x01, 0, 0, 0, 1]), (TLSClientFacts(.none), [0x01, 0, 0, 0, 1]), (TLSClientFacts(.failed("revoked"), digest: "00"), [0x07, 0, 0, 0, 1]),
+      (TLSClientFacts(.verified, digest: "00", commonName: "x"), [0x07, 0, 0, 0, 0]),
+    ] as [(TLSClientFacts?, [UInt8])] {
+      var tls = TLSFacts(version: "V", cipher: "C")
+      tls.client = client
+      let octets = try XCTUnwrap(ProxyHeader(source: source, destination: destination).octets(.two, tls: tls, identifier: ""))
+      let name: [UInt8] = client?.commonName == nil ? [] : [0x22, 0, 1, 0x78]
+      let field = expected + [0x21, 0, 1, 0x56] + name + [0x23, 0, 1, 0x43]
+      XCTAssertEqual(Array(octets.dropFirst(28)), [0x20, 0, UInt8(field.count)] + field, "\(String(describing: client))")
+    }
+  }
 }

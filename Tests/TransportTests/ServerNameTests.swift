@@ -17,7 +17,7 @@ final class ServerNameTests: XCTestCase {
     let some = try SelfSigned.pair(in: "\(folder)/some", names: ["some.example"])
     return try TLSCredentials(
       [try SelfSigned.pair(in: "\(folder)/default", names: ["default.example"])],
-      named: ["some.example": some, "*.some.example": some], tickets: tickets)
+      named: ["some.example": [some], "*.some.example": [some]], tickets: tickets ? .on : .off)
   }
 
   private func assertIgnored(
@@ -96,7 +96,7 @@ final class ServerNameTests: XCTestCase {
   func testWithoutADefaultCertificateItIsRefused() throws {
     try withFolder { folder in
       let some = try SelfSigned.pair(in: folder, names: ["some.example"])
-      let meeting = try TLSMeeting(try TLSCredentials([], named: ["some.example": some]), ["-servername", "mail_server"])
+      let meeting = try TLSMeeting(try TLSCredentials([], named: ["some.example": [some]]), ["-servername", "mail_server"])
       guard case .failed = meeting.outcome else { return XCTFail("\(meeting.outcome)") }
       let printed = meeting.printed(until: "unrecognized name")
       XCTAssertTrue(printed.contains("unrecognized name"), printed)

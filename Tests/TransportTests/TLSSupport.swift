@@ -105,5 +105,5 @@ func shakeHands(_ stream: GnuTLSStream) -> TLSHandshake {
 
 /// Self-signed credentials in a folder.
 func selfSigned(_ folder: String, names: [String] = ["localhost"], tickets: Bool = false) throws -> TLSCredentials {
-  try TLSCredentials([try SelfSigned.pair(in: folder, names: names)], tickets: tickets)
+  try TLSCredentials([try SelfSigned.pair(in: folder, names: names)], tickets: tickets ? .on : .off)
 }

@@ -3,7 +3,7 @@
 // It must be a regular file: with a FIFO the reader would wait for a writer.
 
 import Glibc
-import Transport
+package import Transport
 
 /// The file of the rules.
 package struct AccessFile: Hashable, Sendable {
@@ -18,11 +18,15 @@ package struct AccessFile: Hashable, Sendable {
 
   /// Reads the rules.
   ///
-  /// - Parameter isReserved: true for a name of a variable that no rule may set.
-  package func load(isReserved: @escaping (Substring) -> Bool) throws(AccessRulesError) -> AccessRules {
+  /// - Parameters:
+  ///   - isReserved: true for a name of a variable that no rule may set.
+  ///   - open: opens the file; nil to open it by its path.
+  package func load(
+    isReserved: @escaping (Substring) -> Bool, open: (() throws(SystemError) -> Descriptor)? = nil
+  ) throws(AccessRulesError) -> AccessRules {
     let octets: [UInt8]
     do throws(SystemError) {
-      let descriptor = Descriptor(adopting: try Kernel.open(path, O_RDONLY | O_NONBLOCK))
+      let descriptor = if let open { try open() } else { Descriptor(adopting: try Kernel.open(path, O_RDONLY | O_NONBLOCK)) }
       octets = try AccessFile.content(of: descriptor.number)
     } catch {
       throw AccessRulesError(description: "\(path): \(error)")

@@ -1,19 +1,16 @@
 // AccessReload: reads the access rules again while sessions run. All or nothing: a file with an error changes nothing.
 //
-// The rules count for clients that connect from then on. The thread of the event loop reads the file.
+// The rules count for clients that connect from then on. The process that reads the certificates reads the file as well,
+// because this process may not have the right to.
 
 import ClientAccess
-import Glibc
 import Logging
+import Transport
 
 extension Daemon {
   /// Called at the start, and after each reload.
   func warnOfRules() {
     guard let file = configuration.accessFile, let rules = addresses.rules else { return }
-    if access(file.path, R_OK) != 0 {
-      log.warning(
-        "\(file.path): this user cannot read it: SIGHUP will not load it again; make it readable for the user, or start starttlsd again")
-    }
     if let unused = rules.unused {
       log.warning(
         """
@@ -26,11 +23,13 @@ extension Daemon {
     }
   }
 
-  /// SIGHUP was received.
-  func reloadRules() {
+  /// After SIGHUP the file has been read again.
+  ///
+  /// - Parameter open: what was read, or why it could not be read.
+  func reloadRules(_ open: @escaping () throws(SystemError) -> Descriptor) {
     guard let file = configuration.accessFile else { return }
     do throws(AccessRulesError) {
-      let rules = try file.load(isReserved: Environment.isReservedInRules)
+      let rules = try file.load(isReserved: Environment.isReservedInRules, open: open)
       if let setting = unknownSetting(rules) {
         return log.error(
           """

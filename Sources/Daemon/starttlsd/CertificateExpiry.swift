@@ -21,7 +21,7 @@ final class CertificateExpiry: TimerOwner {
   func look(now: Int) {
     let today = time(nil)
     var seconds = CertificateExpiry.day
-    for certificate in daemon.credentials.expirations {
+    for certificate in daemon.credentials.served {
       let rest = certificate.validUntil - today
       guard rest > CertificateExpiry.warningDays * CertificateExpiry.day else {
         daemon.log.warning("\(CertificateExpiry.warning(certificate.path, certificate.validUntil, rest: rest))")

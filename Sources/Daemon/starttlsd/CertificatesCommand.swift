@@ -13,17 +13,13 @@ struct CertificatesCommand: ParsableCommand {
       lifetimes of the record before the certificate is replaced.
       """)
 
-  @Option(help: ArgumentHelp("Certificate with its chain, PEM or DER; may be repeated, with one key each.", valueName: "file"))
-  var certificate: [String] = []
-
-  @Option(help: ArgumentHelp("Private key of the certificate, PEM or DER.", valueName: "file"))
-  var key: [String] = []
+  @OptionGroup var certificates: CertificateOptions
 
   @Option(help: ArgumentHelp("Key of a certificate to come, PEM or DER; may be repeated.", valueName: "file"))
   var nextKey: [String] = []
 
   func run() throws {
-    for line in try CertificatesCommand.lines(try StartTLSDaemon.pairs(certificate, key)) { print(line) }
+    for line in try CertificatesCommand.lines(try certificates.files()) { print(line) }
     for path in nextKey {
       do {
         let report = try KeyReport(key: path)
@@ -37,23 +33,26 @@ struct CertificatesCommand: ParsableCommand {
 
   /// The lines about certificates that can be served, made in a process of its own: the caller may start a server program
   /// after that.
-  static func lines(_ pairs: [TLSCredentials.Pair]) throws(ConfigurationError) -> [String] {
-    try SeparateProcess.lines { () throws(ConfigurationError) in try report(pairs) }
+  static func lines(_ files: CertificateFiles) throws(ConfigurationError) -> [String] {
+    try SeparateProcess.lines { () throws(ConfigurationError) in try report(files) }
   }
 
-  private static func report(_ pairs: [TLSCredentials.Pair]) throws(ConfigurationError) -> [String] {
+  private static func report(_ files: CertificateFiles) throws(ConfigurationError) -> [String] {
     var lines: [String] = []
     do {
-      // Certificate and key are checked as for serving.
-      _ = try TLSCredentials(pairs)
-      for pair in pairs {
-        let report = try CertificateReport(certificate: pair.certificate)
+      // Certificates and keys are checked as for serving.
+      let credentials = try files.load()
+      for served in credentials.served {
+        let report = try CertificateReport(certificate: served.path)
         let days = (report.validUntil - time(nil)) / 86_400
-        lines.append("\(pair.certificate): \(report.names.joined(separator: ", "))")
+        lines.append("\(served.path): \(report.names.joined(separator: ", "))")
+        if let name = served.serverName { lines.append("  for clients that request \(name)") }
         lines.append("  key: \(report.keyType)")
         lines.append("  valid until \(LogLine.day(report.validUntil)), days left: \(days)")
         lines.append("  \(record(report.publicKeyDigest))")
+        if let response = served.response { lines.append("  OCSP response: \(response)") }
       }
+      for warning in credentials.warnings { lines.append("warning: \(warning)") }
     } catch {
       throw .usage("\(error)")
     }

@@ -48,7 +48,7 @@ enum Environment {
   /// alone: a program that answers them would answer for the daemon.
   private static func isOfSession(_ name: Substring) -> Bool {
     switch name {
-    case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "PROTO", "NOTIFY_SOCKET", "STARTTLSD_SESSION": return true
+    case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "CRLFILE", "PROTO", "NOTIFY_SOCKET", "STARTTLSD_SESSION": return true
     default: break
     }
     let prefixes = ["SSL_", "TLS_", "TCPREMOTE", "TCPLOCAL", "CERTFILE:", "KEYFILE:", "LISTEN_", "WATCHDOG_"]
@@ -64,7 +64,9 @@ enum Environment {
     let variables = octets.split(separator: 0, omittingEmptySubsequences: false).dropLast().map(Array.init)
     let known: Set = [
       "PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT", "STARTTLSD_SESSION", "SSL_PROTOCOL", "SSL_CIPHER",
-      "SSL_TLS_SNI_SERVERNAME",
+      "SSL_CIPHER_USEKEYSIZE", "SSL_CIPHER_ALGKEYSIZE", "SSL_SESSION_RESUMED", "SSL_TLS_SNI", "SSL_TLS_SNI_SERVERNAME",
+      "SSL_CLIENT_VERIFY", "SSL_CLIENT_S_DN", "SSL_CLIENT_S_DN_CN", "SSL_CLIENT_S_DN_Email", "SSL_CLIENT_I_DN",
+      "SSL_PEER_CERT_HASH", "SSL_PEER_CERT_SUBJECT",
     ]
     let isKnown = variables.allSatisfy { variable in
       if ruleSettings.contains(variable) { return true }
@@ -88,10 +90,26 @@ enum Environment {
     return strings
   }
 
-  /// The negotiated parameters, with the variable names of mod_ssl.
+  /// The negotiated parameters, with the variable names of mod_ssl, which s/qmail reads as well, and of s6-tlsd-io.
+  ///
+  /// Nothing of a certificate that is not valid: s/qmail lets a client relay for which SSL_CLIENT_S_DN is set.
   static func tls(_ facts: TLSFacts) -> [String] {
-    var strings = ["SSL_PROTOCOL=\(facts.version)", "SSL_CIPHER=\(facts.cipher)"]
-    if let name = facts.serverName { strings.append("SSL_TLS_SNI_SERVERNAME=\(name)") }
-    return strings
+    var variables: [(String, String?)] = [("SSL_PROTOCOL", facts.version), ("SSL_CIPHER", facts.cipher)]
+    let bits = facts.cipherBits.map { "\($0)" }
+    variables += [("SSL_CIPHER_USEKEYSIZE", bits), ("SSL_CIPHER_ALGKEYSIZE", bits)]
+    variables.append(("SSL_SESSION_RESUMED", facts.isResumed ? "Resumed" : "Initial"))
+    variables += [("SSL_TLS_SNI", facts.serverName), ("SSL_TLS_SNI_SERVERNAME", facts.serverName)]
+    switch facts.client?.verdict {
+    case nil, .some(.none): variables.append(("SSL_CLIENT_VERIFY", "NONE"))
+    case .failed(let reason): variables.append(("SSL_CLIENT_VERIFY", "FAILED:\(reason)"))
+    case .verified:
+      let client = facts.client
+      variables += [
+        ("SSL_CLIENT_VERIFY", "SUCCESS"), ("SSL_CLIENT_S_DN", client?.subject), ("SSL_CLIENT_S_DN_CN", client?.commonName),
+        ("SSL_CLIENT_S_DN_Email", client?.mailAddress), ("SSL_CLIENT_I_DN", client?.issuer),
+        ("SSL_PEER_CERT_HASH", client?.digest.map { "SHA256:\($0)" }), ("SSL_PEER_CERT_SUBJECT", client?.subject),
+      ]
+    }
+    return variables.compactMap { name, value in value.map { "\(name)=\($0)" } }
   }
 }

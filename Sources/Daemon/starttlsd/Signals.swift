@@ -47,7 +47,6 @@ final class Signals: EventOwner {
         if daemon.isStopping { continue }
         daemon.notification.reloading(daemon.statusText, now: now)
         daemon.certificates.readAgain()
-        daemon.reloadRules()
       } else {
         daemon.stop(now: now)
       }

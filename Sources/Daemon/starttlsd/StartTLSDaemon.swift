@@ -44,11 +44,9 @@ struct StartTLSDaemon: ParsableCommand {
   @Option(name: .customLong("protocol"), help: "Protocol of the server program.")
   var mailProtocol = ProtocolName.smtp
 
-  @Option(help: ArgumentHelp("Certificate with its chain, PEM or DER; may be repeated, with one key each.", valueName: "file"))
-  var certificate: [String] = []
-
-  @Option(help: ArgumentHelp("Private key of the certificate, PEM or DER.", valueName: "file"))
-  var key: [String] = []
+  @OptionGroup(title: "Certificates") var certificateOptions: CertificateOptions
+  @OptionGroup(title: "Certificates of clients") var clientOptions: ClientCertificateOptions
+  @OptionGroup(title: "Resumption of TLS sessions") var ticketOptions: TicketOptions
 
   @OptionGroup(title: "TLS") var tlsOptions: TLSOptions
 
@@ -144,7 +142,7 @@ struct StartTLSDaemon: ParsableCommand {
   /// Checks all options and arguments.
   func checked(_ supervision: Supervision) throws(ConfigurationError) -> Configuration {
     let servers = try backendOptions.servers(hasProgram: !program.isEmpty)
-    let isEmbedded = program.isEmpty && certificate.isEmpty && key.isEmpty && servers == nil
+    let isEmbedded = program.isEmpty && certificateOptions.isEmpty && servers == nil
     let privileges = try privileges.checked(isEmbedded: isEmbedded)
     if servers != nil, privileges.needsStarter || !backendVariables.isEmpty || maxBackends != nil {
       throw .usage("with --backend no program is started: remove the options of the program, such as --backend-user")
@@ -247,19 +245,11 @@ struct StartTLSDaemon: ParsableCommand {
   }
 
   private func certificates(_ isEmbedded: Bool) throws(ConfigurationError) -> CertificateFiles {
-    if isEmbedded { return CertificateFiles(pairs: [try EmbeddedDefault.certificate(in: try state())]) }
-    return CertificateFiles(pairs: try StartTLSDaemon.pairs(certificate, key))
-  }
-
-  /// The pairs of files that two options name.
-  static func pairs(_ certificates: [String], _ keys: [String]) throws(ConfigurationError) -> [TLSCredentials.Pair] {
-    guard !certificates.isEmpty else {
-      throw .usage("there is no certificate: name one with --certificate and its key with --key")
-    }
-    guard certificates.count == keys.count else {
-      throw .usage("\(certificates.count) --certificate and \(keys.count) --key: each certificate needs its key, in order")
-    }
-    return zip(certificates, keys).map { TLSCredentials.Pair(certificate: $0, key: $1) }
+    var files = CertificateFiles()
+    if isEmbedded { files.pairs = [try EmbeddedDefault.certificate(in: try state())] } else { files = try certificateOptions.files() }
+    try clientOptions.add(to: &files)
+    try ticketOptions.add(to: &files)
+    return files
   }
 
   private func state() throws(ConfigurationError) -> String {

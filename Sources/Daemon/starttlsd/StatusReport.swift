@@ -22,6 +22,8 @@ struct StatusReport {
   /// A certificate that is served.
   struct Certificate {
     let path: String
+    /// The server names for which it is served.
+    let names: [String]
     /// In seconds since 1970.
     let validUntil: Int
 
@@ -59,6 +61,20 @@ struct StatusReport {
   var keys: Keys?
   var now = time(nil)
 
+  /// Each file once, with all names for which it is served.
+  static func certificates(_ served: [ServedCertificate]) -> [Certificate] {
+    var names: [String: [String]] = [:]
+    for one in served {
+      if names[one.path] == nil { names[one.path] = [] }
+      for name in one.serverName.map({ [$0] }) ?? one.names where !names[one.path, default: []].contains(name) {
+        names[one.path, default: []].append(name)
+      }
+    }
+    return served.compactMap { one in
+      names.removeValue(forKey: one.path).map { Certificate(path: one.path, names: $0, validUntil: one.validUntil) }
+    }
+  }
+
   /// The sessions that are listed.
   private var listed: [Session] { Array(sessions.sorted { $0.identifier < $1.identifier }.prefix(StatusReport.limit)) }
 
@@ -92,7 +108,7 @@ struct StatusReport {
     for certificate in certificates {
       lines.append(
         """
-        certificate \(certificate.path): \(certificate.daysLeft(at: now)) days left, valid until \
+        certificate \(certificate.path) for \(certificate.names.joined(separator: ", ")): \(certificate.daysLeft(at: now)) days left, valid until \
         \(LogLine.day(certificate.validUntil))
         """)
     }
@@ -135,7 +151,7 @@ struct StatusReport {
 
   private func json(_ certificate: Certificate) -> String {
     JSONText.object([
-      ("file", JSONText.string(certificate.path)), ("valid-until", JSONText.string(LogLine.day(certificate.validUntil))),
+      ("file", JSONText.string(certificate.path)), ("names", JSONText.array(certificate.names.map(JSONText.string))), ("valid-until", JSONText.string(LogLine.day(certificate.validUntil))),
       ("days-left", "\(certificate.daysLeft(at: now))"),
     ])
   }

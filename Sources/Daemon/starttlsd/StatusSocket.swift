@@ -32,7 +32,7 @@ extension Daemon {
       sessions: runningSessions.map { $0.summary(now: now) }, sessionsLimit: admission.limits.sessions,
       backends: admission.backends, backendsLimit: admission.limits.backends, totals: totals,
       priorities: configuration.priorities,
-      certificates: credentials.expirations.map { StatusReport.Certificate(path: $0.path, validUntil: $0.validUntil) },
+      certificates: StatusReport.certificates(credentials.served),
       certificatesFailure: certificates.failure, keys: keys?.report(now: now))
   }
 }

@@ -3,6 +3,7 @@
 //   CERTFILE, KEYFILE            the default pair; required unless -k is 2 or more, and ignored then
 //   CERTFILE:name, KEYFILE:name  with -k: for clients that request `name`; `*.example.org` matches one more label
 //   CADIR, CAFILE                with -y and -Y: the trusted issuers of client certificates; CADIR takes precedence
+//   CRLFILE                      with -y and -Y: lists of revoked client certificates
 //
 // Failure: a missing variable is a usage error (100). A file that cannot be used, or a name without its counterpart, is
 // a configuration error (96). An expired certificate is used with a warning, because for mail it is better than none.
@@ -20,8 +21,8 @@ enum Certificates {
     let clients: ClientCertificates =
       switch options.clientCertificate {
       case .ignored: .ignored
-      case .optional: .optional(try trust())
-      case .required: .required(try trust())
+      case .optional: try clients(.optional)
+      case .required: try clients(.required)
       }
     do throws(TLSCredentialsError) {
       return try TLSCredentials(pairs, named: named, clients: clients, isDateChecked: false, isKeyTried: false)
@@ -36,8 +37,8 @@ enum Certificates {
     return .init(certificate: certificate, key: key)
   }
 
-  private static func namedPairs() throws(Failure) -> [String: TLSCredentials.Pair] {
-    var pairs: [String: TLSCredentials.Pair] = [:]
+  private static func namedPairs() throws(Failure) -> [String: [TLSCredentials.Pair]] {
+    var pairs: [String: [TLSCredentials.Pair]] = [:]
     var entry = environ
     while let string = entry.pointee {
       entry += 1
@@ -48,9 +49,13 @@ enum Certificates {
       guard let certificate = variable("CERTFILE:\(name)") else {
         throw Failure(.configuration, "KEYFILE:\(name) is set and CERTFILE:\(name) is not")
       }
-      pairs[name.lowercased()] = .init(certificate: certificate, key: String(parts[1]))
+      pairs[name.lowercased()] = [.init(certificate: certificate, key: String(parts[1]))]
     }
     return pairs
+  }
+
+  private static func clients(_ request: ClientCertificates.Request) throws(Failure) -> ClientCertificates {
+    ClientCertificates(request, trust: try trust(), revocations: variable("CRLFILE").map { [$0] } ?? [])
   }
 
   private static func trust() throws(Failure) -> ClientCertificates.Trust {

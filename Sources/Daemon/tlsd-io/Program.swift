@@ -50,9 +50,7 @@ enum Program {
       StandardStreams.complain(name, "warning: a certificate has expired: renew it")
     }
     if options.helper.verbosity >= 1 {
-      for path in credentials.exposedKeys {
-        StandardStreams.complain(name, "warning: \(path): others than its owner may read this key: chmod 600")
-      }
+      for warning in credentials.warnings { StandardStreams.complain(name, "warning: \(warning)") }
     }
     let stream = try session(credentials, priorities, options.helper)
     try tunnel(stream, program, options.helper)

@@ -18,6 +18,7 @@ extension ProxyHeader {
     case identifier = 0x05
     case tls = 0x20
     case tlsVersion = 0x21
+    case commonName = 0x22
     case tlsCipher = 0x23
   }
 
@@ -67,11 +68,21 @@ extension ProxyHeader {
 
   private static func append(_ tls: TLSFacts, to body: inout [UInt8]) {
     if let name = tls.serverName { append(.serverName, Array(name.utf8), to: &body) }
-    // The client used TLS. 1: no certificate of the client was verified.
-    var field: [UInt8] = [0x01, 0, 0, 0, 1]
+    var field = client(tls.client?.verdict ?? TLSClientFacts.Verdict.none)
     append(.tlsVersion, Array(tls.version.utf8), to: &field)
+    if let name = tls.client?.commonName { append(.commonName, Array(name.utf8), to: &field) }
     append(.tlsCipher, Array(tls.cipher.utf8), to: &field)
     append(.tls, field, to: &body)
+  }
+
+  /// The client used TLS (1), showed a certificate in this connection (2) and in this session (4); then, in four octets, 0 if
+  /// it was verified.
+  private static func client(_ verdict: TLSClientFacts.Verdict) -> [UInt8] {
+    switch verdict {
+    case .none: [0x01, 0, 0, 0, 1]
+    case .failed: [0x07, 0, 0, 0, 1]
+    case .verified: [0x07, 0, 0, 0, 0]
+    }
   }
 
   private static func append(_ field: Field, _ value: [UInt8], to body: inout [UInt8]) {

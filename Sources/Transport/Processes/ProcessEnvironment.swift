@@ -48,7 +48,7 @@ package enum ProcessEnvironment {
   /// Removes the variables that only a TLS engine needs: the paths of keys and certificates, and its user.
   package static func removeTLSSettings() {
     remove { variable in
-      variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CERTFILE")
+      variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CRLFILE") || variable.isNamed("CERTFILE")
         || variable.isNamed("KEYFILE") || variable.isNamed("TLS_UID") || variable.isNamed("TLS_GID")
         || variable.hasPrefix("CERTFILE:") || variable.hasPrefix("KEYFILE:")
     }

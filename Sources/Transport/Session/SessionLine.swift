@@ -48,6 +48,8 @@ public enum SessionLine {
       if let group = tls.group { fields.append(LogField("group", .word(group))) }
       if let name = tls.serverName { fields.append(LogField("sni", escaping: name.utf8)) }
       if let name = tls.ignoredServerName { fields.append(LogField("sni-ignored", escaping: name)) }
+      if tls.isResumed { fields.append(LogField("resumed", .word("yes"))) }
+      if let client = tls.client { fields += client.fields }
     }
     fields.append(LogField("end", .text(end(record.end))))
     switch record.truncation {

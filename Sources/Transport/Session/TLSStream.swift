@@ -82,6 +82,12 @@ public struct TLSFacts: Hashable, Sendable {
   public var applicationProtocol: String?
   /// True if the client's octets have ended without a close_notify.
   public var truncated = false
+  /// What is known of the client's certificate; nil if none was requested.
+  package var client: TLSClientFacts?
+  /// The size of the cipher's key in bits, or nil.
+  package var cipherBits: Int?
+  /// True if an earlier session was resumed.
+  package var isResumed = false
 
   /// Creates the facts of a connection that is not truncated so far.
   public init(

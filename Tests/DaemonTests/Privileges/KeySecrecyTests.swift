@@ -53,6 +53,29 @@ final class KeySecrecyTests: PrivilegeTestCase {
     }
   }
 
+  /// Of a folder, and with names; new ones that are found while the daemon runs as well.
+  func testNoKeyOfAFolderOrOfANameIsThereEither() throws {
+    let folder = TestFolder()
+    let keys = try keys(in: folder)
+    func add(_ key: SecretKey, _ name: String) throws {
+      let place = "\(folder.path)/live/\(name)"
+      try run(["mkdir", "-p", place])
+      try run(["cp", key.certificate.key, place + "/privkey.pem"])
+      try run(["cp", key.certificate.certificate, place + "/fullchain.pem"])
+    }
+    try add(keys[0], "one")
+    let named = ["--certificate", "named.example=" + keys[1].certificate.certificate, "--key", "named.example=" + keys[1].certificate.key]
+    let daemon = try daemon(
+      ["--user", "daemon", "--certificate-folder", folder.path + "/live"] + named, backend: .script(ShellBackend.script()), isShared: true)
+    try add(keys[2], "two")
+    XCTAssertTrue(eventually { daemon.log.contains("have changed: the certificates are loaded again") }, daemon.log)
+    for server in ["named.example", "x.example"] { _ = try shown(by: daemon, ["-servername", server], expecting: nil) }
+    let patterns = keys.flatMap(\.patterns)
+    XCTAssertEqual(try ProcessMemory.find(patterns, in: daemon.process), [])
+    let helper = try XCTUnwrap(daemon.helpers["starttlsd-key"])
+    for key in keys { XCTAssertFalse(try ProcessMemory.find(key.patterns, in: helper).isEmpty, "\(key.kind)") }
+  }
+
   /// So the test above can fail.
   func testTheKeysAreInTheMemoryOfTheDaemonIfThatIsRequested() throws {
     let folder = TestFolder()

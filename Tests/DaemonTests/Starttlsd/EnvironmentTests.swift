@@ -45,7 +45,7 @@ final class EnvironmentTests: StarttlsdTestCase {
   private let lies = [
     "SSL_PROTOCOL": "lie", "SSL_CIPHER": "lie", "SSL_TLS_SNI_SERVERNAME": "lie", "SSL_CLIENT_S_DN": "lie", "TLS_UID": "1",
     "TLS_ANYTHING": "lie", "CERTFILE": "lie", "KEYFILE": "lie", "CERTFILE:mx": "lie", "KEYFILE:mx": "lie", "CADIR": "lie",
-    "CAFILE": "lie", "UCSPITLS": "lie", "SSLCTLFD": "3", "SSLREADFD": "4", "SSLWRITEFD": "5", "PROTO": "lie",
+    "CAFILE": "lie", "CRLFILE": "lie", "UCSPITLS": "lie", "SSLCTLFD": "3", "SSLREADFD": "4", "SSLWRITEFD": "5", "PROTO": "lie",
     "TCPREMOTEIP": "lie", "TCPREMOTEPORT": "lie", "TCPREMOTEHOST": "lie", "TCPREMOTEINFO": "lie", "TCPLOCALIP": "lie",
     "TCPLOCALPORT": "lie", "TCPLOCALHOST": "lie", "LISTEN_FDS": "1", "LISTEN_PID": "1", "LISTEN_FDNAMES": "lie",
     "NOTIFY_SOCKET": "lie", "WATCHDOG_USEC": "lie", "WATCHDOG_PID": "1", "STARTTLSD_SESSION": "lie",
@@ -60,7 +60,10 @@ final class EnvironmentTests: StarttlsdTestCase {
     let daemon = try observed(names, environment: given)
     let client = try session(with: daemon)
     let ours = ["PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT", "STARTTLSD_SESSION"]
-    let session = ["SSL_PROTOCOL", "SSL_CIPHER", "SSL_TLS_SNI_SERVERNAME"]
+    let session = [
+      "SSL_PROTOCOL", "SSL_CIPHER", "SSL_CIPHER_USEKEYSIZE", "SSL_CIPHER_ALGKEYSIZE", "SSL_SESSION_RESUMED", "SSL_TLS_SNI",
+      "SSL_TLS_SNI_SERVERNAME", "SSL_CLIENT_VERIFY",
+    ]
     let always = ["PATH", "LANG", "TZ", "NAMED", "EMPTY", "FOLDER", "STARTTLSD_TEST"]
     for (who, expected) in [("first", always + ours), ("second", always + ours + session)] {
       XCTAssertEqual(variables(who, daemon).keys.sorted(), expected.sorted(), who)
@@ -94,7 +97,10 @@ final class EnvironmentTests: StarttlsdTestCase {
       let second = variables("second", daemon)
       expected["SSL_PROTOCOL"] = "TLSv1.\(version)"
       XCTAssertEqual(expected["SSL_PROTOCOL"].map { Substring($0) }, facts.first)
-      expected["SSL_TLS_SNI_SERVERNAME"] = "mx2.example"
+      for name in ["SSL_TLS_SNI", "SSL_TLS_SNI_SERVERNAME"] { expected[name] = "mx2.example" }
+      expected["SSL_SESSION_RESUMED"] = "Initial"
+      expected["SSL_CLIENT_VERIFY"] = "NONE"
+      for name in ["SSL_CIPHER_USEKEYSIZE", "SSL_CIPHER_ALGKEYSIZE"] { expected[name] = "256" }
       expected["SSL_CIPHER"] = second["SSL_CIPHER"]
       assertVariables(second, expected)
       // TLS 1.3 has one name for a cipher suite; in TLS 1.2 there are two worlds of them.

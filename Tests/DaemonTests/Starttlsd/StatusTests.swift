@@ -47,10 +47,11 @@ final class StatusTests: StarttlsdTestCase {
     }
     let certificates = try XCTUnwrap(first["certificates"] as? [[String: Any]])
     XCTAssertEqual(certificates.map { $0["file"] as? String }, [try certificate().certificate])
+    XCTAssertEqual(certificates.map { $0["names"] as? [String] }, [["mx.example"]])
     XCTAssertEqual(certificates.map { $0["days-left"] as? Int }, [29], "made for thirty days a moment ago")
     let text = try status(path)
     XCTAssertTrue(text.contains("sessions: 4 of 50 (clear 1, handshake 1, secured 1, relay 1, closing 0)\n"), text)
-    XCTAssertTrue(text.contains("/server.pem: 29 days left, valid until 20"), text)
+    XCTAssertTrue(text.contains("/server.pem for mx.example: 29 days left, valid until 20"), text)
     XCTAssertEqual(text.components(separatedBy: "\nsession ").count, 5, text)
     for client in clients.values { client.close() }
     _ = try daemon.sessions(4)

@@ -182,6 +182,48 @@ final class TLSDIOSetUpTests: UCSPITestCase {
     }
   }
 
+  /// As s6-tlsd-io has it: one certificate a file, in PEM or DER. Other files are ignored.
+  func testAFolderOfIssuers() throws {
+    let issuers = folder.path + "/issuers"
+    try FileManager.default.createDirectory(atPath: issuers, withIntermediateDirectories: true)
+    try folder.write(Array("no certificate\n".utf8), to: "issuers/README")
+    let environment = try credentials().merging(["CADIR": issuers]) { $1 }
+    let tunnel = try Tunnel(self, ["-y"], environment: environment)
+    XCTAssertEqual(tunnel.process.wait(), .exited(96))
+    XCTAssertTrue(tunnel.process.errors.contains("\(issuers): no certificate found"), tunnel.process.errors)
+    try openssl(["x509", "-in", file("other.pem"), "-outform", "DER", "-out", issuers + "/one.der"])
+    try openssl(["x509", "-in", file("rsa.pem"), "-out", issuers + "/two.pem"])
+    for (name, code) in [("other", 0), ("rsa", 0), ("server", 98)] as [(String, CInt)] {
+      let session = try client(["-y"], environment, ["-cert", file("\(name).pem"), "-key", file("\(name).key")])
+      XCTAssertEqual(session.end, .exited(code), "\(name): \(session.errors)")
+    }
+  }
+
+  /// A list of revoked certificates refuses one that would be good; a text that is no list is a configuration error.
+  func testRevokedClientCertificates() throws {
+    let other = ["-cert", try file("other.pem"), "-key", try file("other.key")]
+    let path = folder.path
+    let configuration = "[ca]\ndefault_ca=d\n[d]\ndatabase=\(path)/index\ndefault_md=sha256\ncrlnumber=\(path)/number\n"
+    try folder.write(Array(configuration.utf8), to: "ca.conf")
+    try folder.write([], to: "index")
+    try folder.write(Array("01\n".utf8), to: "number")
+    let command = ["ca", "-config", path + "/ca.conf", "-cert", try file("other.pem"), "-keyfile", try file("other.key")]
+    try openssl(command + ["-gencrl", "-crldays", "2", "-out", path + "/empty.crl"])
+    try openssl(command + ["-revoke", try file("other.pem")])
+    try openssl(command + ["-gencrl", "-crldays", "2", "-out", path + "/revoked.crl"])
+    let trusting = try credentials().merging(["CAFILE": file("other.pem")]) { $1 }
+    for version in ["-tls1_2", "-tls1_3"] {
+      for (list, code) in [("empty.crl", 0), ("revoked.crl", 98)] as [(String, CInt)] {
+        let session = try client(["-y"], trusting.merging(["CRLFILE": "\(path)/\(list)"]) { $1 }, other + [version])
+        XCTAssertEqual(session.end, .exited(code), "\(list) \(version): \(session.errors)")
+        if code != 0 { XCTAssertTrue(session.errors.contains("certificate is not accepted: revoked"), session.errors) }
+      }
+    }
+    let tunnel = try Tunnel(self, ["-y"], environment: trusting.merging(["CRLFILE": file("other.key")]) { $1 })
+    XCTAssertEqual(tunnel.process.wait(), .exited(96))
+    XCTAssertTrue(tunnel.process.errors.contains("expected revocation lists"), tunnel.process.errors)
+  }
+
   private func client(
     _ options: [String], _ environment: [String: String], _ clientOptions: [String]
   ) throws -> (output: String, report: String, end: SpawnedProgram.End?, errors: String) {

@@ -134,10 +134,10 @@ final class UCSPITLSDTests: UCSPITestCase {
 
   func testTheProgramsDescriptorsProcessAndEnvironment() throws {
     let secrets = [
-      "CADIR": "a", "CAFILE": "b", "CERTFILE:x": "c", "KEYFILE:x": "d", "TLS_UID": "1", "TLS_GID": "2", "CERTFILES": "kept",
+      "CADIR": "a", "CAFILE": "b", "CRLFILE": "e", "CERTFILE:x": "c", "KEYFILE:x": "d", "TLS_UID": "1", "TLS_GID": "2", "CERTFILES": "kept",
       "SSLCTLFD": "99",
     ]
-    let names = ["CADIR", "CAFILE", "CERTFILE", "CERTFILE:x", "KEYFILE", "KEYFILE:x", "TLS_GID", "TLS_UID"]
+    let names = ["CADIR", "CAFILE", "CRLFILE", "CERTFILE", "CERTFILE:x", "KEYFILE", "KEYFILE:x", "TLS_GID", "TLS_UID"]
     for (options, seen) in [([], []), (["-Z"], names), (["-Z", "-z"], [])] as [([String], [String])] {
       let session = try session("read x", options, credentials().merging(secrets) { $1 })
       XCTAssertTrue(eventually { ProcessTable.commandLine(of: session.process.process).hasPrefix("/bin/sh") })

@@ -1,7 +1,7 @@
-// CertificateReader: the process that reads the files of certificates and keys when starttlsd itself no longer may.
+// CertificateReader: the process that reads the files of TLS and of the access rules when starttlsd itself no longer may.
 //
-// It can do nothing else. The files are fixed at its start, and it takes no path from starttlsd: a message means "read
-// your files again". It keeps the user that starttlsd was started as, because that user may read the files, and of its
+// It can do nothing else. The files and folders are fixed at its start, and it takes no path from starttlsd: a message
+// means "read your files again". It keeps the user that starttlsd was started as, because that user may read the files, and of its
 // capabilities only those to read. Since it is a process of its own, a file system that hangs stops no session.
 //
 // Private keys go to the process that holds them (KeyProcess) and to no other. starttlsd gets what is public: of a key
@@ -9,18 +9,22 @@
 // and starttlsd gets all files as they are.
 //
 // Once a second it looks at the files: at device, inode, size and times of what a path leads to, so that a new target of
-// a symbolic link is a change too. After a change, or a message, it reads all files and sends each of them as a file in
-// memory that nobody can change. With a process of the keys it also does so at its start; pipes, which can be read only
-// once, are opened by starttlsd before.
+// a symbolic link is a change too; and it lists the folders. After a change, or a message, it reads all files and sends
+// each of them as a file in memory that nobody can change; the access rules only after a message. With a process of the
+// keys it also does so at its start; pipes, which can be read only once, are opened by starttlsd before.
 //
-// Messages to it: `read`. Messages of it, for each file, with its index as the number: `file` with a descriptor, `key` with
+// Messages to it: `read`. Messages of it, for each file, with its index in this set as the number: `path`, before the
+// others; `file` with a descriptor, `key` with
 // algorithm, size, 1 if others may read the file, and the digest of the public key; `unusableKey` with an errno or a
-// reason, `failed` with an errno, or `irregular`; then `complete`, whose first value is 1 if a message requested it, and
+// reason, `failed` with an errno, or `irregular`. A folder that cannot be listed is `failed` as well. The file of the access
+// rules has the number `rules`. Then `complete`, whose first value is 1 if a message requested it, and
 // the second one is the number of this set.
 
 import CKernel
+import ClientAccess
 import Glibc
 import Transport
+import TransportTLS
 
 final class CertificateReader {
   static let read: Int32 = 1
@@ -30,6 +34,9 @@ final class CertificateReader {
   static let complete: Int32 = 5
   static let key: Int32 = 6
   static let unusableKey: Int32 = 7
+  static let path: Int32 = 8
+  /// The number of the file of the access rules.
+  static let rules = UInt32.max
 
   private static let intervalMilliseconds: CInt = 1_000
   /// One octet more than a file of credentials may have.
@@ -37,47 +44,58 @@ final class CertificateReader {
 
   private let socket: MessageSocket
   private let files: CertificateFiles
+  private let rules: String?
   /// The connection to the process of the keys; nil without one.
   private var keys: MessageSocket?
-  /// Pipes that starttlsd has opened, by their index, until they are read.
-  private var opened: [Int: CInt]
+  /// Pipes that starttlsd has opened, until they are read.
+  private var opened: [String: CInt]
   /// What the files were when they were read last.
-  private var stamps: [Stamp]
+  private var stamps: [String: Stamp]
   /// False if one of the files is not a regular one, such as a pipe, which can be read only once.
   private let isWatching: Bool
   private var generation: Int32 = 0
 
   /// Starts the process.
   ///
-  /// - Parameter keys: the connection to the process of the keys, which the new process owns; nil without one.
-  static func start(_ files: CertificateFiles, keys: CInt?) throws(SystemError) -> ForkedProcess {
+  /// - Parameters:
+  ///   - rules: the file of the access rules.
+  ///   - keys: the connection to the process of the keys, which the new process owns; nil without one.
+  static func start(_ files: CertificateFiles, rules: String?, keys: CInt?) throws(SystemError) -> ForkedProcess {
     // Before starttlsd loads the files: the process may begin to run after that, and has to see each change since.
-    let stamps = files.paths.map { Stamp($0) }
-    var opened: [Int: CInt] = [:]
+    let listing = files.list()
+    let stamps = stamps(listing)
+    var opened: [String: CInt] = [:]
     defer { for number in opened.values { Kernel.close(number) } }
     if keys != nil {
-      for (index, path) in files.paths.enumerated() where !stamps[index].isRegular {
-        opened[index] = try? Kernel.open(path, O_RDONLY)
-      }
+      for path in listing.paths where stamps[path]?.isRegular == false { opened[path] = try? Kernel.open(path, O_RDONLY) }
     }
     let kept = Array(opened.values) + [keys].compactMap { $0 }
     return try ForkedProcess("starttlsd-read", keepsErrors: false, keeping: kept) { socket in
       guard kernel_keep_capabilities(KERNEL_CAPABILITIES_TO_READ) == 0, kernel_set_no_new_privileges() == 0,
         kernel_set_undumpable() == 0
       else { _exit(111) }
-      CertificateReader(socket, files, keys, opened, stamps).run()
+      CertificateReader(socket, files, rules, keys, opened, stamps).run()
     }
   }
 
   private init(
-    _ socket: consuming MessageSocket, _ files: CertificateFiles, _ keys: CInt?, _ opened: [Int: CInt], _ stamps: [Stamp]
+    _ socket: consuming MessageSocket, _ files: CertificateFiles, _ rules: String?, _ keys: CInt?, _ opened: [String: CInt],
+    _ stamps: [String: Stamp]
   ) {
     self.socket = socket
     self.files = files
+    self.rules = rules
     if let keys { self.keys = MessageSocket(Descriptor(adopting: keys)) }
     self.opened = opened
     self.stamps = stamps
-    isWatching = stamps.allSatisfy(\.isRegular)
+    isWatching = stamps.values.allSatisfy(\.isRegular)
+  }
+
+  private static func stamps(_ listing: (paths: [String], failures: [String: CInt])) -> [String: Stamp] {
+    var stamps: [String: Stamp] = [:]
+    for path in listing.paths { stamps[path] = Stamp(path) }
+    for path in listing.failures.keys { stamps[path] = Stamp(path) }
+    return stamps
   }
 
   private func run() -> Never {
@@ -89,7 +107,7 @@ final class CertificateReader {
       case .ended: _exit(0)
       case .message: send(isRequested: true)
       case .nothing:
-        if isWatching, files.paths.map({ Stamp($0) }) != stamps { send(isRequested: false) }
+        if isWatching, CertificateReader.stamps(files.list()) != stamps { send(isRequested: false) }
       }
     }
   }
@@ -97,45 +115,51 @@ final class CertificateReader {
   /// Reads all files and sends them.
   private func send(isRequested: Bool) {
     generation &+= 1
-    for (index, path) in files.paths.enumerated() {
-      // Before the file is read: a change after this moment is seen by the next look.
-      if opened[index] == nil { stamps[index] = Stamp(path) }
-      do {
-        guard let contents = try contents(index, path) else {
-          give(HelperMessage(CertificateReader.irregular, number: UInt32(index)))
-          continue
-        }
-        try send(contents, index, path)
-      } catch {
-        give(HelperMessage(CertificateReader.failed, number: UInt32(index), first: error.code))
-      }
+    let listing = files.list()
+    // Before the files are read: a change after this moment is seen by the next look.
+    stamps = CertificateReader.stamps(listing)
+    for (index, path) in listing.paths.enumerated() {
+      give(HelperMessage(CertificateReader.path, number: UInt32(index), payload: Array(path.utf8)))
+      send(path, UInt32(index), limit: CertificateReader.sizeLimit)
     }
+    for (index, failure) in listing.failures.enumerated() {
+      let number = UInt32(listing.paths.count + index)
+      give(HelperMessage(CertificateReader.path, number: number, payload: Array(failure.key.utf8)))
+      give(HelperMessage(CertificateReader.failed, number: number, first: failure.value))
+    }
+    if isRequested, let rules { send(rules, CertificateReader.rules, limit: AccessFile.sizeLimit + 1) }
     give(HelperMessage(CertificateReader.complete, first: isRequested ? 1 : 0, second: generation))
   }
 
-  private func send(_ contents: FileContents, _ index: Int, _ path: String) throws(SystemError) {
-    if keys != nil {
-      if files.keyPaths.contains(path) { try pass(contents, index) }
-      guard files.otherPaths.contains(path) else { return }
-      contents.keepPublicPart()
+  private func send(_ path: String, _ number: UInt32, limit: Int) {
+    do {
+      guard let contents = try contents(path, limit: limit) else { return give(HelperMessage(CertificateReader.irregular, number: number)) }
+      if keys != nil, number != CertificateReader.rules {
+        if files.isKey(path) { try pass(contents, number) }
+        guard files.isOther(path) else { return }
+        // The key of tickets has any octets, and could begin as a private key does.
+        if path != files.tickets.keyFile || contents.length != SessionTickets.keyLength { contents.keepPublicPart() }
+      }
+      let copy = try contents.copy()
+      give(HelperMessage(CertificateReader.file, number: number), copy.number)
+    } catch {
+      give(HelperMessage(CertificateReader.failed, number: number, first: error.code))
     }
-    let copy = try contents.copy()
-    give(HelperMessage(CertificateReader.file, number: UInt32(index)), copy.number)
   }
 
   /// Passes a key on, and its answer to starttlsd.
-  private func pass(_ contents: FileContents, _ index: Int) throws(SystemError) {
+  private func pass(_ contents: FileContents, _ number: UInt32) throws(SystemError) {
     let copy = try contents.copy()
-    let message = HelperMessage(KeyProcess.load, number: UInt32(index), first: generation)
+    let message = HelperMessage(KeyProcess.load, number: number, first: generation)
     guard let answer = ask(message, copy.number) else { _exit(0) }
     guard answer.kind == KeyProcess.loaded else {
       let kind = CertificateReader.unusableKey
-      return give(HelperMessage(kind, number: UInt32(index), first: answer.first, payload: answer.payload))
+      return give(HelperMessage(kind, number: number, first: answer.first, payload: answer.payload))
     }
     let exposed: UInt8 = contents.mode & (S_IRGRP | S_IROTH) != 0 ? 1 : 0
     give(
       HelperMessage(
-        CertificateReader.key, number: UInt32(index), first: answer.first, second: answer.second, payload: [exposed] + answer.payload))
+        CertificateReader.key, number: number, first: answer.first, second: answer.second, payload: [exposed] + answer.payload))
   }
 
   /// Waits for the answer of the process of the keys; nil if it has ended.
@@ -167,14 +191,12 @@ final class CertificateReader {
   }
 
   /// What a file contains; nil if it is not a regular file and was not opened before.
-  private func contents(_ index: Int, _ path: String) throws(SystemError) -> FileContents? {
-    if let number = opened.removeValue(forKey: index) {
-      return try FileContents(Descriptor(adopting: number), limit: CertificateReader.sizeLimit)
-    }
+  private func contents(_ path: String, limit: Int) throws(SystemError) -> FileContents? {
+    if let number = opened.removeValue(forKey: path) { return try FileContents(Descriptor(adopting: number), limit: limit) }
     // O_NONBLOCK: the opening of a FIFO does not wait for its writer.
     let file = Descriptor(adopting: try Kernel.open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY))
     guard try Kernel.status(file.number).st_mode & S_IFMT == S_IFREG else { return nil }
-    return try FileContents(file, limit: CertificateReader.sizeLimit)
+    return try FileContents(file, limit: limit)
   }
 }
 

@@ -41,6 +41,10 @@ final class CertificateWatch: HelperUser, TimerOwner {
   func received(_ message: HelperMessage, _ descriptor: inout Descriptor?, now: Int) {
     guard case .complete(let isRequested) = received.take(message, &descriptor) else { return }
     use(isRequested: isRequested, now: now)
+    if isRequested {
+      if let open = received.openRules { daemon.reloadRules(open) }
+      daemon.notification.reloaded(daemon.statusText)
+    }
     received = ReceivedFiles(files, daemon.keys)
   }
 
@@ -48,7 +52,6 @@ final class CertificateWatch: HelperUser, TimerOwner {
   private func use(isRequested: Bool, now: Int) {
     complaint = nil
     deadline = nil
-    defer { if isRequested { daemon.notification.reloaded(daemon.statusText) } }
     let source = isRequested ? "SIGHUP" : "the files of the certificates have changed"
     do throws(ReloadError) {
       let loaded = try load()

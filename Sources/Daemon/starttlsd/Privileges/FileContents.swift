@@ -9,6 +9,8 @@ final class FileContents {
   let mode: mode_t
   private let storage: UnsafeMutableRawBufferPointer
   private var count = 0
+  /// The number of octets.
+  var length: Int { count }
 
   /// Reads a file to its end, or to a limit.
   init(_ file: consuming Descriptor, limit: Int) throws(SystemError) {

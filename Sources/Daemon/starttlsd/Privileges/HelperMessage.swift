@@ -6,6 +6,8 @@
 struct HelperMessage {
   static let limit = 4096
   private static let fixedLength = 16
+  /// The most octets that the payload may have.
+  static let textLimit = limit - fixedLength
 
   var kind: Int32
   var number: UInt32 = 0

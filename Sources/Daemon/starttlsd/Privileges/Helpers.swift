@@ -13,17 +13,18 @@ struct Helpers: ~Copyable {
   let keys: KeyConnection?
   let starter: ForkedProcess?
 
-  /// - Parameter configuration: has the paths that the reader may read, and what the starter may start.
+  /// - Parameter configuration: has the files that the reader may read, and what the starter may start.
   static func start(_ configuration: Configuration) throws(ConfigurationError) -> Helpers {
     let files = configuration.certificates
     do throws(SystemError) {
+      let rules = configuration.accessFile?.path
       guard !configuration.hasKeyInProcess else {
-        return Helpers(reader: try CertificateReader.start(files, keys: nil), keys: nil, starter: try starter(configuration))
+        return Helpers(reader: try CertificateReader.start(files, rules: rules, keys: nil), keys: nil, starter: try starter(configuration))
       }
       let pair = try MessageSocket.pair()
       // First, so that the one that strangers' octets never reach has no copy of anything else.
       let keys = try KeyProcess.start(loader: pair.first.number)
-      let reader = try CertificateReader.start(files, keys: pair.second.number)
+      let reader = try CertificateReader.start(files, rules: rules, keys: pair.second.number)
       return Helpers(reader: reader, keys: try KeyConnection(keys), starter: try starter(configuration))
     } catch {
       throw .system("cannot start a process: \(error)")

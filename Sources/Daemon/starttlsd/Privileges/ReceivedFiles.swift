@@ -11,8 +11,13 @@ import TransportTLS
 final class ReceivedFiles: CredentialOpening, KeyHolding {
   private let files: CertificateFiles
   private let keys: KeyConnection?
-  private var entries: [Entry]
-  private var keyEntries: [KeyEntry]
+  /// The files and the folders that cannot be listed, in the order of their numbers.
+  private var paths: [String] = []
+  private var indices: [String: Int] = [:]
+  private var entries: [Entry] = []
+  private var keyEntries: [KeyEntry] = []
+  /// The file of the access rules, if it was requested.
+  private var rules = Entry.missing
   private var generation: KeyGeneration?
 
   private enum Entry {
@@ -39,8 +44,6 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
   init(_ files: CertificateFiles, _ keys: KeyConnection?) {
     self.files = files
     self.keys = keys
-    entries = files.paths.map { _ in .missing }
-    keyEntries = files.paths.map { _ in .missing }
   }
 
   func take(_ message: HelperMessage, _ descriptor: inout Descriptor?) -> Progress {
@@ -49,15 +52,21 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
       return .complete(isRequested: message.first == 1)
     }
     let index = Int(message.number)
+    if message.kind == CertificateReader.path {
+      guard index == paths.count else { return .incomplete }
+      let path = String(decoding: message.payload, as: UTF8.self)
+      indices[path] = index
+      paths.append(path)
+      entries.append(.missing)
+      keyEntries.append(.missing)
+      return .incomplete
+    }
+    if message.number == CertificateReader.rules {
+      rules = entry(message, &descriptor) ?? rules
+      return .incomplete
+    }
     guard index < entries.count else { return .incomplete }
     switch message.kind {
-    case CertificateReader.file:
-      // The kernel closes it if this process may not open more.
-      if let file = descriptor.take() {
-        entries[index] = .file(SharedDescriptor(file))
-      } else {
-        entries[index] = .failed(EMFILE)
-      }
     case CertificateReader.key:
       guard let exposed = message.payload.first else { break }
       keyEntries[index] = .key(
@@ -65,39 +74,65 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
         isExposed: exposed == 1)
     case CertificateReader.unusableKey:
       keyEntries[index] = .unusable(code: message.first, reason: String(decoding: message.payload, as: UTF8.self))
-    case CertificateReader.failed: entries[index] = .failed(message.first)
-    case CertificateReader.irregular: entries[index] = .irregular
-    default: break
+    default: entries[index] = entry(message, &descriptor) ?? entries[index]
     }
     return .incomplete
   }
 
+  private func entry(_ message: HelperMessage, _ descriptor: inout Descriptor?) -> Entry? {
+    switch message.kind {
+    case CertificateReader.file:
+      // The kernel closes it if this process may not open more.
+      if let file = descriptor.take() { .file(SharedDescriptor(file)) } else { .failed(EMFILE) }
+    case CertificateReader.failed: .failed(message.first)
+    case CertificateReader.irregular: .irregular
+    default: nil
+    }
+  }
+
   /// The path of a file that cannot be read again; nil if there is none.
   var irregularPath: String? {
-    zip(files.paths, entries).first { if case .irregular = $0.1 { true } else { false } }?.0
+    zip(paths, entries).first { if case .irregular = $0.1 { true } else { false } }?.0
   }
 
   /// The credentials of the set.
   func load() throws(TLSCredentialsError) -> TLSCredentials {
-    try TLSCredentials(files.pairs, opening: self, keys: keys == nil ? nil : self)
+    let folders = files.allFolders
+    for folder in folders {
+      guard let index = indices[folder], case .failed(let code) = entries[index] else { continue }
+      throw .unreadable(path: folder, SystemError("open", code))
+    }
+    return try files.load(paths.filter { !folders.contains($0) }, opening: self, keys: keys == nil ? nil : self)
+  }
+
+  /// The access rules as they were read; nil if they were not requested.
+  var openRules: (() throws(SystemError) -> Descriptor)? {
+    if case .missing = rules { return nil }
+    let rules = rules
+    return { () throws(SystemError) in try ReceivedFiles.open(rules) }
   }
 
   /// The file as it was read.
   func open(_ path: String) throws(SystemError) -> Descriptor {
-    guard let index = files.paths.firstIndex(of: path) else { throw SystemError("open", ENOENT) }
-    switch entries[index] {
+    guard let index = indices[path] else { throw SystemError("open", ENOENT) }
+    return try ReceivedFiles.open(entries[index])
+  }
+
+  private static func open(_ entry: Entry) throws(SystemError) -> Descriptor {
+    switch entry {
     case .file(let file):
       // One file may hold both a certificate and its key, and is then opened twice.
       lseek(file.descriptor.number, 0, SEEK_SET)
       return try file.descriptor.duplicate()
     case .failed(let code): throw SystemError("open", code)
-    case .missing, .irregular: throw SystemError("open", ENOENT)
+    case .irregular: throw SystemError("open a regular file", EINVAL)
+    case .missing: throw SystemError("open", ENOENT)
     }
   }
 
   /// The key of a file.
   func key(_ path: String) throws(TLSCredentialsError) -> HeldKey {
-    guard let index = files.paths.firstIndex(of: path), let generation else {
+    guard let index = indices[path], let generation else {
       throw .unreadable(path: path, SystemError("open", ENOENT))
     }
     switch keyEntries[index] {

@@ -1,0 +1,73 @@
+// ServedCertificate: the certificates of a server, read from their files; and what the operator is shown of each.
+
+import Glibc
+
+/// A certificate that is served.
+public struct ServedCertificate: Hashable, Sendable {
+  /// The file of the certificate.
+  public let path: String
+  /// The server name that it was named with; nil if the names in it count.
+  public let serverName: String?
+  /// The DNS names in it; without any, the common name.
+  public let names: [String]
+  /// The algorithm and size of the key: `EC/ECDSA, 256 bits`.
+  public let keyType: String
+  /// Seconds since 1970.
+  public let validUntil: Int
+  /// The file of the OCSP response that is sent with it; nil without one.
+  public let response: String?
+}
+
+/// The certificates that were read, before the library chooses among them.
+struct LoadedCertificates {
+  private(set) var defaults: [LoadedPair] = []
+  private(set) var others: [LoadedPair] = []
+  private(set) var named: [String: [LoadedPair]] = [:]
+  var warnings: [String] = []
+
+  /// All of them.
+  var all: [LoadedPair] { defaults + others + named.keys.sorted().flatMap { named[$0] ?? [] } }
+
+  /// Reads all files, see `TLSCredentials.init`.
+  mutating func read(
+    _ pairs: [TLSCredentials.Pair], _ others: [TLSCredentials.Pair], _ named: [String: [TLSCredentials.Pair]], isDateChecked: Bool,
+    isKeyTried: Bool, opening: (any CredentialOpening)?, keys: (any KeyHolding)?
+  ) throws(TLSCredentialsError) {
+    func load(_ pair: TLSCredentials.Pair) throws(TLSCredentialsError) -> LoadedPair {
+      try LoadedPair(pair, isDateChecked: isDateChecked, isKeyTried: isKeyTried, opening: opening, keys: keys)
+    }
+    for pair in pairs { defaults.append(try load(pair)) }
+    for (name, pairs) in named {
+      for pair in pairs { self.named[name, default: []].append(try load(pair)) }
+    }
+    for pair in others {
+      do throws(TLSCredentialsError) {
+        self.others.append(try load(pair))
+      } catch .expired(let path, let time) {
+        // The folder of a name that is no longer renewed must not prevent the others.
+        warnings.append("\(path): expired on \(calendarDate(time)), and is not served: renew the certificate, or remove its folder")
+      }
+    }
+    if defaults.isEmpty, let first = self.others.first {
+      defaults = self.others.filter { $0 === first || first.names.first.map($0.names.contains) ?? false }
+      self.others.removeAll { other in defaults.contains { $0 === other } }
+    }
+    guard !all.isEmpty else { throw .noCertificate }
+    var exposed: Set<String> = []
+    for pair in all where pair.isKeyExposed && exposed.insert(pair.files.key).inserted {
+      warnings.append(LoadedCertificates.exposed(pair.files.key))
+    }
+  }
+
+  static func exposed(_ path: String) -> String { "\(path): others than its owner may read this key: chmod 600" }
+
+  var served: [ServedCertificate] {
+    func report(_ pair: LoadedPair, _ name: String?) -> ServedCertificate {
+      ServedCertificate(
+        path: pair.files.certificate, serverName: name, names: pair.chain.names, keyType: pair.chain.keyType,
+        validUntil: pair.chain.validUntil, response: pair.response?.path)
+    }
+    return (defaults + others).map { report($0, nil) }
+      + named.keys.sorted().flatMap { name in (named[name] ?? []).map { report($0, name) } }
+  }
+}

@@ -1,0 +1,200 @@
+// ClientCertificateTests: clients that show a certificate: who is let in, and what the program and the log get of it.
+
+import Foundation
+import Glibc
+import XCTest
+
+final class ClientCertificateTests: StarttlsdTestCase {
+  // Made once, since making them takes longer than the tests.
+  nonisolated(unsafe) private static var files: TestFolder?
+
+  override class func tearDown() {
+    files = nil
+    super.tearDown()
+  }
+
+  /// An issuer, and certificates of it: good, revoked, expired, for servers only, with odd subjects; and a stranger.
+  private func files() throws -> String {
+    if let made = Self.files { return made.path }
+    let folder = TestFolder()
+    Self.files = folder
+    let path = folder.path
+    try make("ca", names: [], in: path, subject: "/CN=Client CA")
+    try make("good", names: [], in: path, subject: "/O=Example, Inc./CN=mx.good.example/emailAddress=post@good.example", issuer: "ca")
+    try make("revoked", names: [], in: path, issuer: "ca")
+    try make("server", names: [], in: path, issuer: "ca", ["-days", "30", "-addext", "extendedKeyUsage=serverAuth"])
+    try make("client", names: [], in: path, issuer: "ca", ["-days", "30", "-addext", "extendedKeyUsage=clientAuth"])
+    try make("stranger", names: [], in: path)
+    try make("evil", names: [], in: path, subject: "/CN=a\nRELAYCLIENT=\"x\" \u{7f}/O=\"q\"", issuer: "ca")
+    try make("long", names: [], in: path, subject: (0..<30).map { "/OU=\($0)" + String(repeating: "x", count: 60) }.joined(), issuer: "ca")
+    try folder.write(
+      Array("[ca]\ndefault_ca=d\n[d]\ndatabase=\(path)/index\ndefault_md=sha256\ncrlnumber=\(path)/number\n".utf8), to: "ca.conf")
+    try folder.write([], to: "index")
+    try folder.write(Array("01\n".utf8), to: "number")
+    let command = ["openssl", "ca", "-config", path + "/ca.conf", "-cert", path + "/ca.pem", "-keyfile", path + "/ca.key"]
+    try run(command + ["-gencrl", "-crldays", "30", "-out", path + "/empty.crl"])
+    try run(command + ["-revoke", path + "/revoked.pem"])
+    try run(command + ["-gencrl", "-crldays", "30", "-out", path + "/crl.pem"])
+    try run(["faketime", "-f", "-2d"] + command + ["-gencrl", "-crldays", "1", "-out", path + "/old.crl"])
+    let other = ["openssl", "ca", "-config", path + "/ca.conf", "-cert", path + "/stranger.pem", "-keyfile", path + "/stranger.key"]
+    try run(other + ["-gencrl", "-crldays", "30", "-out", path + "/foreign.crl"])
+    return path
+  }
+
+  private let observer = ShellBackend.script(
+    "[ -z \"$SSL_PROTOCOL\" ] || env | grep -aE '^(SSL_|RELAYCLIENT)' >\"$FOLDER/facts\"; say '220 backend ESMTP'", answers: [("quit*", "say '221 bye'; exit")])
+
+  private func session(
+    _ name: String?, _ options: [String], version: String = "-tls1_3"
+  ) throws -> (session: LoggedSession, facts: [String: String], shown: String) {
+    let path = try files()
+    let daemon = try daemon(["--client-ca", path + "/ca.pem"] + options, backend: .script(observer))
+    let own = name.map { ["-cert", "\(path)/\($0).pem", "-key", "\(path)/\($0).key"] } ?? []
+    let shown = try shown(by: daemon, [version] + own, expecting: nil)
+    let session = try daemon.session()
+    var facts: [String: String] = [:]
+    for line in daemon.folder.text("facts").split(separator: "\n") {
+      let parts = line.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      facts[String(parts[0])] = String(parts.last ?? "")
+    }
+    return (session, facts, shown)
+  }
+
+  func testAGoodCertificateIsReported() throws {
+    let path = try files()
+    let digest = try run(["/bin/sh", "-c", "openssl x509 -in \(path)/good.pem -outform DER | openssl dgst -sha256 -r"]).output.prefix(64)
+    for version in ["-tls1_2", "-tls1_3"] {
+      for request in ["optional", "required"] {
+        let (session, facts, _) = try session("good", ["--client-certificate", request, "--client-crl", path + "/crl.pem"], version: version)
+        XCTAssertEqual(session["client-verify"], "success", "\(session)")
+        XCTAssertEqual(session["client-hash"], "SHA256:\(digest)", "\(session)")
+        let subject = "EMAIL=post@good.example,CN=mx.good.example,O=Example\\, Inc."
+        XCTAssertEqual(session["client-subject"], subject.replacingOccurrences(of: "\\", with: "\\x5C"), "\(session)")
+        XCTAssertEqual(facts["SSL_CLIENT_VERIFY"], "SUCCESS")
+        XCTAssertEqual(facts["SSL_CLIENT_S_DN"], subject)
+        XCTAssertEqual(facts["SSL_PEER_CERT_SUBJECT"], subject)
+        XCTAssertEqual(facts["SSL_CLIENT_S_DN_CN"], "mx.good.example")
+        XCTAssertEqual(facts["SSL_CLIENT_S_DN_Email"], "post@good.example")
+        XCTAssertEqual(facts["SSL_CLIENT_I_DN"], "CN=Client CA")
+        XCTAssertEqual(facts["SSL_PEER_CERT_HASH"], "SHA256:\(digest)")
+      }
+    }
+    XCTAssertEqual(try session("client", ["--client-certificate", "required"]).session["client-verify"], "success")
+  }
+
+  /// What is not valid is never reported as if it were; with `required` the handshake fails.
+  func testACertificateThatIsNotValid() throws {
+    let path = try files()
+    let crl = ["--client-crl", path + "/crl.pem"]
+    for (name, reason) in [("stranger", "unknown issuer"), ("revoked", "revoked"), ("server", "not for clients")] {
+      for version in ["-tls1_2", "-tls1_3"] {
+        let (session, facts, _) = try session(name, ["--client-certificate", "optional"] + crl, version: version)
+        XCTAssertEqual(session.outcome, "handoff: quit", "\(session)")
+        XCTAssertEqual(session["client-verify"], "failed", "\(session)")
+        XCTAssertEqual(session["client-verify-failure"], reason, "\(session)")
+        XCTAssertNil(session["client-subject"], "\(session)")
+        XCTAssertEqual(facts["SSL_CLIENT_VERIFY"], "FAILED:\(reason)")
+        XCTAssertEqual(facts.keys.filter { $0.hasPrefix("SSL_CLIENT_") || $0.hasPrefix("SSL_PEER") }, ["SSL_CLIENT_VERIFY"])
+        let refused = try self.session(name, ["--client-certificate", "required"] + crl, version: version)
+        XCTAssertEqual(
+          refused.session["failure"], "TLS handshake: the client's certificate is not accepted: \(reason)", "\(refused.session)")
+        XCTAssertEqual(refused.facts, [:])
+      }
+    }
+    XCTAssertEqual(try session("revoked", ["--client-certificate", "required"]).session["client-verify"], "success", "without a list")
+  }
+
+  func testAClientWithoutACertificate() throws {
+    for version in ["-tls1_2", "-tls1_3"] {
+      let (session, facts, _) = try session(nil, ["--client-certificate", "optional"], version: version)
+      XCTAssertEqual(session["client-verify"], "none", "\(session)")
+      XCTAssertEqual(facts["SSL_CLIENT_VERIFY"], "NONE")
+      XCTAssertNil(facts["SSL_CLIENT_S_DN"])
+      let refused = try self.session(nil, ["--client-certificate", "required"], version: version)
+      XCTAssertTrue(refused.session["failure"]?.hasPrefix("TLS handshake: ") ?? false, "\(refused.session)")
+      XCTAssertEqual(refused.facts, [:])
+    }
+  }
+
+  /// Text of a certificate sets no other variable and makes no other line.
+  func testOddSubjects() throws {
+    for name in ["evil", "long"] {
+      let (session, facts, _) = try session(name, ["--client-certificate", "required"])
+      XCTAssertEqual(session["client-verify"], "success", "\(session)")
+      XCTAssertNil(facts["RELAYCLIENT"])
+      XCTAssertNil(facts["SSL_CLIENT_S_DN_CN"], name)
+      for variable in ["SSL_CLIENT_S_DN", "SSL_PEER_CERT_SUBJECT"] {
+        // The library writes a control character as hexadecimal digits.
+        XCTAssertFalse(facts[variable]?.contains("RELAYCLIENT") ?? false, "\(facts)")
+        if name == "long" { XCTAssertNil(facts[variable]) }
+      }
+      XCTAssertNotNil(facts["SSL_PEER_CERT_HASH"])
+    }
+  }
+
+  func testAFolderOfIssuersAndTheReload() throws {
+    let path = try files()
+    let folder = TestFolder()
+    mkdir(folder.path + "/issuers", 0o700)
+    let crl = folder.path + "/crl.pem"
+    try run(["cp", path + "/ca.pem", folder.path + "/issuers/one.pem"])
+    try run(["cp", path + "/empty.crl", crl])
+    try folder.write(Array("a text\n".utf8), to: "issuers/README")
+    let daemon = try daemon(
+      ["--client-certificate", "required", "--client-ca", folder.path + "/issuers", "--client-crl", crl], backend: .script(observer))
+    func isLetIn(_ name: String) throws -> Bool {
+      try shown(by: daemon, ["-cert", "\(path)/\(name).pem", "-key", "\(path)/\(name).key"], expecting: nil).contains("221 ")
+    }
+    XCTAssertTrue(try isLetIn("good"))
+    XCTAssertTrue(try isLetIn("revoked"))
+    XCTAssertFalse(try isLetIn("stranger"))
+    let loaded = { daemon.log.components(separatedBy: "the certificates are loaded again").count - 1 }
+    func replace(_ from: String, _ to: String) throws {
+      let before = loaded()
+      try run(["cp", from, to + ".new"])
+      XCTAssertEqual(rename(to + ".new", to), 0)
+      XCTAssertTrue(eventually { loaded() > before }, daemon.log)
+    }
+    try replace(path + "/crl.pem", crl)
+    XCTAssertFalse(try isLetIn("revoked"))
+    XCTAssertTrue(try isLetIn("good"))
+    // Not signed by an issuer that is trusted: nothing changes.
+    try run(["cp", path + "/foreign.crl", crl + ".new"])
+    XCTAssertEqual(rename(crl + ".new", crl), 0)
+    XCTAssertTrue(eventually { daemon.log.contains("stay as they were: \(crl): not signed by one of the issuers") }, daemon.log)
+    XCTAssertFalse(try isLetIn("revoked"))
+    try replace(path + "/crl.pem", crl)
+    try replace(path + "/stranger.pem", folder.path + "/issuers/two.pem")
+    XCTAssertTrue(try isLetIn("stranger"))
+  }
+
+  func testAListThatHasExpiredIsAWarningAndRefuses() throws {
+    let path = try files()
+    let own = try certificate()
+    let check = try run(
+      [Programs.path("starttlsd"), "check", "--allow-root", "--trusting-backend", "--certificate", own.certificate, "--key", own.key,
+        "--client-certificate", "required", "--client-ca", path + "/ca.pem", "--client-crl", path + "/old.crl", "--", "/bin/cat"]).output
+    XCTAssertTrue(check.contains("warning: \(path)/old.crl: this revocation list expired on 20"), check)
+    let (session, _, _) = try session("good", ["--client-certificate", "required", "--client-crl", path + "/old.crl"])
+    XCTAssertEqual(
+      session["failure"], "TLS handshake: the client's certificate is not accepted: revocation list expired", "\(session)")
+  }
+
+  func testWhatTheOptionsNeed() throws {
+    let path = try files()
+    let own = try certificate()
+    for (options, text) in [
+      (["--client-certificate", "required"], "--client-certificate needs the issuers"), (["--client-ca", "x"], "need --client-certificate"),
+      (["--client-certificate", "optional", "--client-ca", "/nowhere"], "/nowhere: open: No such file"),
+      (["--client-certificate", "optional", "--client-ca", own.key], "\(own.key): "),
+      (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/ca.pem"], "expected revocation lists"),
+      (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/foreign.crl"], "not signed by one of"),
+      (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--session-tickets"], "--session-tickets cannot be used with"),
+    ] {
+      let result = try run(
+        [Programs.path("starttlsd"), "--allow-root", "--certificate", own.certificate, "--key", own.key] + options + ["--", "/bin/cat"],
+        expecting: .exited(100))
+      XCTAssertTrue(result.errors.contains(text), "\(text): \(result.errors)")
+    }
+  }
+}

@@ -10,7 +10,7 @@ FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-threads test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-threads test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ test: setup-test setup-c core-embedded c-library ## build everything and run all
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@Scripts/coverage $(BUILD)/coverage
 	@SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build
-	@SWIFT=$(SWIFT) $(PYTESTS) -m "not nio and not postfix and not servers"
+	@SWIFT=$(SWIFT) $(PYTESTS) -m "not nio and not postfix and not servers and not install"
 	@Scripts/docs $(BUILD)/docs
 	@$(SWIFT) test -j $(JOBS) --filter 'FuzzTests/test.*Again'
 
@@ -40,7 +40,7 @@ explore: ## explore all states of the session: all policies, larger limits, ever
 	@SMTPSTATE_EXPLORE=large $(SWIFT) test $(FLAGS) --skip-build --filter ExplorationTests
 
 deps: ## list the Debian packages that the targets need, and install those that are missing
-	@packages=$$(sed -n 's/^\t@Scripts\/install \([a-z][^$$]*\)$$/\1/p' $(MAKEFILE_LIST) | tr ' ' '\n' | sort -u | grep -vx -e postfix -e chromium -e haproxy) && \
+	@packages=$$(sed -n 's/^\t@Scripts\/install \([a-z][^$$]*\)$$/\1/p' $(MAKEFILE_LIST) | tr ' ' '\n' | sort -u | grep -vx -e postfix -e chromium -e haproxy -e mmdebstrap -e systemd-container -e podman -e buildah -e crun) && \
 	  echo "packages:" $$packages && Scripts/install $$packages
 
 play: ## build the page that runs the state machine in a browser: .build/play/index.html
@@ -83,7 +83,7 @@ test-c-library: setup-c c-library ## run the C tests with each compiler, valgrin
 	@$(PYTESTS) -k c_library
 
 test-examples: setup-c c-library ## build the C example with an installed library and test it with real clients
-	@$(PYTESTS) -m "not nio" -k "examples or c_smtpd"
+	@$(PYTESTS) -m "not nio and not install" -k "examples or c_smtpd"
 
 test-nio-example: setup-nio-example ## build and test the SwiftNIO example; downloads SwiftNIO
 	@JOBS=$(JOBS) SWIFT=$(SWIFT) $(PYTESTS) -m nio
@@ -104,6 +104,19 @@ tls-report: setup-run ## examine both TLS profiles with testssl.sh and sslscan, 
 	@Scripts/install testssl.sh sslscan openssl
 	@for program in starttlsd tlsd-io maildir-smtpd; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
 	@Scripts/tls-report $(BIN) $(BUILD)/tls-report
+
+check-servers: setup-test ## run starttls-check against Postfix, Exim, OpenSMTPD, stunnel and aiosmtpd, write the table of Docs/Checking.md; needs root
+	@Scripts/install postfix stunnel4 ucspi-tcp libnss-wrapper openssl python3-pip
+	@Scripts/unpack $(BUILD)/peers/debian exim4-daemon-light exim4-config opensmtpd libevent-2.1-7
+	@for version in 1.4.4 1.4.6; do [ -d $(BUILD)/peers/aiosmtpd-$$version ] || \
+	  python3 -m pip install -q --root-user-action ignore --target $(BUILD)/peers/aiosmtpd-$$version aiosmtpd==$$version || exit; done
+	@for program in starttlsd starttls-proxy starttls-check ucspi-tlsd tlsd-io maildir-smtpd; do \
+	  $(SWIFT) build $(FLAGS) --product $$program || exit; done
+	@Scripts/check-servers $(BIN) $(BUILD)/peers --write
+
+test-install: deb ## install the Debian packages in clean roots of Debian 12 and 13, follow Docs/Operating.md there; needs root
+	@Scripts/install mmdebstrap systemd-container swaks libnet-ssleay-perl podman buildah crun python3 python3-pytest
+	@$(PYTESTS) -m install
 
 soak: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once
 	@$(SWIFT) build $(FLAGS) --build-tests

@@ -56,7 +56,7 @@ let tests: [Target] = [
     name: "DaemonTests",
     dependencies: [
       "MaildirKit", "PropertyKit", "PropertyCases", "CKernel", "Transport", "ClientAccess", "MaildirSMTPD", "RelayProbe",
-      "ProgramSupport",
+      "ProgramSupport", "SMTPProbe",
     ],
     swiftSettings: settings),
 ]
@@ -91,6 +91,7 @@ let package = Package(
     .executable(name: "ucspi-tlsd", targets: ["ucspi-tlsd"]),
     .executable(name: "tlsd-io", targets: ["tlsd-io"]),
     .executable(name: "starttls-proxy", targets: ["starttls-proxy"]),
+    .executable(name: "starttls-check", targets: ["starttls-check"]),
   ],
   traits: [
     .trait(name: "Daemon", description: "The packages that starttlsd needs. Without it a user of the libraries fetches nothing."),
@@ -170,6 +171,17 @@ let package = Package(
       name: "starttls-proxy",
       dependencies: ["SMTPState", "Transport", "CKernel", "RelayProbe", "ProgramSupport"],
       path: "Sources/Daemon/starttls-proxy",
+      swiftSettings: settings),
+
+    // The client's side: the scripts of checks, without input and output, and the program that runs them.
+    .target(name: "SMTPProbe", path: "Sources/Daemon/SMTPProbe", swiftSettings: settings),
+    .executableTarget(
+      name: "starttls-check",
+      dependencies: [
+        "SMTPProbe", "Transport", "CGnuTLS", "CKernel", "ProgramSupport",
+        .product(name: "ArgumentParser", package: "swift-argument-parser", condition: .when(traits: ["Daemon"])),
+      ],
+      path: "Sources/Daemon/starttls-check",
       swiftSettings: settings),
   ] + kits + (isFuzzing ? fuzzers : tests)
 )

@@ -110,6 +110,8 @@ final class CertificateSet {
     let code = gnutls_certificate_allocate_credentials(&created)
     guard code >= 0, let created else { throw .library(libraryText(code)) }
     certificates = created
+    // For clients without RFC 7919 in TLS 1.2: the first group of the priorities from 3072 bits on.
+    gnutls_certificate_set_known_dh_params(created, GNUTLS_SEC_PARAM_HIGH)
     isEmpty = pairs.isEmpty
     for pair in pairs { try pair.add(to: created) }
     try clients.load(into: created, opening: opening)

@@ -329,7 +329,8 @@ extension GnuTLSStream {
     let hasProtocol = gnutls_alpn_get_selected_protocol(session, &agreed) >= 0
     let octets = UnsafeBufferPointer(start: agreed.data, count: Int(agreed.size))
     var facts = TLSFacts(
-      version: version, cipher: cipher, group: TLSGroup.name(gnutls_group_get(session)), serverName: requestedName(session), ignoredServerName: unusableServerName,
+      version: version, cipher: cipher, group: TLSGroup.name(gnutls_group_get(session)), serverName: requestedName(session),
+      ignoredServerName: unusableServerName,
       applicationProtocol: hasProtocol ? String(decoding: octets, as: UTF8.self) : nil)
     facts.client = clientFacts(credentials.clients)
     let keySize = gnutls_cipher_get_key_size(gnutls_cipher_get(session))

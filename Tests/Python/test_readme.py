@@ -117,7 +117,7 @@ def test_starttlsd_under_systemd(place):
     """The unit's command, and its reload."""
     [unit] = blocks("ini")
     command, port = place(re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE).group(1))
-    assert re.search(r"^ExecReload=/bin/kill -HUP \$MAINPID$", unit, re.MULTILINE)
+    assert re.search(r"^ExecReload=/bin/sh -c 'kill -HUP \$\$MAINPID'$", unit, re.MULTILINE)
     serve("exec " + command, port)
 
 

@@ -20,7 +20,8 @@ final class TLSStreamTests: XCTestCase {
     try meeting(["-tls1_3", "-quiet", "-servername", "Mail.Example", "-alpn", "smtp"]) { meeting in
       XCTAssertEqual(meeting.outcome, .established)
       var facts = TLSFacts(
-        version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", group: "x25519", serverName: "mail.example", applicationProtocol: "smtp")
+        version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", group: "x25519", serverName: "mail.example",
+        applicationProtocol: "smtp")
       facts.cipherBits = 256
       XCTAssertEqual(meeting.stream.facts, facts)
       meeting.client.put("EHLO a\n")

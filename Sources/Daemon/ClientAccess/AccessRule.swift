@@ -7,6 +7,10 @@
 
 /// A rule: allow or deny, and variables for the program.
 package struct AccessRule: Hashable, Sendable {
+  /// The largest sum of the variables of a rule, in octets: name, `=`, value, NUL. They are sent to the process that starts the
+  /// server program in one message with those of the session.
+  package static let variablesLimit = 3072
+
   package let isAllowed: Bool
   /// `NAME=value`, each name once.
   package let variables: [String]
@@ -62,10 +66,14 @@ package struct AccessRule: Hashable, Sendable {
   private struct Variables {
     let isReserved: IsReserved
     private var values: [(name: String, value: String)] = []
+    private var length = 0
 
     init(isReserved: @escaping IsReserved) {
       self.isReserved = isReserved
     }
+
+    /// The variable with `=` and NUL.
+    private static func length(_ variable: (name: String, value: String)) -> Int { variable.name.utf8.count + variable.value.utf8.count + 2 }
 
     var strings: [String] { values.map { "\($0.name)=\($0.value)" } }
 
@@ -79,8 +87,12 @@ package struct AccessRule: Hashable, Sendable {
       guard !isReserved(name[...]) else {
         throw Trouble(text: "\(name) cannot be set, because it describes TLS or the connection")
       }
-      values.removeAll { $0.name == name }
+      if let index = values.firstIndex(where: { $0.name == name }) { length -= Variables.length(values.remove(at: index)) }
       values.append((name, value))
+      length += Variables.length((name, value))
+      guard length <= AccessRule.variablesLimit else {
+        throw Trouble(text: "the variables of the rule have more than \(AccessRule.variablesLimit) octets")
+      }
     }
   }
 }

@@ -154,7 +154,7 @@ final class Daemon {
       log.info("\(sandbox)")
     }
     listen(true)
-    notification.ready(statusText, timers: timers, now: Clock.now())
+    notification.ready(statusText, log, timers: timers, now: Clock.now())
     while !isStopped {
       try loop.wait(until: [timers.earliest, stopDeadline].compactMap { $0 }.min())
       let now = Clock.now()

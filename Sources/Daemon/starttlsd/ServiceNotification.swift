@@ -4,10 +4,12 @@
 //   WATCHDOG_USEC        WATCHDOG=1 twice in that time, sent by the event loop: a loop that hangs sends none
 //   --notification-fd    one newline when ready, then it is closed, as s6 expects
 //
-// Contract: no call waits. A datagram that the supervisor cannot take now is sent again after a moment; at most eight
-// wait, and the oldest is dropped first. The variables are removed: a program that is started must not answer for us.
+// Contract: no call waits. A datagram that the supervisor cannot take now is sent again after a moment. Of each kind one
+// waits: the last RELOADING, the last READY or STOPPING, and one WATCHDOG. So the last state always arrives. READY follows
+// RELOADING after a few seconds at the latest, whatever the process that reads the certificates does. The variables are
+// removed: a program that is started must not answer for us.
 //
-// Failure: without a supervisor every call does nothing. A socket that cannot be reached is one warning at the start.
+// Failure: without a supervisor nothing is sent. A socket that cannot be reached is one warning at the start.
 
 import Glibc
 import Logging
@@ -16,21 +18,41 @@ import Transport
 
 final class ServiceNotification: TimerOwner {
   private static let retryMilliseconds = 50
-  private static let pendingLimit = 8
+  /// The files of the certificates are on a disk: they are read in a moment, or their file system hangs.
+  private static let reloadMilliseconds = 5_000
 
   private var socket: Descriptor?
   private var readiness: Descriptor?
   private weak var timers: Timers?
-  private var pending: [String] = []
+  private var pending = Pending()
   /// Half of the supervisor's watchdog time.
   private var watchdogMilliseconds: Int?
   private var nextWatchdog: Int?
   private var nextAttempt: Int?
+  /// When a reload that has not ended is reported as ended; nil if none runs.
+  private var reloadEnd: Int?
+  private var status = ""
+  private var log: Logger?
+  private var isStopping = false
   var scheduled: Int?
   /// Why the supervisor cannot be reached.
   private(set) var trouble: String?
 
-  var deadline: Int? { [nextWatchdog, nextAttempt].compactMap { $0 }.min() }
+  /// What waits for the supervisor. RELOADING is sent before the state that follows it.
+  private struct Pending {
+    var reloading: String?
+    var state: String?
+    var isWatchdogDue = false
+
+    /// The next datagram.
+    var first: String? { reloading ?? state ?? (isWatchdogDue ? "WATCHDOG=1" : nil) }
+
+    mutating func removeFirst() {
+      if reloading != nil { reloading = nil } else if state != nil { state = nil } else { isWatchdogDue = false }
+    }
+  }
+
+  var deadline: Int? { [nextWatchdog, nextAttempt, reloadEnd].compactMap { $0 }.min() }
 
   /// Takes over the variables and the descriptor. Call it before anything else is opened.
   init(_ options: SupervisorOptions, _ supervision: Supervision) throws(ConfigurationError) {
@@ -67,9 +89,10 @@ final class ServiceNotification: TimerOwner {
   }
 
   /// All sockets listen.
-  func ready(_ status: String, timers: Timers, now: Int) {
+  func ready(_ status: String, _ log: Logger, timers: Timers, now: Int) {
     self.timers = timers
-    send("READY=1\nSTATUS=\(status)")
+    self.log = log
+    send(state: "READY=1\nSTATUS=\(status)")
     if let watchdogMilliseconds {
       nextWatchdog = now + watchdogMilliseconds
       timers.schedule(self)
@@ -82,36 +105,58 @@ final class ServiceNotification: TimerOwner {
   }
 
   /// The configuration is loaded again. Call `reloaded` after it, however it ended.
-  func reloading() {
-    send("RELOADING=1\nMONOTONIC_USEC=\(ServiceNotification.monotonicMicroseconds)")
+  func reloading(_ status: String, now: Int) {
+    guard !isStopping else { return }
+    self.status = status
+    reloadEnd = now + ServiceNotification.reloadMilliseconds
+    timers?.schedule(self)
+    // A READY that waits belongs to an earlier reload, and would end this one too early.
+    pending.state = nil
+    pending.reloading = "RELOADING=1\nMONOTONIC_USEC=\(ServiceNotification.monotonicMicroseconds)"
+    flush()
   }
 
   func reloaded(_ status: String) {
-    send("READY=1\nSTATUS=\(status)")
+    reloadEnd = nil
+    guard !isStopping else { return }
+    send(state: "READY=1\nSTATUS=\(status)")
   }
 
   /// The daemon stops.
   func stopping(_ status: String) {
-    send("STOPPING=1\nSTATUS=\(status)")
+    isStopping = true
+    reloadEnd = nil
+    send(state: "STOPPING=1\nSTATUS=\(status)")
   }
 
   func ready(now: Int) {
+    if let due = reloadEnd, due <= now {
+      log?.warning(
+        """
+        SIGHUP: the files of the certificates are not read after \(ServiceNotification.reloadMilliseconds / 1000) s; until they are, \
+        the certificates stay as they were: check the file system
+        """)
+      reloaded(status)
+    }
     if let due = nextWatchdog, due <= now {
       nextWatchdog = watchdogMilliseconds.map { now + $0 }
-      send("WATCHDOG=1")
+      pending.isWatchdogDue = true
+      flush()
     }
     if let due = nextAttempt, due <= now { flush() }
   }
 
-  private func send(_ text: String) {
-    guard socket != nil else { return }
-    if pending.count == ServiceNotification.pendingLimit { pending.removeFirst() }
-    pending.append(text)
+  private func send(state: String) {
+    pending.state = state
     flush()
   }
 
   private func flush() {
     nextAttempt = nil
+    guard socket != nil else {
+      pending = Pending()
+      return
+    }
     while let text = pending.first {
       do throws(SystemError) {
         try socket?.sendDatagram(text)

@@ -45,7 +45,7 @@ final class Signals: EventOwner {
     while read(descriptor.number, &information, MemoryLayout<signalfd_siginfo>.size) > 0 {
       if CInt(information.ssi_signo) == SIGHUP {
         if daemon.isStopping { continue }
-        daemon.notification.reloading()
+        daemon.notification.reloading(daemon.statusText, now: now)
         daemon.certificates.readAgain()
       } else {
         daemon.stop(now: now)

@@ -175,6 +175,30 @@ final class AccessTests: StarttlsdTestCase {
     }
   }
 
+  /// The variables of a rule are sent with those of the session in one message of a limited size. A rule that does not fit is an
+  /// error when it is loaded, as text and as cdb; one that just fits works with the longest server name.
+  func testTooManyVariablesOfARuleAreRefused() throws {
+    func long(_ sum: Int) -> String { "# a comment\n127.:allow,WHO=\"w\",WHO=\"\(String(repeating: "x", count: sum - 5))\"\n" }
+    XCTAssertTrue(try start(long(3073)).errors.contains(", line 2: the variables of the rule have more than 3072 octets"))
+    let folder = TestFolder()
+    try compile(long(3073), to: folder.path + "/rules.cdb")
+    let result = try start("", ["--trusting-backend", "--access", folder.path + "/rules.cdb"])
+    XCTAssertTrue(result.errors.contains("the rule of '127.': the variables of the rule have more than 3072 octets"), result.errors)
+    let path = try folder.write(Array(long(3072).utf8), to: "rules")
+    let length = ShellBackend.script("say \"220 ${#WHO}\"", answers: [("NOOP*", "say \"250 ${#WHO} ${#SSL_TLS_SNI_SERVERNAME}\"")])
+    let daemon = try daemon(["--access", path, "--backend-memory", "512"], backend: .script(length))
+    let client = try client(daemon)
+    XCTAssertEqual(try client.reply(), "220 3067")
+    try client.ask("EHLO client.example")
+    let name = Array(repeating: String(repeating: "a", count: 62), count: 4).joined(separator: ".")
+    try client.startTLS(serverName: name)
+    XCTAssertEqual(try client.ask("NOOP"), "250 3067 \(name.count)")
+    client.close()
+    try folder.write(Array(long(3073).utf8), to: "rules")
+    daemon.program.signal(SIGHUP)
+    XCTAssertTrue(eventually { daemon.log.contains("SIGHUP: the access rules stay as they were: \(path), line 2: ") }, daemon.log)
+  }
+
   /// Each of these names would be a claim about TLS or the connection; TCPLOCALHOST is the operator's choice.
   func testNamesOfASessionCannotBeSet() throws {
     for name in [

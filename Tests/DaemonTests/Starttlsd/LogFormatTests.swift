@@ -11,6 +11,19 @@ final class LogFormatTests: StarttlsdTestCase {
     ("'AUTH PLAIN '*", "say '235 2.7.0 done'"),
   ])
 
+  /// The warning of keywords that the server must refuse in clear is one line, however many sessions have them.
+  func testTheWarningOfKeywordsIsLoggedOnce() throws {
+    let daemon = try daemon(backend: .script(authenticating))
+    for _ in 0..<3 {
+      let client = try client(daemon)
+      try SessionPhase.negotiating.enter(client)
+      try client.ask("QUIT")
+      client.close()
+    }
+    XCTAssertTrue(eventually { daemon.log.components(separatedBy: " session peer=").count == 4 }, daemon.log)
+    XCTAssertEqual(daemon.log.components(separatedBy: "the backend lists AUTH, STARTTLS").count, 2, daemon.log)
+  }
+
   /// The names in each JSON line, read by Python: all of them, then those of lines about sessions.
   private func names(_ log: String) throws -> (all: [[String]], sessions: [[String]]) {
     let reader = """

@@ -3,6 +3,8 @@
 import CKernel
 import Foundation
 import Glibc
+import ProgramSupport
+import Transport
 import XCTest
 
 final class ServiceNotificationTests: SupervisorTestCase {
@@ -54,7 +56,79 @@ final class ServiceNotificationTests: SupervisorTestCase {
     }
   }
 
+  /// Reloads while the supervisor's queue is full: when it reads again, the last state that arrives is READY after RELOADING.
+  func testReadyFollowsReloadingAfterAFullQueue() throws {
+    let path = folder.path + "/notify"
+    let socket = try bound(path)
+    let filled = try fill(path)
+    let program = try SpawnedProgram(
+      try starttlsd(["--listen", "127.0.0.1:0"]),
+      environment: environment.merging(["NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000"]) { $1 },
+      errors: .file(folder.path + "/log"))
+    defer { program.kill() }
+    XCTAssertTrue(eventually { log.contains("listening on ") }, log)
+    let port = try XCTUnwrap(log.split(separator: "\n").last?.split(separator: ":").last.flatMap { UInt16($0) })
+    for number in 1...6 {
+      program.signal(SIGHUP)
+      XCTAssertTrue(eventually { log.components(separatedBy: "SIGHUP: the certificates are loaded").count > number }, log)
+    }
+    // Many watchdog times pass in a session.
+    try session(try client(host: "127.0.0.1", port: port))
+    for _ in 0..<filled { XCTAssertEqual(try message(socket), "full") }
+    let first = try message(socket, "WATCHDOG=1")
+    XCTAssertTrue(first.hasPrefix("RELOADING=1\n"), first)
+    XCTAssertEqual(try message(socket, "WATCHDOG=1"), "READY=1\nSTATUS=Listening on 1 sockets")
+    program.signal(SIGTERM)
+    XCTAssertEqual(try message(socket, "WATCHDOG=1"), "STOPPING=1\nSTATUS=Stopping: 0 sessions")
+    XCTAssertEqual(program.wait(), .exited(0))
+  }
+
+  /// The process that reads the certificates does not run, as with a file system that hangs: the reload is reported as ended
+  /// after five seconds, and the log says why. It ends when the files are read. Nothing follows STOPPING.
+  func testAReloadThatHangs() throws {
+    let path = folder.path + "/notify"
+    let socket = try bound(path)
+    let program = try SpawnedProgram(
+      try starttlsd(["--listen", "127.0.0.1:0"]), environment: environment.merging(["NOTIFY_SOCKET": path]) { $1 },
+      errors: .file(folder.path + "/log"))
+    defer { program.kill() }
+    let ready = "READY=1\nSTATUS=Listening on 1 sockets"
+    XCTAssertEqual(try message(socket), ready)
+    let reader = try XCTUnwrap(ProcessTable.helpers(of: program.process)["starttlsd-read"])
+    kill(reader, SIGSTOP)
+    defer { kill(reader, SIGCONT) }
+    program.signal(SIGHUP)
+    XCTAssertTrue(try message(socket).hasPrefix("RELOADING=1\n"))
+    XCTAssertFalse(log.contains("SIGHUP"), log)
+    XCTAssertEqual(try message(socket), ready)
+    XCTAssertTrue(log.contains("warning starttlsd: SIGHUP: the files of the certificates are not read after 5 s"), log)
+    kill(reader, SIGCONT)
+    XCTAssertEqual(try message(socket), ready)
+    XCTAssertTrue(log.contains("SIGHUP: the certificates are loaded again"), log)
+    kill(reader, SIGSTOP)
+    program.signal(SIGHUP)
+    XCTAssertTrue(try message(socket).hasPrefix("RELOADING=1\n"))
+    program.signal(SIGTERM)
+    XCTAssertEqual(try message(socket), "STOPPING=1\nSTATUS=Stopping: 0 sessions")
+    kill(reader, SIGCONT)
+    XCTAssertEqual(program.wait(), .exited(0))
+    var octet: UInt8 = 0
+    XCTAssertEqual(recv(socket.number, &octet, 1, CInt(MSG_DONTWAIT)), -1, "a datagram after STOPPING")
+  }
+
   // MARK: -
+
+  /// Fills the queue of a socket; returns the number of datagrams. One sender has memory for a part of them only.
+  private func fill(_ path: String) throws -> Int {
+    var count = 0
+    while true {
+      let sender = try DatagramSocket.create()
+      try DatagramSocket.connect(sender, to: path)
+      let before = count
+      while (try? DatagramSocket.send(Array("full".utf8), to: sender)) != nil { count += 1 }
+      if count == before { return count }
+    }
+  }
 
   private func bound(_ path: String) throws -> TestDescriptor {
     let socket = TestDescriptor(Glibc.socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0))
@@ -73,12 +147,13 @@ final class ServiceNotificationTests: SupervisorTestCase {
     return socket
   }
 
-  /// The next datagram that is not the given one.
+  /// The next datagram that is not the given one, of which at most a thousand may come before.
   private func message(_ socket: TestDescriptor, _ other: String = "") throws -> String {
-    while true {
+    for _ in 0..<1000 {
       let text = String(decoding: try socket.read(), as: UTF8.self)
       if text != other { return text }
     }
+    throw Failure("nothing but \(other)")
   }
 
   private var monotonicMicroseconds: Int {

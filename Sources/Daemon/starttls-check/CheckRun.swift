@@ -1,0 +1,210 @@
+// CheckRun: runs one check against the server. One connection is open at a time.
+//
+// Contract: each wait ends, so the run ends; see SMTPProbe.
+
+import Glibc
+import SMTPProbe
+import Transport
+
+/// What a run needs to know of the server and the user.
+struct Target {
+  /// As given by the user.
+  var text: String
+  var addresses: [SocketAddress]
+  /// For SNI and the names of the certificate; nil if the user gave an address only.
+  var name: String?
+  var tlsaRecords: [TLSARecord] = []
+  /// The argument of EHLO; nil: the address literal of the client.
+  var client: String?
+  var values = SMTPProbe.Values()
+  var needs: Set<Check.Need> = []
+}
+
+/// How long things may take, in milliseconds.
+struct Timing {
+  var reply = 10_000
+  /// For something that should not come.
+  var quiet = 300
+  /// For the server to lose patience.
+  var stall = 10_000
+  /// Between two segments.
+  var cut = 20
+  /// Between two connections.
+  var pause = 0
+}
+
+/// A check and what became of it.
+struct Outcome {
+  var check: Check
+  var finding: Finding
+  var transcript: [String] = []
+  var milliseconds = 0
+}
+
+struct CheckRun {
+  let target: Target
+  let timing: Timing
+  /// Every number of a sweep is tried, not only those near usual sizes of buffers.
+  var isThorough = false
+
+  /// Why no check of TLS makes sense; nil if a handshake succeeds. Without it, a server whose TLS never works would keep
+  /// every rule about what must not be executed inside TLS.
+  ///
+  /// - Returns: what prevents it. `stops` is true if the server does not serve this client.
+  func obstacle() throws(CheckFailure) -> Finding? {
+    let text = "rule TLS can be established.\nsource RFC 3207\nseverity low\n\nopen\nsecure\nconforms It can.\n"
+    guard let check = try? CheckParser.parse(text, identifier: "tls/control") else { return nil }
+    let finding = try play(check, padding: 0).0
+    return finding.verdict == .conforms ? nil : finding
+  }
+
+  /// - Parameter obstacle: the answer of `obstacle()`.
+  func run(_ check: Check, obstacle: Finding?) throws(CheckFailure) -> Outcome {
+    let begin = Clock.now()
+    var outcome = Outcome(check: check, finding: Finding(.untested, ""))
+    if let missing = Check.Need.allCases.first(where: { check.needs.contains($0) && !target.needs.contains($0) }) {
+      outcome.finding.text = missing.text
+      return outcome
+    }
+    if let obstacle, check.needsTLS {
+      outcome.finding = Finding(.untested, obstacle.text, observed: obstacle.observed)
+      return outcome
+    }
+    if check.sweep.isEmpty {
+      (outcome.finding, outcome.transcript) = try play(check, padding: 0)
+    } else {
+      try sweep(check, &outcome)
+    }
+    outcome.milliseconds = Clock.now() - begin
+    return outcome
+  }
+
+  /// Runs a check with each number of its sweep, up to the first weakness.
+  private func sweep(_ check: Check, _ outcome: inout Outcome) throws(CheckFailure) {
+    let numbers = isThorough ? Array((check.sweepValues.min() ?? 16)...(check.sweepValues.max() ?? 16)) : check.sweepValues
+    var untested: Finding?
+    var worst: Finding?
+    for number in numbers {
+      var (finding, transcript) = try play(check, padding: number)
+      if finding.stops {
+        outcome.finding = finding
+        return
+      }
+      if finding.verdict == .untested {
+        untested = untested ?? finding
+        continue
+      }
+      guard worst.map({ finding.verdict > $0.verdict }) ?? true else { continue }
+      if finding.verdict > .conforms {
+        finding.observed += "\(finding.observed.isEmpty ? "" : "; ")the STARTTLS line ended at octet \(number) of its segment"
+      }
+      (worst, outcome.transcript) = (finding, transcript)
+      if finding.verdict == .vulnerable { break }
+    }
+    // A rule that was not tried everywhere does not count as kept.
+    if let untested, worst.map({ $0.verdict == .conforms }) ?? true { worst = untested }
+    outcome.finding = worst ?? outcome.finding
+  }
+
+  private func play(_ check: Check, padding: Int) throws(CheckFailure) -> (Finding, [String]) {
+    var values = target.values
+    values.padding = padding
+    var connection = try Connection(target.addresses, timeoutMilliseconds: timing.reply)
+    defer { rest() }
+    if let client = target.client ?? connection.addressLiteral { values.client = client }
+    var probe = SMTPProbe(check, values)
+    var isFirst = true
+    var waiting: (step: Int, deadline: Int)?
+    while true {
+      let command = probe.next()
+      let sending = Clock.now() + timing.reply
+      switch command {
+      case .connect:
+        guard !isFirst else {
+          isFirst = false
+          continue
+        }
+        connection.close()
+        rest()
+        connection = try Connection(target.addresses, timeoutMilliseconds: timing.reply)
+      case .send(let octets): connection.send(octets, sending)
+      case .pause: usleep(UInt32(timing.cut) * 1000)
+      case .endSending: connection.endSending()
+      case .prepareHello(let request): probe.prepared(try connection.prepareHello(request, name: name(request)))
+      case .startTLS(let request, let received):
+        try connection.startTLS(request, name: name(request), received: received, sending)
+      case .examine(let examination):
+        let (word, text) = examine(examination, connection)
+        probe.examined(word, text)
+      case .await(let patience, let step):
+        let known = waiting.flatMap { $0.step == step ? $0.deadline : nil }
+        let deadline = known ?? Clock.now() + milliseconds(patience)
+        waiting = (step, deadline)
+        switch connection.next(deadline) {
+        case .octets(let octets): probe.receive(octets)
+        case .ended: probe.ended()
+        case .expired: probe.expired()
+        case .established: probe.established()
+        case .failed(let why): probe.handshakeFailed(why)
+        case .clear(let octets): probe.receivedClear(octets)
+        }
+      case .finish(let finding):
+        connection.close()
+        return (finding, probe.transcript.lines)
+      }
+    }
+  }
+
+  /// The pause between two connections.
+  private func rest() {
+    if timing.pause > 0 { usleep(UInt32(timing.pause) * 1000) }
+  }
+
+  private func milliseconds(_ patience: Patience) -> Int {
+    switch patience {
+    case .reply: timing.reply
+    case .quiet: timing.quiet
+    case .stall: timing.stall
+    }
+  }
+
+  private func name(_ request: TLSRequest) -> String? {
+    request.hasName ? request.name ?? target.name : nil
+  }
+
+  /// A word for the script, and a text for people.
+  private func examine(_ examination: Examination, _ connection: Connection) -> (String, String) {
+    guard let tls = connection.established else { return ("none", "there is no TLS session") }
+    switch examination {
+    case .alpn: return (tls.alpn ?? "none", "the protocol selected by ALPN: \(tls.alpn ?? "none")")
+    case .renegotiation:
+      let answer = connection.renegotiate(Clock.now() + timing.reply)
+      return (answer, "renegotiation by the client: \(answer)")
+    case .dates, .name, .tlsa: break
+    }
+    guard let certificate = ServerCertificate(tls.session) else { return ("none", "the server sends no certificate that can be parsed") }
+    switch examination {
+    case .name: return target.name.map { certificate.name($0) } ?? ("unknown", "no host name is known: use --name")
+    case .tlsa: return certificate.tlsa(target.tlsaRecords)
+    default: return certificate.dates(now: time(nil))
+    }
+  }
+}
+
+extension Check {
+  /// True if the script has a handshake.
+  fileprivate var needsTLS: Bool {
+    steps.contains { if case .tls = $0 { true } else { false } }
+  }
+}
+
+extension Check.Need {
+  /// Why a check was not run.
+  var text: String {
+    switch self {
+    case .own: "Only with --i-own-this-server and --recipient: the server accepts a message."
+    case .credentials: "Only with --user and --password-file."
+    case .tlsa: "Only with --tlsa."
+    }
+  }
+}

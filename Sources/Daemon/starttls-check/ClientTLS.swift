@@ -1,0 +1,179 @@
+// ClientTLS: the client's side of one TLS connection, without a socket.
+//
+// Octets for the server collect in `outgoing`, and octets of the server are given to `feed`: so a check can send the handshake in
+// pieces of any size, or a ClientHello before its time. The server's certificate is not verified: a check of STARTTLS needs none,
+// and the certificate has checks of its own (ServerCertificate.swift).
+
+import CGnuTLS
+import Glibc
+import SMTPProbe
+import Transport
+
+final class ClientTLS {
+  enum Handshake: Hashable {
+    case established
+    case wouldBlock
+    case failed(String)
+  }
+
+  enum Read: Hashable {
+    case octets([UInt8])
+    case wouldBlock
+    case ended
+  }
+
+  /// What has to be sent.
+  private(set) var outgoing: [UInt8] = []
+  /// What the server sent and the library has not read.
+  private(set) var incoming: [UInt8] = []
+  /// The server has ended its output.
+  var hasEnded = false
+
+  let session: gnutls_session_t
+  private let credentials: gnutls_certificate_credentials_t
+
+  /// - Parameter name: the server name to request; nil: none.
+  init(_ request: TLSRequest, name: String?) throws(CheckFailure) {
+    var created: gnutls_session_t?
+    guard gnutls_init(&created, UInt32(GNUTLS_CLIENT) | UInt32(GNUTLS_NONBLOCK) | UInt32(GNUTLS_NO_SIGNAL)) >= 0, let created,
+      case var allocated: gnutls_certificate_credentials_t? = nil, gnutls_certificate_allocate_credentials(&allocated) >= 0,
+      let allocated
+    else { throw CheckFailure("GnuTLS cannot make a session", ExitCode.system) }
+    session = created
+    credentials = allocated
+    gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials))
+    let versions = request.version.map { "-VERS-ALL:+VERS-TLS\($0)" } ?? "-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+    // An old version has old signatures.
+    let old = request.version == "1.0" || request.version == "1.1" ? ":+SHA1:+SIGN-RSA-SHA1:+SIGN-ECDSA-SHA1:%COMPAT" : ""
+    guard gnutls_priority_set_direct(session, "NORMAL:\(versions)\(old)", nil) >= 0 else {
+      throw CheckFailure("GnuTLS on this machine does not have TLS \(request.version ?? "1.2")", ExitCode.system)
+    }
+    if let name { gnutls_server_name_set(session, GNUTLS_NAME_DNS, name, name.utf8.count) }
+    if let alpn = request.alpn { offer(alpn) }
+    connectTransport()
+  }
+
+  deinit {
+    gnutls_deinit(session)
+    gnutls_certificate_free_credentials(credentials)
+  }
+
+  private func offer(_ name: String) {
+    var octets = Array(name.utf8)
+    octets.withUnsafeMutableBufferPointer {
+      var datum = gnutls_datum_t(data: $0.baseAddress, size: UInt32($0.count))
+      _ = gnutls_alpn_set_protocols(session, &datum, 1, 0)
+    }
+  }
+
+  private func connectTransport() {
+    gnutls_transport_set_ptr(session, Unmanaged.passUnretained(self).toOpaque())
+    gnutls_transport_set_pull_function(session) { context, buffer, count in
+      guard let context, let buffer else { return -1 }
+      return Unmanaged<ClientTLS>.fromOpaque(context).takeUnretainedValue().pull(buffer, count)
+    }
+    gnutls_transport_set_push_function(session) { context, buffer, count in
+      guard let context, let buffer else { return -1 }
+      let tls = Unmanaged<ClientTLS>.fromOpaque(context).takeUnretainedValue()
+      tls.outgoing += UnsafeRawBufferPointer(start: buffer, count: count)
+      return count
+    }
+  }
+
+  private func pull(_ buffer: UnsafeMutableRawPointer, _ count: Int) -> Int {
+    guard !incoming.isEmpty else {
+      if hasEnded { return 0 }
+      gnutls_transport_set_errno(session, EAGAIN)
+      errno = EAGAIN
+      return -1
+    }
+    let moved = min(count, incoming.count)
+    incoming.withUnsafeBytes { buffer.copyMemory(from: $0.baseAddress!, byteCount: moved) }
+    incoming.removeFirst(moved)
+    return moved
+  }
+
+  func feed(_ octets: [UInt8]) { incoming += octets }
+
+  func takeOutgoing() -> [UInt8] {
+    defer { outgoing = [] }
+    return outgoing
+  }
+
+  func handshake() -> Handshake {
+    while true {
+      let code = gnutls_handshake(session)
+      switch code {
+      case GNUTLS_E_SUCCESS: return .established
+      case GNUTLS_E_AGAIN: return hasEnded ? .failed("the server closed the connection") : .wouldBlock
+      case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED, GNUTLS_E_GOT_APPLICATION_DATA: continue
+      default: return .failed(reason(code))
+      }
+    }
+  }
+
+  /// Deciphered octets.
+  func read() -> Read {
+    var buffer = [UInt8](repeating: 0, count: 16_384)
+    while true {
+      let unread = incoming.count
+      let count = gnutls_record_recv(session, &buffer, buffer.count)
+      if count > 0 { return .octets(Array(buffer.prefix(count))) }
+      switch CInt(count) {
+      // After a message of the handshake, such as a ticket, the library does not look at the next record by itself.
+      case GNUTLS_E_AGAIN where incoming.count < unread: continue
+      case GNUTLS_E_AGAIN: return hasEnded ? .ended : .wouldBlock
+      case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
+      default: return .ended
+      }
+    }
+  }
+
+  /// Enciphers octets into `outgoing`, which takes everything.
+  func write(_ octets: [UInt8]) {
+    var rest = octets[...]
+    while !rest.isEmpty {
+      let count = rest.withUnsafeBytes { gnutls_record_send(session, $0.baseAddress, $0.count) }
+      guard count > 0 else { return }
+      rest = rest.dropFirst(count)
+    }
+  }
+
+  /// Why the library failed; an alert by its name.
+  private func reason(_ code: CInt) -> String {
+    switch code {
+    case GNUTLS_E_FATAL_ALERT_RECEIVED:
+      let alert = gnutls_alert_get(session)
+      return "alert \(alert.rawValue), \(gnutls_alert_get_name(alert).map { String(cString: $0) } ?? "unknown")"
+    case GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR: return "the server closed the connection"
+    default: return gnutls_strerror(code).map { String(cString: $0) } ?? "error \(code)"
+    }
+  }
+}
+
+// MARK: - What can be asked
+
+extension ClientTLS {
+  /// Begins or continues a renegotiation that the client wants.
+  ///
+  /// - Returns: nil while the server has not answered; true if it was accepted.
+  func renegotiate() -> Bool? {
+    while true {
+      switch gnutls_handshake(session) {
+      case GNUTLS_E_SUCCESS: return true
+      case GNUTLS_E_AGAIN: return hasEnded ? false : nil
+      case GNUTLS_E_INTERRUPTED: continue
+      default: return false
+      }
+    }
+  }
+
+  var isRenegotiationSafe: Bool { gnutls_safe_renegotiation_status(session) != 0 }
+
+  /// The selected protocol; nil: none.
+  var alpn: String? {
+    var agreed = gnutls_datum_t()
+    guard gnutls_alpn_get_selected_protocol(session, &agreed) >= 0, let data = agreed.data else { return nil }
+    return OctetText.encoded(UnsafeBufferPointer(start: data, count: Int(agreed.size)))
+  }
+}

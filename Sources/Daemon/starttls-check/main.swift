@@ -1,0 +1,23 @@
+// starttls-check: parses the command line, runs the checks, and reports a failure in one line.
+
+import ArgumentParser
+import Glibc
+import ProgramSupport
+
+func complain(_ text: String, _ code: Int32) -> Never {
+  StandardStreams.complain("starttls-check", text.split(whereSeparator: \.isNewline).joined(separator: " "))
+  exit(code)
+}
+
+guard (try? StandardStreams.prepare(for: .daemon)) != nil else { exit(ExitCode.system) }
+signal(SIGPIPE, SIG_IGN)
+
+do {
+  exit(try StartTLSCheck.parse(Array(CommandLine.arguments.dropFirst())).check())
+} catch let failure as CheckFailure {
+  complain(failure.text, failure.code)
+} catch {
+  // Help and version of the argument parser are no errors.
+  if StartTLSCheck.exitCode(for: error).isSuccess { StartTLSCheck.exit(withError: error) }
+  complain("\(StartTLSCheck.message(for: error)); see --help", ExitCode.usage)
+}

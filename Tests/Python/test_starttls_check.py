@@ -1,0 +1,297 @@
+"""starttls-check: each check finds the weakness that is planted for it, and a server that is right gets no false alarm."""
+import hashlib
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import threading
+import time
+import xml.etree.ElementTree as XML
+
+import pytest
+
+from mail import run
+from planted import CREDENTIALS, PlantedServer
+from servers import ROOT, Certificate
+
+# The holes of planted.py, the checks that find them, and the verdict.
+PLANTED = [
+    (["buffer"], "vulnerable", "injection/same-segment injection/ehlo injection/second-starttls injection/split-crlf "
+     "injection/half-line injection/nul injection/blanks injection/noop-before"),
+    (["late"], "vulnerable", "injection/next-segment injection/after-220"),
+    (["buffer", "bare-lf"], "vulnerable", "injection/bare-lf"),
+    (["buffer", "bare-cr"], "vulnerable", "injection/bare-cr"),
+    (["boundary"], "vulnerable", "injection/boundary"),
+    (["queue"], "vulnerable", "injection/queue"),
+    (["hello-line"], "deviates", "injection/client-hello"),
+    (["keeps-name"], "deviates", "state/ehlo-name"),
+    (["keeps-mail"], "vulnerable", "state/transaction state/recipient"),
+    (["keeps-login", "auth-clear"], "vulnerable", "state/login"),
+    (["lists-inside"], "deviates", "state/starttls-inside"),
+    (["parameter"], "deviates", "state/parameter"),
+    (["requires-tls", "auth-clear"], "deviates", "state/auth-where-tls-is-required"),
+    (["auth-clear"], "deviates", "state/auth-in-clear"),
+    (["greets-inside"], "deviates", "state/no-greeting-inside"),
+    (["broken-before-ehlo"], "deviates", "state/unknown-before-tls"),
+    (["clear-session"], "vulnerable", "failure/plaintext"),
+    (["survives-handshake"], "deviates", "failure/garbage"),
+    (["talks-when-stalled"], "deviates", "failure/stalled"),
+    (["keeps-ended"], "deviates", "failure/half-hello failure/half-close failure/no-close-notify"),
+    (["one-segment"], "deviates", "failure/small-segments"),
+    (["drops-pipelined"], "deviates", "order/pipelined order/pipelined-inside order/starttls-last"),
+    (["starttls-first"], "deviates", "order/domain-first"),
+    (["first-inside"], "deviates", "order/domain-first-inside"),
+    (["lf-replies"], "deviates", "order/line-ends"),
+    (["helo-lists"], "deviates", "order/helo"),
+    (["case"], "deviates", "order/case"),
+    (["short-lines"], "deviates", "lines/longest"),
+    (["divides"], "deviates", "lines/too-long"),
+    (["nul-ends"], "deviates", "lines/nul"),
+    (["eight-bit"], "deviates", "lines/eight-bit"),
+    (["bare-cr"], "deviates", "lines/bare-cr"),
+    (["bare-lf"], "deviates", "lines/bare-lf"),
+    (["unknown"], "deviates", "lines/unknown"),
+    (["long-auth"], "deviates", "lines/auth-too-long"),
+    (["bdat"], "vulnerable", "lines/bdat"),
+    (["serves-http"], "deviates", "lines/http"),
+    (["old-tls"], "deviates", "tls/version-1.0 tls/version-1.1"),
+    (["only-1.3"], "deviates", "tls/version-1.2"),
+    (["only-1.2"], "deviates", "tls/version-1.3"),
+    (["alpn-smtp"], "deviates", "tls/alpn-smtp"),
+    (["alpn-other"], "deviates", "tls/alpn-other"),
+    (["name-unknown"], "deviates", "tls/name-unknown"),
+    (["nameless"], "deviates", "tls/nameless"),
+    (["renegotiates"], "deviates", "tls/renegotiation"),
+    ([("end", b"\n.\n")], "vulnerable", "smuggling/lf-dot-lf"),
+    ([("end", b"\n.\r\n"), "bare-lf"], "vulnerable", "smuggling/lf-dot-crlf"),
+    ([("end", b"\r\n.\n")], "vulnerable", "smuggling/crlf-dot-lf"),
+    ([("end", b"\r.\r")], "vulnerable", "smuggling/cr-dot-cr"),
+    ([("end", b"\r\n.\r")], "vulnerable", "smuggling/crlf-dot-cr"),
+    ([("end", b"\r\n.\0\r\n")], "vulnerable", "smuggling/nul"),
+]
+# These need another certificate or record; each has a test of its own.
+OF_CERTIFICATES = {"tls/dates", "tls/name", "tls/tlsa"}
+
+
+@pytest.fixture(scope="module")
+def program(build) -> pathlib.Path:
+    return pathlib.Path(os.environ.get("SMTPSTATE_BIN", build / "release")) / "starttls-check"
+
+
+@pytest.fixture(scope="module")
+def password(tmp_path_factory) -> pathlib.Path:
+    file = tmp_path_factory.mktemp("password") / "password"
+    file.write_text(CREDENTIALS[1] + "\n")
+    return file
+
+
+@pytest.fixture
+def check(program, password):
+    """Runs the program; returns its exit code and its JSON."""
+    def check(port: int, *options: str) -> tuple[int, dict]:
+        done = subprocess.run(
+            [program, "--json", "--quiet", "150", "--stall", "1", "--timeout", "1", "--user", CREDENTIALS[0], "--password-file",
+             password, "--i-own-this-server", "--recipient", "me@planted.example", *options, f"localhost:{port}"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+        assert done.stdout, f"{options}: {done.returncode} {done.stderr}"
+        return done.returncode, json.loads(done.stdout)
+    return check
+
+
+def verdicts(report: dict) -> dict[str, str]:
+    return {one["check"]: one["verdict"] for one in report["checks"]}
+
+
+def explained(report: dict) -> str:
+    return "\n".join(f"{one['check']}: {one['verdict']}: {one['text']} {one['observed']}\n  " + "\n  ".join(one["dialogue"])
+                     for one in report["checks"] if one["verdict"] != "conforms")
+
+
+@pytest.mark.parametrize("holes, verdict, names", PLANTED, ids=[names.split()[0] for _, _, names in PLANTED])
+def test_a_planted_weakness_is_found(check, certificate, holes, verdict, names):
+    with PlantedServer(certificate, *holes) as server:
+        code, report = check(server.port, *(word for name in names.split() for word in ("--only", name)))
+    assert verdicts(report) == dict.fromkeys(names.split(), verdict), explained(report)
+    assert code == (1 if verdict == "vulnerable" else 0)
+
+
+def test_a_right_server_gets_no_false_alarm(check, certificate):
+    with PlantedServer(certificate) as server:
+        code, report = check(server.port, "--tlsa", record(certificate))
+    found = {name: verdict for name, verdict in verdicts(report).items() if verdict != "conforms"}
+    assert found == {"state/auth-where-tls-is-required": "untested"}, explained(report)
+    assert code == 0 and report["stopped"] is None
+
+
+def test_starttlsd_gets_no_false_alarm(check, program, certificate, tmp_path):
+    """starttlsd with maildir-smtpd: every check that applies conforms."""
+    log = tmp_path / "log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [program.parent / "starttlsd", *(["--allow-root"] if os.getuid() == 0 else []), "--listen", "127.0.0.1:0", "--exempt",
+             "127.0.0.0/8", "--certificate", certificate.chain, "--key", certificate.key, "--", program.parent / "maildir-smtpd",
+             "--hostname", "mx.example", "--domain", "planted.example", tmp_path / "Maildir"], stderr=errors)
+        try:
+            code, report = check(listening_port(process, log), "--tlsa", record(certificate))
+        finally:
+            process.terminate()
+            process.wait(60)
+    found = {name for name, verdict in verdicts(report).items() if verdict != "conforms"}
+    # No extension of the server program, and no requirement of TLS.
+    assert found == {"state/auth-where-tls-is-required", "lines/auth-too-long", "lines/bdat"}, explained(report)
+    assert set(verdicts(report).values()) == {"conforms", "untested"} and code == 0, explained(report)
+
+
+def listening_port(process, log: pathlib.Path) -> int:
+    end = time.monotonic() + 30
+    while not (found := re.search(r"listening on 127\.0\.0\.1:(\d+)", log.read_text())):
+        assert process.poll() is None and time.monotonic() < end, log.read_text()
+        time.sleep(0.01)
+    return int(found.group(1))
+
+
+def record(certificate) -> str:
+    """The record 3 1 1 of a certificate, made by openssl."""
+    key = subprocess.run(["openssl", "x509", "-in", certificate.chain, "-noout", "-pubkey"], check=True, stdout=subprocess.PIPE).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=key, check=True, stdout=subprocess.PIPE).stdout
+    return f"3 1 1 {hashlib.sha256(der).hexdigest()}"
+
+
+def test_a_certificate_that_has_expired(check, tmp_path):
+    (tmp_path / "template").write_text(
+        'cn = localhost\ndns_name = localhost\nactivation_date = "2020-01-01 00:00:00"\nexpiration_date = "2021-01-01 00:00:00"\n')
+    key, chain = str(tmp_path / "key"), str(tmp_path / "chain")
+    run("certtool", "--generate-privkey", "--key-type", "ecdsa", "--outfile", key, stderr=subprocess.DEVNULL)
+    run("certtool", "--generate-self-signed", "--load-privkey", key, "--template", str(tmp_path / "template"), "--outfile", chain,
+        stderr=subprocess.DEVNULL)
+    with PlantedServer(Certificate(chain, key)) as server:
+        code, report = check(server.port, "--only", "tls/dates", "--strict")
+    assert verdicts(report) == {"tls/dates": "deviates"} and code == 1, explained(report)
+
+
+def test_a_certificate_for_another_name(check, certificate):
+    with PlantedServer(certificate) as server:
+        _, report = check(server.port, "--only", "tls/name", "--name", "mx.example")
+    assert verdicts(report) == {"tls/name": "deviates"}, explained(report)
+
+
+def test_a_record_of_another_key(check, certificate):
+    with PlantedServer(certificate) as server:
+        _, report = check(server.port, "--only", "tls/tlsa", "--tlsa", "3 1 1 " + "ab" * 32)
+    assert verdicts(report) == {"tls/tlsa": "deviates"}, explained(report)
+    assert record(certificate) in report["checks"][0]["observed"]
+
+
+def test_every_check_can_fail(program):
+    """Each check has a planted weakness, or a certificate, that it finds."""
+    listed = {line.split(" (")[0] for line in run(str(program), "--list").splitlines() if not line.startswith(" ")}
+    assert listed == {name for _, _, names in PLANTED for name in names.split()} | OF_CERTIFICATES
+
+
+def test_the_program_contains_the_checks():
+    """EmbeddedChecks.swift is what Scripts/embed-checks makes of Fixtures/checks."""
+    assert run(str(ROOT / "Scripts/embed-checks"), "-") == (ROOT / "Sources/Daemon/starttls-check/EmbeddedChecks.swift").read_text()
+
+
+def test_a_server_whose_tls_never_works_keeps_no_rule(check, certificate):
+    """A handshake that always fails is no proof that nothing is executed inside TLS."""
+    with PlantedServer(certificate, "buffer", "no-tls") as server:
+        code, report = check(server.port, "--only", "injection", "--only", "tls/version-1.0", "--only", "order/case")
+    assert set(verdicts(report).values()) == {"untested"} and code == 2, explained(report)
+
+
+def test_a_smuggled_message_has_the_marker(check, certificate):
+    with PlantedServer(certificate, ("end", b"\n.\n")) as server:
+        check(server.port, "--only", "smuggling/lf-dot-lf")
+    assert any(b"Subject: smuggled starttls-check-" in message.split(b"\r\n\r\n")[0] for message in server.messages[1:])
+
+
+def test_nothing_is_sent_to_a_server_of_somebody_else(program, certificate):
+    with PlantedServer(certificate, ("end", b"\n.\n")) as server:
+        done = subprocess.run([program, "--only", "smuggling", f"127.0.0.1:{server.port}"], stdout=subprocess.PIPE, text=True, timeout=60)
+        assert server.messages == [] and server.threads == []
+    assert done.returncode == 2 and "--i-own-this-server" in done.stdout
+
+
+def test_formats(program, certificate):
+    with PlantedServer(certificate, "buffer", "bare-lf") as server:
+        command = [program, "--quiet", "150", "--only", "injection/same-segment", "--only", "lines/bare-lf", "--only", "tls/tlsa",
+                   "--only", "lines/unknown", f"localhost:{server.port}"]
+        output = {option: subprocess.run([*command, option], stdout=subprocess.PIPE, text=True, timeout=60)
+                  for option in ("--junit", "--tap", "--json", "-v")}
+    assert {done.returncode for done in output.values()} == {1}
+    suite = XML.fromstring(output["--junit"].stdout)
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("4", "1", "1")
+    [failure] = suite.iter("failure")
+    assert "CVE-2011-0411" in failure.text and failure.get("type") == "vulnerable"
+    tap = output["--tap"].stdout.splitlines()
+    assert tap[:3] == ["TAP version 13", "1..4", "not ok 1 - injection/same-segment"]
+    assert any(line.startswith("ok 4 - tls/tlsa # SKIP") for line in tap)
+    assert json.loads(output["--json"].stdout)["summary"] == {"untested": 1, "conforms": 1, "deviates": 1, "vulnerable": 1}
+    text = output["-v"].stdout
+    assert "VULNERABLE injection/same-segment" in text and "class of: CVE-2011-0411" in text and "\x1b" not in text
+
+
+def test_a_server_that_refuses_the_client_ends_the_run(program):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted = []
+
+        def refuse():
+            connection, _ = listener.accept()
+            accepted.append(connection)
+            connection.sendall(b"421 4.7.0 Too many connections\r\n")
+            connection.recv(100)
+            connection.close()
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        done = subprocess.run([program, f"127.0.0.1:{listener.getsockname()[1]}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              text=True, timeout=60)
+        thread.join()
+    assert done.returncode == 2 and len(accepted) == 1
+    assert done.stderr == "starttls-check: stopped: The server does not serve this client. 421 4.7.0 Too many connections\n"
+
+
+def test_nobody_listens(program):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    done = subprocess.run([program, f"127.0.0.1:{port}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2 and "Connection refused" in done.stderr
+
+
+@pytest.mark.parametrize("command, message", [
+    ([], "no server"), (["localhost"], "expected host:port"), (["--only", "nothing", "localhost:25"], "no check has this name"),
+    (["--i-own-this-server", "localhost:25"], "belong together"), (["--tlsa", "1 1 1 ab", "localhost:25"], "--tlsa"),
+    (["--quiet", "0", "localhost:25"], "--quiet"), (["--bogus"], "--bogus")])
+def test_mistakes_on_the_command_line(program, command, message):
+    done = subprocess.run([program, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 100 and message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_folder_of_checks(program, certificate, tmp_path):
+    file = tmp_path / "order" / "mine.check"
+    file.parent.mkdir()
+    file.write_text("rule Mine.\nsource me\nseverity low\n\nexpect 220\nconforms It greets.\n")
+    with PlantedServer(certificate) as server:
+        command = [program, "--json", "--checks", tmp_path, f"localhost:{server.port}"]
+        report = json.loads(run(*map(str, command)))
+    assert verdicts(report) == {"order/mine": "conforms"}
+    file.write_text("rule Mine.\nsource me\nseverity low\n\nexpect 2x0\n")
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 100 and done.stderr == "starttls-check: order/mine.check:5: 2x0: no pattern has this name\n"
+
+
+def test_every_vulnerability_is_found_or_explained(program):
+    """Each vulnerability that Docs/Vulnerabilities.md names is found by a check, or Docs/Checking.md says why not."""
+    text = (ROOT / "Docs/Vulnerabilities.md").read_text()
+    named, year = set(), ""
+    # Abbreviations repeat the year, or leave it out: `CVE-2023-51764, -51765`, `CVE-2011-1432, 2011-1506`.
+    for match in re.finditer(r"(?:CVE-)?\b((?:19|20)\d\d)-(\d{4,5})\b(?! and \d)|(?<=, )-(\d{5})\b", text):
+        year = match.group(1) or year
+        named.add(f"CVE-{year}-{match.group(2) or match.group(3)}")
+    found = set(re.findall(r"CVE-\d+-\d+", run(str(program), "--list")))
+    page = (ROOT / "Docs/Checking.md").read_text().split("## Which vulnerabilities it finds")[1].split("\n## ")[0]
+    explained = set(re.findall(r"CVE-\d+-\d+", page))
+    assert len(named) > 35 and named - found - explained == set()
+    assert found & explained == set()

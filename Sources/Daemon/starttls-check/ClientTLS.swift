@@ -106,7 +106,7 @@ final class ClientTLS {
       switch code {
       case GNUTLS_E_SUCCESS: return .established
       case GNUTLS_E_AGAIN: return hasEnded ? .failed("the server closed the connection") : .wouldBlock
-      case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED, GNUTLS_E_GOT_APPLICATION_DATA: continue
+      case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
       default: return .failed(reason(code))
       }
     }

@@ -235,7 +235,10 @@ extension Connection {
       let answer = tls.renegotiate()
       sendRaw(tls.takeOutgoing(), deadline)
       if let answer { return answer ? tls.isRenegotiationSafe ? "accepted" : "insecure" : "refused" }
-      guard Connection.wait(number, CInt(POLLIN), deadline) else { return "refused" }
+      // A server may send without end, and never answer.
+      guard received <= Connection.limit, Clock.now() < deadline, Connection.wait(number, CInt(POLLIN), deadline) else {
+        return "refused"
+      }
       receiveRaw()
     }
   }

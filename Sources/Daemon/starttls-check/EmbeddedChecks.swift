@@ -409,7 +409,7 @@ conforms A CR alone does not end a command line.
 rule An LF alone does not end a command line.
 source RFC 5321, 2.3.8; RFC 5321, 4.1.1.4
 severity medium
-others Postfix 3.7 accepts it in commands unless smtpd_forbid_bare_newline is set; Exim 4.96 accepts it.
+others Postfix 3.7 (also with smtpd_forbid_bare_newline) and Exim 4.96 accept it.
 
 open
 C: NOOP\n\

@@ -150,6 +150,16 @@ final class SMTPProbeTests: XCTestCase {
     }
   }
 
+  func testNoPasswordIsInTheTranscript() throws {
+    var values = SMTPProbe.Values()
+    values.plain = "AHVzZXIAc2VjcmV0"
+    let text = "rule A.\nsource x\nseverity low\nonly credentials\nC: NOOP\nC: AUTH PLAIN \\{plain}\nexpect 235\nconforms Yes.\n"
+    var probe = SMTPProbe(try CheckParser.parse(text, identifier: "lines/x"), values)
+    _ = probe.next()
+    XCTAssertEqual(probe.next(), .send(octets("NOOP\r\nAUTH PLAIN AHVzZXIAc2VjcmV0\r\n")))
+    XCTAssertEqual(probe.transcript.lines, ["C: NOOP", "C: AUTH ***"])
+  }
+
   /// The probe is total, and its transcript limited: random events in random order end, or wait.
   func testRandomEvents() throws {
     let text = try Repository.text("Fixtures/checks/injection/client-hello.check")

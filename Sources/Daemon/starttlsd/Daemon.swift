@@ -140,6 +140,11 @@ final class Daemon {
     expiry?.look(now: Clock.now())
     if let trouble = notification.trouble { log.warning("\(trouble)") }
     if !isSingle { log.info("\(configuration.priorities.summary)") }
+    // Not for one client, whose process ends with it.
+    if !isSingle {
+      let sandbox = try configuration.sandbox.enter(configuration, hasStarter: starter != nil)
+      log.info("\(sandbox)")
+    }
     for listener in listeners {
       let kind = listener.isImplicit ? " with TLS from the start" : ""
       log.info("\(listener.name.map { "socket \($0): " } ?? "")listening on \(listener.address)\(kind)")
@@ -148,11 +153,6 @@ final class Daemon {
       accept(try Supervision.takeClient(client), isImplicit: configuration.isClientImplicit, now: Clock.now())
     }
     if let metricsSocket { log.info("metrics at \(metricsSocket.bound)") }
-    // Not for one client, whose process ends with it.
-    if !isSingle {
-      let sandbox = try configuration.sandbox.enter(configuration, hasStarter: starter != nil)
-      log.info("\(sandbox)")
-    }
     listen(true)
     notification.ready(statusText, log, timers: timers, now: Clock.now())
     while !isStopped {

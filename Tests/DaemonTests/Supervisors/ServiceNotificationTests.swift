@@ -47,7 +47,7 @@ final class ServiceNotificationTests: SupervisorTestCase {
         errors: .file(folder.path + "/log"))
       defer { program.kill() }
       XCTAssertTrue(eventually { log.contains("listening on ") }, log)
-      let port = try XCTUnwrap(log.split(separator: "\n").last?.split(separator: ":").last.flatMap { UInt16($0) })
+      let port = try XCTUnwrap(port)
       try session(try client(host: "127.0.0.1", port: port))
       program.signal(SIGTERM)
       XCTAssertEqual(program.wait(), .exited(0))
@@ -67,7 +67,7 @@ final class ServiceNotificationTests: SupervisorTestCase {
       errors: .file(folder.path + "/log"))
     defer { program.kill() }
     XCTAssertTrue(eventually { log.contains("listening on ") }, log)
-    let port = try XCTUnwrap(log.split(separator: "\n").last?.split(separator: ":").last.flatMap { UInt16($0) })
+    let port = try XCTUnwrap(port)
     for number in 1...6 {
       program.signal(SIGHUP)
       XCTAssertTrue(eventually { log.components(separatedBy: "SIGHUP: the certificates are loaded").count > number }, log)
@@ -117,6 +117,11 @@ final class ServiceNotificationTests: SupervisorTestCase {
   }
 
   // MARK: -
+
+  /// The port in the line of the log about it.
+  private var port: UInt16? {
+    log.split(separator: "\n").first { $0.contains("listening on ") }?.split(separator: ":").last.flatMap { UInt16($0) }
+  }
 
   /// Fills the queue of a socket; returns the number of datagrams. One sender has memory for a part of them only.
   private func fill(_ path: String) throws -> Int {

@@ -79,8 +79,10 @@ final class LogFormatTests: StarttlsdTestCase {
         word.firstIndex(of: "=").map { String(word[..<$0]) }
       }
     }
-    XCTAssertEqual(found.sessions.map { Array($0.dropFirst(4)) }, expected)
-    XCTAssertEqual(Set(expected.joined()).count, 20, "each field is in some line: \(expected)")
+    // A reset hides that a client ended without close_notify.
+    func stable(_ names: [String]) -> [String] { names.filter { $0 != "truncated" } }
+    XCTAssertEqual(found.sessions.map { stable(Array($0.dropFirst(4))) }, expected.map(stable))
+    XCTAssertEqual(Set(stable(expected.flatMap { $0 })).count, 20, "each field is in some line: \(expected)")
     // The same escapes.
     let value = "a\\x22b\\x5Cc=d\\xC3\\xA9"
     XCTAssertTrue(lines[4].contains("helo=\"\(value)\""), lines[4])

@@ -29,14 +29,14 @@ public final class GnuTLSStream: TLSStream {
   public var sendsCloseNotify = true
 
   /// The negotiated parameters; empty strings before the handshake is complete.
-  public private(set) var facts = TLSFacts(version: "", cipher: "")
+  public internal(set) var facts = TLSFacts(version: "", cipher: "")
 
   /// Why the session failed, in one line for the operator; nil if it has not failed. The only text of the peer in it is
   /// a server name, which is escaped.
-  public private(set) var failure: String?
+  public internal(set) var failure: String?
 
   /// The fatal alert that ended the session; nil if none was sent or received.
-  public private(set) var alert: TLSAlert?
+  public internal(set) var alert: TLSAlert?
 
   /// The last error of the socket.
   var socketError: SystemError?
@@ -61,7 +61,7 @@ public final class GnuTLSStream: TLSStream {
   package var keyLog: KeyLog?
 
   let session: gnutls_session_t
-  private let credentials: TLSCredentials
+  let credentials: TLSCredentials
   private let priorities: TLSPriorities
   private var socket: Descriptor?
   /// Used in place of `socket` if two descriptors were attached.
@@ -252,7 +252,7 @@ public final class GnuTLSStream: TLSStream {
   }
 
   /// Ends the sending half of the attached descriptors.
-  private func endOutput() {
+  func endOutput() {
     hasEndedOutput = true
     if separate != nil {
       separate?.endOutput()
@@ -268,146 +268,10 @@ public final class GnuTLSStream: TLSStream {
   }
 
   /// Reads and discards undecrypted input.
-  private func discardOctets(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
+  func discardOctets(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     if let answer = separate?.read(into: buffer) { return answer }
     return IOResult(reading: buffer.count) { () throws(SystemError) in
       try Kernel.recv(descriptor, buffer, CInt(MSG_DONTWAIT))
     }
-  }
-}
-
-// MARK: - Set-up and facts
-
-extension GnuTLSStream {
-  /// Creates a session with all settings except the socket.
-  private static func session(
-    _ credentials: TLSCredentials, _ priorities: TLSPriorities
-  ) throws(TLSCredentialsError) -> gnutls_session_t {
-    var flags = UInt32(GNUTLS_SERVER) | UInt32(GNUTLS_NONBLOCK) | UInt32(GNUTLS_NO_SIGNAL)
-    if credentials.ticketKey == nil { flags |= UInt32(GNUTLS_NO_TICKETS) }
-    var created: gnutls_session_t?
-    let code = gnutls_init(&created, flags)
-    guard code >= 0, let session = created else { throw .library(libraryText(code)) }
-    do {
-      try check(gnutls_priority_set(session, priorities.parsed))
-      try check(
-        gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials.names.fallback.certificates)))
-      ask(session, forCertificate: credentials.clients)
-      if credentials.names.isUsed { chooseByName(session, credentials) }
-      replaceKeyLog(session)
-      gnutls_handshake_set_max_packet_length(session, TLSLimits.handshakeMessage)
-      try check(offerSMTP(session))
-      if let key = credentials.ticketKey { try check(key.enable(session)) }
-    } catch {
-      gnutls_deinit(session)
-      throw error
-    }
-    return session
-  }
-
-  private static func check(_ code: CInt) throws(TLSCredentialsError) {
-    guard code >= 0 else { throw .library(libraryText(code)) }
-  }
-
-  private static func offerSMTP(_ session: gnutls_session_t) -> CInt {
-    var name: [UInt8] = Array("smtp".utf8)
-    return name.withUnsafeMutableBufferPointer {
-      var offer = gnutls_datum_t(data: $0.baseAddress, size: UInt32($0.count))
-      return gnutls_alpn_set_protocols(session, &offer, 1, UInt32(GNUTLS_ALPN_MANDATORY.rawValue))
-    }
-  }
-
-  private func negotiated() -> TLSFacts {
-    let version =
-      switch gnutls_protocol_get_version(session) {
-      case GNUTLS_TLS1_3: "TLSv1.3"
-      case GNUTLS_TLS1_2: "TLSv1.2"
-      case let other: gnutls_protocol_get_name(other).map { String(cString: $0) } ?? "unknown"
-      }
-    let cipher = gnutls_ciphersuite_get(session).map { String(cString: $0) } ?? "unknown"
-    var agreed = gnutls_datum_t()
-    let hasProtocol = gnutls_alpn_get_selected_protocol(session, &agreed) >= 0
-    let octets = UnsafeBufferPointer(start: agreed.data, count: Int(agreed.size))
-    var facts = TLSFacts(
-      version: version, cipher: cipher, group: TLSGroup.name(gnutls_group_get(session)), serverName: requestedName(session),
-      ignoredServerName: unusableServerName,
-      applicationProtocol: hasProtocol ? String(decoding: octets, as: UTF8.self) : nil)
-    facts.client = clientFacts(credentials.clients)
-    let keySize = gnutls_cipher_get_key_size(gnutls_cipher_get(session))
-    if keySize > 0 { facts.cipherBits = keySize * 8 }
-    facts.isResumed = gnutls_session_is_resumed(session) != 0
-    return facts
-  }
-
-}
-
-// MARK: - Failure
-
-extension GnuTLSStream {
-  /// Makes an error final: alert, half-close, discard the input received so far.
-  private func fail(_ code: CInt, _ doing: String) {
-    failure = "TLS \(doing): \(reason(code))"
-    switch code {
-    case GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR, GNUTLS_E_PUSH_ERROR:
-      break
-    case GNUTLS_E_FATAL_ALERT_RECEIVED:
-      alert = TLSAlert(gnutls_alert_get(session), isSent: false)
-    case GNUTLS_E_REHANDSHAKE:
-      alert = TLSAlert(GNUTLS_A_NO_RENEGOTIATION, isSent: true)
-      _ = gnutls_alert_send(session, GNUTLS_AL_FATAL, GNUTLS_A_NO_RENEGOTIATION)
-    case GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS, GNUTLS_E_TOO_MANY_EMPTY_PACKETS, GNUTLS_E_WARNING_ALERT_RECEIVED:
-      // A limit of ours; the library would report an internal error.
-      alert = TLSAlert(GNUTLS_A_UNEXPECTED_MESSAGE, isSent: true)
-      _ = gnutls_alert_send(session, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE)
-    default:
-      // The same choice as that of the library.
-      var level: CInt = 0
-      let number = gnutls_error_to_alert(code, &level)
-      if number >= 0 { alert = TLSAlert(gnutls_alert_description_t(UInt32(number)), isSent: true) }
-      _ = gnutls_alert_send_appropriate(session, code)
-    }
-    halfClose()
-  }
-
-  private func reason(_ code: CInt) -> String {
-    switch code {
-    case GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR, GNUTLS_E_PUSH_ERROR:
-      // The library reports a reset as premature as well; the socket has the exact error.
-      return socketError?.description ?? "the client closed the connection"
-    case GNUTLS_E_FATAL_ALERT_RECEIVED, GNUTLS_E_WARNING_ALERT_RECEIVED:
-      let alert = gnutls_alert_get(session)
-      let name = gnutls_alert_get_name(alert).map { String(cString: $0) } ?? "unknown"
-      return "the client sent alert \(alert.rawValue) (\(name))"
-    case GNUTLS_E_REHANDSHAKE:
-      return "the client asked for a renegotiation"
-    case GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS where facts.version.isEmpty:
-      return "the client sent more than \(TLSLimits.handshakeRecords) records or \(TLSLimits.handshakeOctets) octets for a handshake"
-    case GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS:
-      return "the client updated its keys too often"
-    case GNUTLS_E_TOO_MANY_EMPTY_PACKETS:
-      return "the client sent more than \(TLSLimits.recordsWithoutData) records or \(TLSLimits.octetsWithoutData) octets without data"
-    case GNUTLS_E_RECEIVED_DISALLOWED_NAME:
-      return "the client asked for server name \(SessionLine.quoted(unusableServerName ?? [])), which GnuTLS refuses"
-    case GNUTLS_E_CERTIFICATE_ERROR:
-      return clientFault.map { "the client's certificate is not accepted: \($0)" } ?? libraryText(code)
-    default:
-      return libraryText(code)
-    }
-  }
-
-  /// Shuts down the sending half and discards at most 64 KiB of received input. Does not wait.
-  private func halfClose() {
-    endOutput()
-    withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { scratch in
-      for _ in 0..<16 {
-        guard case .moved = discardOctets(into: scratch) else { return }
-      }
-    }
-  }
-
-  /// The result of a call after the session has failed: the socket's error, or EPROTO with the text in `failure`.
-  private func failed(_ call: String) -> IOResult {
-    if failure == nil { return .failed(SystemError(call, ENOTCONN)) }
-    return .failed(socketError ?? SystemError(call, EPROTO))
   }
 }

@@ -49,11 +49,11 @@ final class Daemon {
   private var helpers: [HelperConnection] = []
   /// Set if a process that this one cannot work without has ended.
   private var loss: String?
-  private var listeners: [ListenerOwner] = []
+  var listeners: [ListenerOwner] = []
   var headers: [ObjectIdentifier: FrontHeader] = [:]
   var waits: [ObjectIdentifier: GreetingWait] = [:]
   var sessions: [ObjectIdentifier: DaemonSession] = [:]
-  private var processes: [ObjectIdentifier: BackendProcess] = [:]
+  private(set) var processes: [ObjectIdentifier: BackendProcess] = [:]
   var refusals: [ObjectIdentifier: Refusal] = [:]
   private var signals: Signals?
   let refusalWarning: RepeatedWarning
@@ -66,7 +66,7 @@ final class Daemon {
   private var hasWarnedOfKeywords = false
 
   /// The phases of stopping.
-  private enum Stopping {
+  enum Stopping {
     case no
     /// Sessions may end by themselves.
     case grace(until: Int)
@@ -74,11 +74,11 @@ final class Daemon {
     case closing(until: Int)
     case cutOff
   }
-  private var stopping = Stopping.no
+  var stopping = Stopping.no
   /// True if the daemon serves one connection, which a supervisor passed, and then ends.
-  private var isSingle: Bool { configuration.supervision.client != nil }
+  var isSingle: Bool { configuration.supervision.client != nil }
   /// The time for a client to read its 421 and to close.
-  private static let closingMilliseconds = 3_000
+  static let closingMilliseconds = 3_000
 
   /// Binds all addresses; no connection is accepted yet.
   init(
@@ -207,7 +207,7 @@ final class Daemon {
 
   // MARK: Accepting
 
-  private func listen(_ on: Bool) {
+  func listen(_ on: Bool) {
     guard on != isListening else { return }
     isListening = on
     for listener in listeners { listener.listen(on) }
@@ -282,47 +282,5 @@ final class Daemon {
   var isStopping: Bool {
     if case .no = stopping { return false }
     return true
-  }
-
-  // MARK: Stopping
-
-  private var isStopped: Bool {
-    if case .no = stopping, !isSingle { return false }
-    return headers.isEmpty && waits.isEmpty && sessions.isEmpty && processes.isEmpty && refusals.isEmpty
-  }
-
-  private var stopDeadline: Int? {
-    switch stopping {
-    case .no, .cutOff: nil
-    case .grace(let until), .closing(let until): until
-    }
-  }
-
-  /// A signal was received.
-  func stop(now: Int) {
-    guard case .no = stopping else { return goOnStopping(now: now) }
-    log.info("stopping: \(sessions.count) sessions have \(configuration.graceMilliseconds / 1000) s to end")
-    listen(false)
-    for listener in listeners { listener.close() }
-    listeners = []
-    stopping = .grace(until: now + configuration.graceMilliseconds)
-    notification.stopping(statusText)
-  }
-
-  /// The next step of stopping.
-  private func goOnStopping(now: Int) {
-    switch stopping {
-    case .no, .cutOff: break
-    case .grace:
-      stopping = .closing(until: now + Daemon.closingMilliseconds)
-      for header in headers.values { header.stop(now: now) }
-      for wait in waits.values { wait.finish(.stopped, now: now) }
-      for session in sessions.values { session.shutDown(now: now) }
-      for process in processes.values { process.terminate(now: now) }
-    case .closing:
-      stopping = .cutOff
-      for session in sessions.values { session.stop(now: now) }
-      for refusal in refusals.values { refusal.finish() }
-    }
   }
 }

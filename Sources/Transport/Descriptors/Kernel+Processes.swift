@@ -8,7 +8,7 @@ import Glibc
 extension Kernel {
   /// open(2), close-on-exec. `mode` matters with O_CREAT only.
   package static func open(
-    _ path: String, _ flags: CInt, mode: mode_t = 0
+    _ path: String, _ flags: CInt, mode: UInt32 = 0
   ) throws(SystemError) -> CInt {
     try perform(.open) { Glibc.open(path, flags | O_CLOEXEC, mode) }
   }
@@ -17,7 +17,7 @@ extension Kernel {
     try perform(.fsync) { Glibc.fsync(number) }
   }
 
-  package static func setMode(_ number: CInt, _ mode: mode_t) throws(SystemError) {
+  package static func setMode(_ number: CInt, _ mode: UInt32) throws(SystemError) {
     try perform(.fchmod) { Glibc.fchmod(number, mode) }
   }
 
@@ -29,7 +29,7 @@ extension Kernel {
     try perform(.unlink) { Glibc.unlink(path) }
   }
 
-  package static func makeFolder(_ path: String, mode: mode_t) throws(SystemError) {
+  package static func makeFolder(_ path: String, mode: UInt32) throws(SystemError) {
     try perform(.mkdir) { Glibc.mkdir(path, mode) }
   }
 }

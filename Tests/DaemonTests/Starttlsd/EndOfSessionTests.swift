@@ -1,5 +1,6 @@
 // EndOfSessionTests: how a session inside TLS ends, and what an end without close_notify leads to.
 
+import CKernel
 import Foundation
 import Glibc
 import XCTest

@@ -1,5 +1,6 @@
 // ImplicitTLSTests: clients that begin with TLS (RFC 8314, 3.3). RealClientTests has those that everybody uses.
 
+import CKernel
 import Foundation
 import Glibc
 import XCTest

@@ -1,5 +1,6 @@
 // TLSDIOProgramTests: `tcpserver ... tlsd-io program`, for clients that begin with TLS.
 
+import CKernel
 import Foundation
 import Glibc
 import XCTest

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -253,3 +254,19 @@ void kernel_set_opterr(int on) { opterr = on; }
 /* Fault injection for tests. */
 
 _Thread_local void *kernel_fault_object;
+
+int kernel_give_socket(const char *path, uid_t user, gid_t group) {
+  int descriptor = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (descriptor < 0) return -1;
+  struct stat status;
+  int result = fstat(descriptor, &status);
+  if (result == 0 && !(S_ISSOCK(status.st_mode) && status.st_uid == geteuid() && status.st_nlink == 1)) {
+    errno = EINVAL;
+    result = -1;
+  }
+  if (result == 0) result = fchownat(descriptor, "", user, group, AT_EMPTY_PATH);
+  int error = errno;
+  close(descriptor);
+  errno = error;
+  return result;
+}

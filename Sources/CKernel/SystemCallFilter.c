@@ -86,14 +86,23 @@ static struct sock_filter instructions[] = {
 
 #define FAIL (SECCOMP_RET_ERRNO | EPERM)
 #define REFUSE RETURN(FAIL)
-/* The low word of the first argument: the family of a socket. */
-#define ALLOW_FAMILY(family) UNLESS_EQUAL(family, 1), RETURN(SECCOMP_RET_ALLOW)
+/* A Unix socket of any type. The low word of the first argument is loaded. */
+#define ALLOW_UNIX UNLESS_EQUAL(AF_UNIX, 1), RETURN(SECCOMP_RET_ALLOW),
+/* A TCP socket: not MPTCP, UDP or a raw one, of which Landlock knows nothing. */
+#define ALLOW_TCP                                                                                                     \
+  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 6), LOAD(args[1]), \
+    BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xF), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOCK_STREAM, 0, 3), LOAD(args[2]),   \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), RETURN(SECCOMP_RET_ALLOW),
+/* A send that does not connect as well (MSG_FASTOPEN), of which Landlock knows nothing either. */
+#define ALLOW_WITHOUT_CONNECTING(call, flags)                                                                         \
+  UNLESS_EQUAL(SYS_##call, 4), LOAD(args[flags]), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x20000000, 0, 1), RETURN(FAIL), \
+    RETURN(SECCOMP_RET_ALLOW)
 
-/* The families of socket(2) for the servers that are reached by an address; without any it fails. */
+/* The arguments allow sockets; others fail. */
 #define SERVING(...)                                                                                                  \
   LOAD(arch), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0), RETURN(SECCOMP_RET_KILL_PROCESS), LOAD(nr),     \
     /* Octets. */                                                                                                      \
-    ALLOW(recvfrom), ALLOW(sendto), ALLOW(recvmsg), ALLOW(sendmsg), ALLOW(read), ALLOW(write), ALLOW(preadv2),         \
+    ALLOW(recvfrom), ALLOW_WITHOUT_CONNECTING(sendto, 3), ALLOW(recvmsg), ALLOW_WITHOUT_CONNECTING(sendmsg, 2), ALLOW(read), ALLOW(write), ALLOW(preadv2),         \
     ALLOW(pwritev2), ALLOW(readv), ALLOW(writev), ALLOW(lseek), ALLOW(close), ALLOW(shutdown),                         \
     /* Events. */                                                                                                      \
     ALLOW_OLD(poll) ALLOW_OLD(epoll_wait) ALLOW(ppoll), ALLOW(epoll_pwait), ALLOW(epoll_ctl), ALLOW(epoll_create1),    \
@@ -113,9 +122,8 @@ static struct sock_filter instructions[] = {
     ALLOW(exit), ALLOW(exit_group), ALLOW(gettid), ALLOW(tgkill),                                                      \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0), REFUSE, LOAD(args[0]), __VA_ARGS__ REFUSE
 
-static struct sock_filter serving[] = {SERVING(ALLOW_FAMILY(AF_UNIX), )};
-static struct sock_filter serving_by_address[] = {
-  SERVING(ALLOW_FAMILY(AF_UNIX), ALLOW_FAMILY(AF_INET), ALLOW_FAMILY(AF_INET6), )};
+static struct sock_filter serving[] = {SERVING(ALLOW_UNIX)};
+static struct sock_filter serving_by_address[] = {SERVING(ALLOW_UNIX ALLOW_TCP)};
 
 /* Returns 1; 0 if the kernel has no filters; -1 with errno. */
 static int confine(struct sock_filter *filter, size_t size) {

@@ -132,6 +132,40 @@ def test_the_next_server_is_tried(backend_server, starttlsd):
         each.close()
 
 
+def test_one_session_tries_a_server_that_was_left_out(backend_server, starttlsd):
+    """The others do not wait for it."""
+    held, address = silent()
+    backend = backend_server("proxy-v2")
+    daemon = starttlsd("--trusting-backend", "--backend", address, "--backend", backend.address, "--backend-client", "proxy-v2",
+                       "--backend-connect-timeout", "2")
+    with client(daemon.port, tls=False):
+        pass
+    time.sleep(1.1)
+    # Its time is over: the first of these tries it.
+    start = time.monotonic()
+    first = connect(daemon.port)
+    for _ in range(5):
+        with client(daemon.port, tls=False):
+            pass
+    assert time.monotonic() - start < 1.5
+    assert read_until(first, b"\r\n").startswith(b"220 ")
+    first.close()
+    for each in held:
+        each.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
+def test_a_client_of_another_family_is_no_fault_of_the_server(backend_server, starttlsd):
+    backend = backend_server()
+    daemon = starttlsd("--listen", "[::1]:0", "--backend", backend.address, "--backend-client", "transparent")
+    other = int(re.search(r"listening on \[::1\]:(\d+)", daemon.log())[1])
+    for _ in range(2):
+        with socket.create_connection(("::1", other), timeout=PATIENCE) as stranger:
+            assert read_to_end(stranger).startswith(b"421 4.3.2 ")
+        deliver(daemon.port)
+    assert "none of the client's address family" in daemon.log() and "backend 127.0.0.1" not in daemon.log(), daemon.log()
+
+
 def test_none_answers_and_one_comes_back(backend_server, starttlsd):
     first = backend_server(trusts="nobody")
     port = int(first.address.split(":")[1])

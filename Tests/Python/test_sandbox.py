@@ -20,7 +20,7 @@ libc.ptrace.restype = ctypes.c_long
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 PEEK, POKE, SINGLE_STEP, GET_REGISTERS, SET_REGISTERS, ATTACH, DETACH = 2, 5, 9, 12, 13, 16, 17
 CALLS = {"open": 2, "socket": 41, "connect": 42, "kill": 62, "ptrace": 101, "fork": 57, "execve": 59, "openat": 257, "getpid": 39,
-         "unlink": 87, "mmap": 9, "bind": 49}
+         "unlink": 87, "mmap": 9, "bind": 49, "sendto": 44}
 AT_FDCWD = -100
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64" or os.geteuid() != 0, reason="this takes processes over, on x86-64, as root")
@@ -105,6 +105,10 @@ def attack(daemon, tmp_path) -> dict[str, int]:
             number = captured.call("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
             results["socket"] = number
             if number >= 0:
+                results["connect with data"] = captured.call("sendto", number, b"x", 1, 0x20000000, -1, 16)
+                results["multipath"] = captured.call("socket", socket.AF_INET, socket.SOCK_STREAM, 262)
+                results["datagram"] = captured.call("socket", socket.AF_INET, socket.SOCK_DGRAM, 0)
+                results["raw"] = captured.call("socket", socket.AF_INET6, socket.SOCK_RAW, 255)
                 results["connect elsewhere"] = captured.call("connect", number, address(elsewhere.getsockname()[1]), 16)
                 results["bind"] = captured.call("bind", number, address(0), 16)
             return results

@@ -85,6 +85,10 @@ int kernel_memory_file(const char *name);
 /* Adds all seals: nobody can change the file in memory any more, see fcntl(2). */
 int kernel_seal(int descriptor);
 
+/* Gives the Unix socket at `path` to another user. EINVAL unless it is a socket of this process's effective user with one name: its
+ * folder may belong to somebody who has put a link in its place. */
+int kernel_give_socket(const char *path, uid_t user, gid_t group);
+
 /* close_range(2): closes `first` to `last`, both included. flags: 0. */
 int kernel_close_range(unsigned first, unsigned last, int flags);
 

@@ -162,6 +162,9 @@ extension SocketAddress {
 }
 
 extension SocketAddress {
+  /// True if both are IPv4, or both are IPv6, or both are Unix sockets.
+  package func hasSameFamily(as other: SocketAddress) -> Bool { family == other.family }
+
   fileprivate func withPort(_ port: UInt16) -> SocketAddress {
     switch self {
     case .ipv4(let octets, _): .ipv4(octets, port: port)

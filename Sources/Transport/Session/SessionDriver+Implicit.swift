@@ -49,6 +49,7 @@ extension SessionDriver {
     case .pending: break
     case .started(let socket):
       server = ServerConnection(socket)
+      greetingUntil = ownUntil
       ownUntil = nil
       beginRelay()
     case .failed(let why):
@@ -62,7 +63,23 @@ extension SessionDriver {
   func expireSecuring() -> Bool {
     if let sessionUntil, now >= sessionUntil { return finish(.sessionTimeout) }
     guard let ownUntil, now >= ownUntil else { return false }
-    linger(.closed(record.securedAt == nil ? .handshakeTimeout : .restartFailed))
+    guard record.securedAt != nil else {
+      linger(.closed(.handshakeTimeout))
+      return true
+    }
+    return endWithoutServer(.restartFailed)
+  }
+
+  /// The server has sent nothing in time, not even its greeting.
+  func expireGreeting() -> Bool {
+    guard let greetingUntil, record.sent == 0, now >= greetingUntil else { return false }
+    self.greetingUntil = nil
+    return endWithoutServer(.greetingTimeout)
+  }
+
+  private func endWithoutServer(_ reason: SMTPSession.Reason) -> Bool {
+    _ = toClient.append(ServiceReply.noServer)
+    linger(.closed(reason))
     return true
   }
 }

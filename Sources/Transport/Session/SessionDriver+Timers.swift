@@ -24,6 +24,7 @@ extension SessionDriver {
       take(sessionUntil)
     case .relaying:
       take(ownUntil)
+      if record.sent == 0 { take(greetingUntil) }
       if ownUntil == nil {
         take(idle.until)
         take(stalled.until)
@@ -85,6 +86,7 @@ extension SessionDriver {
   }
 
   private func expireRelay() -> Bool {
+    if expireGreeting() { return true }
     if hasPassed(ownUntil) { return finish(.clientLost) }
     if hasPassed(sessionUntil) { return finish(.sessionTimeout) }
     guard ownUntil == nil else { return false }

@@ -116,6 +116,8 @@ public final class SessionDriver {
   var idle: ProgressTimer
   /// The end of the current state: lingering, or a relay whose client is gone.
   var ownUntil: Int?
+  /// With TLS from the start: when the server must have sent something. nil otherwise.
+  var greetingUntil: Int?
   /// The end of the session; nil if there is no limit.
   let sessionUntil: Int?
   var now: Int

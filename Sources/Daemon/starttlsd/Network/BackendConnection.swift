@@ -21,7 +21,7 @@ final class BackendConnection: EventOwner, TimerOwner {
   /// nil unless a connection is being made.
   private var socket: Descriptor?
   private var watch: Watch?
-  private var failure = "no server is configured"
+  private var failure = "there is none of the client's address family"
   private(set) var deadline: Int?
   var scheduled: Int?
   /// Called once, if the result was pending.
@@ -33,7 +33,7 @@ final class BackendConnection: EventOwner, TimerOwner {
     self.header = header
     self.source = source
     self.timeoutMilliseconds = timeoutMilliseconds
-    rest = health.order(now: now)[...]
+    rest = health.order(from: source, now: now)[...]
   }
 
   /// Starts to connect.
@@ -70,6 +70,7 @@ final class BackendConnection: EventOwner, TimerOwner {
         socket = try health.addresses[index].connect(from: source)
         let number = socket?.pollNumber() ?? -1
         current = index
+        health.tries(index)
         if try Kernel.pollNow(number, CInt(POLLOUT)) != 0 {
           if let start = progress(index, isDue: false, now: now) { return start }
           continue
@@ -121,11 +122,13 @@ final class BackendConnection: EventOwner, TimerOwner {
 
   private func fail(_ index: Int, _ error: SystemError, now: Int) {
     failure = "\(health.addresses[index]): \(error)"
-    health.failed(index, error, now: now)
+    // What this machine refuses says nothing about the server.
+    if !["socket", "setsockopt", "bind", "epoll_ctl"].contains(error.call) { health.failed(index, error, now: now) }
     drop()
   }
 
   private func drop() {
+    if let current { health.givesUp(current) }
     removeWatch()
     socket = nil
     current = nil

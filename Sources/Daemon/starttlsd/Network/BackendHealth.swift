@@ -1,7 +1,9 @@
 // BackendHealth: which of several servers to try, and in which order.
 //
-// The servers are tried in the order of their options. One that does not answer is left out for a second, then for two, four,
-// up to thirty. If all of them are left out, all are tried: a client must not be refused without an attempt.
+// The servers are tried in the order of their options. One that does not accept a connection is left out for a second, then for two,
+// four, up to thirty. After that one session tries it again, and the others still leave it out: else all clients would wait for
+// a server that does not exist any more. If no other server answers, those that were left out are tried: a client must not be
+// refused without an attempt.
 
 import Logging
 import Transport
@@ -13,6 +15,8 @@ final class BackendHealth {
   private struct Server {
     var pausedUntil = 0
     var pauseMilliseconds = 0
+    /// One session is trying a server that was left out.
+    var isTried = false
   }
 
   let addresses: [SocketAddress]
@@ -27,11 +31,20 @@ final class BackendHealth {
     servers = addresses.map { _ in Server() }
   }
 
-  /// The servers to try now, by their index.
-  func order(now: Int) -> [Int] {
-    let ready = servers.indices.filter { servers[$0].pausedUntil <= now }
-    return ready.isEmpty ? Array(servers.indices) : ready
+  /// The servers in the order in which to try them, by their index: those that are left out come last.
+  ///
+  /// - Parameter source: the address that the connection has to come from, if it is not ours: only servers of its family.
+  func order(from source: SocketAddress?, now: Int) -> [Int] {
+    let possible = servers.indices.filter { source == nil || addresses[$0].hasSameFamily(as: source!) }
+    let isLeftOut = { (index: Int) in self.servers[index].pauseMilliseconds > 0 && (self.servers[index].isTried || self.servers[index].pausedUntil > now) }
+    return possible.filter { !isLeftOut($0) } + possible.filter(isLeftOut)
   }
+
+  /// A session tries the server.
+  func tries(_ index: Int) { servers[index].isTried = true }
+
+  /// The session no longer tries it, without a result.
+  func givesUp(_ index: Int) { servers[index].isTried = false }
 
   func answered(_ index: Int) { servers[index] = Server() }
 
@@ -42,6 +55,7 @@ final class BackendHealth {
       let next = pause == 0 ? BackendHealth.firstPauseMilliseconds : min(2 * pause, BackendHealth.longestPauseMilliseconds)
       servers[index] = Server(pausedUntil: now + next, pauseMilliseconds: next)
     }
+    servers[index].isTried = false
     metrics.count(.connect)
     warnings[index].note("backend \(addresses[index]): \(error)", now: now)
   }

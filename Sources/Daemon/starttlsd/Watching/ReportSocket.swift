@@ -5,11 +5,12 @@
 // Contract: nothing waits. A report is made in one turn and written as far as the client reads. A client has five seconds; two
 // are served at the same time, the others wait in the kernel's queue.
 
+import CKernel
 import Glibc
 import Logging
 import Transport
 
-final class ReportSocket: EventOwner {
+final class ReportSocket: EventOwner, TimerOwner {
   /// The maximum number of clients at a time: each has a descriptor.
   static let clientsLimit = 2
 
@@ -18,6 +19,9 @@ final class ReportSocket: EventOwner {
   private var listener: Listener?
   private var watch: Watch?
   private var clients: [ObjectIdentifier: ReportClient] = [:]
+  /// Set while no connection can be accepted for lack of descriptors or memory.
+  private(set) var deadline: Int?
+  var scheduled: Int?
   /// The report for the octets of a request; nil if it is not complete.
   let report: (_ request: [UInt8]) -> [UInt8]?
   /// The maximum number of octets of a request. A request of this length is complete.
@@ -40,7 +44,7 @@ final class ReportSocket: EventOwner {
       defer { umask(mask) }
       listener = try Listener(address, backlog: 8)
       // The user that starttlsd changes to may ask as well.
-      if let own = daemon.configuration.privileges.own, chown(path, own.user, own.group) != 0 { throw SystemError.last("chown") }
+      if let own = daemon.configuration.privileges.own, kernel_give_socket(path, own.user, own.group) != 0 { throw SystemError.last("chown") }
       self.address = address
     } else {
       let made = try Listener(address, backlog: 8)
@@ -68,11 +72,24 @@ final class ReportSocket: EventOwner {
   var bound: SocketAddress { address }
 
   func ready(now: Int) {
-    while clients.count < ReportSocket.clientsLimit {
-      guard case .connection(let connection) = listener?.take() ?? .wouldBlock else { break }
-      let client = ReportClient(daemon, self, connection)
-      clients[ObjectIdentifier(client)] = client
-      client.begin(now: now)
+    if let due = deadline {
+      guard due <= now else { return }
+      deadline = nil
+    }
+    accepting: while clients.count < ReportSocket.clientsLimit {
+      switch listener?.take() ?? .wouldBlock {
+      case .connection(let connection):
+        let client = ReportClient(daemon, self, connection)
+        clients[ObjectIdentifier(client)] = client
+        client.begin(now: now)
+      case .vanished: continue
+      case .wouldBlock: break accepting
+      case .failed:
+        // The connection stays in the queue, and poll would report it again at once.
+        deadline = now + 1000
+        daemon.timers.schedule(self)
+        break accepting
+      }
     }
     listen()
   }
@@ -84,7 +101,7 @@ final class ReportSocket: EventOwner {
 
   /// Waits for clients if another may be served.
   private func listen() {
-    let number = clients.count < ReportSocket.clientsLimit ? listener?.pollNumber() : nil
+    let number = clients.count < ReportSocket.clientsLimit && deadline == nil ? listener?.pollNumber() : nil
     let wanted = number.map { Watch(descriptor: $0, events: CShort(POLLIN)) }
     do {
       try daemon.loop.update(watch, to: wanted, for: self)
@@ -97,6 +114,7 @@ final class ReportSocket: EventOwner {
   /// The daemon ends.
   func close() {
     for client in clients.values { client.finish() }
+    deadline = nil
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
     guard listener != nil else { return }

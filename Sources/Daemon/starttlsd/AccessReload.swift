@@ -18,6 +18,9 @@ extension Daemon {
         (=name, info@address), and a prefix ends with a dot or a colon
         """)
     }
+    if configuration.backend.servers != nil, !rules.settings.isEmpty {
+      return log.warning("\(file.path): the variables of its rules have no effect: there is no program that could get them (--backend)")
+    }
     if rules.isSetForEveryone("RELAYCLIENT") {
       log.warning("\(file.path): the rule for all other clients sets RELAYCLIENT: they may relay")
     }

@@ -68,6 +68,14 @@ final class ImplicitTLSTests: StarttlsdTestCase {
     XCTAssertFalse(FileManager.default.fileExists(atPath: daemon.folder.path + "/starts"))
   }
 
+  func testAServerThatDoesNotGreet() throws {
+    let daemon = try implicitDaemon(["--greeting-timeout", "1", "--backend-grace", "1"], backend: .script("exec cat >/dev/null\n"))
+    let client = try secured(daemon)
+    XCTAssertEqual(try client.remainder().text, "421 4.3.2 Service not available, closing connection\r\n")
+    client.close()
+    XCTAssertEqual(try daemon.session().outcome, "implicit: greeting timeout")
+  }
+
   func testASilentClientIsClosedWithoutAnOctet() throws {
     let daemon = try implicitDaemon(["--handshake-timeout", "1"])
     let client = try implicitClient(daemon)

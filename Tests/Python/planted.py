@@ -2,6 +2,7 @@
 
 It keeps its own buffers, so that a weakness is a line or two: a buffer that survives STARTTLS, a name that is kept, and so on.
 """
+import base64
 import re
 import select
 import socket
@@ -148,6 +149,8 @@ class Session:
         if argument.upper() == b"PLAIN":
             self.send(b"334 \r\n")
             argument = b"PLAIN " + self.line().rstrip(b"\r\n")
+        if "repeats" in self.holes:
+            return self.send(b"501 5.5.4 Not understood: AUTH " + argument + b", decoded " + base64.b64decode(PLAIN) + b"\r\n")
         if argument == b"PLAIN " + PLAIN.encode():
             self.login = CREDENTIALS[0]
             return self.send(b"235 2.7.0 OK\r\n")

@@ -231,6 +231,21 @@ def test_a_server_that_forgets_the_login_conforms(check, certificate):
     assert server.received.count(PLAIN.encode()) == 2
 
 
+def test_no_report_shows_a_password_that_the_server_repeats(program, password, certificate, tmp_path):
+    """The server repeats the login, as it came and decoded. The verdict is changed to one with which the dialogue is shown."""
+    file = tmp_path / "state" / "mine.check"
+    file.parent.mkdir()
+    file.write_text((ROOT / "Fixtures/checks/state/login.check").read_text().replace(
+        "or 4yz 5yz: conforms The server does not accept", "or 4yz 5yz: vulnerable The server does not accept"))
+    with PlantedServer(certificate, "auth-clear", "repeats") as server:
+        for option in ("--json", "--junit", "--tap", "-v"):
+            done = subprocess.run([program, option, "--checks", tmp_path, "--user", CREDENTIALS[0], "--password-file", password,
+                                   f"localhost:{server.port}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+            assert done.returncode == 1 and "Not understood: AUTH PLAIN ***, decoded " in done.stdout, done.stdout
+            assert not re.search(f"secret|{PLAIN}", done.stdout, re.IGNORECASE), done.stdout
+    assert server.received.count(PLAIN.encode()) == 4
+
+
 def test_nothing_is_sent_to_a_server_of_somebody_else(program, certificate):
     with PlantedServer(certificate, ("end", b"\n.\n")) as server:
         done = subprocess.run([program, "--only", "smuggling", f"127.0.0.1:{server.port}"], stdout=subprocess.PIPE, text=True, timeout=60)

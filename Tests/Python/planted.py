@@ -2,6 +2,7 @@
 
 It keeps its own buffers, so that a weakness is a line or two: a buffer that survives STARTTLS, a name that is kept, and so on.
 """
+import base64
 import re
 import select
 import socket
@@ -67,6 +68,7 @@ class Session:
                 self.incoming.write(self.receive())
             except ssl.SSLError:
                 raise Ended from None
+        self.server.received += self.below
         self.buffer, self.below = self.buffer + self.below[:1024], self.below[1024:]
 
     def line(self) -> bytes:
@@ -120,7 +122,7 @@ class Session:
             lines.insert(0 if "starttls-first" in self.holes else 1, b"STARTTLS")
         if self.tls and "first-inside" in self.holes:
             lines.insert(0, b"8BITMIME")
-        if self.tls or "auth-clear" in self.holes:
+        if self.tls or self.holes & {"auth-clear", "lists-auth"}:
             lines.append(b"AUTH PLAIN")
         self.send(b"".join(b"250-" + one + b"\r\n" for one in lines[:-1]) + b"250 " + lines[-1] + b"\r\n")
 
@@ -144,6 +146,11 @@ class Session:
             return self.send(b"538 5.7.11 Encryption required\r\n")
         if self.login:
             return self.send(b"503 5.5.1 Already authenticated\r\n")
+        if argument.upper() == b"PLAIN":
+            self.send(b"334 \r\n")
+            argument = b"PLAIN " + self.line().rstrip(b"\r\n")
+        if "repeats" in self.holes:
+            return self.send(b"501 5.5.4 Not understood: AUTH " + argument + b", decoded " + base64.b64decode(PLAIN) + b"\r\n")
         if argument == b"PLAIN " + PLAIN.encode():
             self.login = CREDENTIALS[0]
             return self.send(b"235 2.7.0 OK\r\n")
@@ -282,6 +289,8 @@ class PlantedServer:
 
     def __init__(self, certificate, *holes):
         self.holes, self.messages, self.stopped = set(holes), [], threading.Event()
+        # What all clients sent, deciphered.
+        self.received = b""
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         if "old-tls" in self.holes:
             self.context.set_ciphers("ALL:@SECLEVEL=0")

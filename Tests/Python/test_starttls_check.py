@@ -13,7 +13,7 @@ import xml.etree.ElementTree as XML
 import pytest
 
 from mail import run
-from planted import CREDENTIALS, PlantedServer
+from planted import CREDENTIALS, PLAIN, PlantedServer
 from servers import ROOT, Certificate
 
 # The holes of planted.py, the checks that find them, and the verdict.
@@ -206,6 +206,44 @@ def test_a_smuggled_message_has_the_marker(check, certificate):
     with PlantedServer(certificate, ("end", b"\n.\n")) as server:
         check(server.port, "--only", "smuggling/lf-dot-lf")
     assert any(b"Subject: smuggled starttls-check-" in message.split(b"\r\n\r\n")[0] for message in server.messages[1:])
+
+
+def test_no_password_reaches_a_server_that_does_not_offer_auth(check, certificate):
+    """Its EHLO reply in clear lists STARTTLS and no AUTH: not even the AUTH command is sent."""
+    with PlantedServer(certificate) as server:
+        _, report = check(server.port, "--only", "state/login")
+    assert verdicts(report) == {"state/login": "conforms"} and "does not offer AUTH" in report["checks"][0]["text"], explained(report)
+    assert b"EHLO " in server.received and not re.search(b"AUTH|secret|" + PLAIN.encode(), server.received), server.received
+
+
+def test_no_password_reaches_a_server_that_refuses_auth(check, certificate):
+    """It lists AUTH in clear and refuses the command: the password does not come with it."""
+    with PlantedServer(certificate, "lists-auth") as server:
+        _, report = check(server.port, "--only", "state/login")
+    assert verdicts(report) == {"state/login": "conforms"}, explained(report)
+    assert b"AUTH PLAIN\r\n" in server.received and not re.search(b"secret|" + PLAIN.encode(), server.received), server.received
+
+
+def test_a_server_that_forgets_the_login_conforms(check, certificate):
+    with PlantedServer(certificate, "auth-clear") as server:
+        _, report = check(server.port, "--only", "state/login")
+    assert verdicts(report) == {"state/login": "conforms"} and "forgotten" in report["checks"][0]["text"], explained(report)
+    assert server.received.count(PLAIN.encode()) == 2
+
+
+def test_no_report_shows_a_password_that_the_server_repeats(program, password, certificate, tmp_path):
+    """The server repeats the login, as it came and decoded. The verdict is changed to one with which the dialogue is shown."""
+    file = tmp_path / "state" / "mine.check"
+    file.parent.mkdir()
+    file.write_text((ROOT / "Fixtures/checks/state/login.check").read_text().replace(
+        "or 4yz 5yz: conforms The server does not accept", "or 4yz 5yz: vulnerable The server does not accept"))
+    with PlantedServer(certificate, "auth-clear", "repeats") as server:
+        for option in ("--json", "--junit", "--tap", "-v"):
+            done = subprocess.run([program, option, "--checks", tmp_path, "--user", CREDENTIALS[0], "--password-file", password,
+                                   f"localhost:{server.port}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+            assert done.returncode == 1 and "Not understood: AUTH PLAIN ***, decoded " in done.stdout, done.stdout
+            assert not re.search(f"secret|{PLAIN}", done.stdout, re.IGNORECASE), done.stdout
+    assert server.received.count(PLAIN.encode()) == 4
 
 
 def test_nothing_is_sent_to_a_server_of_somebody_else(program, certificate):

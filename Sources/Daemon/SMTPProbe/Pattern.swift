@@ -17,18 +17,18 @@ package enum Observation: Hashable, Sendable {
   /// The answer to an examination: a word, and a text for people.
   case examined(String, String)
 
-  /// One line for people. What the server sent is escaped.
-  package var text: String {
+  /// One line for people. What the server sent is escaped; the secrets are hidden before anything is cut.
+  func text(hiding secrets: Secrets) -> String {
     switch self {
-    case .reply(let reply): reply.text
-    case .garbage(let octets): "octets that are no reply: \(OctetText.encoded(octets.prefix(80)))"
+    case .reply(let reply): reply.text(hiding: secrets)
+    case .garbage(let octets): "octets that are no reply: \(OctetText.encoded(secrets.hidden(in: octets).prefix(80)))"
     case .alert: "a TLS alert"
-    case .clear(let octets): "in clear: \(OctetText.encoded(octets.prefix(80)))"
+    case .clear(let octets): "in clear: \(OctetText.encoded(secrets.hidden(in: octets).prefix(80)))"
     case .ended: "the connection ended"
     case .silence: "no answer in time"
     case .established: "TLS was established"
-    case .failed(let why): "the handshake failed: \(why)"
-    case .examined(_, let text): text
+    case .failed(let why): "the handshake failed: \(secrets.hidden(in: why))"
+    case .examined(_, let text): secrets.hidden(in: text)
     }
   }
 }

@@ -12,8 +12,8 @@ package struct Reply: Hashable, Sendable {
   package var hasBareLineFeed: Bool
 
   /// `250 first line (+3 lines)`
-  package var text: String {
-    let first = "\(code) \(lines.first ?? "")"
+  func text(hiding secrets: Secrets) -> String {
+    let first = "\(code) \(secrets.hidden(in: lines.first ?? ""))"
     let short = first.utf8.count > 100 ? "\(first.prefix(97))..." : first
     return lines.count > 1 ? "\(short) (+\(lines.count - 1) lines)" : short
   }

@@ -42,6 +42,7 @@ package struct SMTPProbe: Sendable {
 
   private let steps: [Step]
   private let values: Values
+  private let secrets: Secrets
   private var position = 0
   private var segment: [UInt8] = []
   private var reader = ReplyReader()
@@ -54,11 +55,13 @@ package struct SMTPProbe: Sendable {
   private var paddingReplies = 0
   private var finding: Finding?
   /// What was sent and received, for people.
-  package private(set) var transcript = Transcript()
+  package private(set) var transcript: Transcript
 
   package init(_ check: Check, _ values: Values) {
     steps = check.steps
     self.values = values
+    secrets = values.secrets
+    transcript = Transcript(secrets)
   }
 
   // MARK: Events
@@ -173,8 +176,8 @@ package struct SMTPProbe: Sendable {
         guard reply.code == "220" else { return nil }
         pending.insert(observation, at: 0)
         paddingReplies = 0
-      case .ended: finding = Finding(.conforms, "The server refuses the group.", observed: observation.text)
-      default: finding = Finding(.untested, "The server does not answer NOOP.", observed: observation.text)
+      case .ended: finding = Finding(.conforms, "The server refuses the group.", observed: observation.text(hiding: secrets))
+      default: finding = Finding(.untested, "The server does not answer NOOP.", observed: observation.text(hiding: secrets))
       }
       return nil
     case .conclude(let finding):
@@ -226,7 +229,7 @@ package struct SMTPProbe: Sendable {
     }
     if let arm = expectation.otherwise.first(where: { $0.patterns.contains { $0.matches(observation) } }) {
       var finding = arm.finding
-      finding.observed = observation.text
+      finding.observed = observation.text(hiding: secrets)
       self.finding = finding
       return
     }
@@ -241,12 +244,12 @@ package struct SMTPProbe: Sendable {
         case .silence: "The server sends no greeting in time."
         default: "The server does not serve this client."
         }
-      return Finding(.untested, text, observed: observation.text, stops: true)
+      return Finding(.untested, text, observed: observation.text(hiding: secrets), stops: true)
     }
     if case .garbage = observation {
-      return Finding(.deviates, "What the server sends is no reply.", observed: observation.text)
+      return Finding(.deviates, "What the server sends is no reply.", observed: observation.text(hiding: secrets))
     }
-    return Finding(.untested, "The server did something else than this check expects.", observed: observation.text)
+    return Finding(.untested, "The server did something else than this check expects.", observed: observation.text(hiding: secrets))
   }
 
   /// NOOP lines, so that a STARTTLS line after them ends at the octet `values.padding` of the segment.

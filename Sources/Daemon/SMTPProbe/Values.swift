@@ -11,12 +11,17 @@ extension SMTPProbe {
     package var marker = ""
     /// The argument of AUTH PLAIN.
     package var plain = ""
+    /// The password that `plain` contains, and the same in base64: a server may decode what it repeats.
+    package var password: [UInt8] = []
+    package var encodedPassword = ""
     /// The number of the sweep.
     package var padding = 0
 
     package init() {}
 
     package static let names = ["client", "sender", "recipient", "marker", "plain"]
+
+    var secrets: Secrets { Secrets(plain: [password], encoded: [plain, encodedPassword]) }
 
     func octets(of template: Template) -> [UInt8] {
       template.parts.flatMap { part -> [UInt8] in

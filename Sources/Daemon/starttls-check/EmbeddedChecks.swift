@@ -992,15 +992,24 @@ conforms The server requires EHLO again.
 """##),
     ("state/login", ##"""
 # Citadel: an attacker logs in, and the victim's STARTTLS continues that session.
+# The password follows a 334 only: a server that does not accept a login in clear never gets it.
 rule A login in clear does not continue inside TLS.
 source RFC 3207, 4.2; RFC 4954, 4
 severity critical
 finds CVE-2021-37845
 only credentials
 
-open
-C: AUTH PLAIN \{plain}
+expect 220
+C: EHLO \{client}
+expect 250 lists STARTTLS lists AUTH
+or 250 lists STARTTLS: conforms The server does not offer AUTH in clear.
+or 250: untested The server does not offer STARTTLS.
+C: AUTH PLAIN
+expect 334
+or 4yz 5yz: conforms The server does not accept a login in clear.
+C: \{plain}
 expect 235
+or 535: untested The server refuses the user or the password.
 or 4yz 5yz: conforms The server does not accept a login in clear.
 C: STARTTLS
 expect 220
@@ -1010,7 +1019,11 @@ expect established
 or failed | ended | clear | silence: untested TLS cannot be established.
 C: EHLO \{client}
 expect 250
-C: AUTH PLAIN \{plain}
+C: AUTH PLAIN
+expect 334
+or 503: vulnerable The server refuses another login inside TLS: it keeps the one from the clear phase.
+or reply: untested The server refuses the login inside TLS for another reason.
+C: \{plain}
 expect 235
 or 503: vulnerable The server refuses another login inside TLS: it keeps the one from the clear phase.
 or reply: untested The server refuses the login inside TLS for another reason.

@@ -79,6 +79,7 @@ struct TargetOptions: ParsableArguments {
       throw CheckFailure("\(passwordFile): there is no password in its first line", ExitCode.usage)
     }
     let password = buffer.prefix { $0 != 0 && $0 != 10 && $0 != 13 }.map { UInt8(bitPattern: $0) }
+    (target.values.password, target.values.encodedPassword) = (password, Base64.encoded(password))
     target.values.plain = Base64.encoded([0] + Array(user.utf8) + [0] + password)
     target.needs.insert(.credentials)
   }

@@ -160,6 +160,51 @@ final class SMTPProbeTests: XCTestCase {
     XCTAssertEqual(probe.transcript.lines, ["C: NOOP", "C: AUTH ***"])
   }
 
+  /// A server may repeat the command: in its own case, cut, decoded, or in two segments.
+  func testNoPasswordThatTheServerRepeatsIsShown() throws {
+    var values = SMTPProbe.Values()
+    (values.plain, values.password, values.encodedPassword) = ("AHVzZXIAcyJlXGMh", octets("s\"e\\c!"), "cyJlXGMh")
+    let text = "rule A.\nsource x\nseverity low\nonly credentials\nC: AUTH PLAIN\nexpect 334\nC: \\{plain}\nexpect 235\nconforms Yes.\n"
+    let check = try CheckParser.parse(text, identifier: "lines/x")
+    let long = String(repeating: "x", count: 85)
+    for (pieces, observed, shown) in [
+      (["501 AUTH PLAIN AHVzZXIAcyJlXGMh is wrong\r\n"], "501 AUTH PLAIN *** is wrong", "S: 501 AUTH PLAIN *** is wrong"),
+      (["501 auth plain ahvzzxiacyjlxgmh\r\n"], "501 auth plain ***", "S: 501 auth plain ***"),
+      (["501 \0user\0s\"e\\c!\r\n"], "501 \\0user\\0***", "S: 501 \\0user\\0***"),
+      (["501-cyJlXGMh\r\n501 no\r\n"], "501 *** (+1 lines)", "S: 501-***"),
+      (["501 AHVzZXIAcyJ", "lXGMh\r\n"], "501 ***", "S: 501 ***"),
+      (["501 AHVzZXIAcyJl...\r\n"], "501 ***...", "S: 501 ***..."),
+      (["what is AHVzZXIAcyJlXGMh?\r\n"], "octets that are no reply: what is ***?\\r\\n", "S: what is ***?"),
+      (["501 \(long)AHVzZXIAcyJlXGMh\r\n"], "501 \(long)***", "S: 501 \(long)***"),
+    ] {
+      var probe = SMTPProbe(check, values)
+      _ = (probe.next(), probe.next())
+      probe.receive(octets("334 \r\n"))
+      XCTAssertEqual(probe.next(), .send(octets("AHVzZXIAcyJlXGMh\r\n")))
+      for piece in pieces {
+        _ = probe.next()
+        probe.receive(octets(piece))
+      }
+      guard case .finish(let finding) = probe.next() else { return XCTFail(observed) }
+      XCTAssertEqual(finding.observed, observed)
+      XCTAssertEqual(Array(probe.transcript.lines.prefix(4)), ["C: AUTH ***", "S: 334 ", "C: ***", shown])
+    }
+  }
+
+  /// What the server sent in clear where TLS was awaited, and what is no line yet.
+  func testNoPasswordIsShownInPlaceOfTLS() throws {
+    var values = SMTPProbe.Values()
+    values.plain = "AHVzZXIAcyJlXGMh"
+    let text = "rule A.\nsource x\nseverity low\nexpect 220\ntls\nexpect established\nor clear: deviates Clear.\nconforms Yes.\n"
+    var probe = SMTPProbe(try CheckParser.parse(text, identifier: "lines/x"), values)
+    _ = probe.next()
+    probe.receive(octets("220 go\r\n"))
+    _ = probe.next()
+    probe.receivedClear(octets("501 AHVzZXIAcyJlXGMh"))
+    XCTAssertEqual(probe.next(), .finish(Finding(.deviates, "Clear.", observed: "in clear: 501 ***")))
+    XCTAssertEqual(probe.transcript.lines, ["S: 220 go", "S: 501 ***\\"])
+  }
+
   /// The probe is total, and its transcript limited: random events in random order end, or wait.
   func testRandomEvents() throws {
     let text = try Repository.text("Fixtures/checks/injection/client-hello.check")

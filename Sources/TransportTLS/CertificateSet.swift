@@ -21,16 +21,20 @@ final class LoadedPair {
 
   /// Reads and checks the files.
   ///
-  /// - Parameter isKeyTried: true if the key is also tested with a signature, when it is first added to a set.
+  /// - Parameters:
+  ///   - isKeyTried: true if the key is also tested with a signature, when it is first added to a set.
+  ///   - earlier: what is served now. One of these that has expired since is no error: without it, nothing new could be loaded.
   init(
-    _ pair: TLSCredentials.Pair, isDateChecked: Bool, isKeyTried: Bool, opening: (any CredentialOpening)?, keys: (any KeyHolding)?
+    _ pair: TLSCredentials.Pair, isDateChecked: Bool, isKeyTried: Bool, earlier: [ServedCertificate], opening: (any CredentialOpening)?,
+    keys: (any KeyHolding)?
   ) throws(TLSCredentialsError) {
     files = pair
     self.isKeyTried = isKeyTried
     chain = try CertificateChain(CredentialFile(pair.certificate, opening: opening), path: pair.certificate)
     if isDateChecked {
       let now = time(nil)
-      guard chain.validUntil > now else { throw .expired(path: pair.certificate, at: chain.validUntil) }
+      let end = chain.validUntil
+      guard end > now || earlier.contains(where: { $0.path == pair.certificate && $0.validUntil == end }) else { throw .expired(path: pair.certificate, at: chain.validUntil) }
       guard chain.validFrom <= now else { throw .notYetValid(path: pair.certificate, from: chain.validFrom) }
     }
     key = try LoadedKey(pair.key, opening: opening, keys: keys)

@@ -107,13 +107,18 @@ struct RevocationList: ~Copyable {
 
   /// Adds copies. The issuers must have been added before: a list that none of them has signed is refused.
   func add(to certificates: gnutls_certificate_credentials_t) throws(TLSCredentialsError) {
-    // The library cannot verify a list that has expired. All certificates of its issuer are refused, so it needs no
-    // signature.
-    gnutls_certificate_set_flags(certificates, isExpired ? 0 : GNUTLS_CERTIFICATE_VERIFY_CRLS.rawValue)
-    let added = gnutls_certificate_set_x509_crl(certificates, lists, CInt(count))
-    guard added == CInt(count) else {
-      let isForeign = added >= 0 || added == GNUTLS_E_CRL_VERIFICATION_ERROR
-      throw .badRevocations(path: path, isForeign ? "not signed by one of the issuers that are trusted" : libraryText(added))
+    gnutls_certificate_set_flags(certificates, GNUTLS_CERTIFICATE_VERIFY_CRLS.rawValue)
+    let now = time(nil)
+    for index in 0..<Int(count) {
+      // The library cannot verify a list that has expired, so it is not added, and only its end counts (`addEnds`): without a
+      // later list, all certificates of its issuer are refused.
+      let end = gnutls_x509_crl_get_next_update(lists[index])
+      if end >= 0, end <= now { continue }
+      let added = gnutls_certificate_set_x509_crl(certificates, lists + index, 1)
+      guard added == 1 else {
+        let isForeign = added >= 0 || added == GNUTLS_E_CRL_VERIFICATION_ERROR
+        throw .badRevocations(path: path, isForeign ? "not signed by one of the issuers that are trusted" : libraryText(added))
+      }
     }
   }
 

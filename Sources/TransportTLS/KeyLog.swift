@@ -8,13 +8,37 @@ import CGnuTLS
 import Glibc
 package import Transport
 
+/// Why a file does not get the secrets.
+package enum KeyLogError: Error, CustomStringConvertible {
+  /// It cannot be opened.
+  case unwritable(SystemError)
+  /// It is no regular file, or users other than this one own it or may use it.
+  case exposed
+
+  package var description: String {
+    switch self {
+    case .unwritable(let error): "\(error)"
+    case .exposed: "not a regular file that only this user owns and may use: chmod 600, or name a new file"
+    }
+  }
+}
+
 /// A file that the secrets of sessions are appended to.
 package final class KeyLog {
   private let file: Descriptor
 
-  /// Opens or creates it, for its owner only.
-  package init(_ path: String) throws(SystemError) {
-    file = Descriptor(adopting: try Kernel.open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK, mode: 0o600))
+  /// Opens or creates it, for its owner only. A file that exists must be one for its owner only.
+  package init(_ path: String) throws(KeyLogError) {
+    let isPrivate: Bool
+    do throws(SystemError) {
+      file = Descriptor(adopting: try Kernel.open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK, mode: 0o600))
+      let status = try Kernel.status(file.number)
+      // A regular file (S_IFREG).
+      isPrivate = status.st_mode & 0o170000 == 0o100000 && status.st_uid == geteuid() && status.st_mode & 0o077 == 0
+    } catch {
+      throw .unwritable(error)
+    }
+    guard isPrivate else { throw .exposed }
   }
 
   /// One line: the label, the client's random octets, the secret.

@@ -69,7 +69,7 @@ final class OCSPResponse {
     guard from <= now else { return "it is valid only from \(calendarDate(from)) on" }
     // Without an end, the library sends it for 15 days.
     guard until == -1 || until > now else { return "it expired on \(calendarDate(until))" }
-    guard let issuer = chain.issuer else { return nil }
+    guard let issuer = chain.issuer else { return "its issuer is not in the file of the certificate" }
     var verification: UInt32 = 0
     let verified = gnutls_ocsp_resp_verify_direct(response, issuer, &verification, 0)
     return verified >= 0 && verification == 0 ? nil : "it is not signed by the issuer of the certificate"
@@ -89,16 +89,21 @@ final class OCSPResponse {
 extension OCSPResponse {
   /// Reads the responses, and gives each certificate its own.
   ///
-  /// - Parameter isRequired: true if a certificate that requires a response (must-staple, RFC 7633) is refused without
-  ///   one. A client that honours the requirement would refuse it as well.
-  /// - Returns: warnings for the operator.
+  /// - Returns: warnings for the operator, and why a certificate has no response although there is one.
   static func staple(
-    _ paths: [String], to pairs: [LoadedPair], isRequired: Bool, opening: (any CredentialOpening)?
-  ) throws(TLSCredentialsError) -> [String] {
+    _ paths: [String], to pairs: [LoadedPair], opening: (any CredentialOpening)?
+  ) throws(TLSCredentialsError) -> (warnings: [String], troubles: [ObjectIdentifier: String]) {
     var warnings: [String] = []
     var troubles: [ObjectIdentifier: String] = [:]
     for path in paths {
-      let response = try OCSPResponse(path, opening: opening)
+      let response: OCSPResponse
+      do throws(TLSCredentialsError) {
+        response = try OCSPResponse(path, opening: opening)
+      } catch .badResponse(_, let trouble) {
+        // What a responder sent, such as "try later", must not prevent the start.
+        warnings.append("\(path): this OCSP response is not sent: \(trouble): fetch it again")
+        continue
+      }
       let targets = pairs.filter { response.isFor($0.chain) }
       if targets.isEmpty { warnings.append("\(path): this OCSP response is for none of the certificates and is not sent: fetch it again") }
       for pair in targets {
@@ -110,11 +115,7 @@ extension OCSPResponse {
         }
       }
     }
-    for pair in pairs where pair.response == nil && pair.chain.requiresResponse {
-      guard !isRequired else { throw .noResponse(path: pair.files.certificate, troubles[ObjectIdentifier(pair)]) }
-      warnings.append("\(pair.files.certificate): it requires an OCSP response (must-staple), and none is sent")
-    }
-    return warnings
+    return (warnings, troubles)
   }
 }
 

@@ -28,13 +28,16 @@ struct LoadedCertificates {
   /// All of them.
   var all: [LoadedPair] { defaults + others + named.keys.sorted().flatMap { named[$0] ?? [] } }
 
+  /// Why the last certificate was left out.
+  private var omission: TLSCredentialsError?
+
   /// Reads all files, see `TLSCredentials.init`.
   mutating func read(
     _ pairs: [TLSCredentials.Pair], _ others: [TLSCredentials.Pair], _ named: [String: [TLSCredentials.Pair]], isDateChecked: Bool,
-    isKeyTried: Bool, opening: (any CredentialOpening)?, keys: (any KeyHolding)?
+    isKeyTried: Bool, earlier: [ServedCertificate], opening: (any CredentialOpening)?, keys: (any KeyHolding)?
   ) throws(TLSCredentialsError) {
     func load(_ pair: TLSCredentials.Pair) throws(TLSCredentialsError) -> LoadedPair {
-      try LoadedPair(pair, isDateChecked: isDateChecked, isKeyTried: isKeyTried, opening: opening, keys: keys)
+      try LoadedPair(pair, isDateChecked: isDateChecked, isKeyTried: isKeyTried, earlier: earlier, opening: opening, keys: keys)
     }
     for pair in pairs { defaults.append(try load(pair)) }
     for (name, pairs) in named {
@@ -46,13 +49,39 @@ struct LoadedCertificates {
       } catch .expired(let path, let time) {
         // The folder of a name that is no longer renewed must not prevent the others.
         warnings.append("\(path): expired on \(calendarDate(time)), and is not served: renew the certificate, or remove its folder")
+        omission = .expired(path: path, at: time)
       }
     }
+  }
+
+  /// Reads the OCSP responses, and gives each certificate its own.
+  ///
+  /// - Parameter isRequired: true if a certificate that requires a response (must-staple, RFC 7633) is refused without
+  ///   one, or is left out if it is one of `others`. A client that honours the requirement would refuse it as well.
+  mutating func staple(_ paths: [String], isRequired: Bool, opening: (any CredentialOpening)?) throws(TLSCredentialsError) {
+    let (texts, troubles) = try OCSPResponse.staple(paths, to: all, opening: opening)
+    warnings += texts
+    for pair in all where pair.response == nil && pair.chain.requiresResponse {
+      let path = pair.files.certificate
+      guard isRequired else {
+        warnings.append("\(path): it requires an OCSP response (must-staple), and none is sent")
+        continue
+      }
+      let error = TLSCredentialsError.noResponse(path: path, troubles[ObjectIdentifier(pair)])
+      guard let index = others.firstIndex(where: { $0 === pair }) else { throw error }
+      others.remove(at: index)
+      warnings.append("\(error), and is not served")
+      omission = error
+    }
+  }
+
+  /// Chooses the default, when all that cannot be served is left out.
+  mutating func choose() throws(TLSCredentialsError) {
     if defaults.isEmpty, let first = self.others.first {
       defaults = self.others.filter { $0 === first || first.names.first.map($0.names.contains) ?? false }
       self.others.removeAll { other in defaults.contains { $0 === other } }
     }
-    guard !all.isEmpty else { throw .noCertificate }
+    guard !all.isEmpty else { throw omission ?? .noCertificate }
     var exposed: Set<String> = []
     for pair in all where pair.isKeyExposed && exposed.insert(pair.files.key).inserted {
       warnings.append(LoadedCertificates.exposed(pair.files.key))

@@ -84,17 +84,21 @@ public final class TLSCredentials: @unchecked Sendable {
 
   /// The same, with keys that another process holds.
   ///
-  /// - Parameter keys: nil to read the keys here.
+  /// - Parameters:
+  ///   - earlier: what is served until now. One of these that has expired since is no error.
+  ///   - keys: nil to read the keys here.
   package init(
     _ pairs: [Pair], others: [Pair] = [], named: [String: [Pair]] = [:], responses: [String] = [],
     clients: ClientCertificates = .ignored, isDateChecked: Bool = true, isKeyTried: Bool = true,
-    tickets: SessionTickets = .off,
+    tickets: SessionTickets = .off, earlier: [ServedCertificate] = [],
     opening: (any CredentialOpening)?, keys: (any KeyHolding)?
   ) throws(TLSCredentialsError) {
     guard !pairs.isEmpty || !others.isEmpty || !named.isEmpty else { throw .noCertificate }
     var loaded = LoadedCertificates()
-    try loaded.read(pairs, others, named, isDateChecked: isDateChecked, isKeyTried: isKeyTried, opening: opening, keys: keys)
-    loaded.warnings += try OCSPResponse.staple(responses, to: loaded.all, isRequired: isDateChecked, opening: opening)
+    try loaded.read(
+      pairs, others, named, isDateChecked: isDateChecked, isKeyTried: isKeyTried, earlier: earlier, opening: opening, keys: keys)
+    try loaded.staple(responses, isRequired: isDateChecked, opening: opening)
+    try loaded.choose()
     var ends: [[UInt8]: Int] = [:]
     if clients.request != .ignored {
       for path in clients.revocations {

@@ -48,6 +48,13 @@ public final class TLSPriorities: @unchecked Sendable {
 
   deinit { gnutls_priority_deinit(parsed) }
 
+  /// True if no client can have a session with a key that only signs: each one would have to encrypt for it.
+  package var needsDecryption: Bool {
+    let kinds = TLSPriorities.list(parsed, gnutls_priority_kx_list)
+    return !TLSPriorities.list(parsed, gnutls_priority_protocol_list).contains(GNUTLS_TLS1_3.rawValue)
+      && kinds.allSatisfy { $0 == GNUTLS_KX_RSA.rawValue || $0 == GNUTLS_KX_RSA_PSK.rawValue }
+  }
+
   // MARK: - The profiles
 
   /// The profile for a session without any.

@@ -41,8 +41,9 @@ struct CertificateFiles: Sendable {
   ///   - paths: all files, as `list` returned them.
   ///   - opening: opens each file; nil to open it by its path.
   ///   - keys: the keys that another process holds; nil to read them here.
+  ///   - earlier: what is served until now.
   func load(
-    _ paths: [String], opening: (any CredentialOpening)?, keys: (any KeyHolding)? = nil
+    _ paths: [String], opening: (any CredentialOpening)?, keys: (any KeyHolding)? = nil, earlier: [ServedCertificate] = []
   ) throws(TLSCredentialsError) -> TLSCredentials {
     let known = Set(paths)
     var (others, responses) = ([TLSCredentials.Pair](), responses)
@@ -61,7 +62,8 @@ struct CertificateFiles: Sendable {
     }
     return try TLSCredentials(
       pairs, others: others, named: named, responses: responses,
-      clients: ClientCertificates(clientRequest, trust: trust, revocations: clientRevocations), tickets: tickets, opening: opening, keys: keys)
+      clients: ClientCertificates(clientRequest, trust: trust, revocations: clientRevocations), tickets: tickets,
+      earlier: earlier, opening: opening, keys: keys)
   }
 
   // MARK: Folders
@@ -85,6 +87,7 @@ struct CertificateFiles: Sendable {
   func isOther(_ path: String) -> Bool {
     !isKey(path) || (pairs + named.values.joined()).contains { $0.certificate == path } || responses.contains(path)
       || clientRevocations.contains(path) || clientIssuers == path || tickets.keyFile == path
+      || hasIssuerFolder && clientIssuers.map { path.hasPrefix($0 + "/") } ?? false
   }
 
   /// The folders that are listed.

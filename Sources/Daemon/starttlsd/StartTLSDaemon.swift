@@ -157,7 +157,7 @@ struct StartTLSDaemon: ParsableCommand {
     let backend: Backend =
       if let servers { .servers(servers) } else { try backend(isEmbedded, hasStarter: privileges.needsStarter) }
     return Configuration(
-      policy: policy, priorities: try tlsOptions.priorities(policy.security), timeouts: try checkedTimeouts(),
+      policy: policy, priorities: try tlsOptions.priorities(policy.security, hasKeyInProcess: keyOptions.keyInProcess), timeouts: try checkedTimeouts(),
       listeners: try addresses(supervision), supervision: supervision, backend: backend, certificates: certificates,
       connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
       fronts: fronts, addressLimits: limits, greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),

@@ -17,8 +17,10 @@ struct TLSOptions: ParsableArguments {
 
   /// The checked priorities.
   ///
-  /// - Parameter security: decides the default. With opportunistic TLS a client that fails sends its mail in clear.
-  func priorities(_ security: SMTPSession.Policy.Security) throws(ConfigurationError) -> TLSPriorities {
+  /// - Parameters:
+  ///   - security: decides the default. With opportunistic TLS a client that fails sends its mail in clear.
+  ///   - hasKeyInProcess: false if the process of the keys, which only signs, holds them.
+  func priorities(_ security: SMTPSession.Policy.Security, hasKeyInProcess: Bool) throws(ConfigurationError) -> TLSPriorities {
     var profile = security == .required ? TLSProfile.modern : .compatible
     if let tlsProfile {
       guard let named = TLSProfile(tlsProfile) else {
@@ -27,11 +29,17 @@ struct TLSOptions: ParsableArguments {
       profile = named
     }
     let groups = tlsGroups?.split(separator: ",", omittingEmptySubsequences: false).map { String($0) }
+    let priorities: TLSPriorities
     do throws(TLSCredentialsError) {
-      return try TLSPriorities(profile, groups: groups)
+      priorities = try TLSPriorities(profile, groups: groups)
     } catch {
       throw .usage("\(groups == nil ? "--tls-profile" : "--tls-profile and --tls-groups"): \(error)")
     }
+    guard hasKeyInProcess || !priorities.needsDecryption else {
+      throw .usage(
+        "--tls-profile: only the RSA key exchange is allowed, and the process that holds the keys only signs: allow ECDHE-RSA as well, or use --key-in-process")
+    }
+    return priorities
   }
 }
 

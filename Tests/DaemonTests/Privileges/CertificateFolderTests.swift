@@ -50,6 +50,7 @@ final class CertificateFolderTests: PrivilegeTestCase {
     XCTAssertTrue(eventually { (try? name("one.example")) == "one-2" }, daemon.log)
     try FileManager.default.removeItem(atPath: live + "/two")
     XCTAssertTrue(eventually { (try? name("two.example")) == "fallback" }, daemon.log)
+    XCTAssertTrue(daemon.log.contains("no longer served: \(live)/two/fullchain.pem"), daemon.log)
     // A folder without a certificate yet, and one that has expired.
     mkdir(live + "/new", 0o700)
     let before = loads(daemon)
@@ -59,6 +60,26 @@ final class CertificateFolderTests: PrivilegeTestCase {
     XCTAssertEqual(try name("old.example"), "fallback")
     XCTAssertEqual(try name("one.example"), "one-2")
     XCTAssertTrue(eventually { !daemon.log.contains("stay as they were") }, daemon.log)
+  }
+
+  /// A certificate that expires while it is served does not prevent that others are loaded.
+  func testWhatExpiresWhileItIsServedPreventsNothing() throws {
+    let folder = TestFolder()
+    let made = try make("short", names: ["short.example"], in: folder.path)
+    let start = time(nil)
+    // A day that ends in some seconds.
+    try run(
+      ["faketime", "-f", "\(8 - 86_400)s", "openssl", "x509", "-in", made.certificate, "-signkey", made.key, "-days", "1", "-out",
+        made.certificate + ".new"])
+    XCTAssertEqual(rename(made.certificate + ".new", made.certificate), 0)
+    try add("one", ["one.example"], in: folder)
+    let daemon = try daemon(["--certificate-folder", folder.path + "/live"], certificate: made)
+    XCTAssertTrue(eventually { time(nil) > start + 10 })
+    try add("two", ["two.example"], in: folder)
+    XCTAssertTrue(eventually { loads(daemon) == 1 }, daemon.log)
+    XCTAssertTrue(daemon.log.contains("\(made.certificate): expired on 20"), daemon.log)
+    XCTAssertEqual(try commonName(of: daemon, ["-servername", "two.example"]), "two-1")
+    XCTAssertEqual(try commonName(of: daemon, ["-servername", "other.example"]), "short")
   }
 
   /// A set is loaded completely or not at all: one folder with the key of another prevents all changes.

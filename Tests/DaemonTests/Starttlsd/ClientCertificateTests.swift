@@ -38,6 +38,14 @@ final class ClientCertificateTests: StarttlsdTestCase {
     try run(["faketime", "-f", "-2d"] + command + ["-gencrl", "-crldays", "1", "-out", path + "/old.crl"])
     let other = ["openssl", "ca", "-config", path + "/ca.conf", "-cert", path + "/stranger.pem", "-keyfile", path + "/stranger.key"]
     try run(other + ["-gencrl", "-crldays", "30", "-out", path + "/foreign.crl"])
+    try run(["faketime", "-f", "-2d"] + other + ["-gencrl", "-crldays", "1", "-out", path + "/foreign-old.crl"])
+    // A stranger with the name of the issuer.
+    try make("forger", names: [], in: path, subject: "/CN=Client CA")
+    let forger = ["openssl", "ca", "-config", path + "/ca.conf", "-cert", path + "/forger.pem", "-keyfile", path + "/forger.key"]
+    try run(forger + ["-gencrl", "-crldays", "30", "-out", path + "/forged.crl"])
+    for (name, current) in [("mixed-forged.crl", "forged.crl"), ("mixed-good.crl", "crl.pem")] {
+      try folder.write(folder.contents(current) + folder.contents("foreign-old.crl"), to: name)
+    }
     return path
   }
 
@@ -180,6 +188,22 @@ final class ClientCertificateTests: StarttlsdTestCase {
       session["failure"], "TLS handshake: the client's certificate is not accepted: revocation list expired", "\(session)")
   }
 
+  /// The signature of each list that has not expired is checked, whatever else the file has.
+  func testAListThatHasExpiredDoesNotExcuseTheOthers() throws {
+    let path = try files()
+    let (session, _, _) = try session("revoked", ["--client-certificate", "required", "--client-crl", path + "/mixed-good.crl"])
+    XCTAssertEqual(session["failure"], "TLS handshake: the client's certificate is not accepted: revoked", "\(session)")
+    let good = try self.session("good", ["--client-certificate", "required", "--client-crl", path + "/mixed-good.crl"])
+    XCTAssertEqual(good.session["client-verify"], "success", "\(good.session)")
+  }
+
+  func testTheServersKeyMayBeInTheFolderOfTheIssuers() throws {
+    let folder = TestFolder()
+    let own = try make("own", in: folder.path)
+    let daemon = try daemon(["--client-certificate", "optional", "--client-ca", folder.path], certificate: own)
+    XCTAssertEqual(try commonName(of: daemon, []), "own")
+  }
+
   func testWhatTheOptionsNeed() throws {
     let path = try files()
     let own = try certificate()
@@ -189,6 +213,7 @@ final class ClientCertificateTests: StarttlsdTestCase {
       (["--client-certificate", "optional", "--client-ca", own.key], "\(own.key): "),
       (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/ca.pem"], "expected revocation lists"),
       (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/foreign.crl"], "not signed by one of"),
+      (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/mixed-forged.crl"], "not signed by one of"),
       (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--session-tickets"], "--session-tickets cannot be used with"),
     ] {
       let result = try run(

@@ -1,6 +1,7 @@
 // KeyLogTests: the secrets of sessions go to a file only if the operator names one with an option.
 
 import Foundation
+import Glibc
 import XCTest
 
 final class KeyLogTests: StarttlsdTestCase {
@@ -45,5 +46,23 @@ final class KeyLogTests: StarttlsdTestCase {
     XCTAssertTrue(words.allSatisfy { $0.count == 3 && $0[1].count == 64 }, folder.text("secrets"))
     let mode = try XCTUnwrap(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int)
     XCTAssertEqual(mode, 0o600)
+  }
+
+  /// A file that others may read, or that is none, does not get the secrets.
+  func testAFileThatOthersMayReadIsRefused() throws {
+    let folder = TestFolder()
+    let own = try certificate()
+    let path = try folder.write([], to: "secrets")
+    for mode in [0o644, 0o620] as [UInt32] {
+      XCTAssertEqual(chmod(path, mode), 0)
+      let result = try run(
+        [Programs.path("starttlsd"), "--allow-root", "--listen", "127.0.0.1:0", "--trusting-backend", "--certificate", own.certificate, "--key", own.key,
+          "--debug-keylog", path, "--", "/bin/cat"],
+        expecting: .exited(100))
+      XCTAssertTrue(result.errors.contains("--debug-keylog \(path): not a regular file that only this user owns"), result.errors)
+    }
+    XCTAssertEqual(chmod(path, 0o600), 0)
+    try handshakes(daemon(["--debug-keylog", path]))
+    XCTAssertTrue(folder.text("secrets").contains("CLIENT_RANDOM"))
   }
 }

@@ -84,6 +84,46 @@ final class OCSPTests: StarttlsdTestCase {
     }
   }
 
+  /// Without the issuer nobody can say who signed the response.
+  func testAResponseWithoutTheIssuerIsNotSent() throws {
+    try makeIssuer()
+    let one = try makeChain("one")
+    let alone = Certificate(certificate: folder.path + "/one.pem", key: one.key)
+    let response = try respond("one")
+    let daemon = try daemon(["--ocsp-response", response], certificate: alone)
+    XCTAssertTrue(
+      daemon.log.contains("\(response): this OCSP response is not sent: its issuer is not in the file of the certificate"), daemon.log)
+    XCTAssertFalse(try isStapled(daemon, "one.example"))
+  }
+
+  /// What a responder sent must not prevent the start: "try later" (RFC 6960, 4.2.1), and what is no response.
+  func testAnErrorOfTheResponderIsAWarning() throws {
+    let path = folder.path + "/response"
+    for octets in [[0x30, 3, 0x0A, 1, 3], Array("<html>".utf8)] as [[UInt8]] {
+      try folder.write(octets, to: "response")
+      let daemon = try daemon(["--ocsp-response", path])
+      XCTAssertTrue(daemon.log.contains("warning starttlsd: \(path): this OCSP response is not sent: "), daemon.log)
+      XCTAssertFalse(try isStapled(daemon, "mx.example"))
+    }
+  }
+
+  /// One folder whose response is missing does not prevent the others.
+  func testMustStapleInAFolder() throws {
+    try makeIssuer()
+    let one = try makeChain("one", ["-addext", "tlsfeature=status_request"])
+    let fallback = try makeChain("two")
+    let live = folder.path + "/live"
+    try run(["mkdir", "-p", live + "/one"])
+    try run(["cp", one.certificate, live + "/one/fullchain.pem"])
+    try run(["cp", one.key, live + "/one/privkey.pem"])
+    let daemon = try daemon(["--certificate-folder", live], certificate: fallback)
+    XCTAssertTrue(daemon.log.contains("\(live)/one/fullchain.pem requires an OCSP response (must-staple)"), daemon.log)
+    XCTAssertEqual(try commonName(of: daemon, ["-servername", "one.example"]), "two")
+    _ = try respond("one", to: live + "/one/ocsp.der")
+    XCTAssertTrue(try eventually { try commonName(of: daemon, ["-servername", "one.example"]) == "one" }, daemon.log)
+    XCTAssertTrue(try isStapled(daemon, "one.example"))
+  }
+
   func testAResponseThatEndsIsNoLongerSent() throws {
     try makeIssuer()
     let one = try makeChain("one")

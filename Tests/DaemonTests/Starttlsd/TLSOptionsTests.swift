@@ -35,6 +35,7 @@ final class TLSOptionsTests: StarttlsdTestCase {
       (["--tls-profile", "priority=NORMAL"], "allow TLS1.1: leave it out"),
       (["--tls-profile", "priority=NORMAL:-VERS-ALL:+VERS-TLS1.3:+AES-257"], "not understood at octet 31, from '+AES-257' on"),
       (["--tls-profile", "priority=NONE:+VERS-TLS1.3"], "nothing usable is left"),
+      (["--tls-profile", "priority=NONE:+VERS-TLS1.2:+CTYPE-X509:+COMP-NULL:+RSA:+AES-128-GCM:+AEAD:+SIGN-ALL"], "only the RSA key exchange"),
       (["--tls-groups", "x25519,curve25519"], "'curve25519' is not a group of this TLS library, which has "),
       (["--tls-groups", ""], "'' is not a group"),
     ] {

@@ -13,11 +13,11 @@
 // each of them as a file in memory that nobody can change; the access rules only after a message. With a process of the
 // keys it also does so at its start; pipes, which can be read only once, are opened by starttlsd before.
 //
-// Messages to it: `read`. Messages of it, for each file, with its index in this set as the number: `path`, before the
+// Messages to it: `read`, with the first value `retry` if no operator requested it. Messages of it, for each file, with its index in this set as the number: `path`, before the
 // others; `file` with a descriptor, `key` with
 // algorithm, size, 1 if others may read the file, and the digest of the public key; `unusableKey` with an errno or a
 // reason, `failed` with an errno, or `irregular`. A folder that cannot be listed is `failed` as well. The file of the access
-// rules has the number `rules`. Then `complete`, whose first value is 1 if a message requested it, and
+// rules has the number `rules`. Then `complete`, whose first value is 1 if a message without `retry` requested it, and
 // the second one is the number of this set.
 
 import CKernel
@@ -28,6 +28,8 @@ import TransportTLS
 
 final class CertificateReader {
   static let read: Int32 = 1
+  /// The set that cannot be used is tried again: the answer is that to a change of a file.
+  static let retry: Int32 = 1
   static let file: Int32 = 2
   static let failed: Int32 = 3
   static let irregular: Int32 = 4
@@ -105,7 +107,7 @@ final class CertificateReader {
       _ = poll(&entry, 1, isWatching ? CertificateReader.intervalMilliseconds : -1)
       switch socket.receive(limit: HelperMessage.limit) {
       case .ended: _exit(0)
-      case .message: send(isRequested: true)
+      case .message(let message): send(isRequested: HelperMessage(message.octets)?.first != CertificateReader.retry)
       case .nothing:
         if isWatching, CertificateReader.stamps(files.list()) != stamps { send(isRequested: false) }
       }

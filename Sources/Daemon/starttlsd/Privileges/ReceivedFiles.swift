@@ -96,13 +96,15 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
   }
 
   /// The credentials of the set.
-  func load() throws(TLSCredentialsError) -> TLSCredentials {
+  ///
+  /// - Parameter earlier: what is served until now.
+  func load(earlier: [ServedCertificate] = []) throws(TLSCredentialsError) -> TLSCredentials {
     let folders = files.allFolders
     for folder in folders {
       guard let index = indices[folder], case .failed(let code) = entries[index] else { continue }
       throw .unreadable(path: folder, SystemError("open", code))
     }
-    return try files.load(paths.filter { !folders.contains($0) }, opening: self, keys: keys == nil ? nil : self)
+    return try files.load(paths.filter { !folders.contains($0) }, opening: self, keys: keys == nil ? nil : self, earlier: earlier)
   }
 
   /// The access rules as they were read; nil if they were not requested.

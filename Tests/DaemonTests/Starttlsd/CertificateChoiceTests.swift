@@ -122,7 +122,7 @@ final class CertificateChoiceTests: StarttlsdTestCase {
       (["--certificate", good.certificate, "--key", token], "\(token): keys in a token (PKCS#11) are not supported: name a file"),
       (["--certificate-folder", "/nowhere"], "/nowhere: open: No such file"), (["--certificate-folder", "/"], "name a folder"),
       (["--certificate-folder", folder.path], "no certificate was given"),
-      (pair(good) + ["--ocsp-response", good.certificate], "\(good.certificate): "),
+      (pair(good) + ["--ocsp-response", "/nowhere"], "/nowhere: open: No such file"),
     ] {
       let result = try run([Programs.path("starttlsd"), "--allow-root"] + options + ["--", "/bin/cat"], expecting: .exited(100))
       XCTAssertTrue(result.errors.contains(text), "\(text): \(result.errors)")

@@ -19,8 +19,8 @@ final class ProbeConnection {
     dialogue = ProbeDialogue(isLMTP: isLMTP)
   }
 
-  /// The socket's number; nil after the dialogue has ended.
-  var number: CInt? { socket?.pollNumber() }
+  /// The server's replies; nil after the dialogue has ended.
+  var watch: pollfd? { (socket?.pollNumber()).map { pollfd(fd: $0, events: CShort(POLLIN), revents: 0) } }
 
   /// The conclusion. Read it after the end.
   var finding: RelayFinding { dialogue.finding }
@@ -83,7 +83,7 @@ final class ProbeConnection {
 
 // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
 extension Descriptor {
-  fileprivate mutating func pollNumber() -> CInt { number }
+  mutating func pollNumber() -> CInt { number }
   fileprivate mutating func take(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { receive(into: buffer) }
   fileprivate mutating func give(_ octets: UnsafeRawBufferPointer) -> IOResult { send(octets) }
 }

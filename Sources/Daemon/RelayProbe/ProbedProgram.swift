@@ -4,7 +4,7 @@ import Glibc
 import Transport
 
 /// A child process, and the dialogue with it.
-final class ProbedProgram {
+final class ProbedProgram: ProbedPeer {
   private var child: ChildProcess?
   /// nil if the program could not be started.
   private var connection: ProbeConnection?
@@ -26,10 +26,10 @@ final class ProbedProgram {
   }
 
   /// What to wait for: the program's replies, then its end. nil if nothing is left to do.
-  var watch: CInt? { connection?.number ?? processNumber }
+  var watch: pollfd? { connection?.watch ?? processWatch }
 
   /// True if replies are still pending.
-  var isTalking: Bool { connection?.number != nil }
+  var isTalking: Bool { connection?.watch != nil }
 
   /// Input may be available.
   func ready() {
@@ -59,7 +59,7 @@ final class ProbedProgram {
     }
   }
 
-  private var processNumber: CInt? { child?.pollNumber() }
+  private var processWatch: pollfd? { (child?.pollNumber()).map { pollfd(fd: $0, events: CShort(POLLIN), revents: 0) } }
 
   private func reap() {
     do throws(SystemError) {

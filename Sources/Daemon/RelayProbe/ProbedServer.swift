@@ -4,7 +4,7 @@ import Glibc
 import Transport
 
 /// A connection to the server, from its start to the end of the dialogue.
-final class ProbedServer {
+final class ProbedServer: ProbedPeer {
   private let server: RelayProbe.Server
   private let isLMTP: Bool
   /// nil unless the connection is being made.
@@ -26,7 +26,7 @@ final class ProbedServer {
   /// What to wait for; nil after the end.
   var watch: pollfd? {
     if let number = connecting?.pollNumber() { return pollfd(fd: number, events: CShort(POLLOUT), revents: 0) }
-    return connection?.number.map { pollfd(fd: $0, events: CShort(POLLIN), revents: 0) }
+    return connection?.watch
   }
 
   /// The event has occurred.
@@ -53,9 +53,4 @@ final class ProbedServer {
 
   /// The finding. Read it after the end.
   var finding: RelayFinding { failure.map { .broken("cannot be reached: \($0)") } ?? connection?.finding ?? .broken("answers nothing") }
-}
-
-// Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
-extension Descriptor {
-  fileprivate mutating func pollNumber() -> CInt { number }
 }

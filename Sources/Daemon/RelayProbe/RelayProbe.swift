@@ -91,33 +91,32 @@ package enum RelayProbe {
   /// - Returns: the findings, in the order of the servers.
   package static func run(_ servers: [Server], isLMTP: Bool, limits: Limits = Limits()) throws(SystemError) -> [RelayFinding] {
     let probed = servers.map { ProbedServer($0, isLMTP: isLMTP) }
-    let deadline = Clock.now() + limits.repliesMilliseconds
-    while true {
-      let busy = probed.filter { $0.watch != nil }
-      let rest = deadline - Clock.now()
-      guard !busy.isEmpty, rest > 0 else { break }
-      var entries = busy.compactMap(\.watch)
-      let ready = poll(&entries, nfds_t(entries.count), CInt(clamping: rest))
-      if ready < 0, errno != EINTR { throw SystemError.last("poll") }
-      for (server, entry) in zip(busy, entries) where entry.revents != 0 { server.ready() }
-    }
+    try wait(for: probed, limits.repliesMilliseconds) { $0.watch != nil }
     for server in probed { server.expire() }
     return probed.map(\.finding)
   }
 
   /// Waits until the condition holds for none of them, or the time has expired.
-  private static func wait(
-    for programs: [ProbedProgram], _ milliseconds: Int, _ isBusy: (ProbedProgram) -> Bool
+  private static func wait<Peer: ProbedPeer>(
+    for peers: [Peer], _ milliseconds: Int, _ isBusy: (Peer) -> Bool
   ) throws(SystemError) {
     let deadline = Clock.now() + milliseconds
     while true {
-      let busy = programs.filter(isBusy)
+      let busy = peers.filter(isBusy)
       let rest = deadline - Clock.now()
       guard !busy.isEmpty, rest > 0 else { return }
-      var entries = busy.map { pollfd(fd: $0.watch ?? -1, events: CShort(POLLIN), revents: 0) }
+      var entries = busy.map { $0.watch ?? pollfd(fd: -1, events: 0, revents: 0) }
       let ready = poll(&entries, nfds_t(entries.count), CInt(clamping: rest))
       if ready < 0, errno != EINTR { throw SystemError.last("poll") }
-      for (program, entry) in zip(busy, entries) where entry.revents != 0 { program.ready() }
+      for (peer, entry) in zip(busy, entries) where entry.revents != 0 { peer.ready() }
     }
   }
+}
+
+/// What is probed.
+protocol ProbedPeer: AnyObject {
+  /// What to wait for; nil if nothing is left to do.
+  var watch: pollfd? { get }
+  /// The event has occurred.
+  func ready()
 }

@@ -17,10 +17,11 @@ final class JSONReport: Report {
   func finish(_ outcomes: [Outcome], _ failure: String?) {
     progress.clear()
     let summary = Summary(outcomes)
-    let counts = Verdict.allCases.map { "\(string($0.rawValue)):\(summary[$0])" }.joined(separator: ",")
-    let stopped = failure.map(string) ?? "null"
-    print("{\"program\":\"starttls-check\",\"version\":\(string("\(Version.text)")),\"server\":\(string(target)),\"stopped\":\(stopped),")
-    print("\"summary\":{\(counts)},\"checks\":[")
+    let counts = JSONText.object(Verdict.allCases.map { ($0.rawValue, "\(summary[$0])") })
+    let head = [("program", "starttls-check"), ("version", "\(Version.text)"), ("server", target)].map { ($0, JSONText.string($1)) }
+    // One line for each check.
+    print("\(JSONText.object(head + [("stopped", failure.map(JSONText.string) ?? "null")]).dropLast()),")
+    print("\"summary\":\(counts),\"checks\":[")
     print(outcomes.map(object).joined(separator: ",\n"))
     print("]}")
   }
@@ -32,23 +33,9 @@ final class JSONReport: Report {
       ("rule", check.rule), ("source", check.source), ("severity", check.severity.rawValue), ("others", check.others),
     ]
     let lists = [("finds", check.finds), ("dialogue", outcome.transcript)]
-    return "{" + texts.map { "\(string($0)):\(string($1))" }.joined(separator: ",") + ",\"milliseconds\":\(outcome.milliseconds),"
-      + lists.map { "\(string($0)):[\($1.map(string).joined(separator: ","))]" }.joined(separator: ",") + "}"
-  }
-
-  private func string(_ text: String) -> String {
-    var json = "\""
-    for unit in text.utf16 {
-      switch unit {
-      case 0x22: json += "\\\""
-      case 0x5C: json += "\\\\"
-      case 0x20...0x7E: json.unicodeScalars.append(Unicode.Scalar(UInt8(unit)))
-      default:
-        let digits = String(unit, radix: 16)
-        json += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
-      }
-    }
-    return json + "\""
+    return JSONText.object(
+      texts.map { ($0, JSONText.string($1)) } + [("milliseconds", "\(outcome.milliseconds)")]
+        + lists.map { ($0, JSONText.array($1.map(JSONText.string))) })
   }
 }
 

@@ -83,9 +83,7 @@ extension Daemon {
   private func serveImplicitly(_ connection: consuming Connection, _ variables: [String], now: Int) {
     let session = DaemonSession(self, connection, variables: variables)
     guard session.beginSecured(connection, now: now) else { return addresses.sessionEnded(session.peer, now: now) }
-    sessions[ObjectIdentifier(session)] = session
-    countSessions()
-    session.ready(now: now)
+    run(session, now: now)
   }
 
   /// Starts the session of an admitted client.
@@ -98,6 +96,10 @@ extension Daemon {
       addresses.sessionEnded(session.peer, now: now)
       return acceptWarning.note("\(session.peer): no session can be started: \(error)", now: now)
     }
+    run(session, now: now)
+  }
+
+  private func run(_ session: DaemonSession, now: Int) {
     sessions[ObjectIdentifier(session)] = session
     countSessions()
     session.ready(now: now)

@@ -139,9 +139,9 @@ final class Daemon {
     expiry = CertificateExpiry(self)
     expiry?.look(now: Clock.now())
     if let trouble = notification.trouble { log.warning("\(trouble)") }
-    if !isSingle { log.info("\(configuration.priorities.summary)") }
-    // Not for one client, whose process ends with it.
     if !isSingle {
+      log.info("\(configuration.priorities.summary)")
+      // Not for one client, whose process ends with it.
       let sandbox = try configuration.sandbox.enter(configuration, hasStarter: starter != nil)
       log.info("\(sandbox)")
     }

@@ -197,12 +197,13 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
       let connection = BackendConnection(
         daemon, health, header: header, source: servers.client == .transparent ? peer : nil,
         timeoutMilliseconds: servers.connectMilliseconds, now: now)
-      connecting = connection
-      return connection.begin(now: now) { [unowned self] start, now in
+      let start = connection.begin(now: now) { [unowned self] start, now in
         self.connecting = nil
         self.driver?.serverStarted(start)
         self.ready(now: now)
       }
+      if connection.isPending { connecting = connection }
+      return start
     }
   }
 

@@ -67,8 +67,6 @@ final class GreetingWait: EventOwner, TimerOwner {
 extension Descriptor {
   // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
 
-  fileprivate mutating func pollNumber() -> CInt { number }
-
   fileprivate mutating func firstOctet() -> IOResult { peekAtFirstOctet() }
 
   /// Whether an octet, an end or an error is pending.

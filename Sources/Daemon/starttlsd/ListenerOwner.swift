@@ -108,9 +108,3 @@ struct SpareDescriptor: ~Copyable {
     descriptor = Descriptor(adopting: number)
   }
 }
-
-extension Listener {
-  // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
-  fileprivate mutating func take() -> Accepted { accept() }
-  fileprivate mutating func pollNumber() -> CInt { descriptor.number }
-}

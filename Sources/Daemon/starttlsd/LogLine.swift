@@ -7,6 +7,7 @@
 
 import Glibc
 import Logging
+import ProgramSupport
 import Transport
 
 enum LogLine {
@@ -82,5 +83,16 @@ struct QueuedLogHandler: LogHandler {
 
   func log(event: LogEvent) {
     queue.append(event.level, "\(event.message)")
+  }
+}
+
+extension LogField {
+  /// Name and value as a member of an object. Numbers and milliseconds are numbers; a text has the same escapes as in
+  /// logfmt.
+  var jsonMember: (name: String, value: String) {
+    switch value {
+    case .word(let text), .text(let text): (name, JSONText.string(text))
+    case .number(let number), .milliseconds(let number): (name, "\(number)")
+    }
   }
 }

@@ -77,8 +77,6 @@ final class Refusal: EventOwner, TimerOwner {
 extension Descriptor {
   // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
 
-  fileprivate mutating func pollNumber() -> CInt { number }
-
   fileprivate mutating func sendLast(_ reply: StaticString) -> IOResult { sendReply(reply) }
 
   /// Sends a reply and ends our half.

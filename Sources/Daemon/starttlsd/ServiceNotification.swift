@@ -183,8 +183,6 @@ final class ServiceNotification: TimerOwner {
 extension Descriptor {
   // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
 
-  fileprivate mutating func pollNumber() -> CInt { number }
-
   fileprivate mutating func sendDatagram(_ text: String) throws(SystemError) {
     try DatagramSocket.send(Array(text.utf8), to: self)
   }

@@ -19,21 +19,10 @@ final class KeyUpdateIdleTests: StarttlsdTestCase {
 
   /// A GnuTLS client that does STARTTLS, sends commands, and updates its keys four times a second until the server ends the
   /// session. Prints what it received then, and the number of updates.
-  private static let client = #"""
+  private static let client = GnuTLSScript.beginning + #"""
     import ctypes, select, socket, sys
 
     port, commands = int(sys.argv[1]), [line for line in sys.argv[2].split(';') if line]
-    tls = ctypes.CDLL('libgnutls.so.30')
-    tls.gnutls_strerror.restype = ctypes.c_char_p
-    tls.gnutls_record_send.restype = tls.gnutls_record_recv.restype = ctypes.c_ssize_t
-    tls.gnutls_record_send.argtypes = tls.gnutls_record_recv.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
-    AGAIN = (-28, -52)
-
-    def check(code):
-        if code < 0 and code not in AGAIN:
-            sys.exit(f'{code}: {tls.gnutls_strerror(code).decode()}')
-        return code
-
     connection = socket.create_connection(('127.0.0.1', port))
     clear = connection.makefile('rb')
     def reply():

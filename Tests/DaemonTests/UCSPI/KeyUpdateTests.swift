@@ -28,21 +28,10 @@ final class KeyUpdateTests: UCSPITestCase {
 
   /// A GnuTLS client that sends so many octets, receives them again, and compares them. It updates its keys five times a
   /// second, each second time with a request to the server.
-  private static let client = #"""
+  private static let client = GnuTLSScript.beginning + #"""
     import ctypes, hashlib, select, socket, sys, time
 
     port, total = int(sys.argv[1]), int(sys.argv[2])
-    tls = ctypes.CDLL('libgnutls.so.30')
-    tls.gnutls_strerror.restype = ctypes.c_char_p
-    tls.gnutls_record_send.restype = tls.gnutls_record_recv.restype = ctypes.c_ssize_t
-    tls.gnutls_record_send.argtypes = tls.gnutls_record_recv.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
-    AGAIN = (-28, -52)
-
-    def check(code):
-        if code < 0 and code not in AGAIN:
-            sys.exit(f'{code}: {tls.gnutls_strerror(code).decode()}')
-        return code
-
     session, credentials = ctypes.c_void_p(), ctypes.c_void_p()
     check(tls.gnutls_init(ctypes.byref(session), 2 | 8))
     check(tls.gnutls_certificate_allocate_credentials(ctypes.byref(credentials)))

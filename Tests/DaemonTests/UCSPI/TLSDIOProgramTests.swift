@@ -168,12 +168,7 @@ final class TLSDIOProgramTests: SupervisorTestCase {
       try client.sendRaw(try client.closeNotify())
       try client.sendRaw(late)
       let raw = try client.rawRemainder()
-      var index = 0
-      while index + 5 <= raw.count {
-        XCTAssertEqual(raw[index], 0x17)
-        index += 5 + Int(raw[index + 3]) << 8 + Int(raw[index + 4])
-      }
-      XCTAssertEqual(index, raw.count, "something follows the last record")
+      assertOnlyRecords(raw)
       XCTAssertEqual(folder.text("input"), "before\r\n")
       client.close()
     }

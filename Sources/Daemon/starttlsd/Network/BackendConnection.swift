@@ -46,7 +46,8 @@ final class BackendConnection: EventOwner, TimerOwner {
     return start
   }
 
-  private var isPending: Bool { watch != nil }
+  /// True while a result is to come.
+  var isPending: Bool { watch != nil }
 
   /// The session has ended: no result is wanted.
   func cancel() {
@@ -70,7 +71,7 @@ final class BackendConnection: EventOwner, TimerOwner {
         socket = try health.addresses[index].connect(from: source)
         let number = socket?.pollNumber() ?? -1
         current = index
-        health.tries(index)
+        health.attemptBegins(index)
         if try Kernel.pollNow(number, CInt(POLLOUT)) != 0 {
           if let start = progress(index, isDue: false, now: now) { return start }
           continue
@@ -106,8 +107,9 @@ final class BackendConnection: EventOwner, TimerOwner {
       return wasPending ? advance(now: now) : nil
     }
     health.answered(index)
-    removeWatch()
-    guard let socket = socket.take() else { return .failed(failure) }
+    let socket = socket.take()
+    drop()
+    guard let socket else { return .failed(failure) }
     return .started(socket)
   }
 
@@ -122,13 +124,13 @@ final class BackendConnection: EventOwner, TimerOwner {
 
   private func fail(_ index: Int, _ error: SystemError, now: Int) {
     failure = "\(health.addresses[index]): \(error)"
-    // What this machine refuses says nothing about the server.
-    if !["socket", "setsockopt", "bind", "epoll_ctl"].contains(error.call) { health.failed(index, error, now: now) }
+    // Only these reach the server; what this machine refuses says nothing about it.
+    if error.call == "connect" || error.call == "send" { health.failed(index, error, now: now) }
     drop()
   }
 
   private func drop() {
-    if let current { health.givesUp(current) }
+    if let current { health.attemptEnded(current) }
     removeWatch()
     socket = nil
     current = nil
@@ -143,7 +145,6 @@ final class BackendConnection: EventOwner, TimerOwner {
 
 extension Descriptor {
   // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
-  fileprivate mutating func pollNumber() -> CInt { number }
   fileprivate mutating func pendingError() throws(SystemError) -> SystemError? { try connectionError() }
   fileprivate mutating func give(_ octets: UnsafeRawBufferPointer) -> IOResult { send(octets) }
 }

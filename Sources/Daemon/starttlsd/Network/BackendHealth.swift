@@ -15,8 +15,8 @@ final class BackendHealth {
   private struct Server {
     var pausedUntil = 0
     var pauseMilliseconds = 0
-    /// One session is trying a server that was left out.
-    var isTried = false
+    /// How many sessions are connecting to it.
+    var attempts = 0
   }
 
   let addresses: [SocketAddress]
@@ -35,27 +35,31 @@ final class BackendHealth {
   ///
   /// - Parameter source: the address that the connection has to come from, if it is not ours: only servers of its family.
   func order(from source: SocketAddress?, now: Int) -> [Int] {
-    let possible = servers.indices.filter { source == nil || addresses[$0].hasSameFamily(as: source!) }
-    let isLeftOut = { (index: Int) in self.servers[index].pauseMilliseconds > 0 && (self.servers[index].isTried || self.servers[index].pausedUntil > now) }
+    let possible = servers.indices.filter { index in source.map { addresses[index].hasSameFamily(as: $0) } ?? true }
+    let isLeftOut = { [servers] (index: Int) in
+      servers[index].pauseMilliseconds > 0 && (servers[index].attempts > 0 || servers[index].pausedUntil > now)
+    }
     return possible.filter { !isLeftOut($0) } + possible.filter(isLeftOut)
   }
 
-  /// A session tries the server.
-  func tries(_ index: Int) { servers[index].isTried = true }
+  /// A session begins to connect to the server. `attemptEnded` follows, whatever comes of it.
+  func attemptBegins(_ index: Int) { servers[index].attempts += 1 }
 
-  /// The session no longer tries it, without a result.
-  func givesUp(_ index: Int) { servers[index].isTried = false }
+  func attemptEnded(_ index: Int) { servers[index].attempts -= 1 }
 
-  func answered(_ index: Int) { servers[index] = Server() }
+  func answered(_ index: Int) {
+    servers[index].pausedUntil = 0
+    servers[index].pauseMilliseconds = 0
+  }
 
   func failed(_ index: Int, _ error: SystemError, now: Int) {
     // Several sessions may find out at the same time: that is one failure.
     if servers[index].pausedUntil <= now {
       let pause = servers[index].pauseMilliseconds
       let next = pause == 0 ? BackendHealth.firstPauseMilliseconds : min(2 * pause, BackendHealth.longestPauseMilliseconds)
-      servers[index] = Server(pausedUntil: now + next, pauseMilliseconds: next)
+      servers[index].pausedUntil = now + next
+      servers[index].pauseMilliseconds = next
     }
-    servers[index].isTried = false
     metrics.count(.connect)
     warnings[index].note("backend \(addresses[index]): \(error)", now: now)
   }

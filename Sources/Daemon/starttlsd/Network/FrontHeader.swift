@@ -90,7 +90,6 @@ final class FrontHeader: EventOwner, TimerOwner {
 
 extension Descriptor {
   // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
-  fileprivate mutating func pollNumber() -> CInt { number }
   fileprivate mutating func show(in buffer: UnsafeMutableRawBufferPointer) -> IOResult { peek(into: buffer) }
 
   /// Takes octets that were shown.

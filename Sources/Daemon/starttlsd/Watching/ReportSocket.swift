@@ -203,14 +203,7 @@ final class ReportClient: EventOwner, TimerOwner {
   }
 }
 
-extension Listener {
-  // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
-  fileprivate mutating func take() -> Accepted { accept() }
-  fileprivate mutating func pollNumber() -> CInt { descriptor.number }
-}
-
 extension Descriptor {
-  fileprivate mutating func pollNumber() -> CInt { number }
   fileprivate mutating func receiveNow(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { receive(into: buffer) }
   fileprivate mutating func sendNow(_ octets: UnsafeRawBufferPointer) -> IOResult { send(octets) }
 }

@@ -144,6 +144,14 @@ final class RunningDaemon {
     XCTAssertEqual(leftovers.count, count, file: file, line: line)
   }
 
+  /// Asks it to stop and waits for its end and for its helpers' ends. For a daemon whose clock is so fast that its own wait for them,
+  /// a second, is over at once.
+  func stopWithFastClock() {
+    program.signal(SIGTERM)
+    XCTAssertEqual(program.wait(), .exited(0), "the log: \(log)")
+    XCTAssertTrue(eventually { ProcessTable.processes(with: mark).isEmpty }, "the log: \(log)")
+  }
+
   func assertNothingIsLeft(file: StaticString = #filePath, line: UInt = #line) {
     program.kill()
     let left = ProcessTable.processes(with: mark)

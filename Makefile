@@ -6,11 +6,14 @@ BUILD := .build
 BIN := $(BUILD)/release
 # Programs and tests are built once, optimised: the tests walk millions of states.
 FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
+# The Swift tests as built, each class in a process of its own; the programs that they start.
+SWIFTTESTS := SMTPSTATE_BIN=$(CURDIR)/$(BIN) Scripts/test-swift $(BIN)/smtpstatePackageTests.xctest
 # The tests in Python: real clients, compilers, the documents.
 PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
+HERE := "not nio and not postfix and not servers and not install"
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-threads test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,24 +23,25 @@ run: setup-run ## build and start starttlsd on loopback, send a message with STA
 	@$(SWIFT) build -c release -j $(JOBS) --product maildir-smtpd
 	@Scripts/run $(BIN)
 
-test: setup-test setup-c core-embedded c-library ## build everything and run all tests
+test: setup-test setup-c core-embedded c-library ## build everything and run all tests; a quarter of an hour
 	@$(SWIFT) build $(FLAGS) --build-tests
-	@Scripts/coverage $(BUILD)/coverage
-	@SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build
-	@SWIFT=$(SWIFT) $(PYTESTS) -m "not nio and not postfix and not servers and not install"
-	@Scripts/docs $(BUILD)/docs
-	@$(SWIFT) test -j $(JOBS) --filter 'FuzzTests/test.*Again'
+	@$(SWIFTTESTS)
+	@SWIFT=$(SWIFT) Scripts/side-by-side '$(PYTESTS) -m $(HERE) -k starttls_check' \
+	  '$(PYTESTS) -m $(HERE) -k "not starttls_check" && Scripts/docs $(BUILD)/docs'
 
-test-threads: setup-test ## run sessions in two threads under ThreadSanitizer
-	@TSAN_OPTIONS=halt_on_error=1 $(SWIFT) test -j $(JOBS) --sanitize=thread --scratch-path $(BUILD)/threads --filter TwoThreadsTests
+test-debug: setup-test ## without optimisation, under ThreadSanitizer: sessions in two threads, all inputs of the fuzzers
+	@$(SWIFT) build -j $(JOBS) --sanitize=thread --scratch-path $(BUILD)/threads --build-tests
+	@TSAN_OPTIONS=halt_on_error=1 Scripts/test-swift $(BUILD)/threads/debug/smtpstatePackageTests.xctest \
+	  TwoThreadsTests 'FuzzTests/test.*Again'
 
 test-tls-memory: setup-test ## run the tests of TLS under AddressSanitizer, which also finds leaks
 	@$(SWIFT) build -j $(JOBS) --sanitize=address --scratch-path $(BUILD)/address --build-tests
 	@Scripts/leaks $(SWIFT) test --skip-build --sanitize=address --scratch-path $(BUILD)/address --filter 'TransportTests\.(TLS|ServerName)'
 
-explore: ## explore all states of the session: all policies, larger limits, every octet; half an hour, six gigabytes of memory
+explore: setup-test ## what `make test` does in part, in full: random cases (SECONDS for each test), cuts, faults, states; EXTENT=large: half an hour, 6 GB
 	@$(SWIFT) build $(FLAGS) --build-tests
-	@SMTPSTATE_EXPLORE=large $(SWIFT) test $(FLAGS) --skip-build --filter ExplorationTests
+	@SMTPSTATE_EXTENT=$(or $(EXTENT),full) SMTPSTATE_SECONDS=$(or $(SECONDS),0) $(SWIFTTESTS) \
+	  $(if $(filter large,$(EXTENT)),-n 1 -t 7200 ExplorationTests CutLemmaTests,'^(Property|CInterface|Transport)Tests')
 
 deps: ## list the Debian packages that the targets need, and install those that are missing
 	@packages=$$(sed -n 's/^\t@Scripts\/install \([a-z][^$$]*\)$$/\1/p' $(MAKEFILE_LIST) | tr ' ' '\n' | sort -u | grep -vx -e postfix -e chromium -e haproxy -e mmdebstrap -e systemd-container -e podman -e buildah -e crun) && \
@@ -120,7 +124,7 @@ test-install: deb ## install the Debian packages in clean roots of Debian 12 and
 
 soak: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once
 	@$(SWIFT) build $(FLAGS) --build-tests
-	@SMTPSTATE_SESSIONS=$(or $(SESSIONS),1000) SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build --filter LastReplies
+	@SMTPSTATE_EXTENT=full SMTPSTATE_SESSIONS=$(or $(SESSIONS),1000) $(SWIFTTESTS) LastRepl
 
 programs: setup-run ## build the programs for installation, statically linked where possible
 	@Scripts/install g++

@@ -58,7 +58,9 @@ let tests: [Target] = [
       "MaildirKit", "PropertyKit", "PropertyCases", "CKernel", "Transport", "ClientAccess", "MaildirSMTPD", "RelayProbe",
       "ProgramSupport", "SMTPProbe",
     ],
-    swiftSettings: settings),
+    // What these tests start is optimised. Optimising the tests themselves would take four times as long as compiling them,
+    // and they mostly wait. Users of the package never build a test target, so the flag does not keep it from being used.
+    swiftSettings: settings + [.unsafeFlags(["-Onone"], .when(configuration: .release))]),
 ]
 
 /// A fuzzer: a program of two lines that libFuzzer runs.

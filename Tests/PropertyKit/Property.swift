@@ -38,14 +38,16 @@ package struct Outcome {
 }
 
 package enum Property {
-  /// Tries `cases` random cases.
+  /// Tries `cases` random cases, and more until `seconds` have passed.
   /// - Parameter test: what `swift test --filter` calls the test, for the command in the report.
   package static func outcome(
-    test: String, cases: Int, seed: UInt64, replaying list: [Int]? = nil, _ statement: (Trial) throws -> Void
+    test: String, cases: Int, seed: UInt64, seconds: Int = 0, replaying list: [Int]? = nil,
+    _ statement: (Trial) throws -> Void
   ) -> Outcome {
     var outcome = Outcome()
-    for number in 0..<(list == nil ? cases : 1) {
-      let caseSeed = seed &+ UInt64(number)
+    let end = ContinuousClock.now + .seconds(seconds)
+    while outcome.cases < (list == nil ? cases : 1) || list == nil && seconds > 0 && ContinuousClock.now < end {
+      let caseSeed = seed &+ UInt64(outcome.cases)
       let trial = Trial(list.map { Choices(replaying: $0) } ?? Choices(seed: caseSeed))
       outcome.cases += 1
       if objection(to: trial, statement) != nil {

@@ -32,11 +32,11 @@ final class DifferentialTests: XCTestCase {
   /// Every line of few octets, from those that mean something, after the beginnings of verbs.
   func testEveryShortLineOfAClient() {
     let beginnings = [("BDA", "T"), ("QUI", "T"), ("NOO", "P"), ("STARTTL", "S"), ("", "x"), ("BDAT ", "2")]
-    everyCase(atLeast: 40_000) { trial in
+    everyCase(atLeast: Extent.choose(quick: 7_000, full: 40_000)) { trial in
       let (verb, letter) = trial.choices.one(of: beginnings)
       var line = Array(verb.utf8)
       let alphabet = [UInt8(ascii: " "), 0x0D, 0x0A, 0x00, letter.utf8.first ?? 0, 0x09]
-      for _ in 0..<5 { line.append(trial.choices.one(of: alphabet)) }
+      for _ in 0..<Extent.choose(quick: 4, full: 5) { line.append(trial.choices.one(of: alphabet)) }
       var lockstep = Lockstep(Policy())
       defer { trial.show(lockstep.transcript) }
       try lockstep.happen(.arrives(.server("220 be\r\n")))
@@ -49,11 +49,11 @@ final class DifferentialTests: XCTestCase {
   /// Every beginning of a reply, where one is pending and where none is, octet by octet.
   func testEveryShortLineOfAServer() {
     let alphabet: [UInt8] = Array("2506- ".utf8) + [0x0D, 0x0A, 0x00, 0x61]
-    everyCase(atLeast: 100_000) { trial in
+    everyCase(atLeast: Extent.choose(quick: 10_000, full: 100_000)) { trial in
       let command = trial.choices.one(of: ["", "NOOP\r\n", "AUTH X\r\n", "QUIT\r\n", "EHLO c\r\n"])
       let code = trial.choices.one(of: ["", "25", "421", "334"])
       var line = Array(code.utf8)
-      for _ in 0..<(code.count > 2 ? 3 : 4) { line.append(trial.choices.one(of: alphabet)) }
+      for _ in 0..<(Extent.choose(quick: 3, full: 4) - (code.count > 2 ? 1 : 0)) { line.append(trial.choices.one(of: alphabet)) }
       var policy = Policy()
       policy.allowsCleartextAuthentication = true
       var lockstep = Lockstep(policy, cuts: .everyOctet)
@@ -64,12 +64,12 @@ final class DifferentialTests: XCTestCase {
     }
   }
 
-  /// Every EHLO reply of up to four lines, in clear and inside TLS.
+  /// Every EHLO reply of up to four lines, or three in `make test`, in clear and inside TLS.
   func testEveryEHLOReply() {
     let keywords = [
       "be", "STARTTLS", "AUTH PLAIN", "auth=x", "XCLIENT a", "XFORWARD", "REQUIRETLS", "STARTTLSX", "AUTHX", "", "AUTH\tx",
     ]
-    everyCase(atLeast: 60_000) { trial in
+    everyCase(atLeast: Extent.choose(quick: 5_000, full: 60_000)) { trial in
       var policy = Policy()
       policy.allowsCleartextAuthentication = trial.choices.below(2) == 1
       var lockstep = Lockstep(policy)
@@ -83,7 +83,7 @@ final class DifferentialTests: XCTestCase {
         try lockstep.happen(.restarted(.ready))
       }
       try lockstep.happen(.arrives(.client("EHLO c\r\n")))
-      let count = 1 + trial.choices.below(4)
+      let count = 1 + trial.choices.below(Extent.choose(quick: 3, full: 4))
       for index in 0..<count {
         let isLast = index == count - 1
         let keyword = trial.choices.one(of: keywords)

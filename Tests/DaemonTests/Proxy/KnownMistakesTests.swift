@@ -57,7 +57,7 @@ final class KnownMistakesTests: ProxyTestCase {
       connection.client.close()
     }
     for _ in connections { gate.open() }
-    assertNothingIsLeft(within: 8)
+    assertNothingIsLeft()
     for connection in connections { XCTAssertNotNil(connection.process.wait()) }
   }
 
@@ -255,13 +255,17 @@ final class KnownMistakesTests: ProxyTestCase {
     end(lax)
   }
 
-  /// A 40 ms delay of the second half of a reply would show here.
+  /// A 40 ms delay of the second half of a reply would make each round of twenty replies last 800 ms. On a busy machine one
+  /// round may last as long without it.
   func testRepliesAreSentAtOnce() throws {
     let connection = try proxied(script: ShellBackend.script(answers: [("NOOP", "printf '250-'; printf 'a\\r\\n'; printf '250 b\\r\\n'")]))
     try connection.greet()
-    let start = Date()
-    for _ in 0..<20 { XCTAssertEqual(try connection.client.ask("NOOP"), "250-a|250 b") }
-    XCTAssertLessThan(Date().timeIntervalSince(start), 0.5)
+    XCTAssertTrue(
+      try eventually {
+        let start = Date()
+        for _ in 0..<20 { XCTAssertEqual(try connection.client.ask("NOOP"), "250-a|250 b") }
+        return Date().timeIntervalSince(start) < 0.5
+      }, "each round of replies takes longer than half a second")
     end(connection)
   }
 }

@@ -5,10 +5,11 @@
 // number, and `make soak` has a thousand.
 
 import Foundation
+import PropertyCases
 import XCTest
 
 final class LastRepliesThroughTheChainTests: ProxyTestCase {
-  private let count = ProcessInfo.processInfo.environment["SMTPSTATE_SESSIONS"].flatMap(Int.init) ?? 200
+  private let count = ProcessInfo.processInfo.environment["SMTPSTATE_SESSIONS"].flatMap(Int.init) ?? Extent.choose(quick: 60, full: 200)
 
   func testSessionsInClear() throws { try assertNothingIsLost(isSecured: false) }
 

@@ -54,7 +54,7 @@ final class ProxiedConnection {
   }
 
   func assertSeen(_ notes: [String], file: StaticString = #filePath, line: UInt = #line) {
-    _ = eventually(within: 5) { seen == notes }
+    _ = eventually { seen == notes }
     XCTAssertEqual(seen, notes, process.errors, file: file, line: line)
   }
 

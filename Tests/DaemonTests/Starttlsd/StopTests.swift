@@ -32,7 +32,7 @@ final class StopTests: StarttlsdTestCase {
       }
       XCTAssertTrue(daemon.program.isRunning, "it must wait for the ends of the connections")
       for client in clients { client.close() }
-      XCTAssertEqual(daemon.program.wait(within: 3), .exited(0), daemon.log)
+      XCTAssertEqual(daemon.program.wait(within: 8), .exited(0), daemon.log)
       daemon.assertNothingIsLeft()
       XCTAssertEqual(daemon.messages.map(\.text), Array(repeating: "Subject: half a message\n\nHalf a line.\n", count: 2))
       XCTAssertEqual(daemon.sessions.count, 6)
@@ -43,7 +43,7 @@ final class StopTests: StarttlsdTestCase {
   func testAnIdleDaemonStopsAtOnce() throws {
     let daemon = try daemon(["--grace", "100"])
     daemon.program.signal(SIGTERM)
-    XCTAssertEqual(daemon.program.wait(within: 1), .exited(0), daemon.log)
+    XCTAssertEqual(daemon.program.wait(), .exited(0), daemon.log)
   }
 
   private let stopping = "421 4.3.2 Service shutting down, closing connection\r\n"
@@ -75,7 +75,7 @@ final class StopTests: StarttlsdTestCase {
       let isExpected = phase == .insideTheHandshake ? (0x14...0x17).contains(rest.first ?? 0x17) : rest.isEmpty
       XCTAssertTrue(isExpected, "\(phase): \(rest)")
     }
-    XCTAssertEqual(daemon.program.wait(within: 3), .exited(0), daemon.log)
+    XCTAssertEqual(daemon.program.wait(within: 8), .exited(0), daemon.log)
     XCTAssertGreaterThan(Date().timeIntervalSince(start), 0.9)
     daemon.assertNothingIsLeft()
     daemon.assertNothingIsDelivered()
@@ -101,22 +101,27 @@ final class StopTests: StarttlsdTestCase {
 
   private var clients: [SMTPClient] = []
 
-  /// A client that stays after its 421 holds the end up for a moment only; a third signal ends that as well.
+  /// A client that stays after its 421 holds the end up for two seconds only; a third signal ends that as well.
   func testAClientThatStaysAfterIts421IsCutOff() throws {
-    for isHurried in [false, true] {
-      let daemon = try daemon(["--grace", "100"])
-      let client = try client(daemon)
-      try SessionPhase.negotiating.enter(client)
-      daemon.program.signal(SIGTERM)
-      XCTAssertTrue(eventually { daemon.log.contains("stopping: 1 sessions") })
-      let start = Date()
-      daemon.program.signal(SIGINT)
-      try client.expect("421 4.3.2 ")
-      if isHurried { daemon.program.signal(SIGTERM) }
-      XCTAssertEqual(daemon.program.wait(within: 5), .exited(0), daemon.log)
-      if isHurried { XCTAssertLessThan(Date().timeIntervalSince(start), 1.5) }
-      XCTAssertEqual(daemon.sessions.map { $0["end"] }, ["stopped"])
-    }
+    XCTAssertGreaterThan(try secondsToTheEnd(isHurried: false), 1.5)
+    // Again if the machine was busy: without the third signal it never takes less.
+    XCTAssertTrue(try eventually { try secondsToTheEnd(isHurried: true) < 1.5 })
+  }
+
+  /// From the second signal to the end of the daemon, with a third signal or without it.
+  private func secondsToTheEnd(isHurried: Bool) throws -> TimeInterval {
+    let daemon = try daemon(["--grace", "100"])
+    let client = try client(daemon)
+    try SessionPhase.negotiating.enter(client)
+    daemon.program.signal(SIGTERM)
+    XCTAssertTrue(eventually { daemon.log.contains("stopping: 1 sessions") })
+    let start = Date()
+    daemon.program.signal(SIGINT)
+    try client.expect("421 4.3.2 ")
+    if isHurried { daemon.program.signal(SIGTERM) }
+    XCTAssertEqual(daemon.program.wait(), .exited(0), daemon.log)
+    XCTAssertEqual(daemon.sessions.map { $0["end"] }, ["stopped"])
+    return Date().timeIntervalSince(start)
   }
 
   func testASecondSignalEndsTheGraceTime() throws {
@@ -132,7 +137,7 @@ final class StopTests: StarttlsdTestCase {
     // A client that waits between two commands gets its 421 now.
     try other.expect("421 4.3.2 ")
     other.close()
-    XCTAssertEqual(daemon.program.wait(within: 5), .exited(0), daemon.log)
+    XCTAssertEqual(daemon.program.wait(), .exited(0), daemon.log)
     daemon.assertNothingIsLeft()
     daemon.assertNothingIsDelivered()
     XCTAssertEqual(daemon.sessions.map { $0["end"] }, ["stopped", "stopped"])
@@ -145,7 +150,7 @@ final class StopTests: StarttlsdTestCase {
     let client = try client(daemon)
     try client.expect("220 ")
     daemon.program.signal(SIGTERM)
-    XCTAssertEqual(daemon.program.wait(within: 5), .exited(0), daemon.log)
+    XCTAssertEqual(daemon.program.wait(), .exited(0), daemon.log)
     daemon.assertNothingIsLeft()
     XCTAssertTrue(daemon.log.contains("was ended by signal 9"), daemon.log)
   }
@@ -159,7 +164,7 @@ final class StopTests: StarttlsdTestCase {
     client.close()
     XCTAssertTrue(eventually { daemon.sessions.count == 1 })
     XCTAssertEqual(daemon.backends.count, 1, "it has a second to end")
-    XCTAssertTrue(eventually(within: 3) { daemon.backends.isEmpty })
+    XCTAssertTrue(eventually { daemon.backends.isEmpty })
     XCTAssertTrue(daemon.log.contains("was ended by signal 15"), daemon.log)
     _ = try daemon.session()
   }

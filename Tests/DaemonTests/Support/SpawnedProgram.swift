@@ -97,7 +97,7 @@ struct Failure: Error, CustomStringConvertible {
 
 /// The longest wait for anything: long enough for a busy machine, short enough that a test that hangs ends by itself.
 enum Deadline {
-  static let seconds: Double = 15
+  static let seconds: Double = 30
 }
 
 /// Asks again and again until the answer is true or the time is over.

@@ -2,15 +2,16 @@
 // shown one by one lead to the same state with the same commands, apart from `keep` and `drop`.
 
 import XCTest
+import PropertyCases
 
 @testable import SMTPState
 @testable import SessionKit
 
 final class CutLemmaTests: XCTestCase {
   func testP4BlocksOfTwoClasses() {
-    var policy = ExplorationTests.policies(isLarge: false)[5].policy
-    if !ExplorationTests.isLarge {
-      policy.commandLineLimit = 6
+    var policy = ExplorationTests.policies(.full)[5].policy
+    if Extent.current != .large {
+      policy.commandLineLimit = Extent.choose(quick: 5, full: 6)
       policy.commandLimit = 1
       policy.replyLinesLimit = 1
     }
@@ -34,9 +35,9 @@ final class CutLemmaTests: XCTestCase {
 
   /// The smallest policy: the control with lines too short to say much.
   func testP4BlocksOfThreeClasses() {
-    var policy = ExplorationTests.policies(isLarge: false)[0].policy
-    policy.commandLineLimit = 3
-    policy.replyLineLimit = 5
+    var policy = ExplorationTests.policies(.full)[0].policy
+    policy.commandLineLimit = Extent.choose(quick: 2, full: 3)
+    policy.replyLineLimit = Extent.choose(quick: 4, full: 5)
     policy.replyLinesLimit = 1
     policy.commandLimit = 1
     let graph = Explorer(policy) { _, _, _, _ in }

@@ -2,6 +2,7 @@
 
 import Foundation
 import XCTest
+import PropertyCases
 
 @testable import SMTPState
 @testable import SessionKit
@@ -12,9 +13,6 @@ func tell(_ line: String) {
 }
 
 final class ExplorationTests: XCTestCase {
-  /// `make explore`: all policies and larger limits, which take minutes.
-  static let isLarge = ProcessInfo.processInfo.environment["SMTPSTATE_EXPLORE"] == "large"
-
   /// What the explored policies choose, by name.
   static let choices: [(name: String, choose: @Sendable (inout Policy) -> Void)] = [
     ("opportunistic, restart", { _ in }),
@@ -28,15 +26,15 @@ final class ExplorationTests: XCTestCase {
 
   /// The policies that are explored to closure, octet by octet. Limits are small, so that their product is; each part
   /// is explored at its real limits: the octets in ScannerExplorationTests, the control in ControlExplorationTests.
-  static func policies(isLarge: Bool) -> [(name: String, policy: Policy)] {
+  static func policies(_ extent: Extent) -> [(name: String, policy: Policy)] {
     var small = Policy()
     small.commandLineLimit = 10
     small.responseLineLimit = 3
-    small.replyLineLimit = isLarge ? 6 : 5
-    small.replyLinesLimit = 2
-    small.outstandingLimit = isLarge ? 2 : 1
+    small.replyLineLimit = extent == .large ? 6 : 5
+    small.replyLinesLimit = extent == .quick ? 1 : 2
+    small.outstandingLimit = extent == .large ? 2 : 1
     small.junkLimit = 1
-    small.commandLimit = isLarge ? 3 : 2
+    small.commandLimit = extent == .large ? 3 : extent == .full ? 2 : 1
     small.chunkLimit = 2
     return choices.map { name, choose in
       var policy = small
@@ -46,8 +44,8 @@ final class ExplorationTests: XCTestCase {
   }
 
   func testEveryPolicyToClosure() {
-    let policies = ExplorationTests.policies(isLarge: ExplorationTests.isLarge)
-    for (name, policy) in ExplorationTests.isLarge ? policies : [policies[0], policies[1], policies[3], policies[5]] {
+    let policies = ExplorationTests.policies(.current)
+    for (name, policy) in Extent.current == .large ? policies : [policies[0], policies[1], policies[3], policies[5]] {
       let begin = Date()
       var failures: [String: Int] = [:]
       var first: [String: (SMTPSession, SessionEvent, Command)] = [:]

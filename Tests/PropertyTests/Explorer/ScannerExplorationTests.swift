@@ -1,7 +1,8 @@
-// Each scanner alone, over all 256 octets, to closure: at the shipped line limits in `make explore`, at short ones in
-// `make test`.
+// Each scanner alone, over all 256 octets, to closure: at the shipped line limits in `make explore EXTENT=large`, at
+// short ones else.
 
 import XCTest
+import PropertyCases
 
 @testable import SMTPState
 @testable import SessionKit
@@ -11,7 +12,7 @@ final class ScannerExplorationTests: XCTestCase {
     var policy = Policy()
     // Every size that is skipped is a state of its own.
     policy.chunkLimit = 100
-    if !ExplorationTests.isLarge {
+    if Extent.current != .large {
       policy.commandLineLimit = 40
       policy.responseLineLimit = 60
       policy.replyLineLimit = 24
@@ -93,7 +94,7 @@ final class ScannerExplorationTests: XCTestCase {
     policy.replyLineLimit = 16
     let limits = Limits(policy)
     let most = policy.replyLinesLimit
-    let numbers = ExplorationTests.isLarge ? Array(1..<most) : [2, 63, 64, most - 2, most - 1]
+    let numbers = Extent.current == .large ? Array(1..<most) : [2, 63, 64, most - 2, most - 1]
     var edges = 0
     for code in ControlAlphabet.codes {
       let after = (0...most).map { lines in
@@ -142,8 +143,9 @@ final class ScannerExplorationTests: XCTestCase {
 
   /// Octets of a class lead to equal states with equal commands, in every state that the explorer's policies reach.
   func testOctetClasses() {
-    var policy = ExplorationTests.policies(isLarge: false)[1].policy
-    if !ExplorationTests.isLarge {
+    var policy = ExplorationTests.policies(.full)[1].policy
+    if Extent.current != .large {
+      policy.commandLineLimit = Extent.choose(quick: 8, full: 10)
       policy.commandLimit = 1
       policy.replyLinesLimit = 1
     }

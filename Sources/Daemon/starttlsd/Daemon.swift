@@ -237,6 +237,7 @@ final class Daemon {
     addresses.sessionEnded(session.peer, now: Clock.now())
     totals.add(record)
     metrics.add(record, fields)
+    if record.end == .earlyTalker { metrics.count(.earlyTalker) }
     logSession(fields)
     if record.tookOutKeywords && !hasWarnedOfKeywords {
       hasWarnedOfKeywords = true

@@ -98,7 +98,7 @@ package final class CredentialLoading {
     position.index += 1
     switch position.phase {
     case .certificates: try load(pairs[index])
-    case .responses: try certificates.staple(request.responses[index], opening: opening)
+    case .responses: try certificates.staple(request.responses[index], isFileRequired: request.isDateChecked, opening: opening)
     case .issuers: issuers.add(optional: try CredentialFile(issuerFiles[index], opening: opening))
     case .revocations:
       let warning = try revoked.add(request.clients.revocations[index], signedBy: issuers, opening: opening)

@@ -51,12 +51,20 @@ struct LoadedCertificates {
   }
 
   /// Gives a response to the certificates that it is about.
-  mutating func staple(_ path: String, opening: (any CredentialOpening)?) throws(TLSCredentialsError) {
+  ///
+  /// - Parameter isFileRequired: true if a file that cannot be read is an error; false if it is a warning.
+  mutating func staple(_ path: String, isFileRequired: Bool, opening: (any CredentialOpening)?) throws(TLSCredentialsError) {
     let response: OCSPResponse
     do throws(TLSCredentialsError) {
       response = try OCSPResponse(path, opening: opening)
-    } catch .badResponse(_, let trouble) {
+    } catch {
+      let trouble: String
+      switch error {
       // What a responder sent, such as "try later", must not prevent the start.
+      case .badResponse(_, let text): trouble = text
+      case .unreadable(_, let cause) where !isFileRequired: trouble = "\(cause)"
+      default: throw error
+      }
       warnings.append("\(path): this OCSP response is not sent: \(trouble): fetch it again")
       return
     }

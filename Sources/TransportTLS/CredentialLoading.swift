@@ -15,13 +15,15 @@ package struct CredentialRequest {
   var isDateChecked: Bool
   var isKeyTried: Bool
   var tickets: SessionTickets
-  /// What is served until now. One of these that has expired since is no error.
-  var earlier: [ServedCertificate]
+  /// What is served until now. A certificate in it that has expired since is no error.
+  var earlier: TLSCredentials?
+  /// True if a key of tickets that was made here is made again, so that older tickets are refused.
+  var replacesTicketKey: Bool
 
   package init(
     pairs: [TLSCredentials.Pair], others: [TLSCredentials.Pair] = [], named: [String: [TLSCredentials.Pair]] = [:],
     responses: [String] = [], clients: ClientCertificates = .ignored, isDateChecked: Bool = true, isKeyTried: Bool = true,
-    tickets: SessionTickets = .off, earlier: [ServedCertificate] = []
+    tickets: SessionTickets = .off, earlier: TLSCredentials? = nil, replacesTicketKey: Bool = false
   ) {
     self.pairs = pairs
     self.others = others
@@ -32,6 +34,7 @@ package struct CredentialRequest {
     self.isKeyTried = isKeyTried
     self.tickets = tickets
     self.earlier = earlier
+    self.replacesTicketKey = replacesTicketKey
   }
 }
 
@@ -44,7 +47,7 @@ package final class CredentialLoading {
   private let keys: (any KeyHolding)?
   private(set) var certificates = LoadedCertificates()
   private(set) var revoked = RevokedCertificates()
-  private(set) var ticketKey: TicketKey?
+  private(set) var ticketKeys: TicketKeys?
   /// nil until all steps are done.
   private(set) var names: ServerNames?
   private let issuers = TrustedIssuers()
@@ -135,8 +138,8 @@ package final class CredentialLoading {
       if case .folder(let folder) = request.clients.trust { try checkIssuers(of: folder) }
     case .sets: break
     case .end:
-      ticketKey = request.tickets.isOn ? try TicketKey(request.tickets, opening: opening) : nil
-      if let path = request.tickets.keyFile, ticketKey?.isExposed == true {
+      ticketKeys = request.tickets.isOn ? try makeTicketKeys() : nil
+      if let path = request.tickets.keyFile, ticketKeys?.current.isExposed == true {
         certificates.warnings.append(LoadedCertificates.exposed(path))
       }
       if let plan { names = ServerNames(plan, sets) }
@@ -148,7 +151,7 @@ package final class CredentialLoading {
   private func load(_ entry: (pair: TLSCredentials.Pair, use: Use)) throws(TLSCredentialsError) {
     func pair() throws(TLSCredentialsError) -> LoadedPair {
       try LoadedPair(
-        entry.pair, isDateChecked: request.isDateChecked, isKeyTried: request.isKeyTried, earlier: request.earlier, opening: opening,
+        entry.pair, isDateChecked: request.isDateChecked, isKeyTried: request.isKeyTried, earlier: request.earlier?.served ?? [], opening: opening,
         keys: keys)
     }
     switch entry.use {
@@ -156,6 +159,11 @@ package final class CredentialLoading {
     case .named(let name): certificates.add(try pair(), for: name)
     case .other: try certificates.addOther(pair)
     }
+  }
+
+  private func makeTicketKeys() throws(TLSCredentialsError) -> TicketKeys {
+    if let earlier = request.earlier?.ticketKeys, earlier.current.isOwn, !request.replacesTicketKey { return earlier }
+    return try TicketKeys(request.tickets, opening: opening)
   }
 
   private func beginIssuers() throws(TLSCredentialsError) {

@@ -51,7 +51,7 @@ public final class TLSCredentials: @unchecked Sendable {
   /// Which certificates are served for which name.
   let names: ServerNames
   /// nil if no session is resumed.
-  let ticketKey: TicketKey?
+  let ticketKeys: TicketKeys?
 
   /// Loads and checks all files.
   ///
@@ -94,11 +94,25 @@ public final class TLSCredentials: @unchecked Sendable {
   init(_ loading: CredentialLoading) throws(TLSCredentialsError) {
     guard let names = loading.names else { throw .noCertificate }
     self.names = names
-    ticketKey = loading.ticketKey
+    ticketKeys = loading.ticketKeys
     clients = loading.request.clients
     revoked = loading.revoked
     warnings = loading.certificates.warnings
     served = loading.certificates.served
     validUntil = served.map(\.validUntil).min() ?? 0
   }
+  /// The same, with a new key for the tickets. Tickets of the key before are accepted for one more lifetime. Only for
+  /// credentials with a key that was made here.
+  package init(replacingTicketKeyOf earlier: TLSCredentials) throws(TLSCredentialsError) {
+    ticketKeys = if let keys = earlier.ticketKeys { try TicketKeys(replacing: keys) } else { nil }
+    names = earlier.names
+    clients = earlier.clients
+    revoked = earlier.revoked
+    warnings = earlier.warnings
+    served = earlier.served
+    validUntil = earlier.validUntil
+  }
+
+  /// When the key of the tickets is to be replaced, by the clock of `Clock.now()`; nil if never.
+  package var ticketKeyReplacement: Int? { ticketKeys?.replacement }
 }

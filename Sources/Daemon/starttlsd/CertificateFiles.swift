@@ -40,7 +40,8 @@ struct CertificateFiles: Sendable {
   /// - Parameters:
   ///   - paths: all files, as `list` returned them.
   ///   - earlier: what is served until now.
-  func request(_ paths: [String], earlier: [ServedCertificate] = []) -> CredentialRequest {
+  ///   - replacesTicketKey: see `CredentialRequest`.
+  func request(_ paths: [String], earlier: TLSCredentials? = nil, replacesTicketKey: Bool = false) -> CredentialRequest {
     let known = Set(paths)
     var (others, responses) = ([TLSCredentials.Pair](), responses)
     for path in paths {
@@ -58,7 +59,8 @@ struct CertificateFiles: Sendable {
     }
     return CredentialRequest(
       pairs: pairs, others: others, named: named, responses: responses,
-      clients: ClientCertificates(clientRequest, trust: trust, revocations: clientRevocations), tickets: tickets, earlier: earlier)
+      clients: ClientCertificates(clientRequest, trust: trust, revocations: clientRevocations), tickets: tickets, earlier: earlier,
+      replacesTicketKey: replacesTicketKey)
   }
 
   // MARK: Folders

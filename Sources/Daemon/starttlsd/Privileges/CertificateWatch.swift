@@ -68,7 +68,7 @@ final class CertificateWatch: HelperUser, TimerOwner {
     current = set
     do throws(TLSCredentialsError) {
       if let path = set.files.irregularPath { return finish(nil, "\(path) is not a regular file and is read only at the start", now: now) }
-      current?.loading = try set.files.load(earlier: daemon.credentials.served)
+      current?.loading = try set.files.load(earlier: daemon.credentials, replacesTicketKey: set.cause == .requested)
       wait(0, now)
     } catch {
       finish(nil, error.description, now: now)

@@ -97,14 +97,16 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
 
   /// Begins to load the credentials of the set.
   ///
-  /// - Parameter earlier: what is served until now.
-  func load(earlier: [ServedCertificate] = []) throws(TLSCredentialsError) -> CredentialLoading {
+  /// - Parameters:
+  ///   - earlier: what is served until now.
+  ///   - replacesTicketKey: see `CredentialRequest`.
+  func load(earlier: TLSCredentials? = nil, replacesTicketKey: Bool = false) throws(TLSCredentialsError) -> CredentialLoading {
     let folders = files.allFolders
     for folder in folders {
       guard let index = indices[folder], case .failed(let code) = entries[index] else { continue }
       throw .unreadable(path: folder, SystemError("open", code))
     }
-    let request = files.request(paths.filter { !folders.contains($0) }, earlier: earlier)
+    let request = files.request(paths.filter { !folders.contains($0) }, earlier: earlier, replacesTicketKey: replacesTicketKey)
     return try CredentialLoading(request, opening: self, keys: keys == nil ? nil : self)
   }
 

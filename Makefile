@@ -24,16 +24,19 @@ test: setup-test setup-c core-embedded c-library ## build everything and run all
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@Scripts/coverage $(BUILD)/coverage
 	@SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build
-	@SWIFT=$(SWIFT) $(PYTESTS) -m "not nio and not postfix and not servers and not install"
+	@SWIFT=$(SWIFT) $(PYTESTS) -m "not nio and not postfix and not servers and not install and not valgrind"
 	@Scripts/docs $(BUILD)/docs
 	@$(SWIFT) test -j $(JOBS) --filter 'FuzzTests/test.*Again'
 
 test-threads: setup-test ## run sessions in two threads under ThreadSanitizer
 	@TSAN_OPTIONS=halt_on_error=1 $(SWIFT) test -j $(JOBS) --sanitize=thread --scratch-path $(BUILD)/threads --filter TwoThreadsTests
 
-test-tls-memory: setup-test ## run the tests of TLS under AddressSanitizer, which also finds leaks
+test-tls-memory: setup-test ## run the tests of TLS under AddressSanitizer, which also finds leaks, and tlsd-io under valgrind
 	@$(SWIFT) build -j $(JOBS) --sanitize=address --scratch-path $(BUILD)/address --build-tests
 	@Scripts/leaks $(SWIFT) test --skip-build --sanitize=address --scratch-path $(BUILD)/address --filter 'TransportTests\.(TLS|ServerName)'
+	@Scripts/install valgrind binutils python3-pytest
+	@$(SWIFT) build $(FLAGS) --product tlsd-io
+	@$(PYTESTS) -m valgrind
 
 explore: ## explore all states of the session: all policies, larger limits, every octet; half an hour, six gigabytes of memory
 	@$(SWIFT) build $(FLAGS) --build-tests

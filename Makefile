@@ -10,7 +10,7 @@ FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 SWIFTTESTS := SMTPSTATE_BIN=$(CURDIR)/$(BIN) Scripts/test-swift $(BIN)/smtpstatePackageTests.xctest
 # The tests in Python: real clients, compilers, the documents.
 PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
-HERE := "not nio and not postfix and not servers and not install"
+HERE := "not nio and not postfix and not servers and not install and not valgrind"
 
 .DEFAULT_GOAL := help
 .PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
@@ -34,9 +34,12 @@ test-debug: setup-test ## without optimisation, under ThreadSanitizer: sessions 
 	@TSAN_OPTIONS=halt_on_error=1 Scripts/test-swift $(BUILD)/threads/debug/smtpstatePackageTests.xctest \
 	  TwoThreadsTests 'FuzzTests/test.*Again'
 
-test-tls-memory: setup-test ## run the tests of TLS under AddressSanitizer, which also finds leaks
+test-tls-memory: setup-test ## run the tests of TLS under AddressSanitizer, which also finds leaks, and tlsd-io under valgrind
 	@$(SWIFT) build -j $(JOBS) --sanitize=address --scratch-path $(BUILD)/address --build-tests
 	@Scripts/leaks $(SWIFT) test --skip-build --sanitize=address --scratch-path $(BUILD)/address --filter 'TransportTests\.(TLS|ServerName)'
+	@Scripts/install valgrind binutils python3-pytest
+	@$(SWIFT) build $(FLAGS) --product tlsd-io
+	@$(PYTESTS) -m valgrind
 
 explore: setup-test ## what `make test` does in part, in full: random cases (SECONDS for each test), cuts, faults, states; EXTENT=large: half an hour, 6 GB
 	@$(SWIFT) build $(FLAGS) --build-tests

@@ -11,5 +11,12 @@ let package = Package(
     .executableTarget(
       name: "core-bench",
       dependencies: [.product(name: "SMTPState", package: "smtpstate")],
-      swiftSettings: [.swiftLanguageMode(.v6)])
+      swiftSettings: [.swiftLanguageMode(.v6)]),
+    .target(name: "HandshakePeer", linkerSettings: [.linkedLibrary("gnutls")]),
+    .executableTarget(
+      name: "handshake-bench",
+      dependencies: [
+        "HandshakePeer", .product(name: "Transport", package: "smtpstate"), .product(name: "TransportTLS", package: "smtpstate"),
+      ],
+      swiftSettings: [.swiftLanguageMode(.v6)]),
   ])

@@ -6,6 +6,9 @@ or for the octets, says more than the rate. The rounds are interleaved; reported
 
 Usage: tls.py folder-of-the-programs results-folder [--seconds 3] [--rounds 3] [--mebibytes 1024]
 
+The handshakes of the TLS layer alone, without a program's start or a network, are compared with those of the library alone, both in
+one process (handshake-bench): as a ratio of processor times.
+
 Peers: the library's own measurement, `gnutls-cli --benchmark-tls-kx`, which has both ends in one process; stunnel (`stunnel4`) where it
 is installed. Writes tls.md to the results folder.
 """
@@ -21,6 +24,11 @@ import subprocess
 import tempfile
 import time
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# What the TLS layer and the library alone agree on: the same suites as `gnutls-cli --benchmark-tls-kx`.
+EXCHANGES = {
+    f"TLS 1.{version}, {group}": f"NONE:+VERS-TLS1.{version}:+ECDHE-ECDSA:+ECDHE-RSA:+AES-128-GCM:+AEAD:+SIGN-ALL:+CTYPE-X509:+COMP-NULL:+GROUP-{group}"
+    for version, group in ((3, "SECP256R1"), (3, "X25519"), (2, "SECP256R1"))}
 KEYS = {"ECDSA P-256": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "RSA 2048": ["rsa:2048"]}
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -157,6 +165,27 @@ def library():
     return [" ".join(line.split()) for line in result.stdout.splitlines() if "TLS1.3" in line or "transactions" in line]
 
 
+def layer(results, files, rounds, duration):
+    """Lines: microseconds of processor time for a handshake, both ends together, with the TLS layer and with the library alone."""
+    subprocess.run(
+        ["swift", "build", "-c", "release", "--package-path", ROOT / "Benchmarks", "--scratch-path", results, "--product", "handshake-bench"],
+        stdout=subprocess.DEVNULL, check=True)
+    program = results.resolve() / "release" / "handshake-bench"
+    rows = {}
+    for _ in range(rounds):
+        for key in KEYS:
+            for exchange, priorities in EXCHANGES.items():
+                output = subprocess.run([program, *files[key], priorities, str(duration)], capture_output=True, text=True, check=True).stdout
+                rows.setdefault((key, exchange), []).append([float(word) for word in output.split()])
+    yield "| key | key exchange | TLS layer, µs | library alone, µs | rate of the library reached |"
+    yield "|---|---|---|---|---|"
+    for (key, exchange), found in rows.items():
+        ratios = sorted(bare / own for own, bare in found)
+        own, bare = median(found)
+        spread = f" ({ratios[0]:.0%} to {ratios[-1]:.0%})" if len(ratios) > 1 else ""
+        yield f"| {key} | {exchange} | {own:.0f} | {bare:.0f} | {statistics.median(ratios):.0%}{spread} |"
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("programs", type=pathlib.Path)
@@ -180,6 +209,8 @@ def main():
             for place in places:
                 speed, own, other = median(rows[place])
                 lines.append(f"| {key} | {place} | {speed:.0f} | {own:.0f} | {other:.0f} | {own + other:.0f} |")
+        lines += ["", "Handshakes with both ends in one process, processor time:", ""]
+        lines += layer(settings.results, files, settings.rounds, settings.seconds)
         lines += ["", f"{settings.mebibytes} MiB from a client:", "", "| server | MiB/s | processor seconds |", "|---|---|---|"]
         rows = {}
         for _ in range(settings.rounds):

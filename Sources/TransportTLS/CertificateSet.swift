@@ -106,10 +106,8 @@ final class CertificateSet {
   /// True if there is no certificate in it: it serves no client.
   let isEmpty: Bool
 
-  /// - Parameter clients: who may issue the clients' certificates.
-  init(
-    _ pairs: [LoadedPair], clients: ClientCertificates, opening: (any CredentialOpening)?
-  ) throws(TLSCredentialsError) {
+  /// - Parameter issuers: who may issue the clients' certificates.
+  init(_ pairs: [LoadedPair], issuers: TrustedIssuers) throws(TLSCredentialsError) {
     var created: gnutls_certificate_credentials_t?
     let code = gnutls_certificate_allocate_credentials(&created)
     guard code >= 0, let created else { throw .library(libraryText(code)) }
@@ -118,7 +116,7 @@ final class CertificateSet {
     gnutls_certificate_set_known_dh_params(created, GNUTLS_SEC_PARAM_HIGH)
     isEmpty = pairs.isEmpty
     for pair in pairs { try pair.add(to: created) }
-    try clients.load(into: created, opening: opening)
+    try issuers.add(to: created)
   }
 
   deinit { gnutls_certificate_free_credentials(certificates) }

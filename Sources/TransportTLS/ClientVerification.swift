@@ -38,26 +38,31 @@ extension GnuTLSStream {
       return gnutls_certificate_verify_peers(session, &data, 1, &status)
     }
     clientFault = code < 0 ? libraryText(code) : GnuTLSStream.fault(status)
-    if clientFault == nil, usesExpiredList { clientFault = "revocation list expired" }
+    if code >= 0, let fault = revocationFault, clientFault == nil || fault == "revoked" { clientFault = fault }
     return clientFault == nil || reportsClientFaults
   }
 
-  /// True if the revocation list of one of the issuers in the client's chain has expired: the library does not check that.
-  private var usesExpiredList: Bool {
-    guard !revocationEnds.isEmpty else { return false }
+  /// What the revocation lists say against a certificate in the client's chain; nil if nothing. The library has no lists.
+  private var revocationFault: String? {
+    let revoked = credentials.revoked
+    guard !revoked.isEmpty else { return nil }
     let now = time(nil)
     var count: UInt32 = 0
-    guard let list = gnutls_certificate_get_peers(session, &count) else { return false }
-    return (0..<Int(count)).contains { index in
-      var certificate: gnutls_x509_crt_t?
-      guard gnutls_x509_crt_init(&certificate) >= 0, let certificate else { return true }
+    guard let list = gnutls_certificate_get_peers(session, &count) else { return nil }
+    var fault: String?
+    for index in 0..<Int(count) {
+      var created: gnutls_x509_crt_t?
+      guard gnutls_x509_crt_init(&created) >= 0, let certificate = created else { return "revoked" }
       defer { gnutls_x509_crt_deinit(certificate) }
       var octets = list[index]
-      guard gnutls_x509_crt_import(certificate, &octets, GNUTLS_X509_FMT_DER) >= 0,
-        let issuer = derName({ gnutls_x509_crt_get_raw_issuer_dn(certificate, $0) })
-      else { return true }
-      return revocationEnds[issuer].map { $0 <= now } ?? false
+      guard gnutls_x509_crt_import(certificate, &octets, GNUTLS_X509_FMT_DER) >= 0 else { return "revoked" }
+      switch revoked.status(of: certificate, now: now) {
+      case .good: break
+      case .revoked: return "revoked"
+      case .unknown: fault = "revocation list expired"
+      }
     }
+    return fault
   }
 
   /// Why a certificate is not valid, in words without punctuation; nil if it is valid.

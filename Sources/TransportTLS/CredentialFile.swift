@@ -73,9 +73,16 @@ struct CredentialFile: ~Copyable {
   /// PEM if it contains `-----BEGIN`; otherwise DER, with one object per file.
   var form: gnutls_x509_crt_fmt_t {
     // Not `firstRange(of:)`: it would link the regular expression library, 1.4 MB, into each program.
-    let octets = storage[..<length]
-    let isPEM = octets.indices.contains { octets[$0...].starts(with: "-----BEGIN".utf8) }
-    return isPEM ? GNUTLS_X509_FMT_PEM : GNUTLS_X509_FMT_DER
+    let mark: StaticString = "-----BEGIN"
+    var position = 0
+    while position + mark.utf8CodeUnitCount <= length {
+      guard let start = storage.baseAddress, let dash = memchr(start + position, CInt(UInt8(ascii: "-")), length - position) else { break }
+      position = UnsafeRawPointer(dash) - UnsafeRawPointer(start)
+      guard length - position >= mark.utf8CodeUnitCount else { break }
+      if memcmp(dash, mark.utf8Start, mark.utf8CodeUnitCount) == 0 { return GNUTLS_X509_FMT_PEM }
+      position += 1
+    }
+    return GNUTLS_X509_FMT_DER
   }
 
   /// Passes the octets in the library's form.

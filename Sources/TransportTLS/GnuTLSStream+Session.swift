@@ -9,7 +9,7 @@ extension GnuTLSStream {
     _ credentials: TLSCredentials, _ priorities: TLSPriorities
   ) throws(TLSCredentialsError) -> gnutls_session_t {
     var flags = UInt32(GNUTLS_SERVER) | UInt32(GNUTLS_NONBLOCK) | UInt32(GNUTLS_NO_SIGNAL)
-    if credentials.ticketKey == nil { flags |= UInt32(GNUTLS_NO_TICKETS) }
+    if credentials.ticketKeys == nil { flags |= UInt32(GNUTLS_NO_TICKETS) }
     var created: gnutls_session_t?
     let code = gnutls_init(&created, flags)
     guard code >= 0, let session = created else { throw .library(libraryText(code)) }
@@ -22,7 +22,7 @@ extension GnuTLSStream {
       replaceKeyLog(session)
       gnutls_handshake_set_max_packet_length(session, TLSLimits.handshakeMessage)
       try check(offerSMTP(session))
-      if let key = credentials.ticketKey { try check(key.enable(session)) }
+      if let keys = credentials.ticketKeys { try check(keys.current.enable(session)) }
     } catch {
       gnutls_deinit(session)
       throw error

@@ -54,8 +54,6 @@ public final class GnuTLSStream: TLSStream {
   var clientFault: String?
   /// True if a certificate that is not valid does not fail the handshake.
   var reportsClientFaults: Bool { credentials.clients.request == .reported }
-  /// Until when the revocation lists are valid, by the name of the issuer in DER.
-  var revocationEnds: [[UInt8]: Int] { credentials.revocationEnds }
 
   /// The file for the secrets of this session; nil for none. Set it before the handshake.
   package var keyLog: KeyLog?

@@ -86,39 +86,6 @@ final class OCSPResponse {
   }
 }
 
-extension OCSPResponse {
-  /// Reads the responses, and gives each certificate its own.
-  ///
-  /// - Returns: warnings for the operator, and why a certificate has no response although there is one.
-  static func staple(
-    _ paths: [String], to pairs: [LoadedPair], opening: (any CredentialOpening)?
-  ) throws(TLSCredentialsError) -> (warnings: [String], troubles: [ObjectIdentifier: String]) {
-    var warnings: [String] = []
-    var troubles: [ObjectIdentifier: String] = [:]
-    for path in paths {
-      let response: OCSPResponse
-      do throws(TLSCredentialsError) {
-        response = try OCSPResponse(path, opening: opening)
-      } catch .badResponse(_, let trouble) {
-        // What a responder sent, such as "try later", must not prevent the start.
-        warnings.append("\(path): this OCSP response is not sent: \(trouble): fetch it again")
-        continue
-      }
-      let targets = pairs.filter { response.isFor($0.chain) }
-      if targets.isEmpty { warnings.append("\(path): this OCSP response is for none of the certificates and is not sent: fetch it again") }
-      for pair in targets {
-        if let trouble = response.trouble(for: pair.chain) {
-          troubles[ObjectIdentifier(pair)] = trouble
-          warnings.append("\(path): this OCSP response is not sent: \(trouble): fetch it again")
-        } else {
-          pair.response = response
-        }
-      }
-    }
-    return (warnings, troubles)
-  }
-}
-
 extension CertificateChain {
   /// True if the certificate requires that an OCSP response is sent with it (must-staple, RFC 7633).
   var requiresResponse: Bool {

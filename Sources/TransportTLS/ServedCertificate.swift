@@ -30,37 +30,61 @@ struct LoadedCertificates {
 
   /// Why the last certificate was left out.
   private var omission: TLSCredentialsError?
+  /// Why a certificate has no response although there is one.
+  private var troubles: [ObjectIdentifier: String] = [:]
 
-  /// Reads all files, see `TLSCredentials.init`.
-  mutating func read(
-    _ pairs: [TLSCredentials.Pair], _ others: [TLSCredentials.Pair], _ named: [String: [TLSCredentials.Pair]], isDateChecked: Bool,
-    isKeyTried: Bool, earlier: [ServedCertificate], opening: (any CredentialOpening)?, keys: (any KeyHolding)?
-  ) throws(TLSCredentialsError) {
-    func load(_ pair: TLSCredentials.Pair) throws(TLSCredentialsError) -> LoadedPair {
-      try LoadedPair(pair, isDateChecked: isDateChecked, isKeyTried: isKeyTried, earlier: earlier, opening: opening, keys: keys)
+  /// Adds a certificate for clients without a known server name.
+  mutating func add(_ pair: LoadedPair) { defaults.append(pair) }
+
+  /// Adds a certificate that is served for a name, whatever names it contains.
+  mutating func add(_ pair: LoadedPair, for name: String) { named[name, default: []].append(pair) }
+
+  /// Adds a certificate that is served only for the names in it, unless it has expired.
+  mutating func addOther(_ load: () throws(TLSCredentialsError) -> LoadedPair) throws(TLSCredentialsError) {
+    do throws(TLSCredentialsError) {
+      others.append(try load())
+    } catch .expired(let path, let time) {
+      // The folder of a name that is no longer renewed must not prevent the others.
+      warnings.append("\(path): expired on \(calendarDate(time)), and is not served: renew the certificate, or remove its folder")
+      omission = .expired(path: path, at: time)
     }
-    for pair in pairs { defaults.append(try load(pair)) }
-    for (name, pairs) in named {
-      for pair in pairs { self.named[name, default: []].append(try load(pair)) }
+  }
+
+  /// Gives a response to the certificates that it is about.
+  ///
+  /// - Parameter isFileRequired: true if a file that cannot be read is an error; false if it is a warning.
+  mutating func staple(_ path: String, isFileRequired: Bool, opening: (any CredentialOpening)?) throws(TLSCredentialsError) {
+    let response: OCSPResponse
+    do throws(TLSCredentialsError) {
+      response = try OCSPResponse(path, opening: opening)
+    } catch {
+      let trouble: String
+      switch error {
+      // What a responder sent, such as "try later", must not prevent the start.
+      case .badResponse(_, let text): trouble = text
+      case .unreadable(_, let cause) where !isFileRequired: trouble = "\(cause)"
+      default: throw error
+      }
+      warnings.append("\(path): this OCSP response is not sent: \(trouble): fetch it again")
+      return
     }
-    for pair in others {
-      do throws(TLSCredentialsError) {
-        self.others.append(try load(pair))
-      } catch .expired(let path, let time) {
-        // The folder of a name that is no longer renewed must not prevent the others.
-        warnings.append("\(path): expired on \(calendarDate(time)), and is not served: renew the certificate, or remove its folder")
-        omission = .expired(path: path, at: time)
+    let targets = all.filter { response.isFor($0.chain) }
+    if targets.isEmpty { warnings.append("\(path): this OCSP response is for none of the certificates and is not sent: fetch it again") }
+    for pair in targets {
+      if let trouble = response.trouble(for: pair.chain) {
+        troubles[ObjectIdentifier(pair)] = trouble
+        warnings.append("\(path): this OCSP response is not sent: \(trouble): fetch it again")
+      } else {
+        pair.response = response
       }
     }
   }
 
-  /// Reads the OCSP responses, and gives each certificate its own.
+  /// Called after all responses were read.
   ///
   /// - Parameter isRequired: true if a certificate that requires a response (must-staple, RFC 7633) is refused without
   ///   one, or is left out if it is one of `others`. A client that honours the requirement would refuse it as well.
-  mutating func staple(_ paths: [String], isRequired: Bool, opening: (any CredentialOpening)?) throws(TLSCredentialsError) {
-    let (texts, troubles) = try OCSPResponse.staple(paths, to: all, opening: opening)
-    warnings += texts
+  mutating func checkResponses(isRequired: Bool) throws(TLSCredentialsError) {
     for pair in all where pair.response == nil && pair.chain.requiresResponse {
       let path = pair.files.certificate
       guard isRequired else {

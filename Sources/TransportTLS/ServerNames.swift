@@ -35,34 +35,11 @@ struct ServerNames {
   /// True if the client's name makes a difference.
   var isUsed: Bool { !given.isEmpty || !own.isEmpty }
 
-  /// - Parameters:
-  ///   - defaults: for a client without a known name.
-  ///   - others: only for the names in them.
-  ///   - given: by name; what the certificates contain does not matter.
-  ///   - make: creates a set.
-  init(
-    defaults: [LoadedPair], others: [LoadedPair], given: [String: [LoadedPair]],
-    make: ([LoadedPair]) throws(TLSCredentialsError) -> CertificateSet
-  ) throws(TLSCredentialsError) {
-    fallback = try make(defaults)
-    for (name, pairs) in given { self.given[name] = try make(pairs) }
-    // With one certificate there is no choice.
-    guard defaults.count + others.count > 1 else { return }
-    var pairs: [String: [LoadedPair]] = [:]
-    for pair in defaults + others {
-      for name in Set(pair.names) { pairs[name, default: []].append(pair) }
-    }
-    var sets: [[ObjectIdentifier]: CertificateSet] = [defaults.map(ObjectIdentifier.init): fallback]
-    for (name, exact) in pairs {
-      // A client that can use none of them gets another one: for mail any certificate is better than none.
-      var chosen = exact
-      for more in [ServerNames.wildcard(for: name).flatMap { pairs[$0] } ?? [], defaults] {
-        chosen += more.filter { new in !chosen.contains { $0 === new } }
-      }
-      let key = chosen.map(ObjectIdentifier.init)
-      if sets[key] == nil { sets[key] = try make(chosen) }
-      own[name] = sets[key]
-    }
+  /// - Parameter sets: one for each list of the plan.
+  init(_ plan: ServerNamePlan, _ sets: [CertificateSet]) {
+    fallback = sets[0]
+    given = plan.given.mapValues { sets[$0] }
+    own = plan.own.mapValues { sets[$0] }
   }
 
   /// The certificates for a name in lower case; nil if there are none.
@@ -77,9 +54,49 @@ struct ServerNames {
   }
 
   /// The name with `*` in place of its first label; nil if it has fewer than three labels.
-  private static func wildcard(for name: String) -> String? {
+  fileprivate static func wildcard(for name: String) -> String? {
     let rest = name.drop { $0 != "." }
     return rest.dropFirst().contains(".") ? "*\(rest)" : nil
+  }
+}
+
+/// The sets of certificates that are needed.
+struct ServerNamePlan {
+  /// The certificates of each set, in the order of preference. The first set is for clients without a known name.
+  private(set) var lists: [[LoadedPair]]
+  /// The numbers of the sets by name, see `ServerNames`.
+  private(set) var given: [String: Int] = [:]
+  private(set) var own: [String: Int] = [:]
+
+  /// - Parameters:
+  ///   - defaults: for a client without a known name.
+  ///   - others: only for the names in them.
+  ///   - given: by name; what the certificates contain does not matter.
+  init(defaults: [LoadedPair], others: [LoadedPair], given: [String: [LoadedPair]]) {
+    lists = [defaults]
+    for (name, pairs) in given {
+      self.given[name] = lists.count
+      lists.append(pairs)
+    }
+    // With one certificate there is no choice.
+    guard defaults.count + others.count > 1 else { return }
+    var pairs: [String: [LoadedPair]] = [:]
+    for pair in defaults + others {
+      for name in Set(pair.names) { pairs[name, default: []].append(pair) }
+    }
+    var numbers: [[ObjectIdentifier]: Int] = [defaults.map(ObjectIdentifier.init): 0]
+    for (name, exact) in pairs {
+      // A client that can use none of them gets another one: for mail any certificate is better than none.
+      var chosen = exact
+      for more in [ServerNames.wildcard(for: name).flatMap { pairs[$0] } ?? [], defaults] {
+        chosen += more.filter { new in !chosen.contains { $0 === new } }
+      }
+      let key = chosen.map(ObjectIdentifier.init)
+      own[name] = numbers[key, default: lists.count]
+      guard numbers[key] == nil else { continue }
+      numbers[key] = lists.count
+      lists.append(chosen)
+    }
   }
 }
 

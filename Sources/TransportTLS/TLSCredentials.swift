@@ -46,12 +46,12 @@ public final class TLSCredentials: @unchecked Sendable {
   /// What the operator should change although it works: log each as a warning.
   public let warnings: [String]
 
-  /// Until when the revocation lists are valid, by the name of the issuer in DER.
-  let revocationEnds: [[UInt8]: Int]
+  /// Which certificates of clients are revoked.
+  let revoked: RevokedCertificates
   /// Which certificates are served for which name.
   let names: ServerNames
   /// nil if no session is resumed.
-  let ticketKey: TicketKey?
+  let ticketKeys: TicketKeys?
 
   /// Loads and checks all files.
   ///
@@ -77,46 +77,42 @@ public final class TLSCredentials: @unchecked Sendable {
     tickets: SessionTickets = .off,
     opening: (any CredentialOpening)? = nil
   ) throws(TLSCredentialsError) {
-    try self.init(
-      pairs, others: others, named: named, responses: responses, clients: clients, isDateChecked: isDateChecked, isKeyTried: isKeyTried,
-      tickets: tickets, opening: opening, keys: nil)
+    let request = CredentialRequest(
+      pairs: pairs, others: others, named: named, responses: responses, clients: clients, isDateChecked: isDateChecked,
+      isKeyTried: isKeyTried, tickets: tickets)
+    try self.init(request, opening: opening)
   }
 
-  /// The same, with keys that another process holds.
-  ///
-  /// - Parameters:
-  ///   - earlier: what is served until now. One of these that has expired since is no error.
-  ///   - keys: nil to read the keys here.
-  package init(
-    _ pairs: [Pair], others: [Pair] = [], named: [String: [Pair]] = [:], responses: [String] = [],
-    clients: ClientCertificates = .ignored, isDateChecked: Bool = true, isKeyTried: Bool = true,
-    tickets: SessionTickets = .off, earlier: [ServedCertificate] = [],
-    opening: (any CredentialOpening)?, keys: (any KeyHolding)?
-  ) throws(TLSCredentialsError) {
-    guard !pairs.isEmpty || !others.isEmpty || !named.isEmpty else { throw .noCertificate }
-    var loaded = LoadedCertificates()
-    try loaded.read(
-      pairs, others, named, isDateChecked: isDateChecked, isKeyTried: isKeyTried, earlier: earlier, opening: opening, keys: keys)
-    try loaded.staple(responses, isRequired: isDateChecked, opening: opening)
-    try loaded.choose()
-    var ends: [[UInt8]: Int] = [:]
-    if clients.request != .ignored {
-      for path in clients.revocations {
-        let list = try RevocationList(path, opening: opening)
-        list.addEnds(to: &ends)
-        guard let end = list.validUntil, list.isExpired else { continue }
-        loaded.warnings.append("\(path): this revocation list expired on \(calendarDate(end)), and the certificates of its issuer are refused: fetch it again")
-      }
-    }
-    names = try ServerNames(defaults: loaded.defaults, others: loaded.others, given: loaded.named) {
-      (pairs) throws(TLSCredentialsError) in try CertificateSet(pairs, clients: clients, opening: opening)
-    }
-    ticketKey = tickets.isOn ? try TicketKey(tickets, opening: opening) : nil
-    if let path = tickets.keyFile, ticketKey?.isExposed == true { loaded.warnings.append(LoadedCertificates.exposed(path)) }
-    self.clients = clients
-    revocationEnds = ends
-    warnings = loaded.warnings
-    served = loaded.served
+  /// The same, with all settings in one value.
+  package convenience init(_ request: CredentialRequest, opening: (any CredentialOpening)?) throws(TLSCredentialsError) {
+    let loading = try CredentialLoading(request, opening: opening, keys: nil)
+    while try loading.hasMore() {}
+    try self.init(loading)
+  }
+
+  /// What was loaded, all of it.
+  init(_ loading: CredentialLoading) throws(TLSCredentialsError) {
+    guard let names = loading.names else { throw .noCertificate }
+    self.names = names
+    ticketKeys = loading.ticketKeys
+    clients = loading.request.clients
+    revoked = loading.revoked
+    warnings = loading.certificates.warnings
+    served = loading.certificates.served
     validUntil = served.map(\.validUntil).min() ?? 0
   }
+  /// The same, with a new key for the tickets. Tickets of the key before are accepted for one more lifetime. Only for
+  /// credentials with a key that was made here.
+  package init(replacingTicketKeyOf earlier: TLSCredentials) throws(TLSCredentialsError) {
+    ticketKeys = if let keys = earlier.ticketKeys { try TicketKeys(replacing: keys) } else { nil }
+    names = earlier.names
+    clients = earlier.clients
+    revoked = earlier.revoked
+    warnings = earlier.warnings
+    served = earlier.served
+    validUntil = earlier.validUntil
+  }
+
+  /// When the key of the tickets is to be replaced, by the clock of `Clock.now()`; nil if never.
+  package var ticketKeyReplacement: Int? { ticketKeys?.replacement }
 }

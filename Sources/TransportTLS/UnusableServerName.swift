@@ -62,7 +62,7 @@ enum RequestedServerName: Hashable {
 
 extension UnsafeBufferPointer<UInt8> {
   /// Two octets as a number, in network order.
-  fileprivate func number(at index: Int) -> Int { Int(self[index]) << 8 | Int(self[index + 1]) }
+  func number(at index: Int) -> Int { Int(self[index]) << 8 | Int(self[index + 1]) }
 }
 
 extension GnuTLSStream {
@@ -76,9 +76,10 @@ extension GnuTLSStream {
       _ = gnutls_ext_raw_parse(
         context,
         { context, type, data, count in
-          guard type == 0, let context else { return 0 }
+          guard let context else { return 0 }
           let stream = Unmanaged<GnuTLSStream>.fromOpaque(context).takeUnretainedValue()
-          stream.requested(RequestedServerName(UnsafeBufferPointer(start: data, count: Int(count))))
+          let octets = UnsafeBufferPointer(start: data, count: Int(count))
+          if type == 0 { stream.requested(RequestedServerName(octets)) } else { stream.offered(octets, in: type) }
           return 0
         }, message, UInt32(GNUTLS_EXT_RAW_FLAG_TLS_CLIENT_HELLO))
       return 0

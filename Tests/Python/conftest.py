@@ -22,6 +22,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "nio: tests of the SwiftNIO example, which downloads and builds SwiftNIO")
     config.addinivalue_line("markers", "postfix: tests with Debian's Postfix as the client; need root")
     config.addinivalue_line("markers", "servers: tests with Debian's servers on both sides of starttlsd; need root")
+    config.addinivalue_line("markers", "valgrind: tests of tlsd-io under valgrind, of some seconds each")
     config.addinivalue_line("markers", "install: tests that boot a clean Debian in a container; need root and Debian's archives")
 
 

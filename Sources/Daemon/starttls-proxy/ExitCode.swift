@@ -29,7 +29,7 @@ enum ExitCode: CInt {
     case .closed(let reason): self = ExitCode(reason)
     case .relayed: self = .done
     case .relayIdle, .outputStalled, .sessionTimeout: self = .timeout
-    case .clientLost: self = .client
+    case .clientLost, .earlyTalker: self = .client
     case .stopped, nil: self = .system
     }
   }

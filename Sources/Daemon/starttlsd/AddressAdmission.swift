@@ -95,6 +95,7 @@ extension SessionRecord {
   /// The penalty points of a session.
   var penalty: Int {
     var points = junkLines * Penalty.junk + refusedAuthentications * Penalty.authentication
+    if end == .earlyTalker { return points + Penalty.closed }
     guard case .closed(let reason) = end else { return points }
     switch reason {
     case .tlsFailed, .handshakeTimeout: points += Penalty.handshake

@@ -32,19 +32,16 @@ struct CertificateFiles: Sendable {
   func load() throws(TLSCredentialsError) -> TLSCredentials {
     let listing = list()
     for (path, code) in listing.failures { throw .unreadable(path: path, SystemError("open", code)) }
-    return try load(listing.paths, opening: nil)
+    return try TLSCredentials(request(listing.paths), opening: nil)
   }
 
-  /// Loads the set.
+  /// What to load for the set.
   ///
   /// - Parameters:
   ///   - paths: all files, as `list` returned them.
-  ///   - opening: opens each file; nil to open it by its path.
-  ///   - keys: the keys that another process holds; nil to read them here.
   ///   - earlier: what is served until now.
-  func load(
-    _ paths: [String], opening: (any CredentialOpening)?, keys: (any KeyHolding)? = nil, earlier: [ServedCertificate] = []
-  ) throws(TLSCredentialsError) -> TLSCredentials {
+  ///   - replacesTicketKey: see `CredentialRequest`.
+  func request(_ paths: [String], earlier: TLSCredentials? = nil, replacesTicketKey: Bool = false) -> CredentialRequest {
     let known = Set(paths)
     var (others, responses) = ([TLSCredentials.Pair](), responses)
     for path in paths {
@@ -60,10 +57,10 @@ struct CertificateFiles: Sendable {
         ? .files(paths.filter { $0.hasPrefix(issuers + "/") && !$0.dropFirst(issuers.utf8.count + 1).contains("/") }, folder: issuers)
         : .file(issuers)
     }
-    return try TLSCredentials(
-      pairs, others: others, named: named, responses: responses,
-      clients: ClientCertificates(clientRequest, trust: trust, revocations: clientRevocations), tickets: tickets,
-      earlier: earlier, opening: opening, keys: keys)
+    return CredentialRequest(
+      pairs: pairs, others: others, named: named, responses: responses,
+      clients: ClientCertificates(clientRequest, trust: trust, revocations: clientRevocations), tickets: tickets, earlier: earlier,
+      replacesTicketKey: replacesTicketKey)
   }
 
   // MARK: Folders

@@ -124,7 +124,7 @@ struct TicketOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Key of the tickets, 64 octets, which several machines may share; default: a new one at each start and reload.",
+      "Key of the tickets, 64 octets, which several machines may share; default: a new one at each start, SIGHUP and week.",
       valueName: "file"))
   var ticketKeyFile: String?
 

@@ -44,6 +44,7 @@ final class Daemon {
   /// The process that starts the server program; nil if this process does.
   private(set) var starter: StarterConnection?
   private(set) var expiry: CertificateExpiry?
+  private(set) var tickets: TicketRotation?
 
   private let queue: LogQueue
   private var helpers: [HelperConnection] = []
@@ -138,6 +139,7 @@ final class Daemon {
     if let warning = configuration.warningOfPort { log.warning("\(warning)") }
     expiry = CertificateExpiry(self)
     expiry?.look(now: Clock.now())
+    tickets = TicketRotation(self)
     if let trouble = notification.trouble { log.warning("\(trouble)") }
     if !isSingle {
       log.info("\(configuration.priorities.summary)")
@@ -237,6 +239,7 @@ final class Daemon {
     addresses.sessionEnded(session.peer, now: Clock.now())
     totals.add(record)
     metrics.add(record, fields)
+    if record.end == .earlyTalker { metrics.count(.earlyTalker) }
     logSession(fields)
     if record.tookOutKeywords && !hasWarnedOfKeywords {
       hasWarnedOfKeywords = true

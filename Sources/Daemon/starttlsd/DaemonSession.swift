@@ -52,7 +52,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     daemon.reserve(1)
   }
 
-  /// Starts a session that begins with TLS. No backend is started before the handshake is complete.
+  /// Starts a session that begins with TLS. No backend is started before the handshake is complete, and before the wait for
+  /// the greeting is over.
   ///
   /// - Returns: false if TLS is not available; the connection is closed then.
   func beginSecured(_ connection: consuming Connection, now: Int) -> Bool {
@@ -61,7 +62,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     daemon.addresses.handshakeStarted(peer, now: now)
     engine = stream
     driver = SessionDriver(
-      policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, secured: stream, host: self, now: now)
+      policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, secured: stream,
+      greetingWaitMilliseconds: daemon.addresses.isExempt(peer) ? 0 : daemon.configuration.greetingWaitMilliseconds, host: self, now: now)
     isReserving = true
     daemon.reserve(1)
     return true

@@ -48,10 +48,10 @@ enum Environment {
   /// alone: a program that answers them would answer for the daemon.
   private static func isOfSession(_ name: Substring) -> Bool {
     switch name {
-    case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "CRLFILE", "PROTO", "NOTIFY_SOCKET", "STARTTLSD_SESSION": return true
+    case "UCSPITLS", "CERTFILE", "KEYFILE", "CADIR", "CAFILE", "CRLFILE", "OCSPFILE", "PROTO", "NOTIFY_SOCKET", "STARTTLSD_SESSION": return true
     default: break
     }
-    let prefixes = ["SSL_", "TLS_", "TCPREMOTE", "TCPLOCAL", "CERTFILE:", "KEYFILE:", "LISTEN_", "WATCHDOG_"]
+    let prefixes = ["SSL_", "TLS_", "TCPREMOTE", "TCPLOCAL", "CERTFILE:", "KEYFILE:", "OCSPFILE:", "LISTEN_", "WATCHDOG_"]
     if prefixes.contains(where: name.hasPrefix) { return true }
     return name.hasPrefix("SSL") && name.hasSuffix("FD")
   }

@@ -24,5 +24,6 @@ extension Daemon {
     credentials = loaded
     warnOfKeys()
     expiry?.look(now: Clock.now())
+    tickets?.watch()
   }
 }

@@ -2,11 +2,13 @@
 //
 //   CERTFILE, KEYFILE            the default pair; required unless -k is 2 or more, and ignored then
 //   CERTFILE:name, KEYFILE:name  with -k: for clients that request `name`; `*.example.org` matches one more label
+//   OCSPFILE, OCSPFILE:name      OCSP responses for the same certificates, each optional
 //   CADIR, CAFILE                with -y and -Y: the trusted issuers of client certificates; CADIR takes precedence
 //   CRLFILE                      with -y and -Y: lists of revoked client certificates
 //
 // Failure: a missing variable is a usage error (100). A file that cannot be used, or a name without its counterpart, is
-// a configuration error (96). An expired certificate is used with a warning, because for mail it is better than none.
+// a configuration error (96). An expired certificate is used with a warning, because for mail it is better than none; an
+// OCSP response that cannot be used is not sent, with a warning.
 
 import Glibc
 import ProgramSupport
@@ -18,6 +20,7 @@ enum Certificates {
   static func load(_ options: TLSHelperOptions) throws(Failure) -> TLSCredentials {
     let pairs = options.serverNameLevel < 2 ? [try defaultPair()] : []
     let named = options.serverNameLevel > 0 ? try namedPairs() : [:]
+    let responses = (options.serverNameLevel < 2 ? [variable("OCSPFILE")] : []) + named.keys.map { variable("OCSPFILE:\($0)") }
     let clients: ClientCertificates =
       switch options.clientCertificate {
       case .ignored: .ignored
@@ -25,7 +28,9 @@ enum Certificates {
       case .required: try clients(.required)
       }
     do throws(TLSCredentialsError) {
-      return try TLSCredentials(pairs, named: named, clients: clients, isDateChecked: false, isKeyTried: false)
+      return try TLSCredentials(
+        pairs, named: named.reduce(into: [:]) { $0[$1.key.lowercased()] = [$1.value] }, responses: responses.compactMap(\.self), clients: clients,
+        isDateChecked: false, isKeyTried: false)
     } catch {
       throw Failure(.configuration, error.description)
     }
@@ -37,8 +42,9 @@ enum Certificates {
     return .init(certificate: certificate, key: key)
   }
 
-  private static func namedPairs() throws(Failure) -> [String: [TLSCredentials.Pair]] {
-    var pairs: [String: [TLSCredentials.Pair]] = [:]
+  /// By name as the variables have it.
+  private static func namedPairs() throws(Failure) -> [String: TLSCredentials.Pair] {
+    var pairs: [String: TLSCredentials.Pair] = [:]
     var entry = environ
     while let string = entry.pointee {
       entry += 1
@@ -49,7 +55,7 @@ enum Certificates {
       guard let certificate = variable("CERTFILE:\(name)") else {
         throw Failure(.configuration, "KEYFILE:\(name) is set and CERTFILE:\(name) is not")
       }
-      pairs[name.lowercased()] = [.init(certificate: certificate, key: String(parts[1]))]
+      pairs[String(name)] = .init(certificate: certificate, key: String(parts[1]))
     }
     return pairs
   }

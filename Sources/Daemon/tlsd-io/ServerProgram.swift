@@ -42,9 +42,7 @@ enum ServerProgram {
   ) -> ExitCode {
     guard let environment = read(report) else { return .tls }
     if !keepsEnvironment { ProcessEnvironment.removeTLSSettings() }
-    // A program trusts what these say of the client: none may come from the environment of this process. Two are settings
-    // of OpenSSL, for the program's own connections.
-    ProcessEnvironment.remove { $0.hasPrefix("SSL_") && !$0.isNamed("SSL_CERT_FILE") && !$0.isNamed("SSL_CERT_DIR") }
+    ProcessEnvironment.removeTLSFacts()
     for variable in environment.variables where variable.isImportable {
       if let value = variable.value { setenv(variable.name, value, 1) } else { unsetenv(variable.name) }
     }

@@ -27,6 +27,7 @@ enum Program {
       try Helper(options: options, program: getpid()).start(channels)
       try channels.program.keepOverExec()
       if !options.keepsEnvironment { ProcessEnvironment.removeTLSSettings() }
+      ProcessEnvironment.removeTLSFacts()
       try ProgramEnvironment.announce(channels.program)
       return execute(arguments + options.program)
     } catch {

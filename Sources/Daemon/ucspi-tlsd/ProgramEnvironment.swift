@@ -1,7 +1,8 @@
 // ProgramEnvironment: the environment of the server program.
 //
 // By default the server program does not get the variables of the TLS engine, see `ProcessEnvironment.removeTLSSettings`. The
-// variables with the numbers of the channels are set, as UCSPI-TLS requires. All other variables stay.
+// variables with the numbers of the channels are set, as UCSPI-TLS requires. Variables that describe a TLS session are
+// removed: there is none yet, so they are of another one. All other variables stay.
 
 import Glibc
 import Transport

@@ -49,8 +49,17 @@ package enum ProcessEnvironment {
   package static func removeTLSSettings() {
     remove { variable in
       variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CRLFILE") || variable.isNamed("CERTFILE")
-        || variable.isNamed("KEYFILE") || variable.isNamed("TLS_UID") || variable.isNamed("TLS_GID")
-        || variable.hasPrefix("CERTFILE:") || variable.hasPrefix("KEYFILE:")
+        || variable.isNamed("KEYFILE") || variable.isNamed("OCSPFILE") || variable.isNamed("TLS_UID") || variable.isNamed("TLS_GID")
+        || variable.hasPrefix("CERTFILE:") || variable.hasPrefix("KEYFILE:") || variable.hasPrefix("OCSPFILE:")
+    }
+  }
+
+  /// Removes the variables that describe a TLS session: a program trusts what they say of the client. Two of that form are
+  /// settings of OpenSSL, for the program's own connections, and two are settings of the TLS engine.
+  package static func removeTLSFacts() {
+    remove { variable in
+      variable.hasPrefix("SSL_") && !variable.isNamed("SSL_CERT_FILE") && !variable.isNamed("SSL_CERT_DIR")
+        || variable.hasPrefix("TLS_") && !variable.isNamed("TLS_UID") && !variable.isNamed("TLS_GID")
     }
   }
 }

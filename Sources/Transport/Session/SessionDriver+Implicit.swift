@@ -14,13 +14,16 @@ extension SessionDriver {
   ///   - policy: the settings of the session; of its timeouts those of the handshake and of the greeting count.
   ///   - timeouts: the timers that are not in the policy.
   ///   - stream: the TLS layer; no handshake has begun.
+  ///   - greetingWaitMilliseconds: after the handshake; a client that sends octets meanwhile gets 554 5.5.1. 0: no wait.
   ///   - host: starts the server: `restart` is called after the handshake. The driver does not retain it.
   ///   - now: `Clock.now()`.
   public convenience init(
-    policy: SMTPSession.Policy, timeouts: Timeouts, secured stream: any TLSStream, host: any SessionHost, now: Int
+    policy: SMTPSession.Policy, timeouts: Timeouts, secured stream: any TLSStream, greetingWaitMilliseconds: Int = 0,
+    host: any SessionHost, now: Int
   ) {
     self.init(policy: policy, timeouts: timeouts, host: host, now: now)
     self.stream = stream
+    self.greetingWaitMilliseconds = greetingWaitMilliseconds
     state = .securing
     decide(.implicit)
     ownUntil = Clock.time(policy.handshakeTimeoutMilliseconds, after: now)
@@ -28,6 +31,7 @@ extension SessionDriver {
 
   /// Continues the handshake; after it, the server's start may be pending.
   func secureStep() -> Bool {
+    if isBeforeGreeting { return watchForEarlyOctets() }
     guard let stream, record.securedAt == nil else { return false }
     switch stream.handshake() {
     case .wouldBlock: return false
@@ -37,10 +41,36 @@ extension SessionDriver {
     case .established:
       record.tls = stream.facts
       record.securedAt = now
-      ownUntil = Clock.time(policy.greetingTimeoutMilliseconds, after: now)
-      beginSecured(host.restart(stream.facts))
+      isBeforeGreeting = greetingWaitMilliseconds > 0
+      guard isBeforeGreeting else {
+        startServer()
+        break
+      }
+      ownUntil = Clock.time(greetingWaitMilliseconds, after: now)
     }
     return true
+  }
+
+  private func startServer() {
+    guard let tls = record.tls else { return }
+    ownUntil = Clock.time(policy.greetingTimeoutMilliseconds, after: now)
+    beginSecured(host.restart(tls))
+  }
+
+  /// The client waits for its greeting: it may send nothing, and may leave.
+  private func watchForEarlyOctets() -> Bool {
+    guard let stream else { return false }
+    var octet: UInt8 = 0
+    switch withUnsafeMutableBytes(of: &octet, { stream.read(into: $0) }) {
+    case .wouldBlock: return false
+    case .moved(let count):
+      isBeforeGreeting = false
+      record.received += count
+      _ = toClient.append(ServiceReply.earlyTalker)
+      linger(.earlyTalker)
+      return true
+    case .ended, .failed: return finish(.clientLost)
+    }
   }
 
   /// The server was started, or was not.
@@ -65,6 +95,11 @@ extension SessionDriver {
     guard let ownUntil, now >= ownUntil else { return false }
     guard record.securedAt != nil else {
       linger(.closed(.handshakeTimeout))
+      return true
+    }
+    if isBeforeGreeting {
+      isBeforeGreeting = false
+      startServer()
       return true
     }
     return endWithoutServer(.restartFailed)

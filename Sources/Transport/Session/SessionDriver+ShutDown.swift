@@ -13,13 +13,14 @@ extension SessionDriver {
   /// `isClosing`.
   public func shutDown(now: Int) {
     self.now = now
-    guard state == .session, conversation.allowsReply, !clientBroken, !clientOutputEnded,
+    guard isBeforeGreeting || state == .session && conversation.allowsReply, !clientBroken, !clientOutputEnded,
       toClient.append(ServiceReply.shuttingDown)
     else { return }
     if record.decision == nil {
       decide(.cutOff)
       host.abort(.clientEnded)
     }
+    isBeforeGreeting = false
     linger(.stopped)
   }
 

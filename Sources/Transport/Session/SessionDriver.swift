@@ -118,6 +118,9 @@ public final class SessionDriver {
   var ownUntil: Int?
   /// With TLS from the start: when the server must have sent something. nil otherwise.
   var greetingUntil: Int?
+  /// With TLS from the start: the time that the client has to wait for its greeting, and true while it does.
+  var greetingWaitMilliseconds = 0
+  var isBeforeGreeting = false
   /// The end of the session; nil if there is no limit.
   let sessionUntil: Int?
   var now: Int

@@ -73,6 +73,7 @@ public enum SessionLine {
     case .sessionTimeout: "session timeout"
     case .clientLost: "client lost"
     case .outputStalled: "output stalled"
+    case .earlyTalker: "early talker before the greeting"
     case .stopped: "stopped"
     case nil: "none"
     }

@@ -30,6 +30,8 @@ public struct SessionRecord {
     case clientLost
     /// The client did not read its output.
     case outputStalled
+    /// With TLS from the start: the client did not wait for its greeting.
+    case earlyTalker
     /// The program stopped.
     case stopped
   }

@@ -72,6 +72,28 @@ final class RenewalTests: PrivilegeTestCase {
     XCTAssertEqual(try presented(by: daemon), try text(second.certificate))
   }
 
+  /// No file changes: `starttlsd` may open more files again. A clock at 200 times the speed, since a set is tried again each minute.
+  func testASetThatBecomesUsableIsLoadedWithoutAChange() throws {
+    let folder = TestFolder()
+    let (first, second) = (try makeCertificate("first", in: folder), try makeCertificate("second", in: folder))
+    let files = try replaceableCertificate(first, in: folder)
+    let library = try run(["faketime", "-f", "+0", "printenv", "LD_PRELOAD"]).output.trimmingCharacters(in: .whitespacesAndNewlines)
+    let fast = ["/usr/bin/env", "FAKETIME_DISABLE_SHM=1", "LD_PRELOAD=\(library)", "FAKETIME=+0 x200", "/usr/bin/env"]
+    // The filter of the process of the keys does not allow what the library does.
+    let daemon = try daemon(["--key-in-process"], backend: .script(ShellBackend.script()), certificate: files, under: fast)
+    try run(["prlimit", "--pid", "\(daemon.process)", "--nofile=3:4096"])
+    try replace(second.certificate, files.certificate)
+    try replace(second.key, files.key)
+    let refused = "the certificates stay as they were: \(files.certificate): open: Too many open files"
+    XCTAssertTrue(eventually { daemon.log.contains(changed + refused) }, daemon.log)
+    XCTAssertFalse(daemon.log.contains("loaded again"), daemon.log)
+    try run(["prlimit", "--pid", "\(daemon.process)", "--nofile=4096:4096"])
+    let again = "the files of the certificates, which have not changed, were read again: the certificates are loaded again"
+    XCTAssertTrue(eventually { daemon.log.contains(again) }, daemon.log)
+    XCTAssertEqual(try presented(by: daemon), try text(second.certificate))
+    daemon.stopWithFastClock()
+  }
+
   func testACertificateThatEndsSoonIsAWarning() throws {
     let folder = TestFolder()
     // The last full day may have begun a second ago.

@@ -45,7 +45,7 @@ final class EnvironmentTests: StarttlsdTestCase {
   private let lies = [
     "SSL_PROTOCOL": "lie", "SSL_CIPHER": "lie", "SSL_TLS_SNI_SERVERNAME": "lie", "SSL_CLIENT_S_DN": "lie", "TLS_UID": "1",
     "TLS_ANYTHING": "lie", "CERTFILE": "lie", "KEYFILE": "lie", "CERTFILE:mx": "lie", "KEYFILE:mx": "lie", "CADIR": "lie",
-    "CAFILE": "lie", "CRLFILE": "lie", "UCSPITLS": "lie", "SSLCTLFD": "3", "SSLREADFD": "4", "SSLWRITEFD": "5", "PROTO": "lie",
+    "CAFILE": "lie", "CRLFILE": "lie", "OCSPFILE": "lie", "OCSPFILE:mx": "lie", "UCSPITLS": "lie", "SSLCTLFD": "3", "SSLREADFD": "4", "SSLWRITEFD": "5", "PROTO": "lie",
     "TCPREMOTEIP": "lie", "TCPREMOTEPORT": "lie", "TCPREMOTEHOST": "lie", "TCPREMOTEINFO": "lie", "TCPLOCALIP": "lie",
     "TCPLOCALPORT": "lie", "TCPLOCALHOST": "lie", "LISTEN_FDS": "1", "LISTEN_PID": "1", "LISTEN_FDNAMES": "lie",
     "NOTIFY_SOCKET": "lie", "WATCHDOG_USEC": "lie", "WATCHDOG_PID": "1", "STARTTLSD_SESSION": "lie",

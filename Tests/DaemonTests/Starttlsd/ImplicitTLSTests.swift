@@ -68,6 +68,46 @@ final class ImplicitTLSTests: StarttlsdTestCase {
     XCTAssertFalse(FileManager.default.fileExists(atPath: daemon.folder.path + "/starts"))
   }
 
+  private let counted = "echo started >>$FOLDER/started\n" + ShellBackend.script()
+
+  /// The wait comes after the handshake: before it the client has to send first. No backend runs meanwhile.
+  func testTheGreetingWaitComesAfterTheHandshake() throws {
+    let daemon = try implicitDaemon(["--greeting-wait", "1"], backend: .script(counted))
+    let client = try secured(daemon)
+    let start = Date()
+    XCTAssertEqual(daemon.folder.text("started"), "")
+    try client.expect("220 ")
+    XCTAssertGreaterThan(Date().timeIntervalSince(start), 0.5)
+    XCTAssertEqual(try client.ask("QUIT"), "221 bye")
+    XCTAssertEqual(try daemon.session().outcome, "implicit: relayed")
+  }
+
+  func testAnEarlyTalkerInsideTLSGets554AndAPenalty() throws {
+    let daemon = try implicitDaemon(["--greeting-wait", "30", "--max-penalty", "10"], backend: .script(counted))
+    for version in ["2", "3"] {
+      let client = try secured(daemon, version: version)
+      try client.send("EHLO client.example\r\nMAIL FROM:<a@client.example>\r\n")
+      let rest = try client.remainder()
+      XCTAssertEqual(rest.text, "554 5.5.1 Octets before the greeting not accepted, closing connection\r\n")
+      XCTAssertEqual(rest.end, .closeNotify)
+      client.close()
+      XCTAssertEqual(try daemon.sessions(version == "2" ? 1 : 2).last?["end"], "early talker before the greeting")
+    }
+    let refused = try implicitClient(daemon)
+    XCTAssertEqual(try refused.rawRemainder(), [])
+    XCTAssertTrue(daemon.log.contains("its address has 10 penalty points"), daemon.log)
+    XCTAssertEqual(daemon.folder.text("started"), "")
+  }
+
+  func testAClientThatLeavesInTheGreetingWaitCostsNoProcess() throws {
+    let daemon = try implicitDaemon(["--greeting-wait", "30"], backend: .script(counted))
+    let clients = [try secured(daemon), try secured(daemon)]
+    clients[0].close()
+    clients[1].reset()
+    for session in try daemon.sessions(2) { XCTAssertEqual(session.outcome, "implicit: client lost") }
+    XCTAssertEqual(daemon.folder.text("started"), "")
+  }
+
   func testAServerThatDoesNotGreet() throws {
     let daemon = try implicitDaemon(["--greeting-timeout", "1", "--backend-grace", "1"], backend: .script("exec cat >/dev/null\n"))
     let client = try secured(daemon)

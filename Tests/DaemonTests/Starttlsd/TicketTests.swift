@@ -63,6 +63,18 @@ final class TicketTests: StarttlsdTestCase {
     }
   }
 
+  /// Each week, with a clock at 200,000 times the speed. TicketKeyTests has what becomes of the tickets.
+  func testTheKeyIsReplacedEachWeek() throws {
+    let library = try run(["faketime", "-f", "+0", "printenv", "LD_PRELOAD"]).output.trimmingCharacters(in: .whitespacesAndNewlines)
+    let fast = ["/usr/bin/env", "FAKETIME_DISABLE_SHM=1", "LD_PRELOAD=\(library)", "FAKETIME=+0 x200000", "/usr/bin/env"]
+    let own = try makeCertificate("own", in: folder, ["-days", "3650"])
+    let replaced = "the key of the session tickets is replaced, as each week"
+    // The filter of the process of the keys does not allow what the library does.
+    let daemon = try daemon(["--key-in-process", "--session-tickets"], backend: .script(ShellBackend.script()), certificate: own, under: fast)
+    XCTAssertTrue(eventually { daemon.log.contains(replaced) }, daemon.log)
+    daemon.stopWithFastClock()
+  }
+
   /// Two machines with one key, and one with another.
   func testAKeyOfSeveralMachines() throws {
     let (shared, other) = (try key(), try key("other"))

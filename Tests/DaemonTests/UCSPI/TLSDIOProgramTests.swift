@@ -75,7 +75,7 @@ final class TLSDIOProgramTests: SupervisorTestCase {
 
   /// What says who the client is comes from this session, never from the environment of the server.
   func testVariablesOfAnotherSessionAreRemoved() throws {
-    keys.merge(["SSL_CLIENT_S_DN": "CN=relay", "SSL_CLIENT_VERIFY": "SUCCESS", "SSL_PEER_CERT_HASH": "x", "SSL_CERT_DIR": "/nowhere"]) { $1 }
+    keys.merge(["SSL_CLIENT_S_DN": "CN=relay", "SSL_CLIENT_VERIFY": "SUCCESS", "SSL_PEER_CERT_HASH": "x", "TLS_CIPHER": "x", "SSL_CERT_DIR": "/nowhere"]) { $1 }
     for options in [[], ["-Z"]] {
       let (server, port) = try serve(["-S"] + options, [try backend()])
       defer { server.kill() }
@@ -83,7 +83,7 @@ final class TLSDIOProgramTests: SupervisorTestCase {
       let reply = try client.ask("NOOP")
       XCTAssertTrue(reply.contains("SSL_PROTOCOL=TLSv1.3"), reply)
       XCTAssertTrue(reply.contains("SSL_CERT_DIR=/nowhere"), reply)
-      for name in ["SSL_CLIENT_S_DN", "SSL_CLIENT_VERIFY", "SSL_PEER_CERT_HASH"] { XCTAssertFalse(reply.contains(name), reply) }
+      for name in ["SSL_CLIENT_S_DN", "SSL_CLIENT_VERIFY", "SSL_PEER_CERT_HASH", "TLS_CIPHER"] { XCTAssertFalse(reply.contains(name), reply) }
       XCTAssertEqual(try client.ask("QUIT"), "221 bye")
       client.close()
     }

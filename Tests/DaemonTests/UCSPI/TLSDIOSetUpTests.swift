@@ -224,6 +224,48 @@ final class TLSDIOSetUpTests: UCSPITestCase {
     XCTAssertTrue(tunnel.process.errors.contains("expected revocation lists"), tunnel.process.errors)
   }
 
+  /// Each certificate is sent with its own response. One that cannot be used is not sent, and the session goes on.
+  func testOCSPResponses() throws {
+    let path = folder.path
+    let script = """
+      cd "$1" && exec >ocsp-output 2>&1
+      req() { openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 30 "$@"; }
+      req -subj /CN=ca -keyout ca.key -out ca.pem || exit 1
+      for name in one two; do
+        req -subj /CN=$name.example -CA ca.pem -CAkey ca.key -addext basicConstraints=critical,CA:FALSE -keyout $name.key -out $name.own || exit 1
+        cat $name.own ca.pem >$name.chain
+        serial=$(openssl x509 -in $name.own -noout -serial | cut -d= -f2)
+        printf 'V\\t391231000000Z\\t\\t%s\\tunknown\\t/CN=%s\\n' "$serial" $name >ocsp-index
+        openssl ocsp -issuer ca.pem -cert $name.own -no_nonce -reqout request || exit 1
+        openssl ocsp -index ocsp-index -rsigner ca.pem -rkey ca.key -CA ca.pem -reqin request -respout $name.ocsp -ndays 7 || exit 1
+      done
+      """
+    let made = try SpawnedProgram(["/bin/sh", "-c", script, "sh", path])
+    XCTAssertEqual(made.wait(), .exited(0), folder.text("ocsp-output"))
+    let environment = [
+      "CERTFILE": path + "/one.chain", "KEYFILE": path + "/one.key", "CERTFILE:Two.example": path + "/two.chain", "KEYFILE:Two.example": path + "/two.key",
+    ]
+    let both = environment.merging(["OCSPFILE": path + "/one.ocsp", "OCSPFILE:Two.example": path + "/two.ocsp"]) { $1 }
+    for version in ["-tls1_2", "-tls1_3"] {
+      for (name, options) in [("one.example", []), ("two.example", ["-k", "1"]), ("two.example", ["-k", "2"])] as [(String, [String])] {
+        let session = try client(options, both, ["-status", "-servername", name, version])
+        XCTAssertTrue(session.output.contains("subject=CN = \(options.isEmpty ? "one.example" : name)"), session.output)
+        XCTAssertTrue(session.output.contains("Cert Status: good"), session.output)
+        XCTAssertEqual(session.errors, "")
+      }
+    }
+    for (file, text) in [
+      (path + "/nowhere", "warning: \(path)/nowhere: this OCSP response is not sent: open: No such file"),
+      (path + "/two.ocsp", "warning: \(path)/two.ocsp: this OCSP response is for none of the certificates and is not sent"),
+      (path + "/one.key", "warning: \(path)/one.key: this OCSP response is not sent"),
+    ] {
+      let session = try client([], environment.merging(["OCSPFILE": file]) { $1 }, ["-status"])
+      XCTAssertEqual(session.end, .exited(0), session.errors)
+      XCTAssertTrue(session.output.contains("OCSP response: no response sent"), session.output)
+      XCTAssertTrue(session.errors.contains(text), session.errors)
+    }
+  }
+
   private func client(
     _ options: [String], _ environment: [String: String], _ clientOptions: [String]
   ) throws -> (output: String, report: String, end: SpawnedProgram.End?, errors: String) {

@@ -136,11 +136,13 @@ final class UCSPITLSDTests: UCSPITestCase {
   func testTheProgramsDescriptorsProcessAndEnvironment() throws {
     let secrets = [
       "CADIR": "a", "CAFILE": "b", "CRLFILE": "e", "CERTFILE:x": "c", "KEYFILE:x": "d", "TLS_UID": "1", "TLS_GID": "2", "CERTFILES": "kept",
-      "SSLCTLFD": "99",
+      "SSLCTLFD": "99", "OCSPFILE": "f", "OCSPFILE:x": "g",
     ]
-    let names = ["CADIR", "CAFILE", "CRLFILE", "CERTFILE", "CERTFILE:x", "KEYFILE", "KEYFILE:x", "TLS_GID", "TLS_UID"]
+    // Of another session: with one of them s/qmail lets a client relay.
+    let lies = ["SSL_CLIENT_S_DN": "CN=relay", "SSL_PROTOCOL": "TLSv1.3", "SSL_PEER_CERT_HASH": "x", "TLS_CIPHER": "x"]
+    let names = ["CADIR", "CAFILE", "CRLFILE", "CERTFILE", "CERTFILE:x", "KEYFILE", "KEYFILE:x", "OCSPFILE", "OCSPFILE:x", "TLS_GID", "TLS_UID"]
     for (options, seen) in [([], []), (["-Z"], names), (["-Z", "-z"], [])] as [([String], [String])] {
-      let session = try session("read x", options, credentials().merging(secrets) { $1 })
+      let session = try session("read x", options, credentials().merging(secrets) { $1 }.merging(lies) { $1 }.merging(["SSL_CERT_DIR": "/kept"]) { $1 })
       XCTAssertTrue(eventually { ProcessTable.commandLine(of: session.process.process).hasPrefix("/bin/sh") })
       let program = session.process.process
       let channels = ["SSLCTLFD", "SSLREADFD", "SSLWRITEFD"].compactMap { Int(value($0, of: program)) }
@@ -151,7 +153,8 @@ final class UCSPITLSDTests: UCSPITestCase {
       XCTAssertTrue(Set(ProcessTable.descriptors(of: helper).keys).isDisjoint(with: channels))
       let environment = ProcessTable.environment(of: program)
       XCTAssertEqual(names.filter { name in environment.contains { $0.hasPrefix("\(name)=") } }, seen, "\(options)")
-      XCTAssertTrue(environment.contains("CERTFILES=kept"))
+      XCTAssertTrue(environment.contains("CERTFILES=kept") && environment.contains("SSL_CERT_DIR=/kept"))
+      XCTAssertEqual(lies.keys.filter { name in environment.contains { $0.hasPrefix("\(name)=") } }, [], "\(options)")
       XCTAssertEqual(environment.filter { $0.hasPrefix("SSLCTLFD=") }.count, 1)
       XCTAssertEqual(ProcessTable.children(of: program), [], "neither a helper nor a zombie")
       session.peer.output.close()

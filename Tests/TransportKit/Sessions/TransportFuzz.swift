@@ -56,6 +56,7 @@ private func label(_ trial: Trial, _ outcome: SessionOutcome, isFaulted: Bool) {
   case .sessionTimeout?: trial.label("session timeout")
   case .clientLost?: trial.label("client lost")
   case .outputStalled?: trial.label("output stalled")
+  case .earlyTalker?: trial.label("early talker")
   case .stopped?: trial.label("stopped")
   case nil: trial.label("not started")
   }

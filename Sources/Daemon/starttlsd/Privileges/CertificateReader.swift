@@ -17,8 +17,8 @@
 // others; `file` with a descriptor, `key` with
 // algorithm, size, 1 if others may read the file, and the digest of the public key; `unusableKey` with an errno or a
 // reason, `failed` with an errno, or `irregular`. A folder that cannot be listed is `failed` as well. The file of the access
-// rules has the number `rules`. Then `complete`, whose first value is 1 if a message without `retry` requested it, and
-// the second one is the number of this set.
+// rules has the number `rules`. Then `complete`, whose first value is the `Cause`, and the second one is the number of
+// this set.
 
 import CKernel
 import ClientAccess
@@ -28,8 +28,12 @@ import TransportTLS
 
 final class CertificateReader {
   static let read: Int32 = 1
-  /// The set that cannot be used is tried again: the answer is that to a change of a file.
+  /// The set that cannot be used is tried again: no operator waits for the answer.
   static let retry: Int32 = 1
+  /// Why a set was read.
+  enum Cause: Int32 {
+    case changed, requested, retried
+  }
   static let file: Int32 = 2
   static let failed: Int32 = 3
   static let irregular: Int32 = 4
@@ -101,21 +105,26 @@ final class CertificateReader {
   }
 
   private func run() -> Never {
-    if keys != nil { send(isRequested: false) }
+    if keys != nil { send(.changed) }
     while true {
       var entry = pollfd(fd: socket.descriptor.number, events: CShort(POLLIN), revents: 0)
       _ = poll(&entry, 1, isWatching ? CertificateReader.intervalMilliseconds : -1)
       switch socket.receive(limit: HelperMessage.limit) {
       case .ended: _exit(0)
-      case .message(let message): send(isRequested: HelperMessage(message.octets)?.first != CertificateReader.retry)
+      case .message(let message):
+        let isRetry = HelperMessage(message.octets)?.first == CertificateReader.retry
+        send(isRetry ? hasChanged ? .changed : .retried : .requested)
       case .nothing:
-        if isWatching, CertificateReader.stamps(files.list()) != stamps { send(isRequested: false) }
+        if hasChanged { send(.changed) }
       }
     }
   }
 
+  /// True if a file is another one than when all were read.
+  private var hasChanged: Bool { isWatching && CertificateReader.stamps(files.list()) != stamps }
+
   /// Reads all files and sends them.
-  private func send(isRequested: Bool) {
+  private func send(_ cause: Cause) {
     generation &+= 1
     let listing = files.list()
     // Before the files are read: a change after this moment is seen by the next look.
@@ -129,8 +138,8 @@ final class CertificateReader {
       give(HelperMessage(CertificateReader.path, number: number, payload: Array(failure.key.utf8)))
       give(HelperMessage(CertificateReader.failed, number: number, first: failure.value))
     }
-    if isRequested, let rules { send(rules, CertificateReader.rules, limit: AccessFile.sizeLimit + 1) }
-    give(HelperMessage(CertificateReader.complete, first: isRequested ? 1 : 0, second: generation))
+    if cause == .requested, let rules { send(rules, CertificateReader.rules, limit: AccessFile.sizeLimit + 1) }
+    give(HelperMessage(CertificateReader.complete, first: cause.rawValue, second: generation))
   }
 
   private func send(_ path: String, _ number: UInt32, limit: Int) {

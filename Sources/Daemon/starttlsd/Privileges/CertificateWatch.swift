@@ -4,6 +4,8 @@
 // renew a certificate replace its files one after the other. So a set that cannot be used is logged only if no other
 // follows within two seconds, once. Some faults end without a change of a file: a certificate becomes valid, the limit of
 // open files no longer applies. So all files are read again each minute until a set can be used.
+//
+// A set is loaded in turns of some milliseconds, between which sessions go on. A set that arrives meanwhile comes next.
 
 import Glibc
 import Logging
@@ -13,12 +15,17 @@ import TransportTLS
 final class CertificateWatch: HelperUser, TimerOwner {
   private static let patienceMilliseconds = 2_000
   private static let retryMilliseconds = 60_000
+  /// A turn of loading ends after the step that exceeds this time.
+  private static let turnMilliseconds = 10
 
   private unowned let daemon: Daemon
   private let files: CertificateFiles
   private let connection: HelperConnection
   /// The set that is arriving.
   private var received: ReceivedFiles
+  /// The set that is being loaded, and the one after it.
+  private var current: CompleteSet?
+  private var following: CompleteSet?
   /// The complaint about a set that may be incomplete, until its time has come.
   private var complaint: String?
   /// The fault that was logged last: the same one is not logged each minute.
@@ -43,38 +50,73 @@ final class CertificateWatch: HelperUser, TimerOwner {
   }
 
   func received(_ message: HelperMessage, _ descriptor: inout Descriptor?, now: Int) {
-    guard case .complete(let isRequested) = received.take(message, &descriptor) else { return }
-    use(isRequested: isRequested, now: now)
-    if isRequested {
-      if let open = received.openRules { daemon.reloadRules(open) }
-      daemon.notification.reloaded(daemon.statusText)
-    }
+    guard case .complete(let cause) = received.take(message, &descriptor) else { return }
+    var set = CompleteSet(files: received, cause: cause)
     received = ReceivedFiles(files, daemon.keys)
+    guard current != nil else { return begin(set, now: now) }
+    // Of two that have not begun, the later one has what counts. It also answers the request that led to the earlier one.
+    if let following, following.cause == .requested, cause != .requested {
+      set.cause = .requested
+      set.rules = following.rules
+    }
+    following = set
   }
 
   /// All files of a set have arrived.
-  private func use(isRequested: Bool, now: Int) {
+  private func begin(_ set: CompleteSet, now: Int) {
     complaint = nil
-    deadline = nil
-    let source = isRequested ? "SIGHUP" : "the files of the certificates have changed"
-    do throws(ReloadError) {
-      let loaded = try load()
-      failure = nil
-      loggedFailure = nil
-      warnOfMissing(in: loaded)
-      daemon.use(loaded)
-      daemon.log.notice("\(source): the certificates are loaded again: valid until \(LogLine.day(loaded.validUntil))")
+    current = set
+    do throws(TLSCredentialsError) {
+      if let path = set.files.irregularPath { return finish(nil, "\(path) is not a regular file and is read only at the start", now: now) }
+      current?.loading = try set.files.load(earlier: daemon.credentials, replacesTicketKey: set.cause == .requested)
+      wait(0, now)
     } catch {
-      failure = error.description
-      let text = "\(source): the certificates stay as they were: \(error.description)"
-      if isRequested {
-        loggedFailure = failure
-        daemon.log.error("\(text)")
-        return wait(CertificateWatch.retryMilliseconds, now)
-      }
-      if failure != loggedFailure { complaint = text }
-      wait(complaint == nil ? CertificateWatch.retryMilliseconds : CertificateWatch.patienceMilliseconds, now)
+      finish(nil, error.description, now: now)
     }
+  }
+
+  /// Goes on with the set for some milliseconds.
+  private func load(_ loading: CredentialLoading, now: Int) {
+    do throws(TLSCredentialsError) {
+      repeat {
+        if let loaded = try loading.next() { return finish(loaded, "", now: now) }
+      } while Clock.now() - now < CertificateWatch.turnMilliseconds
+      wait(0, now)
+    } catch {
+      finish(nil, error.description, now: now)
+    }
+  }
+
+  /// A set is loaded, or cannot be used.
+  private func finish(_ loaded: TLSCredentials?, _ fault: String, now: Int) {
+    guard let set = current.take() else { return }
+    deadline = nil
+    if let loaded { use(loaded, set) } else { refuse(set, fault, now: now) }
+    if set.cause == .requested {
+      if let open = set.rules { daemon.reloadRules(open) }
+      daemon.notification.reloaded(daemon.statusText)
+    }
+    if let next = following.take() { begin(next, now: now) }
+  }
+
+  private func use(_ loaded: TLSCredentials, _ set: CompleteSet) {
+    failure = nil
+    loggedFailure = nil
+    warnOfMissing(in: loaded)
+    daemon.use(loaded)
+    daemon.log.notice("\(set.source): the certificates are loaded again: valid until \(LogLine.day(loaded.validUntil))")
+  }
+
+  private func refuse(_ set: CompleteSet, _ fault: String, now: Int) {
+    failure = fault
+    let text = "\(set.source): the certificates stay as they were: \(fault)"
+    if set.cause == .requested {
+      loggedFailure = fault
+      daemon.log.error("\(text)")
+      return wait(CertificateWatch.retryMilliseconds, now)
+    }
+    if failure != loggedFailure { complaint = text }
+    wait(complaint == nil ? CertificateWatch.retryMilliseconds : CertificateWatch.patienceMilliseconds, now)
   }
 
   private func wait(_ milliseconds: Int, _ now: Int) {
@@ -90,9 +132,10 @@ final class CertificateWatch: HelperUser, TimerOwner {
     }
   }
 
-  /// No other set has followed a set that cannot be used: it is logged, and later tried again.
+  /// No other set has followed a set that cannot be used: it is logged, and later tried again. Or a set is being loaded.
   func ready(now: Int) {
     guard let due = deadline, due <= now else { return }
+    if let loading = current?.loading { return load(loading, now: now) }
     if let complaint {
       loggedFailure = failure
       daemon.log.error("\(complaint)")
@@ -103,18 +146,28 @@ final class CertificateWatch: HelperUser, TimerOwner {
     wait(CertificateWatch.retryMilliseconds, now)
   }
 
-  private struct ReloadError: Error {
-    let description: String
-  }
+  /// A set of which all files have arrived.
+  private struct CompleteSet {
+    let files: ReceivedFiles
+    var cause: CertificateReader.Cause
+    /// The access rules that were read with the set; nil if they were not requested.
+    var rules: (() throws(SystemError) -> Descriptor)?
+    /// nil until it is loaded.
+    var loading: CredentialLoading?
 
-  private func load() throws(ReloadError) -> TLSCredentials {
-    if let path = received.irregularPath {
-      throw ReloadError(description: "\(path) is not a regular file and is read only at the start")
+    init(files: ReceivedFiles, cause: CertificateReader.Cause) {
+      self.files = files
+      self.cause = cause
+      rules = files.openRules
     }
-    do {
-      return try received.load(earlier: daemon.credentials.served)
-    } catch {
-      throw ReloadError(description: "\(error)")
+
+    /// For the log.
+    var source: String {
+      switch cause {
+      case .changed: "the files of the certificates have changed"
+      case .requested: "SIGHUP"
+      case .retried: "the files of the certificates, which have not changed, were read again"
+      }
     }
   }
 }

@@ -36,8 +36,8 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
   /// What a message completes.
   enum Progress {
     case incomplete
-    /// All files have come. `isRequested` is true if a message to the reading process led to that.
-    case complete(isRequested: Bool)
+    /// All files have come.
+    case complete(CertificateReader.Cause)
   }
 
   /// - Parameter keys: nil if the keys are loaded in this process.
@@ -49,7 +49,7 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
   func take(_ message: HelperMessage, _ descriptor: inout Descriptor?) -> Progress {
     if message.kind == CertificateReader.complete {
       generation = keys.map { KeyGeneration($0, message.second) }
-      return .complete(isRequested: message.first == 1)
+      return .complete(CertificateReader.Cause(rawValue: message.first) ?? .changed)
     }
     let index = Int(message.number)
     if message.kind == CertificateReader.path {
@@ -95,16 +95,19 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
     zip(paths, entries).first { if case .irregular = $0.1 { true } else { false } }?.0
   }
 
-  /// The credentials of the set.
+  /// Begins to load the credentials of the set.
   ///
-  /// - Parameter earlier: what is served until now.
-  func load(earlier: [ServedCertificate] = []) throws(TLSCredentialsError) -> TLSCredentials {
+  /// - Parameters:
+  ///   - earlier: what is served until now.
+  ///   - replacesTicketKey: see `CredentialRequest`.
+  func load(earlier: TLSCredentials? = nil, replacesTicketKey: Bool = false) throws(TLSCredentialsError) -> CredentialLoading {
     let folders = files.allFolders
     for folder in folders {
       guard let index = indices[folder], case .failed(let code) = entries[index] else { continue }
       throw .unreadable(path: folder, SystemError("open", code))
     }
-    return try files.load(paths.filter { !folders.contains($0) }, opening: self, keys: keys == nil ? nil : self, earlier: earlier)
+    let request = files.request(paths.filter { !folders.contains($0) }, earlier: earlier, replacesTicketKey: replacesTicketKey)
+    return try CredentialLoading(request, opening: self, keys: keys == nil ? nil : self)
   }
 
   /// The access rules as they were read; nil if they were not requested.
@@ -167,7 +170,10 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
         guard let known = HelperMessage(message.octets) else { throw .system("starttlsd-read sent a message that is none of ours") }
         guard case .complete = received.take(known, &message.descriptor) else { continue }
         do {
-          return try received.load()
+          let loading = try received.load()
+          while true {
+            if let credentials = try loading.next() { return credentials }
+          }
         } catch {
           throw .usage("\(error)")
         }

@@ -1,0 +1,110 @@
+// RevokedCertificates: what the revocation lists of the clients' issuers say (RFC 5280, 5), for all server names.
+//
+// Of the lists only the serial numbers are kept, by issuer: the library would search a list from its start for each
+// client, and would need a copy of it for each server name.
+
+import CGnuTLS
+import Glibc
+
+/// The serial numbers of revoked certificates, and until when that is known, by the name of the issuer in DER.
+struct RevokedCertificates {
+  private var issuers: [[UInt8]: Issuer] = [:]
+
+  private struct Issuer {
+    var serials: Set<[UInt8]> = []
+    /// The last end of its lists, in seconds since 1970; nil if none has an end.
+    var end: Int?
+  }
+
+  /// What is known of a certificate.
+  enum Status {
+    case good
+    case revoked
+    /// The last list of its issuer has expired.
+    case unknown
+  }
+
+  /// True if there is no list.
+  var isEmpty: Bool { issuers.isEmpty }
+
+  /// Reads a file with lists, in PEM or DER.
+  ///
+  /// - Parameter trusted: those of whom one must have signed each list that has not expired.
+  /// - Returns: a warning for the operator; nil without one.
+  mutating func add(
+    _ path: String, signedBy trusted: TrustedIssuers, opening: (any CredentialOpening)?
+  ) throws(TLSCredentialsError) -> String? {
+    let file = try CredentialFile(path, opening: opening)
+    let form = file.form
+    var read: UnsafeMutablePointer<gnutls_x509_crl_t?>?
+    var count: UInt32 = 0
+    let code = file.withDatum { gnutls_x509_crl_list_import2(&read, &count, &$0, form, 0) }
+    guard code >= 0, count > 0, let read else { throw .badRevocations(path: path, libraryText(code)) }
+    let lists = UnsafeBufferPointer(start: read, count: Int(count)).compactMap(\.self)
+    shim_gnutls_free(read)
+    defer { for list in lists { gnutls_x509_crl_deinit(list) } }
+    let now = time(nil)
+    var expiry: Int?
+    for list in lists {
+      guard let issuer = derName({ gnutls_x509_crl_get_raw_issuer_dn(list, $0) }) else { throw .badRevocations(path: path, "a list without an issuer") }
+      let end = gnutls_x509_crl_get_next_update(list)
+      if end >= 0 { issuers[issuer, default: Issuer()].end = max(end, issuers[issuer]?.end ?? end) }
+      // The library cannot verify a list that has expired, so only its end counts: without a later list, all certificates
+      // of its issuer are refused.
+      if end >= 0, end <= now {
+        expiry = min(end, expiry ?? end)
+        continue
+      }
+      guard trusted.haveSigned(list) else { throw .badRevocations(path: path, "not signed by one of the issuers that are trusted") }
+      issuers[issuer, default: Issuer()].serials.formUnion(try RevokedCertificates.serials(of: list, path))
+    }
+    return expiry.map { "\(path): this revocation list expired on \(calendarDate($0)), and the certificates of its issuer are refused: fetch it again" }
+  }
+
+  /// The serial numbers of a list. A number that cannot be read must not be missing.
+  private static func serials(of list: gnutls_x509_crl_t, _ path: String) throws(TLSCredentialsError) -> Set<[UInt8]> {
+    var serials: Set<[UInt8]> = []
+    serials.reserveCapacity(Int(max(0, gnutls_x509_crl_get_crt_count(list))))
+    var iterator: gnutls_x509_crl_iter_t?
+    defer { gnutls_x509_crl_iter_deinit(iterator) }
+    while true {
+      var code: CInt = 0
+      let serial = serialNumber { code = gnutls_x509_crl_iter_crt_serial(list, &iterator, $0, &$1, nil); return code }
+      if code == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return serials }
+      guard let serial else { throw .badRevocations(path: path, libraryText(code)) }
+      serials.insert(serial)
+    }
+  }
+
+  /// What is known of a certificate. One without an issuer or a serial number is as good as revoked.
+  func status(of certificate: gnutls_x509_crt_t, now: Int) -> Status {
+    guard let name = derName({ gnutls_x509_crt_get_raw_issuer_dn(certificate, $0) }),
+      let serial = serialNumber({ gnutls_x509_crt_get_serial(certificate, $0, &$1) })
+    else { return .revoked }
+    guard let issuer = issuers[name] else { return .good }
+    if issuer.serials.contains(serial) { return .revoked }
+    return issuer.end.map { $0 <= now } ?? false ? .unknown : .good
+  }
+}
+
+/// The octets of a serial number; nil if it cannot be read.
+///
+/// - Parameter read: the library's function, with a buffer and its size.
+private func serialNumber(_ read: (UnsafeMutablePointer<UInt8>, inout Int) -> CInt) -> [UInt8]? {
+  // The library accepts no longer one.
+  var size = 128
+  var code: CInt = 0
+  let serial = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+    code = read(buffer.baseAddress!, &size)
+    count = code >= 0 ? size : 0
+  }
+  return code >= 0 ? serial : nil
+}
+
+/// A distinguished name in DER, as the library returns it.
+private func derName(_ read: (UnsafeMutablePointer<gnutls_datum_t>) -> CInt) -> [UInt8]? {
+  var name = gnutls_datum_t()
+  guard read(&name) >= 0, let data = name.data else { return nil }
+  defer { shim_gnutls_free(data) }
+  return Array(UnsafeBufferPointer(start: data, count: Int(name.size)))
+}

@@ -66,12 +66,10 @@ mutants: setup-run ## apply each mistake in Fixtures/mutants to a copy and check
 	@Scripts/install patch
 	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/mutants $(BUILD)/mutants $(MUTANT)
 
-bench: setup-run ## count the core's instructions for a command; measure sessions a second beside stunnel and Postfix, and what TLS costs: .build/bench
-	@Scripts/install valgrind gcc openssl gnutls-bin stunnel4 postfix ucspi-tcp
-	@Scripts/bench-core $(BUILD)/bench
-	@for program in starttlsd starttls-proxy ucspi-tlsd tlsd-io; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
-	@Benchmarks/sessions.py $(BIN) $(BUILD)/bench --seconds $(or $(SECONDS),3) --rounds $(or $(ROUNDS),3)
-	@Benchmarks/tls.py $(BIN) $(BUILD)/bench --seconds $(or $(SECONDS),3) --rounds $(or $(ROUNDS),3)
+bench: setup-run ## measure sessions a second, relays, system calls, memory and the core beside peers and bounds: .build/bench; WRITE=1 updates Docs/Performance.md
+	@Scripts/install gcc libc6-dev libgnutls28-dev libssl-dev openssl valgrind strace stunnel4 postfix haproxy ucspi-tcp
+	@[ "$(PROGRAMS)" ] || for program in starttlsd starttls-proxy ucspi-tlsd tlsd-io; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
+	@Benchmarks/bench.py $(or $(PROGRAMS),$(BIN)) $(BUILD)/bench --seconds $(or $(SECONDS),3) --rounds $(or $(ROUNDS),3) $(if $(WRITE),--write)
 
 core-embedded: ## build the core as Embedded Swift and check its undefined symbols
 	@Scripts/core-embedded $(BUILD)/embedded
@@ -141,7 +139,7 @@ setup-c-library:
 	@Scripts/install gcc binutils libc6-dev
 
 setup-c:
-	@Scripts/install gcc g++ libc6-dev valgrind pkg-config cmake meson mandoc libgnutls28-dev openssl curl python3 python3-pytest
+	@Scripts/install gcc g++ libc6-dev valgrind pkg-config cmake meson mandoc libgnutls28-dev libssl-dev openssl curl python3 python3-pytest
 
 setup-nio-example: c-library
 	@Scripts/install libgnutls28-dev pkg-config openssl curl python3 python3-pytest

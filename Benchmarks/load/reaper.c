@@ -4,7 +4,7 @@
  *
  *     reaper PROGRAM [ARGUMENT...]
  *
- * SIGTERM goes to the program. It ends with the program.
+ * SIGTERM goes to the program, also when the parent of the reaper has ended. It ends with the program.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +18,7 @@ static void pass_on(int number) { if (program > 0) kill(program, number); }
 int main(int count, char **words) {
   if (count < 2) return 100;
   prctl(PR_SET_CHILD_SUBREAPER, 1);
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
   program = fork();
   if (program == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -2,6 +2,7 @@
 import collections
 import contextlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -96,7 +97,8 @@ def sessions(tools: pathlib.Path, contestant: Contestant, kind: str, connections
         result = json.loads(load.stdout.readline())
         after = processor_time(contestant)
     settle(contestant)
-    cpu, own = ((late - early) / max(1, result["sessions"]) for early, late in zip(before, after))
+    # Without a session, as on a machine that is very busy, there is nothing to divide by: the time of one is not known.
+    cpu, own = ((late - early) / result["sessions"] if result["sessions"] else math.nan for early, late in zip(before, after))
     return Sessions(result["sessions"] / result["seconds"], result["failures"], result["p50"], result["p99"], cpu, own, result["client"])
 
 
@@ -189,6 +191,8 @@ def started_programs(tools: pathlib.Path, seconds: float) -> float:
 
 
 def spread(values: list[float], digits: int = 0) -> str:
-    """The median, with the smallest and the largest."""
+    """The median, with the smallest and the largest. Empty if there is no number."""
+    if not values:
+        return ""
     median = f"{statistics.median(values):.{digits}f}"
     return median if len(values) == 1 else f"{median} ({min(values):.{digits}f} to {max(values):.{digits}f})"

@@ -56,13 +56,12 @@ def bound_table(results: dict, started: list[float], key: str) -> list[str]:
         bound = results[key, kind, count, HANDSHAKES if kind == "starttls" else IN_CLEAR]
         ours = results[key, kind, count, name]
         row = [f"{name}, {KINDS[kind]}, {count:,}", spread([o.rate for o in ours]), spread([b.rate for b in bound]),
-               spread([100 * o.rate / b.rate for o, b in zip(ours, bound)])]
-        programs = 2 if kind == "starttls" else 1
-        # Both in turn, as one processor or several of them would do it without losing anything.
-        together = [1 / (1 / b.rate + programs / s) for b, s in zip(bound, started)]
+               spread([100 * o.rate / b.rate for o, b in zip(ours, bound) if b.rate])]
         if name == PROGRAM:
-            row += [spread([s / programs for s in started]), spread([100 * o.rate * programs / s for o, s in zip(ours, started)]),
-                    spread([100 * o.rate / t for o, t in zip(ours, together)])]
+            programs = 2 if kind == "starttls" else 1
+            # Both in turn, as the same processors would do it without losing anything.
+            together = [100 * o.rate * (1 / b.rate + programs / s) for o, b, s in zip(ours, bound, started) if b.rate]
+            row += [spread([s / programs for s in started]), spread([100 * o.rate * programs / s for o, s in zip(ours, started)]), spread(together)]
         else:
             row += ["", "", ""]
         body.append(row)

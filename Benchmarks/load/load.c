@@ -11,7 +11,7 @@
  * X25519 and AES-256-GCM, without resumption; the certificate is not verified, its signature of the handshake is.
  *
  * sessions: keeps CONNECTIONS sessions open at a time. Prints `begin` when as many sessions have ended, at the latest after SECONDS,
- * and counts from then on, again for SECONDS. Then it prints one line of JSON and ends at once.
+ * and counts from then on, again for SECONDS, or up to ten times that while none has ended. Then it prints one line of JSON and ends.
  * count: COUNT sessions one after the other. hold: opens CONNECTIONS sessions up to MAIL, prints `begin`, and ends with its input.
  * check: one session. Prints the code of each reply, and what TLS has agreed on.
  */
@@ -233,7 +233,7 @@ static void run(struct client *clients, long connections, long limit, double sec
       begin = now();
       processor = processor_time();
     }
-    if (mode == SESSIONS && counts && time - begin >= seconds && begin > 0) {
+    if (mode == SESSIONS && counts && time - begin >= (finished ? seconds : 10 * seconds) && begin > 0) {
       report(time - begin, processor_time() - processor);
       return;
     }

@@ -192,6 +192,7 @@ def started_programs(tools: pathlib.Path, seconds: float) -> float:
 
 def spread(values: list[float], digits: int = 0) -> str:
     """The median, with the smallest and the largest. Empty if there is no number."""
+    values = [value for value in values if not math.isnan(value)]
     if not values:
         return ""
     median = f"{statistics.median(values):.{digits}f}"

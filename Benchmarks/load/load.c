@@ -10,8 +10,9 @@
  * code, and EHLO must list STARTTLS in clear and not inside TLS; otherwise the session has failed. TLS is OpenSSL's, version 1.3 with
  * X25519 and AES-256-GCM, without resumption; the certificate is not verified, its signature of the handshake is.
  *
- * sessions: keeps CONNECTIONS sessions open at a time. Prints `begin` when as many sessions have ended, at the latest after SECONDS,
- * and counts from then on, again for SECONDS, or up to ten times that while none has ended. Then it prints one line of JSON and ends.
+ * sessions: keeps CONNECTIONS sessions open at a time, which it opens at a rate of 1,000 in half of SECONDS: if all began at once, they
+ * would end at once as well. Prints `begin` when as many sessions have ended, at the latest after one and a half times SECONDS, and counts
+ * from then on for SECONDS, or up to three times that while none has ended. Then it prints one line of JSON and ends.
  * count: COUNT sessions one after the other. hold: opens CONNECTIONS sessions up to MAIL, prints `begin`, and ends with its input.
  * check: one session. Prints the code of each reply, and what TLS has agreed on.
  */
@@ -212,9 +213,11 @@ static void report(double seconds, double processor) {
 static void run(struct client *clients, long connections, long limit, double seconds) {
   struct epoll_event events[256];
   double start = now(), swept = start, begin = 0, processor = 0;
-  for (long i = 0; i < connections; i++) open_session(&clients[i]);
+  long opened = 0;
   for (;;) {
-    int count = epoll_wait(epoll, events, 256, 10);
+    long due = mode == SESSIONS ? 1 + (long)((now() - start) * 2000 / seconds) : connections;
+    while (opened < connections && opened < due) open_session(&clients[opened++]);
+    int count = epoll_wait(epoll, events, 256, opened < connections ? 1 : 10);
     for (int i = 0; i < count; i++) {
       struct client *c = events[i].data.ptr;
       enum outcome outcome = serve(c);
@@ -226,20 +229,20 @@ static void run(struct client *clients, long connections, long limit, double sec
     }
     double time = now();
     if (mode == HOLD && holding == connections) return;
-    if (mode == SESSIONS && !counts && (finished >= connections || time - start > seconds)) {
+    if (mode == SESSIONS && !counts && (finished >= connections || time - start > 1.5 * seconds)) {
       counts = true;
       finished = failures = 0;
       printf("begin\n");
       begin = now();
       processor = processor_time();
     }
-    if (mode == SESSIONS && counts && time - begin >= (finished ? seconds : 10 * seconds) && begin > 0) {
+    if (mode == SESSIONS && counts && time - begin >= (finished ? seconds : 3 * seconds) && begin > 0) {
       report(time - begin, processor_time() - processor);
       return;
     }
     if (time - swept < (waiting ? 0.01 : 1)) continue;
     swept = time;
-    for (long i = 0; i < connections; i++) {
+    for (long i = 0; i < opened; i++) {
       if (clients[i].socket < 0) waiting--, open_session(&clients[i]);
       else if (time - clients[i].began > PATIENCE) {
         if (mode != SESSIONS) exit(1);

@@ -13,7 +13,7 @@ PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 HERE := "not nio and not postfix and not servers and not install and not valgrind"
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: bench-handshakes help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,12 +73,14 @@ mutants: setup-run ## apply each mistake in Fixtures/mutants to a copy and check
 	@Scripts/install patch
 	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/mutants $(BUILD)/mutants $(MUTANT)
 
-bench: setup-run ## count the core's instructions for a command; measure sessions a second beside stunnel and Postfix, and what TLS costs: .build/bench
-	@Scripts/install valgrind gcc openssl gnutls-bin stunnel4 postfix ucspi-tcp
-	@Scripts/bench-core $(BUILD)/bench
-	@for program in starttlsd starttls-proxy ucspi-tlsd tlsd-io; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
-	@Benchmarks/sessions.py $(BIN) $(BUILD)/bench --seconds $(or $(SECONDS),3) --rounds $(or $(ROUNDS),3)
-	@Benchmarks/tls.py $(BIN) $(BUILD)/bench --seconds $(or $(SECONDS),3) --rounds $(or $(ROUNDS),3)
+bench: setup-run ## measure sessions a second, relays, system calls, memory and the core beside peers and bounds: .build/bench; WRITE=1 updates Docs/Performance.md
+	@Scripts/install gcc libc6-dev libgnutls28-dev libssl-dev openssl valgrind strace stunnel4 postfix haproxy ucspi-tcp
+	@[ "$(PROGRAMS)" ] || for program in starttlsd starttls-proxy ucspi-tlsd tlsd-io; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
+	@Benchmarks/bench.py $(or $(PROGRAMS),$(BIN)) $(BUILD)/bench --seconds $(or $(SECONDS),3) --rounds $(or $(ROUNDS),3) $(if $(WRITE),--write)
+
+bench-handshakes: setup-run ## full handshakes with the TLS layer beside GnuTLS alone, as a ratio of processor times
+	@Scripts/install gcc libc6-dev libgnutls28-dev openssl
+	@Benchmarks/handshakes.py $(BUILD)/bench --seconds $(or $(SECONDS),2) --rounds $(or $(ROUNDS),3)
 
 core-embedded: ## build the core as Embedded Swift and check its undefined symbols
 	@Scripts/core-embedded $(BUILD)/embedded
@@ -148,7 +150,7 @@ setup-c-library:
 	@Scripts/install gcc binutils libc6-dev
 
 setup-c:
-	@Scripts/install gcc g++ libc6-dev valgrind pkg-config cmake meson mandoc libgnutls28-dev openssl curl python3 python3-pytest
+	@Scripts/install gcc g++ libc6-dev valgrind pkg-config cmake meson mandoc libgnutls28-dev libssl-dev openssl curl python3 python3-pytest
 
 setup-nio-example: c-library
 	@Scripts/install libgnutls28-dev pkg-config openssl curl python3 python3-pytest

@@ -1,0 +1,197 @@
+"""contestants: the servers and relays that the benchmark compares, and how each is started.
+
+Each runs on the loopback with its own configuration, in a temporary folder; nothing of the system's is used. Where a server is needed
+after it, that is `server` (one for each contestant, so that its processor time is counted with it) or the program `backend`.
+A peer that is not installed is left out. Postfix also needs root.
+"""
+import contextlib
+import grp
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+PROGRAM, SERVER, KEY_INSIDE = "starttlsd, a program", "starttlsd, a TCP server", "starttlsd, key in process"
+HANDSHAKES, IN_CLEAR = "handshakes alone", "a server alone"
+MAIN_CF = """compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+maillog_file = {folder}/log
+maillog_file_prefixes = {folder}
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = mx.example
+mydestination = mx.example
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+alias_maps =
+local_recipient_maps =
+mynetworks =
+smtpd_relay_restrictions = reject_unauth_destination
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {key}, {certificate}
+smtpd_client_connection_rate_limit = 0
+smtpd_client_connection_count_limit = 0
+smtpd_client_new_tls_session_rate_limit = 0
+default_process_limit = 200
+"""
+MASTER_CF = """{port} inet n - n - - smtpd
+cleanup  unix n - n - 0 cleanup
+qmgr     unix n - n 300 1 qmgr
+tlsmgr   unix - - n 1000? 1 tlsmgr
+rewrite  unix - - n - - trivial-rewrite
+bounce   unix - - n - 0 bounce
+anvil    unix - - n - 1 anvil
+postlog  unix-dgram n - n - 1 postlogd
+"""
+HAPROXY = """defaults
+  mode tcp
+  maxconn 4000
+  timeout connect 10s
+  timeout client 60s
+  timeout server 60s
+listen clear
+  bind 127.0.0.1:{clear}
+  server one 127.0.0.1:{inner}
+listen tls
+  bind 127.0.0.1:{tls} ssl crt {pem}
+  server one 127.0.0.1:{inner}
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+class Contestant:
+    """Something that clients connect to: its commands, its port for each kind of session, and what it can be asked.
+
+    `own` is the name with which the processes of the front-end itself begin, where they go on from session to session."""
+
+    def __init__(self, tools: pathlib.Path, name: str, front: list, inner: list | None = None, *, ports: dict, own: str | None = None,
+                 sessions=("starttls", "clear"), relays=(), most: int = 10_000, environment: dict | None = None):
+        self.name, self.ports, self.own, self.most = name, ports, own, most
+        self.sessions, self.relays = sessions, relays
+        self.commands = [[str(tools / "reaper"), *map(str, command)] for command in (inner, front) if command]
+        self.environment = environment
+
+    def __enter__(self):
+        self.log = tempfile.TemporaryFile()
+        self.processes = [
+            subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                             start_new_session=True) for command in self.commands]
+        end = time.monotonic() + 30
+        while not self.answers():
+            if time.monotonic() > end or any(process.poll() is not None for process in self.processes):
+                self.log.seek(0)
+                text = self.log.read().decode(errors="replace")
+                self.__exit__()
+                sys.exit(f"bench: {self.name} does not answer:\n{text}")
+            time.sleep(0.05)
+        return self
+
+    def answers(self) -> bool:
+        """True if each port accepts a connection, and those that begin in clear send their greeting."""
+        for kind, port in self.ports.items():
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+                    if kind != "tls" and client.recv(3) != b"220":
+                        return False
+            except OSError:
+                return False
+        return True
+
+    def __exit__(self, *_):
+        for process in reversed(self.processes):
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.log.close()
+
+
+def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path, certificate: str, key: str) -> list[Contestant]:
+    """Makes the configurations in `work`, which must be empty."""
+    found = []
+    backend, server = tools / "backend", tools / "server"
+
+    def add(name, front, inner=None, **settings):
+        found.append(Contestant(tools, name, front, inner, **settings))
+
+    def starttlsd(port, *more):
+        return [programs / "starttlsd", "--allow-root", "--listen", f"127.0.0.1:{port}", "--certificate", certificate, "--key", key,
+                "--max-connections", "2000", "--max-connections-per-address", "0", "--max-penalty", "0", "--grace", "1", *more]
+
+    both = ("starttls", "clear")
+    port = free_port()
+    add(PROGRAM, starttlsd(port, "--", backend), ports=dict.fromkeys(both, port), own="starttlsd", relays=both)
+    for name, more in ((SERVER, []), (KEY_INSIDE, ["--key-in-process"])):
+        port, inner = free_port(), free_port()
+        add(name, starttlsd(port, "--backend", f"127.0.0.1:{inner}", "--backend-client", "none", *more), [server, inner],
+            ports=dict.fromkeys(both, port), own="starttlsd", relays=both if name == SERVER else ())
+    if tcpserver := shutil.which("tcpserver"):
+        serve = [tcpserver, "-HRDl0", "-c", "2000", "-b", "500", "127.0.0.1"]
+        environment = {"PATH": os.environ["PATH"], "CERTFILE": certificate, "KEYFILE": key}
+        if os.geteuid() == 0:
+            environment |= {"TLS_UID": "65534", "TLS_GID": "65534"}
+        port = free_port()
+        add("the chain", [*serve, port, programs / "ucspi-tlsd", programs / "starttls-proxy", backend],
+            ports=dict.fromkeys(both, port), relays=both, environment=environment, most=256)
+        if skarnet := os.environ.get("SKARNET"):
+            port = free_port()
+            add("skarnet's chain", [*serve, port, f"{skarnet}/s6-ucspitlsd", "--", f"{skarnet}/smtpd-starttls-proxy-io", backend],
+                ports=dict.fromkeys(both, port), relays=both, environment=environment | {"PATH": f"{skarnet}:{os.environ['PATH']}"}, most=256)
+    if stunnel := shutil.which("stunnel4") or shutil.which("stunnel"):
+        port, inner = free_port(), free_port()
+        (work / "stunnel.conf").write_text(
+            f"foreground = yes\nsyslog = no\npid =\ncert = {certificate}\nkey = {key}\n"
+            f"[smtp]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{inner}\nprotocol = smtp\n")
+        # It serves only clients that use STARTTLS.
+        add("stunnel", [stunnel, work / "stunnel.conf"], [server, inner], ports={"starttls": port}, own="stunnel", sessions=("starttls",),
+            relays=("starttls",))
+    if os.geteuid() == 0 and pathlib.Path("/usr/lib/postfix/sbin/master").exists():
+        port = free_port()
+        add("Postfix", postfix(work / "postfix", port, certificate, key), ports=dict.fromkeys(both, port),
+            environment={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "MAIL_CONFIG": str(work / "postfix/configuration")})
+    if haproxy := shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin"):
+        ports, inner = {"clear": free_port(), "tls": free_port()}, free_port()
+        pem = work / "haproxy.pem"
+        pem.touch(0o600)
+        pem.write_text(pathlib.Path(certificate).read_text() + pathlib.Path(key).read_text())
+        (work / "haproxy.conf").write_text(HAPROXY.format(**ports, inner=inner, pem=pem))
+        add("HAProxy", [haproxy, "-db", "-f", work / "haproxy.conf"], [server, inner], ports=ports, sessions=(), relays=("clear", "tls"))
+    port, inner = free_port(), free_port()
+    add("a bare copy", [tools / "copy", port, inner], [server, inner], ports={"clear": port}, sessions=(), relays=("clear",))
+    port = free_port()
+    add(HANDSHAKES, [server, port, certificate, key, os.cpu_count()], ports={"starttls": port}, sessions=("starttls",), relays=("starttls",))
+    port = free_port()
+    add(IN_CLEAR, [server, port, "STARTTLS"], ports={"clear": port}, sessions=("clear",), relays=("clear",))
+    return found
+
+
+def postfix(folder: pathlib.Path, port: int, certificate: str, key: str) -> list:
+    """A Postfix of its own: configuration, queue and log."""
+    owner, group = pwd.getpwnam("postfix").pw_uid, grp.getgrnam("postdrop").gr_gid
+    for name, user, mode in (("", 0, 0o755), ("configuration", 0, 0o755), ("queue", 0, 0o755), ("data", owner, 0o700)):
+        (folder / name).mkdir(mode=mode)
+        os.chown(folder / name, user, 0)
+    for name in "active bounce corrupt defer deferred flush hold incoming private saved trace".split():
+        (folder / "queue" / name).mkdir(mode=0o700)
+        os.chown(folder / "queue" / name, owner, 0)
+    for name, mode in (("maildrop", 0o730), ("public", 0o710)):
+        (folder / "queue" / name).mkdir()
+        (folder / "queue" / name).chmod(mode)
+        os.chown(folder / "queue" / name, owner, group)
+    (folder / "queue/pid").mkdir()
+    (folder / "configuration/main.cf").write_text(MAIN_CF.format(folder=folder, certificate=certificate, key=key))
+    (folder / "configuration/master.cf").write_text(MASTER_CF.format(port=port))
+    return ["/usr/lib/postfix/sbin/master", "-d"]

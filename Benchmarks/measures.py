@@ -1,0 +1,199 @@
+"""measures: what is measured of a contestant: sessions a second, processor time, system calls, memory, and octets through a relay."""
+import collections
+import contextlib
+import json
+import math
+import os
+import pathlib
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+from contestants import PROGRAM, Contestant
+
+TICK = 1000 / os.sysconf("SC_CLK_TCK")
+# What `load check` prints for each contestant. Only then do they do the same work.
+DIALOGUES = {"clear": "220 250+STARTTLS 250 5 221", "starttls": "220 250+STARTTLS 220 TLSv1.3 TLS_AES_256_GCM_SHA384 250 250 5 221"}
+
+
+class Process(NamedTuple):
+    name: str
+    parent: int
+    # Processor time in milliseconds: its own, and that of its children that have ended.
+    own: float
+    ended: float
+
+
+def descendants(contestant: Contestant) -> dict[int, Process]:
+    """The processes of a contestant by their ids."""
+    everything, children = {}, collections.defaultdict(list)
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            head, tail = stat.read_text().rsplit(")", 1)
+            fields = tail.split()
+            process = Process(head.split("(", 1)[1], int(fields[1]), (int(fields[11]) + int(fields[12])) * TICK,
+                              (int(fields[13]) + int(fields[14])) * TICK)
+            everything[int(stat.parent.name)] = process
+            children[process.parent].append(int(stat.parent.name))
+    found, queue = {}, [process.pid for process in contestant.processes]
+    while queue:
+        one = queue.pop()
+        if one in everything:
+            found[one] = everything[one]
+            queue += children[one]
+    return found
+
+
+def is_own(contestant: Contestant, process: Process) -> bool:
+    """True for the processes of the front-end itself: not for its backends."""
+    return contestant.own is not None and process.name.startswith(contestant.own)
+
+
+def processor_time(contestant: Contestant) -> tuple[float, float]:
+    """In milliseconds: of all processes, and of those of the front-end itself that still run."""
+    processes = descendants(contestant).values()
+    return (sum(process.own + process.ended for process in processes),
+            sum(process.own for process in processes if is_own(contestant, process)))
+
+
+class Sessions(NamedTuple):
+    rate: float
+    failures: int
+    p50: float
+    p99: float
+    # Processor time of the server, milliseconds for a session: of all processes, and of the front-end itself.
+    cpu: float
+    own: float
+    # The part of one processor that the client has used.
+    client: float
+
+
+def check(tools: pathlib.Path, contestant: Contestant) -> None:
+    """Ends the benchmark unless the contestant does the same work as the others."""
+    for kind in contestant.sessions:
+        run = subprocess.run([tools / "load", "check", str(contestant.ports[kind]), kind], stdout=subprocess.PIPE, text=True, timeout=40)
+        if run.returncode != 0 or run.stdout.strip() != DIALOGUES[kind]:
+            sys.exit(f"bench: {contestant.name} does not do the same work: {kind}: {run.stdout.strip()!r}, expected {DIALOGUES[kind]!r}")
+
+
+def settle(contestant: Contestant) -> None:
+    """Waits until the contestant has nothing to do, at most 3 seconds."""
+    end, last = time.monotonic() + 3, -1.0
+    while time.monotonic() < end and (now := processor_time(contestant)[0]) - last > TICK:
+        last = now
+        time.sleep(0.1)
+
+
+def sessions(tools: pathlib.Path, contestant: Contestant, kind: str, connections: int, seconds: float) -> Sessions:
+    command = [tools / "load", "sessions", str(contestant.ports[kind]), kind, str(connections), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load:
+        if load.stdout.readline() != "begin\n":
+            sys.exit(f"bench: no session of {contestant.name}")
+        before = processor_time(contestant)
+        result = json.loads(load.stdout.readline())
+        after = processor_time(contestant)
+    settle(contestant)
+    # Without a session, as on a machine that is very busy, there is nothing to divide by: the time of one is not known.
+    cpu, own = ((late - early) / result["sessions"] if result["sessions"] else math.nan for early, late in zip(before, after))
+    return Sessions(result["sessions"] / result["seconds"], result["failures"], result["p50"], result["p99"], cpu, own, result["client"])
+
+
+class Relay(NamedTuple):
+    rate: float
+    # Processor time, milliseconds for a MB: of all processes, and of the front-end itself.
+    cpu: float
+    own: float
+    client: float
+
+
+def relay(tools: pathlib.Path, contestant: Contestant, kind: str, seconds: float) -> Relay:
+    before = processor_time(contestant)
+    run = subprocess.run([tools / "relay", str(contestant.ports[kind]), kind, str(seconds)], stdout=subprocess.PIPE, text=True, timeout=seconds + 120)
+    if run.returncode:
+        sys.exit(f"bench: {contestant.name} does not relay ({kind})")
+    # The processes of a session have ended then, and are in the account of their parents.
+    settle(contestant)
+    after = processor_time(contestant)
+    result = json.loads(run.stdout)
+    cpu, own = ((late - early) / (result["octets"] / 1e6) for early, late in zip(before, after))
+    return Relay(result["rate"], cpu, own, result["client"])
+
+
+class Calls(NamedTuple):
+    """System calls of a session: of all processes, of the front-end itself, and the most frequent, of the front-end if it is known."""
+    all: float
+    own: float | None
+    names: list[tuple[str, float]]
+
+
+def system_calls(tools: pathlib.Path, contestant: Contestant, kind: str, output: pathlib.Path, count: int = 10) -> Calls | None:
+    """None if strace is not there or may not trace."""
+    strace = shutil.which("strace")
+    pids = {pid for pid, process in descendants(contestant).items() if process.name not in ("reaper", "server")}
+    if not strace:
+        return None
+    attach = [word for pid in sorted(pids) for word in ("-p", str(pid))]
+    with subprocess.Popen([strace, "-f", "-e", "signal=none", "-o", output, *attach], stderr=subprocess.PIPE, text=True) as tracer:
+        # strace prints a line when it has attached to a process.
+        for _ in pids:
+            if "attached" not in tracer.stderr.readline():
+                tracer.terminate()
+                return None
+        subprocess.run([tools / "load", "count", str(contestant.ports[kind]), kind, str(count)], check=True, timeout=120)
+        settle(contestant)
+        tracer.terminate()
+        tracer.communicate()
+    # stunnel has a thread for each session, which is no longer there.
+    tasks = {int(task.name) for pid, process in descendants(contestant).items() if is_own(contestant, process) and contestant.own == "starttlsd"
+             for task in pathlib.Path(f"/proc/{pid}/task").glob("*")}
+    everything, own = collections.Counter(), collections.Counter()
+    for line in output.read_text(errors="replace").splitlines():
+        if match := re.match(r"(\d+) +([a-z_0-9]+)\(", line):
+            (own if int(match[1]) in tasks else everything)[match[2]] += 1
+    most = (own or everything).most_common(8)
+    return Calls((everything.total() + own.total()) / count, own.total() / count if own else None, [(name, number / count) for name, number in most])
+
+
+def memory(contestant: Contestant) -> tuple[float, float]:
+    """PSS in KiB: of all processes, and of the front-end itself. A backend that is no program of the contestant does not count."""
+    everything = own = 0.0
+    for pid, process in descendants(contestant).items():
+        with contextlib.suppress(OSError):
+            size = float(re.search(r"^Pss: +(\d+)", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)[1])
+            everything += size if process.name not in ("reaper", "server") else 0
+            own += size if is_own(contestant, process) else 0
+    return everything, own
+
+
+def idle_memory(tools: pathlib.Path, contestant: Contestant, kind: str) -> tuple[float, float]:
+    """KiB for each idle session of a contestant that has just been started. Those with a process for each session get fewer."""
+    count = 40 if contestant.name in (PROGRAM, "Postfix") else 200
+    subprocess.run([tools / "load", "count", str(contestant.ports[kind]), kind, "4"], check=True, timeout=60)
+    settle(contestant)
+    before = memory(contestant)
+    with subprocess.Popen([tools / "load", "hold", str(contestant.ports[kind]), kind, str(count)], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as load:
+        if load.stdout.readline() != "begin\n":
+            sys.exit(f"bench: {contestant.name} does not hold {count} sessions")
+        after = memory(contestant)
+        load.stdin.close()
+    return (after[0] - before[0]) / count, (after[1] - before[1]) / count
+
+
+def started_programs(tools: pathlib.Path, seconds: float) -> float:
+    """How many backend programs a second this machine starts, as many at a time as it has processors."""
+    command = [tools / "spawn", str(seconds), str(os.cpu_count()), tools / "backend"]
+    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def spread(values: list[float], digits: int = 0) -> str:
+    """The median, with the smallest and the largest. Empty if there is no number."""
+    values = [value for value in values if not math.isnan(value)]
+    if not values:
+        return ""
+    median = f"{statistics.median(values):.{digits}f}"
+    return median if len(values) == 1 else f"{median} ({min(values):.{digits}f} to {max(values):.{digits}f})"

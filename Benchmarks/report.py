@@ -1,0 +1,113 @@
+"""report: the measurements as Markdown. A ratio is made of two numbers of the same round, and its median is reported, with the spread."""
+import os
+import pathlib
+import platform
+import re
+import subprocess
+
+from contestants import HANDSHAKES, IN_CLEAR, PROGRAM, SERVER
+from measures import spread
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+KINDS = {"starttls": "with STARTTLS", "clear": "in clear", "tls": "with TLS"}
+PACKAGES = ["libgnutls30", "libssl3", "stunnel4", "postfix", "haproxy", "ucspi-tcp", "valgrind", "strace", "gcc"]
+
+
+def rows(head: list[str], body: list[list]) -> list[str]:
+    return ["", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(map(str, row))} |" for row in body), ""]
+
+
+def machine(command: str) -> list[str]:
+    model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    memory = re.search(r"MemTotal: +(\d+)", pathlib.Path("/proc/meminfo").read_text())
+    packages = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *PACKAGES], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    version = subprocess.run([ROOT / "Scripts/version"], stdout=subprocess.PIPE, text=True).stdout.strip()
+    loads = " ".join(f"{load:.1f}" for load in os.getloadavg())
+    return [f"* Command: `{command}`",
+            f"* Machine: {os.cpu_count()} cores, {model.group(1) if model else platform.machine()}, {int(memory[1]) / 2**20:.0f} GiB, Linux {platform.release()}",
+            f"* starttlsd {version}; " + ", ".join(line for line in packages.stdout.splitlines() if len(line.split()) == 2),
+            f"* Load averages at the end: {loads}", ""]
+
+
+def ratio(them: list, ours: list) -> str:
+    return spread([theirs.rate / own.rate for theirs, own in zip(them, ours) if own.rate], 2)
+
+
+def session_tables(results: dict, key: str) -> list[str]:
+    """results: the rounds by key type, kind, connections and contestant."""
+    lines = []
+    for kind, count in dict.fromkeys((kind, count) for of_key, kind, count, _ in results if of_key == key):
+        found = {name: them for (of_key, of_kind, of_count, name), them in results.items() if (of_key, of_kind, of_count) == (key, kind, count)}
+        lines += [f"Sessions {KINDS[kind]}, {key}, {count:,} at a time:"]
+        lines += rows(
+            ["", "sessions/s", f"ratio to {SERVER.replace('starttlsd, ', '')}", "failed", "median ms", "99% ms", "CPU ms a session", "its own", "client's share of a core"],
+            [[name, spread([r.rate for r in them]), ratio(them, found[SERVER]), sum(r.failures for r in them), spread([r.p50 for r in them], 1),
+              spread([r.p99 for r in them], 1), spread([r.cpu for r in them], 2), spread([r.own for r in them], 2) if any(r.own > 0 for r in them) else "",
+              spread([r.client for r in them], 2)] for name, them in found.items()])
+    return lines
+
+
+def bound_table(results: dict, started: list[float], key: str) -> list[str]:
+    """starttlsd as a part of what its handshakes and its programs alone allow."""
+    body = []
+    for of_key, kind, count, name in results:
+        if of_key != key or name not in (PROGRAM, SERVER):
+            continue
+        bound = results[key, kind, count, HANDSHAKES if kind == "starttls" else IN_CLEAR]
+        ours = results[key, kind, count, name]
+        row = [f"{name}, {KINDS[kind]}, {count:,}", spread([o.rate for o in ours]), spread([b.rate for b in bound]),
+               spread([100 * o.rate / b.rate for o, b in zip(ours, bound) if b.rate])]
+        if name == PROGRAM:
+            programs = 2 if kind == "starttls" else 1
+            # Both in turn, as the same processors would do it without losing anything.
+            together = [100 * o.rate * (1 / b.rate + programs / s) for o, b, s in zip(ours, bound, started) if b.rate]
+            row += [spread([s / programs for s in started]), spread([100 * o.rate * programs / s for o, s in zip(ours, started)]), spread(together)]
+        else:
+            row += ["", "", ""]
+        body.append(row)
+    return [f"The bounds: `{HANDSHAKES}` is an epoll server with GnuTLS that does nothing else, in as many processes as there are cores; "
+            f"`{IN_CLEAR}` the same without TLS, in one process; and a loop that only starts the program, {spread(started)} a second, "
+            "twice for a session with STARTTLS. All with the same client on the same cores, except the loop, which has no client.",
+            *rows(["", "sessions/s", "server alone", "% of it", "programs alone", "% of them", "% of both in turn"], body)]
+
+
+def cost_table(results: dict, key: str) -> list[str]:
+    """The rate at each number of connections as a part of the rate at the first."""
+    counts = sorted({count for of_key, _, count, _ in results if of_key == key})
+    body = []
+    for kind, name in dict.fromkeys((kind, name) for of_key, kind, _, name in results if of_key == key):
+        curve = {count: results.get((key, kind, count, name)) for count in counts}
+        if curve[counts[0]]:
+            body.append([f"{name}, {KINDS[kind]}", *("" if not curve[count] else spread([r.cpu for r in curve[count]], 2) for count in counts)])
+    return ["CPU milliseconds of the server for a session, as the number of connections grows:", *rows(["", *(f"{count:,}" for count in counts)], body)]
+
+
+def relay_table(results: dict) -> list[str]:
+    body = []
+    for (kind, name), them in results.items():
+        ours = results["clear" if kind == "clear" else "starttls", SERVER]
+        body.append([f"{name}, {KINDS[kind]}", spread([r.rate for r in them]), ratio(them, ours), spread([r.cpu for r in them], 2),
+                     spread([r.own for r in them], 2) if any(r.own > 0 for r in them) else "", spread([r.client for r in them], 2)])
+    return ["One message from one client, MB (10^6 octets) a second. HAProxy has TLS from the start, the others STARTTLS:",
+            *rows(["", "MB/s", "ratio to a TCP server", "CPU ms a MB", "its own", "client's share of a core"], body)]
+
+
+def calls_table(results: dict) -> list[str]:
+    body = [[f"{name}, {KINDS[kind]}", f"{calls.all:.0f}", "" if calls.own is None else f"{calls.own:.0f}", ", ".join(f"{call} {number:.1f}" for call, number in calls.names if number >= 0.5)]
+            for (kind, name), calls in results.items() if calls]
+    if not body:
+        return ["System calls: strace may not trace here.", ""]
+    return ["System calls of a session, one at a time: of all processes, and of the front-end itself without what it starts:",
+            *rows(["", "all", "own", "most frequent (of its own, where that is known)"], body)]
+
+
+def memory_table(results: dict) -> list[str]:
+    return ["Memory of an idle session after EHLO, PSS in KiB: of all processes, and of the front-end itself:",
+            *rows(["", "all", "own"], [[f"{name}, {KINDS[kind]}", f"{everything:.0f}", f"{own:.0f}" if own else ""] for (kind, name), (everything, own) in results.items()])]
+
+
+def core_table(costs: dict, allocations: float) -> list[str]:
+    body = [[command.upper(), f"{cost.core:,.0f}", f"{cost.core / cost.octets:.0f}", f"{cost.parser:,.0f}", f"{cost.core / cost.parser:.1f}"] for command, cost in costs.items()]
+    return ["Instructions of the core for a command and its reply, beside a plain state machine in C with the same limits and verbs "
+            "(`Benchmarks/load/parser.c`), which decides these four commands and nothing else:",
+            *rows(["", "core", "for an octet", "plain C", "ratio"], body), f"Allocations of the core for a command: {allocations:.2f}.", ""]

@@ -1,0 +1,80 @@
+"""The programs of the benchmark: the load client refuses a server that does different work, and the plot is an SVG."""
+import pathlib
+import socket
+import subprocess
+import sys
+import threading
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from servers import ROOT
+
+sys.path.insert(0, str(ROOT / "Benchmarks"))
+import measures  # noqa: E402
+import plot  # noqa: E402
+from bench import KEYS, build, certificate  # noqa: E402
+from contestants import Contestant, free_port  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("tools")
+    build(folder)
+    return folder
+
+
+def served(tools: pathlib.Path, folder: pathlib.Path) -> Contestant:
+    chain, key = certificate(folder, KEYS["P-256"])
+    port = free_port()
+    return Contestant(tools, "the bound", [tools / "server", port, chain, key, 1], ports={"clear": port, "starttls": port})
+
+
+def test_the_same_dialogue(tools, tmp_path):
+    """The server that is the bound has the dialogue that all contestants must have, and counts are those of complete sessions."""
+    with served(tools, tmp_path) as contestant:
+        measures.check(tools, contestant)
+        for kind in ("clear", "starttls"):
+            result = measures.sessions(tools, contestant, kind, 4, 0.2)
+            assert result.rate > 0 and result.failures == 0 and result.p50 <= result.p99, result
+            everything = measures.relay(tools, contestant, kind, 0.05)
+            assert everything.rate > 0, everything
+
+
+@pytest.mark.parametrize("replies, reason", [
+    ([b"220 x\r\n", b"250-x\r\n250 SIZE\r\n"], "250+STARTTLS not found"),
+    ([b"220 x\r\n", b"250-x\r\n250 STARTTLS\r\n", b"451 no\r\n"], "250 not found in: 451 no"),
+    ([b"220 x\r\n", b"250-x\r\n250 STARTTLS\r\n", b"250 ok\r\n", b"250 ok\r\n"], "5 not found in: 250 ok")])
+def test_other_work_is_refused(tools, replies, reason):
+    """A server that lists no STARTTLS, refuses MAIL, or accepts the recipient."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def serve():
+            client, _ = listener.accept()
+            with client:
+                for reply in replies:
+                    client.sendall(reply)
+                    client.recv(1000)
+        server = threading.Thread(target=serve)
+        server.start()
+        run = subprocess.run([tools / "load", "check", str(listener.getsockname()[1]), "clear"], stdout=subprocess.PIPE, text=True, timeout=60)
+        server.join()
+    assert run.returncode == 1 and reason in run.stdout, run.stdout
+
+
+def test_the_plain_parser_counts_each_command(tools):
+    """It forwards, answers and rewrites as often as the commands need: EHLO 1 command and 4 lines, of which one gets STARTTLS."""
+    def done(command: str) -> int:
+        return int(subprocess.run([tools / "parser", command, "100"], check=True, stdout=subprocess.PIPE, text=True).stdout)
+    idle = done("start")
+    forward, passed, hand_off, relay = 1, 3, 5 + 1, 6
+    assert (done("ehlo") - idle, done("noop") - idle) == (100 * (forward + 4 * passed + 1), 100 * (forward + passed))
+    assert (done("starttls") - idle, done("mail") - idle) == (100 * hand_off, 100 * relay)
+
+
+def test_the_plot():
+    """Each curve has a line and its points; a panel without rates is left out."""
+    curves = {"starttlsd": {1: 400.0, 16: 450.0, 1000: 430.0}, "handshakes alone": {1: 900.0, 16: 1000.0}}
+    image = ElementTree.fromstring(plot.svg({"With STARTTLS": curves, "In clear": {"starttlsd": {}}}))
+    name = "{http://www.w3.org/2000/svg}"
+    assert len(image.findall(f"{name}polyline")) == 2 and len(image.findall(f"{name}circle")) == 5
+    assert "1,000" in [text.text for text in image.findall(f"{name}text")]

@@ -55,6 +55,8 @@ extension Supervisor {
       guard change.fresh.flatMap(\.workers).allSatisfy(\.offersTakeOver) else {
         return failed(change, "it is another version, which cannot continue: stop starttlsd and start it", code: 0, now: now)
       }
+      // Blocked: the new program receives it.
+      if isReloadWanted { kill(getpid(), SIGHUP) }
       let error = execute(change)
       return failed(change, "\(error)", code: 0, now: now)
     }

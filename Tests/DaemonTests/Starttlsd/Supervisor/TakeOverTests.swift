@@ -14,72 +14,6 @@ final class TakeOverTests: WorkersTestCase {
     XCTAssertTrue(eventually { workers.log.components(separatedBy: "SIGHUP: the certificates are loaded again").count == 3 }, workers.log)
   }
 
-  /// Connects, is greeted, and says goodbye, again and again; counts what is refused or not greeted.
-  private final class Load: @unchecked Sendable {
-    private let port: UInt16
-    private let lock = NSLock()
-    private var isOver = false
-    private var greeted = 0
-    private var faults: [String] = []
-    private let group = DispatchGroup()
-
-    /// - Parameter rate: connections a second.
-    init(port: UInt16, rate: Int) {
-      self.port = port
-      let threads = 4
-      for _ in 0..<threads {
-        group.enter()
-        Thread.detachNewThread { [self] in
-          while !lock.withLock({ isOver }) {
-            let start = Date()
-            let fault = session()
-            lock.withLock { if let fault { faults.append(fault) } else { greeted += 1 } }
-            usleep(UInt32(max(0, Double(threads) / Double(rate) - Date().timeIntervalSince(start)) * 1_000_000))
-          }
-          group.leave()
-        }
-      }
-    }
-
-    var count: Int { lock.withLock { greeted } }
-
-    func end() -> [String] {
-      lock.withLock { isOver = true }
-      group.wait()
-      return faults
-    }
-
-    /// nil if the client was served.
-    private func session() -> String? {
-      let number = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
-      defer { close(number) }
-      var time = timeval(tv_sec: Int(Deadline.seconds), tv_usec: 0)
-      setsockopt(number, SOL_SOCKET, SO_RCVTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
-      var address = sockaddr_in()
-      address.sin_family = sa_family_t(AF_INET)
-      address.sin_port = port.bigEndian
-      address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-      let answer = withUnsafePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(number, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
-      }
-      guard answer == 0 else { return "connect: \(String(cString: strerror(errno)))" }
-      guard let greeting = line(number), greeting.hasPrefix("220 ") else { return "no greeting: \(String(cString: strerror(errno)))" }
-      _ = send(number, "QUIT\r\n", 6, CInt(MSG_NOSIGNAL))
-      guard let bye = line(number), bye.hasPrefix("221 ") else { return "no reply to QUIT after \(greeting)" }
-      return nil
-    }
-
-    private func line(_ number: CInt) -> String? {
-      var octets: [UInt8] = []
-      var octet: UInt8 = 0
-      while recv(number, &octet, 1, 0) == 1 {
-        octets.append(octet)
-        if octet == 10 { return String(decoding: octets, as: UTF8.self) }
-      }
-      return nil
-    }
-  }
-
   /// Replaces the program's file at once, as a package does.
   private func replace(_ workers: RunningWorkers, _ make: (_ path: String) throws -> Void) throws {
     try make(workers.path + ".new")
@@ -90,7 +24,7 @@ final class TakeOverTests: WorkersTestCase {
     let workers = try workers(2, ["--max-connections-per-address", "0", "--max-penalty", "0"])
     let old = workers.workers
     let held = try XCTUnwrap(try clients(1, workers).first)
-    let load = Load(port: workers.port, rate: 200)
+    let load = ClientLoad(port: workers.port, rate: 200)
     XCTAssertTrue(eventually { load.count >= 50 })
     // A copy: the process must execute another file.
     let built = URL(fileURLWithPath: try Programs.path("starttlsd")).resolvingSymlinksInPath().path

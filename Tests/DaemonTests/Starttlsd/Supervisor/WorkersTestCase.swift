@@ -25,7 +25,8 @@ final class RunningWorkers {
       ] + options + ["--", try Programs.path("maildir-smtpd"), "--hostname", "mx.example", folder.path + "/Maildir"]
     let variables = environment.merging(["STARTTLSD_TEST": folder.path]) { given, _ in given }
     program = try SpawnedProgram(words, environment: variables, errors: .file(folder.path + "/log"))
-    guard eventually({ log.contains(" workers serve\n") || !program.isRunning }), program.isRunning else {
+    // Two starts, one after the other.
+    guard eventually(within: 2 * Deadline.seconds, { log.contains(" workers serve\n") || !program.isRunning }), program.isRunning else {
       throw Failure("the workers do not serve: \(log)")
     }
     let line = log.split(separator: "\n").first { $0.contains("listening on ") }
@@ -54,7 +55,7 @@ final class RunningWorkers {
   var messages: Int { folder.names(in: "Maildir/new").count }
 
   func waits(for text: String, file: StaticString = #filePath, line: UInt = #line) {
-    XCTAssertTrue(eventually { log.contains(text) }, "'\(text)' is missing in the log: \(log)", file: file, line: line)
+    XCTAssertTrue(eventually(within: 2 * Deadline.seconds) { log.contains(text) }, "'\(text)' is missing in the log: \(log)", file: file, line: line)
   }
 }
 

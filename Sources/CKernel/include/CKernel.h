@@ -32,6 +32,7 @@
 /* -- Constants that are enumerations or hidden in glibc's headers, as plain integers. ------------------------- */
 
 static const int KERNEL_EPOLL_CLOEXEC = EPOLL_CLOEXEC;
+static const uint32_t KERNEL_EPOLL_EXCLUSIVE = 1u << 28 /* EPOLLEXCLUSIVE */;
 static const int KERNEL_SFD_CLOEXEC = SFD_CLOEXEC;
 static const int KERNEL_SFD_NONBLOCK = SFD_NONBLOCK;
 

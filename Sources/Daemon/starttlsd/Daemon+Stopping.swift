@@ -23,6 +23,8 @@ extension Daemon {
     listen(false)
     for listener in listeners { listener.close() }
     listeners = []
+    // The worker that replaces this one answers there.
+    if configuration.supervision.worker != nil { closeReports() }
     stopping = .grace(until: now + configuration.graceMilliseconds)
     notification.stopping(statusText)
   }

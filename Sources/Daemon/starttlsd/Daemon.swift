@@ -57,13 +57,14 @@ final class Daemon {
   private(set) var processes: [ObjectIdentifier: BackendProcess] = [:]
   var refusals: [ObjectIdentifier: Refusal] = [:]
   private var signals: Signals?
+  private var supervisorEnd: SupervisorEnd?
   let refusalWarning: RepeatedWarning
   private var status: ReportSocket?
   private var metricsSocket: ReportSocket?
   let metrics = Metrics()
   let startedAt = Clock.now()
   var totals = Totals()
-  private var identifiers = SessionIdentifiers()
+  private var identifiers: SessionIdentifiers
   private var hasWarnedOfKeywords = false
 
   /// The phases of stopping.
@@ -103,6 +104,7 @@ final class Daemon {
     // Admits nobody until all descriptors that stay open are open.
     admission = Admission(.none)
     keys = helpers.keys
+    identifiers = SessionIdentifiers(configuration.supervision.worker)
     for address in configuration.listeners {
       do {
         listeners.append(ListenerOwner(self, try Listener(address.address), isImplicit: address.isImplicit))
@@ -112,7 +114,8 @@ final class Daemon {
     }
     for socket in configuration.supervision.sockets {
       let listener = try Listener(inherited: Descriptor(adopting: socket.number))
-      listeners.append(ListenerOwner(self, listener, name: socket.name, isImplicit: socket.isImplicit))
+      listeners.append(
+        ListenerOwner(self, listener, name: socket.name, isImplicit: socket.isImplicit, isShared: configuration.supervision.worker != nil))
     }
     let reader = try HelperConnection(self, "starttlsd-read, which reads the certificates,", helpers.reader)
     self.helpers = [reader]
@@ -124,6 +127,7 @@ final class Daemon {
       starter = StarterConnection(connection)
     }
     signals = try Signals(self)
+    supervisorEnd = try configuration.supervision.worker.map { role throws(SystemError) in try SupervisorEnd(self, channel: role.channel) }
     if let path = configuration.statusSocket { status = try ReportSocket.status(self, path: path) }
     if let address = configuration.metrics { metricsSocket = try ReportSocket.metrics(self, address) }
     queue.attach(loop, timers)
@@ -163,8 +167,7 @@ final class Daemon {
       timers.expire(now: now)
       if let due = stopDeadline, due <= now { goOnStopping(now: now) }
     }
-    status?.close()
-    metricsSocket?.close()
+    closeReports()
     for warning in [acceptWarning, tlsWarning, frontWarning, refusalWarning] { warning.flush() }
     addresses.flush()
     backends?.flush()
@@ -172,6 +175,11 @@ final class Daemon {
     keys?.finish()
     if !isSingle { log.info("stopped") }
     if let loss { throw ConfigurationError.system("\(loss): start starttlsd again") }
+  }
+
+  func closeReports() {
+    status?.close()
+    metricsSocket?.close()
   }
 
   /// A forked process has ended by itself. It cannot be replaced after the change of the user, so this process stops: the

@@ -42,8 +42,11 @@ final class EventLoop {
 
   /// Changes the registration of an owner from one watch to another; nil means none.
   ///
-  /// - Parameter old: the current registration. Pass nil if the number was closed meanwhile: closing removes it.
-  func update(_ old: Watch?, to new: Watch?, for owner: any EventOwner) throws(SystemError) {
+  /// - Parameters:
+  ///   - old: the current registration. Pass nil if the number was closed meanwhile: closing removes it.
+  ///   - isShared: true if other processes wait for the same socket: an event wakes one of them, not all (EPOLLEXCLUSIVE). Such a
+  ///     registration can be removed, but not changed.
+  func update(_ old: Watch?, to new: Watch?, for owner: any EventOwner, isShared: Bool = false) throws(SystemError) {
     if old == new { return }
     if let old, old.descriptor != new?.descriptor { remove(old.descriptor) }
     guard let new else { return }
@@ -51,7 +54,7 @@ final class EventLoop {
     let index = Int(new.descriptor)
     while owners.count <= index { owners.append(Registration()) }
     if !isKnown { owners[index].generation &+= 1 }
-    let events = UInt32(UInt16(bitPattern: new.events))
+    let events = UInt32(UInt16(bitPattern: new.events)) | (isShared ? KERNEL_EPOLL_EXCLUSIVE : 0)
     try control(isKnown ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, index, events)
     owners[index].owner = owner
     owners[index].events = events

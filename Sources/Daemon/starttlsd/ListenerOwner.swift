@@ -5,6 +5,8 @@ import Logging
 import Transport
 
 final class ListenerOwner: EventOwner, TimerOwner {
+  private static let sharedBatch = 4
+
   private unowned let daemon: Daemon
   private var listener: Listener?
   private var watch: Watch?
@@ -13,12 +15,15 @@ final class ListenerOwner: EventOwner, TimerOwner {
   let name: String?
   /// True if its clients begin with TLS.
   let isImplicit: Bool
+  /// True if other workers accept from the same socket.
+  private let isShared: Bool
   /// Set while no connection can be accepted for lack of descriptors or memory.
   private(set) var deadline: Int?
   var scheduled: Int?
 
-  init(_ daemon: Daemon, _ listener: consuming Listener, name: String? = nil, isImplicit: Bool) {
+  init(_ daemon: Daemon, _ listener: consuming Listener, name: String? = nil, isImplicit: Bool, isShared: Bool = false) {
     self.daemon = daemon
+    self.isShared = isShared
     self.name = name
     self.isImplicit = isImplicit
     address = listener.address
@@ -29,7 +34,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
   func listen(_ on: Bool) {
     let wanted = on && deadline == nil ? number.map { Watch(descriptor: $0, events: CShort(POLLIN)) } : nil
     do {
-      try daemon.loop.update(watch, to: wanted, for: self)
+      try daemon.loop.update(watch, to: wanted, for: self, isShared: isShared)
       watch = wanted
     } catch {
       daemon.log.critical("\(address): \(error)")
@@ -48,8 +53,10 @@ final class ListenerOwner: EventOwner, TimerOwner {
       guard due <= now else { return }
       resume()
     }
-    // Accepts a limited number at a time: existing sessions have priority.
-    for _ in 0..<32 where watch != nil {
+    // The kernel wakes the worker that waits for the longest time. After a client it is the turn of the others.
+    defer { if isShared, watch != nil { waitLast() } }
+    // Accepts a limited number at a time: existing sessions, and other workers, have priority.
+    for _ in 0..<(isShared ? ListenerOwner.sharedBatch : 32) where watch != nil {
       let now = Clock.now()
       switch listener?.take() ?? .wouldBlock {
       case .connection(let connection): daemon.accept(connection, isImplicit: isImplicit, now: now)
@@ -58,6 +65,12 @@ final class ListenerOwner: EventOwner, TimerOwner {
       case .failed(let error): return failed(error, now: now)
       }
     }
+  }
+
+  /// Registers the socket again, which puts this process at the end of those that wait for it.
+  private func waitLast() {
+    listen(false)
+    listen(daemon.isListening)
   }
 
   /// No connection can be accepted. If no descriptor is left, the next client gets the reserved one, and a 421.

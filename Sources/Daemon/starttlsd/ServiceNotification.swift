@@ -3,6 +3,7 @@
 //   NOTIFY_SOCKET        datagrams as in sd_notify(3): READY=1, RELOADING=1, STOPPING=1, STATUS=, WATCHDOG=1
 //   WATCHDOG_USEC        WATCHDOG=1 twice in that time, sent by the event loop: a loop that hangs sends none
 //   --notification-fd    one newline when ready, then it is closed, as s6 expects
+//   a worker's channel   the same datagrams, to the supervisor that --workers starts
 //
 // Contract: no call waits. A datagram that the supervisor cannot take now is sent again after a moment. Of each kind one
 // waits: the last RELOADING, the last READY or STOPPING, and one WATCHDOG. So the last state always arrives. READY follows
@@ -34,6 +35,8 @@ final class ServiceNotification: TimerOwner {
   private var status = ""
   private var log: Logger?
   private var isStopping = false
+  /// True if the supervisor is starttlsd itself.
+  private var isOfWorker = false
   var scheduled: Int?
   /// Why the supervisor cannot be reached.
   private(set) var trouble: String?
@@ -60,6 +63,12 @@ final class ServiceNotification: TimerOwner {
     let isWatched = EmbeddedDefault.variable("WATCHDOG_PID").map { $0 == "\(getpid())" } ?? true
     let interval = isWatched ? EmbeddedDefault.variable("WATCHDOG_USEC").flatMap { Int($0) } : nil
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] { unsetenv(name) }
+    if let worker = supervision.worker {
+      socket = Descriptor(adopting: worker.channel)
+      isOfWorker = true
+      if let interval, interval > 0 { watchdogMilliseconds = max(1, interval / 2000) }
+      return
+    }
     if let number = options.notificationDescriptor {
       // 1 is what s6 documents as the usual choice beside 3.
       guard number > 0, number != STDERR_FILENO, !supervision.uses(number), (try? Kernel.control(number, F_GETFD)) != nil else {
@@ -92,7 +101,7 @@ final class ServiceNotification: TimerOwner {
   func ready(_ status: String, _ log: Logger, timers: Timers, now: Int) {
     self.timers = timers
     self.log = log
-    send(state: "READY=1\nSTATUS=\(status)")
+    send(state: "READY=1\nSTATUS=\(status)" + (isOfWorker ? "\n\(SupervisorState.offer)" : ""))
     if let watchdogMilliseconds {
       nextWatchdog = now + watchdogMilliseconds
       timers.schedule(self)

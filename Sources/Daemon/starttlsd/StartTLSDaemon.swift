@@ -31,6 +31,7 @@ struct StartTLSDaemon: ParsableCommand {
   enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case smtp, lmtp }
 
   @OptionGroup(title: "Supervisors") var supervisor: SupervisorOptions
+  @OptionGroup(title: "Workers") var workerOptions: WorkerOptions
   @OptionGroup(title: "Log and status") var logging: LogOptions
 
   @Option(name: .shortAndLong, help: ArgumentHelp("Address to listen on; may be repeated.", valueName: "address:port"))
@@ -121,6 +122,7 @@ struct StartTLSDaemon: ParsableCommand {
   /// Runs the daemon; the exit code is 0 after a stop by a signal.
   func run() throws {
     Signals.prepare()
+    if let settings = try workerOptions.supervised(self) { return try Supervisor.run([settings]) }
     // Before anything is opened.
     let supervision = try Supervision.take(supervisor, listen: listen + implicit.listenTLS)
     let notification = try ServiceNotification(supervisor, supervision)
@@ -159,7 +161,8 @@ struct StartTLSDaemon: ParsableCommand {
     return Configuration(
       policy: policy, priorities: try tlsOptions.priorities(policy.security, hasKeyInProcess: keyOptions.keyInProcess), timeouts: try checkedTimeouts(),
       listeners: try addresses(supervision), supervision: supervision, backend: backend, certificates: certificates,
-      connectionsLimit: try positive(maxConnections, "--max-connections"), backendsLimit: try checkedBackends(),
+      connectionsLimit: try part(positive(maxConnections, "--max-connections"), supervision),
+      backendsLimit: try checkedBackends().map { max(2, part($0, supervision)) },
       fronts: fronts, addressLimits: limits, greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
       accessFile: access?.file, accessRules: access?.rules, statusSocket: try checkedStatusSocket(),
       metrics: try checkedMetrics(),
@@ -196,9 +199,12 @@ struct StartTLSDaemon: ParsableCommand {
     return timeouts
   }
 
-  private func addresses(_ supervision: Supervision) throws(ConfigurationError) -> [ListeningAddress] {
+  /// The part of a limit that this process has, if it is one of several workers.
+  private func part(_ limit: Int, _ supervision: Supervision) -> Int { supervision.worker?.part(of: limit) ?? limit }
+
+  func addresses(_ supervision: Supervision) throws(ConfigurationError) -> [ListeningAddress] {
     // A program that was given a socket opens none of its own.
-    guard supervision.sockets.isEmpty, supervision.client == nil else { return [] }
+    guard supervision.sockets.isEmpty, supervision.client == nil, !supervision.hasOtherSockets else { return [] }
     let texts = listen.isEmpty && implicit.listenTLS.isEmpty ? ["127.0.0.1:2525", "[::1]:2525"] : listen
     return try ListeningAddress.resolving(texts, isImplicit: false) + ListeningAddress.resolving(implicit.listenTLS, isImplicit: true)
   }
@@ -221,7 +227,7 @@ struct StartTLSDaemon: ParsableCommand {
     return .program(arguments: hasStarter ? [path] + program.dropFirst() : program, environment: environment)
   }
 
-  private func checkedStatusSocket() throws(ConfigurationError) -> String? {
+  func checkedStatusSocket() throws(ConfigurationError) -> String? {
     guard let path = logging.statusSocket else { return nil }
     guard !supervisor.inetd else { throw .usage("--status-socket cannot be used with --inetd: remove one") }
     guard (1...107).contains(path.utf8.count), !path.utf8.contains(0) else {
@@ -230,7 +236,7 @@ struct StartTLSDaemon: ParsableCommand {
     return path
   }
 
-  private func checkedMetrics() throws(ConfigurationError) -> SocketAddress? {
+  func checkedMetrics() throws(ConfigurationError) -> SocketAddress? {
     guard let text = logging.metrics else { return nil }
     guard !supervisor.inetd else { throw .usage("--metrics cannot be used with --inetd: remove one") }
     return try MetricsSocket.address(text)

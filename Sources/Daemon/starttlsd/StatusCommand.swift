@@ -1,4 +1,6 @@
 // StatusCommand: `starttlsd status`: asks a running daemon for its state and prints it.
+//
+// With several workers each has a socket of its own, PATH.1 and so on: the state of each is printed.
 
 import ArgumentParser
 import CKernel
@@ -21,6 +23,28 @@ struct StatusCommand: ParsableCommand {
   private static let timeoutMilliseconds: CInt = 10_000
 
   func run() throws {
+    var failure: ConfigurationError?
+    for (index, path) in paths.enumerated() {
+      if index > 0, !json { _ = StandardStreams.print("\n") }
+      do throws(ConfigurationError) {
+        try ask(path)
+      } catch {
+        if let failure { StandardStreams.complain("starttlsd", failure.description) }
+        failure = error
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  /// The path, or those of the workers.
+  private var paths: [String] {
+    guard access(path, F_OK) != 0 else { return [path] }
+    let candidates: [String] = (1...WorkerCount.limit).map { "\(path).\($0)" }
+    let workers = Array(candidates.prefix { access($0, F_OK) == 0 })
+    return workers.isEmpty ? [path] : workers
+  }
+
+  private func ask(_ path: String) throws(ConfigurationError) {
     do {
       let socket = try SocketAddress.unix(path).connect()
       let octets = Array((json ? "json\n" : "text\n").utf8)
@@ -28,7 +52,7 @@ struct StatusCommand: ParsableCommand {
         throw SystemError("send", EPIPE)
       }
       guard try StatusCommand.print(socket) > 0 else { throw SystemError("recv", ENODATA) }
-    } catch let error as SystemError {
+    } catch {
       throw ConfigurationError.system(
         "no starttlsd answers at \(path): \(error): give the path of --status-socket, as the daemon's user or root")
     }

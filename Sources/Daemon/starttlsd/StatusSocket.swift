@@ -11,7 +11,8 @@ extension ReportSocket {
   /// The socket of --status-socket.
   static func status(_ daemon: Daemon, path: String) throws(ConfigurationError) -> ReportSocket {
     do throws(SystemError) {
-      return try ReportSocket(daemon, .unix(path), requestLimit: statusRequestLimit) { [unowned daemon] request in
+      return try ReportSocket(
+        daemon, .unix(path), inherited: daemon.configuration.supervision.worker?.status, requestLimit: statusRequestLimit) { [unowned daemon] request in
         guard request.contains(UInt8(ascii: "\n")) || request.count >= statusRequestLimit else { return nil }
         let report = daemon.statusReport
         return Array((request.starts(with: "json".utf8) ? report.json : report.text).utf8)

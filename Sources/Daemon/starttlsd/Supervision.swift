@@ -26,6 +26,10 @@ struct Supervision {
   private(set) var sockets: [Socket] = []
   /// The connection to serve, with --inetd.
   private(set) var client: CInt?
+  /// True if sockets were passed that are not in `sockets` any more.
+  var hasOtherSockets = false
+  /// Set in a worker of a supervisor of our own.
+  private(set) var worker: WorkerRole?
 
   /// The first descriptor that sd_listen_fds(3) defines.
   private static let first: CInt = 3
@@ -37,9 +41,11 @@ struct Supervision {
   /// - Parameter listen: the addresses of --listen.
   static func take(_ options: SupervisorOptions, listen: [String]) throws(ConfigurationError) -> Supervision {
     let count = try activated()
+    let worker = WorkerRole.take(isActivated: count > 0)
     let names = EmbeddedDefault.variable("LISTEN_FDNAMES")?.split(separator: ":", omittingEmptySubsequences: false) ?? []
     for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] { unsetenv(name) }
     var supervision = Supervision()
+    supervision.worker = worker
     if options.inetd {
       guard listen.isEmpty else { throw .usage("--inetd serves the one connection that it is given: remove --listen") }
       supervision.client = try connection(count)
@@ -49,11 +55,12 @@ struct Supervision {
       try refuseClient()
       return supervision
     }
-    guard listen.isEmpty else {
+    // Of a worker the supervisor has bound these addresses.
+    guard listen.isEmpty || worker != nil else {
       throw .usage("the supervisor passed \(count) sockets (LISTEN_FDS): remove --listen, or the supervisor's sockets")
     }
     for index in 0..<count {
-      let name = index < names.count ? String(names[index]) : nil
+      let name = index < names.count && !names[index].isEmpty ? String(names[index]) : nil
       supervision.sockets.append(try listening(first + CInt(index), name))
     }
     return supervision
@@ -127,7 +134,7 @@ struct Supervision {
 extension Supervision {
   /// True if a descriptor was passed as a socket.
   func uses(_ number: CInt) -> Bool {
-    number == client || sockets.contains { $0.number == number }
+    number == client || sockets.contains { $0.number == number } || worker.map { [$0.channel, $0.status, $0.metrics].contains(number) } ?? false
   }
 
   /// The client's connection as a descriptor of our own. The standard streams become /dev/null, so that the connection

@@ -71,6 +71,9 @@ package struct Listener: ~Copyable, Sendable {
     return descriptor
   }
 
+  /// Gives up ownership of the socket and returns it.
+  package consuming func takeDescriptor() -> Descriptor { descriptor }
+
   /// Accepts one pending connection. It has TCP_NODELAY and close-on-exec, and it stays blocking.
   package borrowing func accept() -> Accepted {
     var number: CInt = -1

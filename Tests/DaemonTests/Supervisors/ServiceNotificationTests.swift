@@ -135,31 +135,10 @@ final class ServiceNotificationTests: SupervisorTestCase {
     }
   }
 
-  private func bound(_ path: String) throws -> TestDescriptor {
-    let socket = TestDescriptor(Glibc.socket(AF_UNIX, CInt(SOCK_DGRAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0))
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    let octets = Array(path.utf8)
-    withUnsafeMutableBytes(of: &address.sun_path) {
-      $0.copyBytes(from: octets)
-      if octets[0] == UInt8(ascii: "@") { $0[0] = 0 }
-    }
-    let length = socklen_t(MemoryLayout<sa_family_t>.size + octets.count)
-    let isBound = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(socket.number, $0, length) == 0 }
-    }
-    guard isBound else { throw Failure("bind: \(String(cString: strerror(errno)))") }
-    return socket
-  }
+  private func bound(_ path: String) throws -> NotifySocket { try NotifySocket(path) }
 
-  /// The next datagram that is not the given one, of which at most a thousand may come before.
-  private func message(_ socket: TestDescriptor, _ other: String = "") throws -> String {
-    for _ in 0..<1000 {
-      let text = String(decoding: try socket.read(), as: UTF8.self)
-      if text != other { return text }
-    }
-    throw Failure("nothing but \(other)")
-  }
+  /// The next datagram that is not the given one.
+  private func message(_ socket: NotifySocket, _ other: String = "") throws -> String { try socket.message(other) }
 
   private var monotonicMicroseconds: Int {
     var time = timespec()

@@ -13,7 +13,8 @@ extension ReportSocket {
   /// The socket of --metrics.
   static func metrics(_ daemon: Daemon, _ address: SocketAddress) throws(ConfigurationError) -> ReportSocket {
     do throws(SystemError) {
-      return try ReportSocket(daemon, address, requestLimit: httpRequestLimit) { [unowned daemon] request in
+      return try ReportSocket(
+        daemon, address, inherited: daemon.configuration.supervision.worker?.metrics, requestLimit: httpRequestLimit) { [unowned daemon] request in
         MetricsSocket.answer(request, limit: httpRequestLimit) { daemon.metricsText }
       }
     } catch {

@@ -16,6 +16,8 @@ final class ReportSocket: EventOwner, TimerOwner {
 
   private unowned let daemon: Daemon
   private let address: SocketAddress
+  /// False if the supervisor removes the file of a Unix socket.
+  private let ownsFile: Bool
   private var listener: Listener?
   private var watch: Watch?
   private var clients: [ObjectIdentifier: ReportClient] = [:]
@@ -30,28 +32,43 @@ final class ReportSocket: EventOwner, TimerOwner {
   /// Creates the socket. A Unix socket that a daemon left when it was killed is replaced; only the user that created it, or the one
   /// that starttlsd changes to, may connect to it.
   ///
-  /// - Parameter address: a Unix socket, or a loopback address.
+  /// - Parameters:
+  ///   - address: a Unix socket, or a loopback address.
+  ///   - inherited: the listening socket, which the supervisor created; nil to create it.
   init(
-    _ daemon: Daemon, _ address: SocketAddress, requestLimit: Int, report: @escaping (_ request: [UInt8]) -> [UInt8]?
+    _ daemon: Daemon, _ address: SocketAddress, inherited: CInt?, requestLimit: Int,
+    report: @escaping (_ request: [UInt8]) -> [UInt8]?
   ) throws(SystemError) {
     self.daemon = daemon
     self.report = report
     self.requestLimit = requestLimit
+    ownsFile = inherited == nil
+    let made: Listener
+    if let inherited {
+      made = try Listener(inherited: Descriptor(adopting: inherited))
+    } else {
+      made = try ReportSocket.listener(address, owner: daemon.configuration.privileges.own)
+    }
+    self.address = made.address
+    listener = consume made
+    listen()
+  }
+
+  /// Creates the socket.
+  ///
+  /// - Parameter owner: the user that may connect to a Unix socket besides root.
+  static func listener(_ address: SocketAddress, owner: Identity?) throws(SystemError) -> Listener {
     if case .unix(let path) = address {
       try ReportSocket.removeStale(path)
       // The mode has to be right from the start: bind creates the file.
       let mask = umask(0o177)
       defer { umask(mask) }
-      listener = try Listener(address, backlog: 8)
+      let listener = try Listener(address, backlog: 8)
       // The user that starttlsd changes to may ask as well.
-      if let own = daemon.configuration.privileges.own, kernel_give_socket(path, own.user, own.group) != 0 { throw SystemError.last("chown") }
-      self.address = address
-    } else {
-      let made = try Listener(address, backlog: 8)
-      self.address = made.address
-      listener = consume made
+      if let owner, kernel_give_socket(path, owner.user, owner.group) != 0 { throw SystemError.last("chown") }
+      return listener
     }
-    listen()
+    return try Listener(address, backlog: 8)
   }
 
   /// Removes a socket at which nobody listens.
@@ -119,7 +136,7 @@ final class ReportSocket: EventOwner, TimerOwner {
     watch = nil
     guard listener != nil else { return }
     listener = nil
-    if case .unix(let path) = address { unlink(path) }
+    if ownsFile, case .unix(let path) = address { unlink(path) }
   }
 }
 

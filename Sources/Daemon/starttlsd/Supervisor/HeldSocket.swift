@@ -1,0 +1,87 @@
+// HeldSocket: a listening socket that the supervisor holds, and that its workers share.
+//
+// It outlives each worker: what a client has sent to the queue of a worker that died is accepted by another one.
+//
+// Failure: a ConfigurationError that names the address.
+
+import Glibc
+import Transport
+
+final class HeldSocket {
+  let descriptor: Descriptor
+  /// What was asked for: a socket is used again for the same.
+  let key: String
+  /// The name in LISTEN_FDNAMES.
+  let name: String
+  /// The file of a Unix socket that ends with this value; empty for none.
+  let file: String
+
+  init(_ descriptor: consuming Descriptor, key: String, name: String, file: String = "") {
+    self.descriptor = descriptor
+    self.key = key
+    self.name = name
+    self.file = file
+  }
+
+  deinit {
+    if !file.isEmpty { unlink(file) }
+  }
+
+  /// Takes a socket with this key from those that exist.
+  private static func taken(_ key: String, from pool: inout [HeldSocket]) -> HeldSocket? {
+    pool.firstIndex { $0.key == key }.map { pool.remove(at: $0) }
+  }
+
+  /// The sockets of a listener's addresses.
+  ///
+  /// - Parameter pool: existing sockets; those that are used are removed.
+  static func listening(_ plan: ListenerPlan, pool: inout [HeldSocket]) throws(ConfigurationError) -> [HeldSocket] {
+    var sockets: [HeldSocket] = []
+    for address in plan.addresses {
+      let key = "\(address.option) \(address.address)"
+      if let known = taken(key, from: &pool) {
+        sockets.append(known)
+        continue
+      }
+      do throws(SystemError) {
+        let listener = try Listener(address.address)
+        // This name selects TLS from the start.
+        sockets.append(HeldSocket(listener.takeDescriptor(), key: key, name: address.isImplicit ? "submissions" : ""))
+      } catch {
+        throw ListenerPlan.named(
+          plan.settings, .system("cannot listen on \(address.address): \(error); choose another with \(address.option)"))
+      }
+    }
+    return sockets
+  }
+
+  /// A socket of --status-socket or --metrics.
+  static func report(
+    _ address: SocketAddress?, _ option: String, _ plan: ListenerPlan, pool: inout [HeldSocket]
+  ) throws(ConfigurationError) -> HeldSocket? {
+    guard let address else { return nil }
+    let key = "\(option) \(address)"
+    if let known = taken(key, from: &pool) { return known }
+    do throws(SystemError) {
+      let listener = try ReportSocket.listener(address, owner: plan.owner)
+      var file = ""
+      if case .unix(let path) = address { file = path }
+      return HeldSocket(listener.takeDescriptor(), key: key, name: "", file: file)
+    } catch {
+      throw ListenerPlan.named(plan.settings, .system("\(option) \(address): \(error)"))
+    }
+  }
+
+  /// The sockets that a service manager passed.
+  static func passed(_ supervision: Supervision) throws -> [HeldSocket] {
+    try supervision.sockets.map { socket in
+      // Several workers accept from it: one that comes too late would wait.
+      guard try Kernel.control(socket.number, F_GETFL) & O_NONBLOCK != 0 else {
+        throw ConfigurationError.usage("descriptor \(socket.number), passed by the supervisor, is blocking: set NonBlocking=yes for --workers")
+      }
+      let descriptor = Descriptor(adopting: socket.number)
+      try descriptor.setCloseOnExec(true)
+      return HeldSocket(descriptor, key: "passed", name: socket.name ?? "")
+    }
+  }
+}

@@ -1,0 +1,81 @@
+// ListenerPlan: what the supervisor has to know of a listener's command line: addresses, sockets, the time to stop.
+//
+// Everything else is checked by the worker. Failure: a ConfigurationError, with the listener's name.
+
+import ArgumentParser
+import Glibc
+import Transport
+
+struct ListenerPlan {
+  let settings: ListenerSettings
+  /// Empty if a service manager passed the sockets.
+  let addresses: [ListeningAddress]
+  private let status: String?
+  private let metrics: SocketAddress?
+  /// The user that the workers change to, who may connect to their Unix sockets.
+  let owner: Identity?
+  /// The time that a worker may take to end after SIGTERM.
+  let stopMilliseconds: Int
+
+  /// The time beyond --grace and --backend-grace.
+  private static let reserveMilliseconds = 10_000
+
+  init(_ settings: ListenerSettings, _ supervision: Supervision) throws(ConfigurationError) {
+    self.settings = settings
+    do {
+      let command = try ListenerPlan.command(settings)
+      guard settings.workers > 0 else { throw ConfigurationError.usage("workers: give a number from 1 on") }
+      guard !command.supervisor.inetd else { throw ConfigurationError.usage("--inetd needs no supervisor: remove it") }
+      addresses = try command.addresses(supervision)
+      status = try command.checkedStatusSocket()
+      metrics = try command.checkedMetrics()
+      owner = try command.privileges.checked(isEmbedded: false).own
+      let seconds = max(0, min(command.grace, 1_000_000)) + max(0, min(command.backendGrace, 1_000_000))
+      stopMilliseconds = seconds * 1000 + ListenerPlan.reserveMilliseconds
+    } catch let error as ConfigurationError {
+      throw ListenerPlan.named(settings, error)
+    } catch {
+      throw ListenerPlan.named(settings, .usage(StartTLSDaemon.message(for: error)))
+    }
+  }
+
+  /// The parsed command line.
+  static func command(_ settings: ListenerSettings) throws -> StartTLSDaemon { try StartTLSDaemon.parse(settings.arguments) }
+
+  /// The error with the listener's name in front.
+  static func named(_ settings: ListenerSettings, _ error: ConfigurationError) -> ConfigurationError {
+    settings.name.isEmpty ? error : ConfigurationError(description: "listener \(settings.name): \(error.description)", code: error.code)
+  }
+
+  /// The status socket of a worker: with several workers the path ends with its number.
+  func statusAddress(_ number: Int) throws(ConfigurationError) -> SocketAddress? {
+    guard let status else { return nil }
+    let path = settings.workers > 1 ? "\(status).\(number)" : status
+    guard path.utf8.count <= 107 else {
+      throw ListenerPlan.named(settings, .usage("--status-socket \(path): the path of a Unix socket has 1 to 107 octets"))
+    }
+    return .unix(path)
+  }
+
+  /// The address of a worker's metrics: with several workers its number is appended to the path, or its port follows the first one's.
+  func metricsAddress(_ number: Int) throws(ConfigurationError) -> SocketAddress? {
+    guard let metrics, settings.workers > 1 else { return metrics }
+    switch metrics {
+    case .unix(let path):
+      guard path.utf8.count + "\(number)".utf8.count < 107 else {
+        throw ListenerPlan.named(settings, .usage("--metrics \(path).\(number): the path of a Unix socket has 1 to 107 octets"))
+      }
+      return .unix("\(path).\(number)")
+    case .ipv4(let octets, let port): return .ipv4(octets, port: try self.port(port, number))
+    case .ipv6(let octets, let port, let scope): return .ipv6(octets, port: try self.port(port, number), scope: scope)
+    }
+  }
+
+  private func port(_ first: UInt16, _ number: Int) throws(ConfigurationError) -> UInt16 {
+    guard first > 0 else { return 0 }
+    guard let port = UInt16(exactly: Int(first) + number - 1) else {
+      throw ListenerPlan.named(settings, .usage("--metrics: \(settings.workers) workers need as many ports from \(first) on"))
+    }
+    return port
+  }
+}

@@ -1,0 +1,202 @@
+// Start, reload and take-over: changes of the workers that serve.
+
+import Glibc
+import Logging
+import ProgramSupport
+import Transport
+
+extension Supervisor {
+  /// The first start.
+  func begin(_ plans: [ListenerPlan]) throws(ConfigurationError) {
+    var pool: [HeldSocket] = []
+    var groups: [WorkerGroup] = []
+    for plan in plans {
+      groups.append(try WorkerGroup.planned(plan, pool: &pool, passed: passed, program: WorkerStart.ownProgram))
+    }
+    begin(Change(.start, groups, fresh: groups), now: Clock.now())
+  }
+
+  private func begin(_ change: Change, now: Int) {
+    self.change = change
+    for group in change.fresh where self.change === change { start(group.slots[0], of: group, now: now) }
+  }
+
+  /// A worker serves.
+  func isReady(_ worker: Worker, now: Int) {
+    guard let change else { return }
+    for group in change.fresh where group.slots[0].worker === worker {
+      for slot in group.slots.dropFirst() where self.change === change { start(slot, of: group, now: now) }
+    }
+    if self.change === change, change.isReady { complete(change, now: now) }
+  }
+
+  /// A change is not possible.
+  func failed(_ change: Change, _ text: String, code: CInt, now: Int) {
+    guard self.change === change else { return }
+    switch change.purpose {
+    case .start: return fail(ConfigurationError(description: text, code: code), now: now)
+    case .reload: log.error("SIGHUP: \(text): the listeners stay as they were")
+    case .takeOver: log.error("SIGUSR2: \(text): \(program.path) does not take over, the workers stay as they were")
+    }
+    self.change = nil
+    for worker in change.fresh.flatMap(\.workers) { retire(worker, now: now) }
+    changed(now: now)
+  }
+
+  private func complete(_ change: Change, now: Int) {
+    switch change.purpose {
+    case .start:
+      groups = change.groups
+      self.change = nil
+      log.info("\(groups.reduce(0) { $0 + $1.slots.count }) workers serve")
+      notification.ready(statusText, log, timers: timers, now: now)
+    case .reload: replace(change, now: now)
+    case .takeOver:
+      guard change.fresh.flatMap(\.workers).allSatisfy(\.offersTakeOver) else {
+        return failed(change, "it is another version, which cannot continue: stop starttlsd and start it", code: 0, now: now)
+      }
+      // Blocked: the new program receives it.
+      if isReloadWanted { kill(getpid(), SIGHUP) }
+      let error = execute(change)
+      return failed(change, "\(error)", code: 0, now: now)
+    }
+    changed(now: now)
+  }
+
+  private func replace(_ change: Change, now: Int) {
+    let old = groups.filter { group in !change.groups.contains { $0 === group } }
+    groups = change.groups
+    self.change = nil
+    for worker in old.flatMap(\.workers) { retire(worker, now: now) }
+    log.notice("SIGHUP: the listeners are as the configuration has them: \(change.fresh.count) changed, \(groups.count) in all")
+  }
+
+  /// No change is under way any more.
+  private func changed(now: Int) {
+    reloadedIfAll()
+    guard isReloadWanted, !isStopping else { return }
+    isReloadWanted = false
+    reload(now: now)
+  }
+
+  // MARK: Reload
+
+  /// SIGHUP was received.
+  func reload(now: Int) {
+    guard !isStopping else { return }
+    guard change == nil else {
+      isReloadWanted = true
+      return
+    }
+    isReloading = true
+    notification.reloading(statusText, now: now)
+    do throws(ConfigurationError) {
+      let (all, fresh) = try planned(read(), program: WorkerStart.ownProgram) { [groups] plan in groups.first { $0.settings == plan.settings } }
+      for worker in all.flatMap(\.workers) {
+        worker.isReloading = worker.isReady
+        worker.signal(SIGHUP)
+      }
+      if !fresh.isEmpty {
+        begin(Change(.reload, all, fresh: fresh), now: now)
+      } else if all.count < groups.count {
+        replace(Change(.reload, all, fresh: []), now: now)
+      }
+    } catch {
+      log.error("SIGHUP: \(error.description): the listeners stay as they were")
+    }
+    reloadedIfAll()
+  }
+
+  /// Reports the end of a reload, if it is one.
+  func reloadedIfAll() {
+    guard isReloading, change == nil, !groups.flatMap(\.workers).contains(where: \.isReloading) else { return }
+    isReloading = false
+    notification.reloaded(statusText)
+  }
+
+  /// The listeners as they are wanted now.
+  private func read() throws(ConfigurationError) -> [ListenerSettings] {
+    guard let reading else { return groups.map(\.settings) }
+    do {
+      let listeners = try reading()
+      guard !listeners.isEmpty else { throw ConfigurationError.usage("there is no listener") }
+      return listeners
+    } catch let error as ConfigurationError {
+      throw error
+    } catch {
+      throw .usage("\(error)")
+    }
+  }
+
+  /// The groups for listeners; existing sockets are used again.
+  ///
+  /// - Parameter kept: the group that serves a listener already and stays.
+  private func planned(
+    _ listeners: [ListenerSettings], program: String, kept: (ListenerPlan) -> WorkerGroup?
+  ) throws(ConfigurationError) -> (all: [WorkerGroup], fresh: [WorkerGroup]) {
+    guard passed.isEmpty || listeners.count == 1 else { throw .usage("the sockets of the service manager are for one listener only") }
+    var supervision = Supervision()
+    supervision.hasOtherSockets = !passed.isEmpty
+    var plans: [(plan: ListenerPlan, kept: WorkerGroup?)] = []
+    for settings in listeners {
+      let plan = try ListenerPlan(settings, supervision)
+      plans.append((plan, kept(plan)))
+    }
+    let staying = plans.compactMap(\.kept)
+    var pool = groups.filter { group in !staying.contains { $0 === group } }.flatMap(\.held)
+    var all: [WorkerGroup] = []
+    var fresh: [WorkerGroup] = []
+    for (plan, kept) in plans {
+      if let kept {
+        all.append(kept)
+        continue
+      }
+      let group = try WorkerGroup.planned(plan, pool: &pool, passed: passed, program: program)
+      fresh.append(group)
+      all.append(group)
+    }
+    return (all, fresh)
+  }
+
+  // MARK: Take-over
+
+  /// SIGUSR2 was received: workers of the program that is on the disk now are started. When they serve, this process executes that
+  /// program too, with its number and its sockets, and the old workers end with their sessions.
+  func takeOver(now: Int) {
+    guard !isStopping else { return }
+    guard change == nil else { return log.warning("SIGUSR2: another change of the workers has not ended: send it again later") }
+    guard access(program.path, X_OK) == 0 else {
+      return log.error("SIGUSR2: \(program.path): \(SystemError.last("access")): the workers stay as they were")
+    }
+    do throws(ConfigurationError) {
+      let groups = try planned(read(), program: program.path) { _ in nil }.all
+      log.notice("SIGUSR2: \(program.path) takes over")
+      begin(Change(.takeOver, groups, fresh: groups), now: now)
+    } catch {
+      log.error("SIGUSR2: \(error.description): the workers stay as they were")
+    }
+  }
+
+  /// Executes the new program in this process. It returns only if that fails.
+  private func execute(_ change: Change) -> SystemError {
+    do throws(SystemError) {
+      return try SupervisorState.pass(
+        change.groups, passed: passed, retiring: retiring + groups.flatMap(\.workers), environment, to: program.path, log: queue)
+    } catch {
+      return error
+    }
+  }
+
+  /// The new program continues.
+  func resume(_ state: SupervisorState) throws {
+    let now = Clock.now()
+    groups = try state.groups(self, now: now)
+    passed = state.passed
+    for worker in try state.retiring(self, now: now) { retire(worker, now: now) }
+    log.notice(
+      "starttlsd \(Version.text) has taken over: \(groups.flatMap(\.workers).count) workers serve, \(retiring.count) old ones end with their sessions")
+    notification.ready(statusText, log, timers: timers, now: now)
+    // Those that ended in between have sent their signal to the old program.
+    reap(now: now)
+  }
+}

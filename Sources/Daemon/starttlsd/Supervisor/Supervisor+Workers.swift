@@ -1,0 +1,144 @@
+// The starts and ends of workers.
+
+import Glibc
+import Logging
+import Transport
+
+extension Supervisor {
+  /// The descriptors and variables of a worker, and its start.
+  func start(_ slot: WorkerSlot, of group: WorkerGroup, now: Int) {
+    slot.restartAt = nil
+    let title = group.title(slot)
+    do throws(SystemError) {
+      let pair = try MessageSocket.pair()
+      var descriptors = group.sockets.map { $0.descriptor.number }
+      func added(_ number: CInt?) -> CInt? {
+        guard let number else { return nil }
+        descriptors.append(number)
+        return 2 + CInt(descriptors.count)
+      }
+      let role = WorkerRole(
+        number: slot.number, count: group.settings.workers, channel: added(pair.second.number) ?? -1,
+        status: added(slot.status?.descriptor.number), metrics: added(slot.metrics?.descriptor.number))
+      var variables = [
+        ("LISTEN_FDS", "\(group.sockets.count)"), ("LISTEN_FDNAMES", group.sockets.map(\.name).joined(separator: ":")),
+        (WorkerRole.variable, role.text),
+      ]
+      if let microseconds = environment.watchdogMicroseconds { variables.append(("WATCHDOG_USEC", "\(microseconds)")) }
+      let process = try WorkerStart.start(group.program, group.settings.arguments, descriptors: descriptors, variables: variables)
+      let channel = SharedDescriptor(pair.takeFirst())
+      slot.worker = try Worker(self, process, title, channel: channel, stopMilliseconds: group.plan.stopMilliseconds, now: now)
+      log.info("\(title) started, process \(process)")
+    } catch {
+      log.error("\(title) cannot be started: \(error)")
+      ended(slot, served: 0, now: now)
+    }
+  }
+
+  /// A child has ended.
+  func reap(now: Int) {
+    while true {
+      var status: CInt = 0
+      let process = waitpid(-1, &status, WNOHANG)
+      if process < 0, errno == EINTR { continue }
+      guard process > 0 else { return }
+      // Others are children of a worker that was killed, if this process adopts them.
+      guard let worker = workers.first(where: { $0.process == process }) else { continue }
+      worker.forget()
+      ended(worker, WorkerEnd(status), now: now)
+    }
+  }
+
+  private func ended(_ worker: Worker, _ end: WorkerEnd, now: Int) {
+    let text = "\(worker.title), process \(worker.process), \(end.text)"
+    if worker.isRetiring {
+      retiring.removeAll { $0 === worker }
+      log.info("\(text)")
+      return
+    }
+    if let change, let slot = change.slot(of: worker) {
+      slot.worker = nil
+      return failed(change, "\(text) before all workers were ready", code: end.code, now: now)
+    }
+    for group in groups {
+      for slot in group.slots where slot.worker === worker {
+        slot.worker = nil
+        ended(slot, served: worker.readyAt.map { now - $0 } ?? 0, now: now)
+        let wait = max(0, (slot.restartAt ?? now) - now)
+        log.error("\(text): it is started again \(wait == 0 ? "now" : "in \(wait / 1000) s")")
+      }
+    }
+    reloadedIfAll()
+  }
+
+  /// A place is empty.
+  private func ended(_ slot: WorkerSlot, served: Int, now: Int) {
+    if let change, change.slots.contains(where: { $0 === slot }) {
+      return failed(change, "worker \(slot.number) cannot be started", code: ExitCode.system, now: now)
+    }
+    slot.restartAt = now + slot.backOff.ended(afterServing: served)
+  }
+
+  /// A worker reports that it stops. If nobody asked for it, another one takes its place while its sessions end.
+  func stopped(_ worker: Worker, now: Int) {
+    guard !worker.isRetiring else { return }
+    for group in groups {
+      for slot in group.slots where slot.worker === worker {
+        slot.worker = nil
+        worker.isRetiring = true
+        worker.killAt = now + worker.stopMilliseconds
+        retiring.append(worker)
+        ended(slot, served: worker.readyAt.map { now - $0 } ?? 0, now: now)
+        log.error("\(worker.title), process \(worker.process), stops by itself: another one takes its place")
+      }
+    }
+  }
+
+  // MARK: Time
+
+  /// When `expire` has something to do.
+  var nextDeadline: Int? {
+    let restarts = groups.flatMap(\.slots).compactMap(\.restartAt)
+    let watchdog = environment.watchdogMilliseconds
+    let ends = workers.flatMap { [$0.killAt, $0.isRetiring ? nil : $0.watchdogEnd(watchdog)] }.compactMap { $0 }
+    return (restarts + ends).min()
+  }
+
+  func expire(now: Int) {
+    for worker in workers {
+      if let due = worker.killAt, due <= now {
+        log.error("\(worker.title), process \(worker.process), \(worker.isRetiring ? "has not ended" : "is not ready"): it is killed")
+        worker.killAt = nil
+        worker.signal(SIGKILL)
+      } else if !worker.isRetiring, let due = worker.watchdogEnd(environment.watchdogMilliseconds), due <= now {
+        log.error("\(worker.title), process \(worker.process), gives no sign of life: it is killed")
+        worker.signal(SIGKILL)
+        worker.gaveSign(now: now)
+      }
+    }
+    guard !isStopping else { return }
+    for group in groups {
+      for slot in group.slots {
+        if let due = slot.restartAt, due <= now { start(slot, of: group, now: now) }
+      }
+    }
+  }
+}
+
+/// How a worker ended.
+struct WorkerEnd {
+  let text: String
+  /// The exit code for the supervisor if it ends for this reason.
+  let code: CInt
+
+  init(_ status: CInt) {
+    if status & 0x7F == 0 {
+      let exit = status >> 8 & 0xFF
+      text = "exited with code \(exit)"
+      code = exit == 0 ? ExitCode.system : exit
+    } else {
+      text = "was ended by signal \(status & 0x7F)"
+      code = ExitCode.system
+    }
+  }
+}

@@ -1,0 +1,105 @@
+// ClientLoad: clients that come again and again, from threads of their own.
+
+import CKernel
+import Foundation
+import Glibc
+
+/// Each client connects, is greeted, delivers a message if it is asked to, and says goodbye.
+final class ClientLoad: @unchecked Sendable {
+  // Unchecked: what changes is under the lock.
+
+  private let port: UInt16
+  private let isDelivering: Bool
+  private let lock = NSLock()
+  private var isOver = false
+  private var number = 0
+  private var served = 0
+  private var acknowledged: [String] = []
+  private var faults: [String] = []
+  private let group = DispatchGroup()
+
+  private static let threads = 4
+
+  /// - Parameter rate: connections a second.
+  init(port: UInt16, rate: Int, delivering: Bool = false) {
+    self.port = port
+    isDelivering = delivering
+    for _ in 0..<ClientLoad.threads {
+      group.enter()
+      Thread.detachNewThread { [self] in
+        while !lock.withLock({ isOver }) {
+          let start = Date()
+          let fault = session()
+          lock.withLock { if let fault { faults.append(fault) } else { served += 1 } }
+          let rest = Double(ClientLoad.threads) / Double(rate) - Date().timeIntervalSince(start)
+          usleep(UInt32(max(0, rest) * 1_000_000))
+        }
+        group.leave()
+      }
+    }
+  }
+
+  /// How many clients were served to the end.
+  var count: Int { lock.withLock { served } }
+  /// The subjects of the messages that were acknowledged.
+  var subjects: [String] { lock.withLock { acknowledged } }
+
+  /// Ends it; returns what went wrong.
+  func end() -> [String] {
+    lock.withLock { isOver = true }
+    group.wait()
+    return faults
+  }
+
+  /// nil if the client was served.
+  private func session() -> String? {
+    let number = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+    defer { close(number) }
+    var time = timeval(tv_sec: Int(Deadline.seconds), tv_usec: 0)
+    setsockopt(number, SOL_SOCKET, SO_RCVTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    let answer = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(number, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+    }
+    guard answer == 0 else { return "connect: \(String(cString: strerror(errno)))" }
+    guard let greeting = line(number), greeting.hasPrefix("220 ") else { return "no greeting: \(String(cString: strerror(errno)))" }
+    if isDelivering, let fault = deliver(number) { return fault }
+    guard let bye = ask(number, "QUIT"), bye.hasPrefix("221 ") else { return "no reply to QUIT after \(greeting)" }
+    return nil
+  }
+
+  private func deliver(_ socket: CInt) -> String? {
+    let subject = lock.withLock {
+      number += 1
+      return "message-\(number)-"
+    }
+    let dialogue = [
+      ("HELO client.example", "250 "), ("MAIL FROM:<a@example.org>", "250 "), ("RCPT TO:<b@example.org>", "250 "), ("DATA", "354 "),
+      ("Subject: \(subject)\r\n\r\nx\r\n.", "250 "),
+    ]
+    for (command, reply) in dialogue {
+      guard let got = ask(socket, command), got.hasPrefix(reply) else { return "no \(reply) to \(command)" }
+    }
+    lock.withLock { acknowledged.append(subject) }
+    return nil
+  }
+
+  private func ask(_ socket: CInt, _ command: String) -> String? {
+    let octets = Array((command + "\r\n").utf8)
+    _ = send(socket, octets, octets.count, CInt(MSG_NOSIGNAL))
+    return line(socket)
+  }
+
+  private func line(_ socket: CInt) -> String? {
+    var octets: [UInt8] = []
+    var octet: UInt8 = 0
+    while recv(socket, &octet, 1, 0) == 1 {
+      octets.append(octet)
+      if octet == 10 { return String(decoding: octets, as: UTF8.self) }
+    }
+    return nil
+  }
+}

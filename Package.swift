@@ -56,7 +56,7 @@ let tests: [Target] = [
     name: "DaemonTests",
     dependencies: [
       "MaildirKit", "PropertyKit", "PropertyCases", "CKernel", "Transport", "ClientAccess", "MaildirSMTPD", "RelayProbe",
-      "ProgramSupport", "SMTPProbe",
+      "ProgramSupport", "SMTPProbe", "TOMLText",
     ],
     // What these tests start is optimised. Optimising the tests themselves would take four times as long as compiling them,
     // and they mostly wait. Users of the package never build a test target, so the flag does not keep it from being used.
@@ -138,6 +138,8 @@ let package = Package(
       dependencies: ["Transport"],
       path: "Sources/Daemon/ClientAccess",
       swiftSettings: settings),
+    // The text of configuration files.
+    .target(name: "TOMLText", path: "Sources/Daemon/TOMLText", swiftSettings: settings),
     .target(
       name: "MaildirSMTPD",
       dependencies: ["ProgramSupport", "Transport", "CKernel"],
@@ -151,7 +153,7 @@ let package = Package(
     .executableTarget(
       name: "starttlsd",
       dependencies: [
-        "SMTPState", "Transport", "TransportTLS", "CKernel", "ClientAccess", "RelayProbe", "ProgramSupport",
+        "SMTPState", "Transport", "TransportTLS", "CKernel", "ClientAccess", "RelayProbe", "ProgramSupport", "TOMLText",
         .product(name: "ArgumentParser", package: "swift-argument-parser", condition: .when(traits: ["Daemon"])),
         .product(name: "HeapModule", package: "swift-collections", condition: .when(traits: ["Daemon"])),
         .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Daemon"])),

@@ -17,6 +17,23 @@ struct CheckCommand: ParsableCommand {
 
   func run() throws {
     Signals.prepare()
+    if let file = daemon.fileOptions.config {
+      for listener in try ConfigurationOptions.listeners(file, daemon.supervisor) {
+        print("listener \(listener.name):")
+        do {
+          try CheckCommand.check(StartTLSDaemon.parse(listener.arguments))
+        } catch let error as ConfigurationError {
+          throw ConfigurationError(description: "\(file), listener \(listener.name): \(error.description)", code: error.code)
+        }
+      }
+    } else {
+      try CheckCommand.check(daemon)
+    }
+    print("no fault found")
+  }
+
+  /// Checks one command line.
+  private static func check(_ daemon: StartTLSDaemon) throws {
     let configuration = try daemon.checked(try Supervision.take(daemon.supervisor, listen: daemon.listen + daemon.implicit.listenTLS))
     let log = Logger(label: "starttlsd") { _ in PrintedLogHandler() }
     for listener in configuration.listeners {
@@ -32,7 +49,6 @@ struct CheckCommand: ParsableCommand {
     } else {
       try configuration.refuseOpenRelay(log)
     }
-    print("no fault found")
   }
 }
 

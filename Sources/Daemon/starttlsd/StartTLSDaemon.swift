@@ -22,14 +22,18 @@ struct StartTLSDaemon: ParsableCommand {
       self-signed certificate and runs maildir-smtpd on the loopback addresses.
 
       starttlsd check OPTIONS checks the options, the certificates and the program without serving. starttlsd certificates \
-      prints the certificates and their TLSA records. starttlsd status prints the state of a running daemon. Each has its own \
-      --help.
+      prints the certificates and their TLSA records. starttlsd config FILE checks a configuration file. starttlsd status prints the \
+      state of a running daemon. Each has its own --help.
       """,
     version: "starttlsd \(Version.text)")
+
+  /// The addresses without --listen.
+  static let defaultAddresses = ["127.0.0.1:2525", "[::1]:2525"]
 
   enum PolicyName: String, ExpressibleByArgument, CaseIterable { case opportunistic, required }
   enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case smtp, lmtp }
 
+  @OptionGroup(title: "Configuration file") var fileOptions: ConfigurationOptions
   @OptionGroup(title: "Supervisors") var supervisor: SupervisorOptions
   @OptionGroup(title: "Workers") var workerOptions: WorkerOptions
   @OptionGroup(title: "Log and status") var logging: LogOptions
@@ -122,6 +126,7 @@ struct StartTLSDaemon: ParsableCommand {
   /// Runs the daemon; the exit code is 0 after a stop by a signal.
   func run() throws {
     Signals.prepare()
+    if let file = fileOptions.config { return try ConfigurationOptions.run(file, supervisor) }
     if let settings = try workerOptions.supervised(self) { return try Supervisor.run([settings]) }
     // Before anything is opened.
     let supervision = try Supervision.take(supervisor, listen: listen + implicit.listenTLS)
@@ -205,7 +210,7 @@ struct StartTLSDaemon: ParsableCommand {
   func addresses(_ supervision: Supervision) throws(ConfigurationError) -> [ListeningAddress] {
     // A program that was given a socket opens none of its own.
     guard supervision.sockets.isEmpty, supervision.client == nil, !supervision.hasOtherSockets else { return [] }
-    let texts = listen.isEmpty && implicit.listenTLS.isEmpty ? ["127.0.0.1:2525", "[::1]:2525"] : listen
+    let texts = listen.isEmpty && implicit.listenTLS.isEmpty ? StartTLSDaemon.defaultAddresses : listen
     return try ListeningAddress.resolving(texts, isImplicit: false) + ListeningAddress.resolving(implicit.listenTLS, isImplicit: true)
   }
 

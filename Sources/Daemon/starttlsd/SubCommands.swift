@@ -4,7 +4,7 @@ import ArgumentParser
 
 enum SubCommands {
   /// Each is named `starttlsd NAME`.
-  static let all: [any ParsableCommand.Type] = [CertificatesCommand.self, CheckCommand.self, StatusCommand.self]
+  static let all: [any ParsableCommand.Type] = [CertificatesCommand.self, CheckCommand.self, ConfigCommand.self, StatusCommand.self]
 
   /// The command that the arguments select. Only the first argument can name one: the name of a server program follows
   /// `--`.
@@ -12,8 +12,15 @@ enum SubCommands {
     if let name = arguments.first,
       let command = all.first(where: { $0.configuration.commandName == "starttlsd \(name)" })
     {
-      return try command.parseAsRoot(Array(arguments.dropFirst()))
+      return try parse(command, Array(arguments.dropFirst()))
     }
-    return try StartTLSDaemon.parseAsRoot(arguments)
+    return try parse(StartTLSDaemon.self, arguments)
+  }
+
+  private static func parse(_ type: any ParsableCommand.Type, _ arguments: [String]) throws -> any ParsableCommand {
+    let command = try type.parseAsRoot(arguments)
+    let daemon = (command as? CheckCommand)?.daemon ?? command as? StartTLSDaemon
+    try daemon?.fileOptions.refuseOthers(arguments)
+    return command
   }
 }

@@ -1,0 +1,49 @@
+// ConfigurationOptions: --config, and the start from a file.
+
+import ArgumentParser
+import Transport
+
+struct ConfigurationOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Take all settings from this file, which may describe several listeners; see starttlsd.conf(5).", valueName: "file"))
+  var config: String?
+
+  /// The only options of a command line with --config.
+  private struct Alone: ParsableArguments {
+    @OptionGroup var file: ConfigurationOptions
+    @OptionGroup var supervisor: SupervisorOptions
+  }
+
+  /// Throws if a command line with --config has options that belong into the file.
+  func refuseOthers(_ arguments: [String]) throws(ConfigurationError) {
+    guard config != nil else { return }
+    do {
+      let alone = try Alone.parse(arguments)
+      guard !alone.supervisor.inetd else { throw ConfigurationError.usage("--config cannot be used with --inetd: remove one") }
+    } catch let error as ConfigurationError {
+      throw error
+    } catch {
+      throw .usage("with --config, all other settings are in the file: \(Alone.message(for: error))")
+    }
+  }
+
+  /// The listeners of the file.
+  ///
+  /// - Parameter supervisor: what the command line says about the start, for the first listener.
+  static func listeners(_ path: String, _ supervisor: SupervisorOptions) throws(ConfigurationError) -> [ListenerSettings] {
+    var listeners = try ConfigurationFile(path: path).listeners()
+    if let number = supervisor.notificationDescriptor { listeners[0].arguments.insert("--notification-fd=\(number)", at: 0) }
+    return listeners
+  }
+
+  /// Runs the listeners of the file. A single one needs no supervisor, unless one has handed over to this program.
+  static func run(_ path: String, _ supervisor: SupervisorOptions) throws {
+    let listeners = try listeners(path, supervisor)
+    if listeners.count == 1, listeners[0].workers == 1, !SupervisorState.isPassed {
+      let command = try StartTLSDaemon.parse(listeners[0].arguments)
+      return try command.run()
+    }
+    try Supervisor.run(listeners) { try Self.listeners(path, supervisor) }
+  }
+}

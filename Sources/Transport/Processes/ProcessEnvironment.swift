@@ -47,11 +47,24 @@ package enum ProcessEnvironment {
 
   /// Removes the variables that only a TLS engine needs: the paths of keys and certificates, and its user.
   package static func removeTLSSettings() {
-    remove { variable in
-      variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CRLFILE") || variable.isNamed("CERTFILE")
-        || variable.isNamed("KEYFILE") || variable.isNamed("TLS_UID") || variable.isNamed("TLS_GID")
-        || variable.hasPrefix("CERTFILE:") || variable.hasPrefix("KEYFILE:")
+    remove(isTLSSetting)
+  }
+
+  /// These variables, as `NAME=value`.
+  package static var tlsSettings: [String] {
+    var settings: [String] = []
+    var entry = environ
+    while let text = entry.pointee {
+      if isTLSSetting(Variable(text: text)) { settings.append(String(cString: text)) }
+      entry += 1
     }
+    return settings
+  }
+
+  private static func isTLSSetting(_ variable: Variable) -> Bool {
+    variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CRLFILE") || variable.isNamed("CERTFILE")
+      || variable.isNamed("KEYFILE") || variable.isNamed("TLS_UID") || variable.isNamed("TLS_GID")
+      || variable.hasPrefix("CERTFILE:") || variable.hasPrefix("KEYFILE:")
   }
 }
 

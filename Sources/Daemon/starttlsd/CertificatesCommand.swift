@@ -53,6 +53,7 @@ struct CertificatesCommand: ParsableCommand {
         if let response = served.response { lines.append("  OCSP response: \(response)") }
       }
       for warning in credentials.warnings { lines.append("warning: \(warning)") }
+      if let advice = credentials.advice { lines.append("advice: \(advice)") }
     } catch {
       throw .usage("\(error)")
     }

@@ -11,6 +11,7 @@ extension Daemon {
   /// Called at the start, and after each reload.
   func warnOfKeys() {
     for warning in credentials.warnings { log.warning("\(warning)") }
+    if let advice = credentials.advice { log.notice("\(advice)") }
   }
 
   /// Called at the start.

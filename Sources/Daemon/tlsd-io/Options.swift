@@ -2,6 +2,7 @@
 //
 //     tlsd-io [options] [--] fdr fdw
 //     tlsd-io [options] [--] program [arguments...]
+//     tlsd-io [options] --listen path
 //
 // Failure: a CommandLineError, whose text is one line.
 
@@ -20,16 +21,20 @@ struct Options {
   var writing: CInt = -1
   /// The server program and its arguments, for a client that begins with TLS; nil: the descriptors are given.
   var program: CommandLineOption.Arguments?
+  /// The socket of an engine for many sessions; nil: one session.
+  var listening: String?
   /// True if the server program keeps the variables that name the certificates.
   var keepsEnvironment = false
 
   private static let help = """
     usage: tlsd-io [options] fdr fdw
            tlsd-io [options] program [arguments...]
+           tlsd-io [options] --listen path
     TLS server for the client on standard input and output. Decrypted octets from the client are written to fdw; octets
     read from fdr are encrypted and sent to the client. TLS 1.2 and 1.3. Compatible with s6-tlsd-io. With a program, which
     does not begin with a digit: executes it after the handshake, with the octets of the session as its standard input and
-    output, as s6-tlsd does; for clients that begin with TLS, as on port 465.
+    output, as s6-tlsd does; for clients that begin with TLS, as on port 465. With --listen: stays, and serves the sessions
+    that ucspi-tlsd --engine-socket passes to it, each in a process of its own, without the cost of a start.
 
       -S, --close-notify            send close_notify when the server program ends its output
       -s, --no-close-notify         end the TCP direction only (default)
@@ -49,6 +54,7 @@ struct Options {
                                     empty string
       -Z, --keep                    leave CERTFILE and related variables in the program's environment
       -z, --no-keep                 remove them (default)
+          --listen PATH             the socket for sessions; owner and group may use it, as the umask permits
       -v, --verbosity N             0: quiet, 1: failures, 2: also successes (default 1)
           --help, --version         print this text or the version
 
@@ -62,13 +68,14 @@ struct Options {
   static let text = ProgramText(name: "tlsd-io", help: help)
 
   private enum Name: Int, ProgramOption {
-    case notification, keep, noKeep, help, version
+    case notification, keep, noKeep, listen, help, version
 
     var form: CommandLineOption {
       switch self {
       case .notification: CommandLineOption("d", "notification-fd", takesValue: true)
       case .keep: CommandLineOption("Z", "keep")
       case .noKeep: CommandLineOption("z", "no-keep")
+      case .listen: CommandLineOption(nil, "listen", takesValue: true)
       case .help: CommandLineOption(nil, "help")
       case .version: CommandLineOption(nil, "version")
       }
@@ -89,11 +96,16 @@ struct Options {
         options.notification = number == 0 ? nil : try Options.descriptor(value, of: "--\(option.form.name)")
       case .keep: options.keepsEnvironment = true
       case .noKeep: options.keepsEnvironment = false
+      case .listen: options.listening = value
       case .help: options.purpose = .help
       case .version: options.purpose = .version
       }
     }
-    if options.purpose == .serve, first < Int(count), let word = arguments[first], !Options.isNumber(word) {
+    if options.purpose == .serve, options.listening != nil {
+      guard first == Int(count), options.notification == nil else {
+        throw CommandLineError("--listen takes neither descriptors nor a program; see --help")
+      }
+    } else if options.purpose == .serve, first < Int(count), let word = arguments[first], !Options.isNumber(word) {
       guard options.notification == nil else { throw CommandLineError("-d cannot be used with a program; see --help") }
       options.program = arguments + first
     } else if options.purpose == .serve {

@@ -2,7 +2,7 @@
 //
 // Order: take the channels, read the keys, drop privileges, create the session, handshake, report, relay. Before the
 // handshake no octet of the client is read. Every end closes the channels; an end before the report closes them without
-// an octet.
+// an octet. With --listen the keys are read once, and each session has a process that begins with its channels, see Engine.
 
 import Glibc
 import ProgramSupport
@@ -26,6 +26,7 @@ enum Program {
     // A write to a channel without a reader then fails with EPIPE.
     signal(SIGPIPE, SIG_IGN)
     do throws(Failure) {
+      if let path = options.listening { try Engine.run(options, at: path) }
       try ServerProgram.start(&options)
       try serve(options)
       return .done
@@ -36,27 +37,43 @@ enum Program {
   }
 
   private static func serve(_ options: Options) throws(Failure) {
-    let program: ProgramSide
-    do throws(SystemError) {
-      try StandardStreams.check()
-      program = try ProgramSide.take(options)
-    } catch {
-      throw Failure("descriptors", error)
-    }
+    let program = try channels(options)
     let priorities = try priorities(options.helper)
     let credentials = try Certificates.load(options.helper)
     try Privileges.drop()
-    if options.helper.verbosity >= 1, credentials.validUntil <= time(nil) {
-      StandardStreams.complain(name, "warning: a certificate has expired: renew it")
-    }
-    if options.helper.verbosity >= 1 {
-      for warning in credentials.warnings { StandardStreams.complain(name, "warning: \(warning)") }
-    }
-    let stream = try session(credentials, priorities, options.helper)
-    try tunnel(stream, program, options.helper)
+    warn(credentials, options.helper)
+    try serve(program, credentials, priorities, options.helper)
   }
 
-  private static func priorities(_ options: TLSHelperOptions) throws(Failure) -> TLSPriorities {
+  /// Takes the channels to the server program.
+  static func channels(_ options: Options) throws(Failure) -> ProgramSide {
+    do throws(SystemError) {
+      try StandardStreams.check()
+      return try ProgramSide.take(options)
+    } catch {
+      throw Failure("descriptors", error)
+    }
+  }
+
+  /// Serves the client on standard input and output.
+  static func serve(
+    _ program: consuming ProgramSide, _ credentials: TLSCredentials, _ priorities: TLSPriorities, _ options: TLSHelperOptions
+  ) throws(Failure) {
+    let stream = try session(credentials, priorities, options)
+    try tunnel(stream, program, options)
+  }
+
+  /// Logs what the operator should change.
+  static func warn(_ credentials: TLSCredentials, _ options: TLSHelperOptions) {
+    guard options.verbosity >= 1 else { return }
+    if credentials.validUntil <= time(nil) {
+      StandardStreams.complain(name, "warning: a certificate has expired: renew it")
+    }
+    for warning in credentials.warnings { StandardStreams.complain(name, "warning: \(warning)") }
+  }
+
+  /// The parsed priorities.
+  static func priorities(_ options: TLSHelperOptions) throws(Failure) -> TLSPriorities {
     do throws(TLSCredentialsError) {
       return try TLSPriorities(options.profile, groups: options.groupNames)
     } catch {

@@ -8,6 +8,8 @@
 //   end      TLS was declined: exit 0
 //   other    exit 100
 //
+// With --engine-socket the session is first offered to an engine that runs, see `RunningEngine`.
+//
 // Every obstacle to TLS that can be detected without a TLS library is detected before it waits. It then ends at once:
 // the server program sees the end of the control socket and does not offer STARTTLS.
 
@@ -45,12 +47,14 @@ struct Helper {
         // The exec closes it: the sender of y expects no report.
         try ends.control.setCloseOnExec(true)
         say("accepted opportunistic TLS")
+        pass(ends, isReporting: false)
         engine.execute(ends, isReporting: false)
       case UInt8(ascii: "Y"):
         // No more octets are accepted from the server program.
         try? Kernel.shutdown(ends.control.number, CInt(SHUT_RD))
         try ends.keepOverExec()
         say("accepted opportunistic TLS")
+        pass(ends, isReporting: true)
         engine.execute(ends, isReporting: true)
       case .some:
         fail(.usage, "unrecognized command on the control socket")
@@ -60,6 +64,22 @@ struct Helper {
     }
     let error = SystemError.last("execve")
     fail(error.code == ENOENT ? .notFound : .notExecutable, "\(String(cString: engine.path)): \(error)")
+  }
+
+  /// Passes the session to an engine that runs. Returns if none takes it.
+  private func pass(_ ends: borrowing ChannelEnds, isReporting: Bool) {
+    guard let path = options.engineSocket else { return }
+    let engine = RunningEngine(path: path, request: EngineRequest(options.helper, isReporting: isReporting))
+    do throws(RunningEngine.Refusal) {
+      let code = try engine.serve(ends)
+      guard let code else { fail(.system, "the engine at \(path) ended in the session") }
+      _exit(code)
+    } catch {
+      // The session is served, only at a higher cost.
+      if options.helper.verbosity >= 1 {
+        StandardStreams.complain(Program.name, "the engine at \(path) does not take the session: \(error.description); executing one")
+      }
+    }
   }
 
   /// Waits for one octet; nil at the end.

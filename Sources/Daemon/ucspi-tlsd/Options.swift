@@ -14,6 +14,8 @@ struct Options {
   var helper = TLSHelperOptions()
   /// The program of the TLS engine; nil: `tlsd-io`, in this program's folder or in PATH.
   var engine: String?
+  /// The socket of an engine that already runs; nil: one is executed for each session.
+  var engineSocket: String?
   /// True if the server program keeps the variables that name the certificates.
   var keepsEnvironment = false
   /// The index of the server program in the arguments.
@@ -42,6 +44,8 @@ struct Options {
       -z, --no-keep                 remove them (default)
       -v, --verbosity N             0: quiet, 1: failures, 2: also successes (default 1)
           --engine PROGRAM          the TLS engine (default: tlsd-io in this program's folder, or in PATH)
+          --engine-socket PATH      pass sessions to the engine that listens there (tlsd-io --listen PATH); if it does not
+                                    take one, the engine is executed
           --help, --version         print this text or the version
 
     environment: CERTFILE and KEYFILE (PEM files) or CERTFILE:name and KEYFILE:name; OCSPFILE and OCSPFILE:name; CADIR or CAFILE,
@@ -53,13 +57,14 @@ struct Options {
   static let text = ProgramText(name: "ucspi-tlsd", help: help)
 
   private enum Name: Int, ProgramOption {
-    case keep, noKeep, engine, help, version
+    case keep, noKeep, engine, engineSocket, help, version
 
     var form: CommandLineOption {
       switch self {
       case .keep: CommandLineOption("Z", "keep")
       case .noKeep: CommandLineOption("z", "no-keep")
       case .engine: CommandLineOption(nil, "engine", takesValue: true)
+      case .engineSocket: CommandLineOption(nil, "engine-socket", takesValue: true)
       case .help: CommandLineOption(nil, "help")
       case .version: CommandLineOption(nil, "version")
       }
@@ -77,6 +82,7 @@ struct Options {
       case .keep: options.keepsEnvironment = true
       case .noKeep: options.keepsEnvironment = false
       case .engine: options.engine = value
+      case .engineSocket: options.engineSocket = value
       case .help: options.purpose = .help
       case .version: options.purpose = .version
       }

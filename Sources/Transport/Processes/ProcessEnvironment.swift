@@ -47,11 +47,7 @@ package enum ProcessEnvironment {
 
   /// Removes the variables that only a TLS engine needs: the paths of keys and certificates, and its user.
   package static func removeTLSSettings() {
-    remove { variable in
-      variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CRLFILE") || variable.isNamed("CERTFILE")
-        || variable.isNamed("KEYFILE") || variable.isNamed("OCSPFILE") || variable.isNamed("TLS_UID") || variable.isNamed("TLS_GID")
-        || variable.hasPrefix("CERTFILE:") || variable.hasPrefix("KEYFILE:") || variable.hasPrefix("OCSPFILE:")
-    }
+    remove(isTLSSetting)
   }
 
   /// Removes the variables that describe a TLS session: a program trusts what they say of the client. Two of that form are
@@ -61,6 +57,23 @@ package enum ProcessEnvironment {
       variable.hasPrefix("SSL_") && !variable.isNamed("SSL_CERT_FILE") && !variable.isNamed("SSL_CERT_DIR")
         || variable.hasPrefix("TLS_") && !variable.isNamed("TLS_UID") && !variable.isNamed("TLS_GID")
     }
+  }
+
+  /// The variables that only a TLS engine needs, as `NAME=value`.
+  package static var tlsSettings: [String] {
+    var settings: [String] = []
+    var entry = environ
+    while let text = entry.pointee {
+      if isTLSSetting(Variable(text: text)) { settings.append(String(cString: text)) }
+      entry += 1
+    }
+    return settings
+  }
+
+  private static func isTLSSetting(_ variable: Variable) -> Bool {
+    variable.isNamed("CADIR") || variable.isNamed("CAFILE") || variable.isNamed("CRLFILE") || variable.isNamed("CERTFILE")
+      || variable.isNamed("KEYFILE") || variable.isNamed("OCSPFILE") || variable.isNamed("TLS_UID") || variable.isNamed("TLS_GID")
+      || variable.hasPrefix("CERTFILE:") || variable.hasPrefix("KEYFILE:") || variable.hasPrefix("OCSPFILE:")
   }
 }
 

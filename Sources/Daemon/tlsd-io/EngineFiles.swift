@@ -1,0 +1,78 @@
+// EngineFiles: the certificates of an engine for many sessions, and what their files looked like when they were read.
+//
+// A change is any other file, size or time at a path. A renewal in several steps may be seen between two of them: then the
+// pair does not match, the earlier one stays, and the next session finds the rest.
+//
+// Failure: at the start a Failure; later a line for the operator, once for each reason.
+
+import Glibc
+import ProgramSupport
+import Transport
+import TransportTLS
+
+/// Certificates that follow their files.
+final class EngineFiles {
+  private(set) var credentials: TLSCredentials
+  private let paths: [String]
+  private var states: [FileState?]
+  private var trouble: String?
+
+  /// What tells one content of a file from another.
+  private struct FileState: Hashable {
+    let device: dev_t
+    let number: ino_t
+    let size: off_t
+    let written: (Int, Int)
+    let changed: (Int, Int)
+
+    init?(_ path: String) {
+      var information = stat()
+      guard stat(path, &information) == 0 else { return nil }
+      device = information.st_dev
+      number = information.st_ino
+      size = information.st_size
+      written = (information.st_mtim.tv_sec, information.st_mtim.tv_nsec)
+      changed = (information.st_ctim.tv_sec, information.st_ctim.tv_nsec)
+    }
+
+    static func == (one: FileState, other: FileState) -> Bool {
+      one.device == other.device && one.number == other.number && one.size == other.size && one.written == other.written
+        && one.changed == other.changed
+    }
+
+    func hash(into hasher: inout Hasher) { hasher.combine(number) }
+  }
+
+  /// Reads the files that the variables name.
+  init(_ own: EngineRequest) throws(Failure) {
+    var paths: [String] = []
+    for variable in own.variables {
+      let parts = variable.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard parts.count == 2, !parts[0].hasPrefix("TLS_") else { continue }
+      // A helper has the same text but perhaps another folder.
+      guard parts[1].hasPrefix("/") else { throw Failure(.usage, "\(parts[0]) must be an absolute path with --listen") }
+      paths.append(String(parts[1]))
+    }
+    self.paths = paths
+    states = paths.map { FileState($0) }
+    credentials = try Certificates.load(own.options)
+  }
+
+  /// Reads the files again if one has changed.
+  ///
+  /// - Returns: why they cannot be used; nil if they can, or if this was returned before.
+  func refresh(_ options: TLSHelperOptions) -> String? {
+    let now = paths.map { FileState($0) }
+    guard now != states else { return nil }
+    do throws(Failure) {
+      credentials = try Certificates.load(options)
+      states = now
+      trouble = nil
+      return nil
+    } catch {
+      guard error.description != trouble else { return nil }
+      trouble = error.description
+      return "the certificates have changed and cannot be used, the earlier ones stay: \(error)"
+    }
+  }
+}

@@ -13,7 +13,7 @@ PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 HERE := "not nio and not postfix and not servers and not install and not valgrind"
 
 .DEFAULT_GOAL := help
-.PHONY: bench-handshakes help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench bench-handshakes core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report test-last-replies soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -127,7 +127,7 @@ test-install: deb ## install the Debian packages in clean roots of Debian 12 and
 	@Scripts/install mmdebstrap systemd-container swaks libnet-ssleay-perl podman buildah crun python3 python3-pytest
 	@$(PYTESTS) -m install
 
-soak: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once
+test-last-replies: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_EXTENT=full SMTPSTATE_SESSIONS=$(or $(SESSIONS),1000) $(SWIFTTESTS) LastRepl
 

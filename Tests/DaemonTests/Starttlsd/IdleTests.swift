@@ -20,8 +20,8 @@ final class IdleTests: StarttlsdTestCase {
   func testADaemonThatWaitsUsesNoProcessorTime() throws {
     defer { stopAll() }
     try begin("nobody") { _ in }
-    try begin("the greeting", backend: .script("exec sleep 60")) { _ in }
-    try begin("the greeting, the client has spoken and ended", backend: .script("exec sleep 60")) {
+    try begin("the greeting", backend: .script("exec sleep 200")) { _ in }
+    try begin("the greeting, the client has spoken and ended", backend: .script("exec sleep 200")) {
       try $0.send("EHLO client.example\r\nNOOP\r\n")
       try $0.endSending()
     }
@@ -40,7 +40,7 @@ final class IdleTests: StarttlsdTestCase {
 
     // Until each daemon has done what there was to do: one that spins is never found idle.
     var busy: [String] = []
-    _ = eventually {
+    _ = eventually(within: 8) {
       for index in waiting.indices {
         waiting[index].before = ProcessTable.processorTime(of: waiting[index].daemon.process) ?? -1
       }
@@ -66,9 +66,9 @@ final class IdleTests: StarttlsdTestCase {
 
   private func beginWithRepliesPending() throws {
     let silent = ShellBackend.script(answers: [
-      ("NOOP", "exec sleep 60"), ("EHLO\\ s*", "exec sleep 60"), ("HELP", "say '214-one'; exec sleep 60"),
+      ("NOOP", "exec sleep 200"), ("EHLO\\ s*", "exec sleep 200"), ("HELP", "say '214-one'; exec sleep 200"),
     ])
-    let silentInsideTLS = ShellBackend.afterTheHandshake("exec sleep 60")
+    let silentInsideTLS = ShellBackend.afterTheHandshake("exec sleep 200")
     for isSecured in [false, true] {
       let way = isSecured ? "inside TLS" : "in clear"
       let phase: SessionPhase = isSecured ? .secured : .negotiating
@@ -101,7 +101,7 @@ final class IdleTests: StarttlsdTestCase {
   }
 
   private func beginRelays() throws {
-    let sleeping = ShellBackend.script(answers: [("MAIL*", "say '250 done'; exec sleep 60")])
+    let sleeping = ShellBackend.script(answers: [("MAIL*", "say '250 done'; exec sleep 200")])
     // Reads nothing more, and says so to the kernel, which a closed descriptor alone does not.
     let stalled = """
       import socket, sys, time
@@ -112,7 +112,7 @@ final class IdleTests: StarttlsdTestCase {
           if line.startswith(b'MAIL'):
               end.shutdown(socket.SHUT_RD)
               say(b'250 done')
-              time.sleep(60)
+              time.sleep(200)
           say(b'250 done')
       """
     for isSecured in [false, true] {
@@ -148,7 +148,7 @@ final class IdleTests: StarttlsdTestCase {
     let line = String(repeating: "x", count: 500)
     let long = "i=0; while [ $i -lt 20000 ]; do say '214-\(line)'; i=$((i+1)); done"
     let flood = ShellBackend.script(answers: [
-      ("HELP", "say \(String(repeating: "'214-\(line)' ", count: 100)) '214 end'"), ("MAIL*", "\(long); exec sleep 60"),
+      ("HELP", "say \(String(repeating: "'214-\(line)' ", count: 100)) '214 end'"), ("MAIL*", "\(long); exec sleep 200"),
     ])
     // More than the kernel's buffers hold, from few commands.
     let large = ShellBackend.script(answers: [
@@ -216,7 +216,9 @@ final class IdleTests: StarttlsdTestCase {
     _ what: String, _ options: [String] = [], backend: RunningDaemon.Backend = .maildir, receiveBuffer: CInt? = nil,
     _ bring: (SMTPClient) throws -> Void
   ) throws {
-    let daemon = try daemon(options, backend: backend)
+    // On a busy machine the last session may begin a minute after the first.
+    let patience = ["--handshake-timeout", "300", "--greeting-timeout", "300"]
+    let daemon = try daemon(patience + options, backend: backend)
     waiting.append(Waiting(what: what, daemon: daemon))
     if what == "nobody" { return }
     do {

@@ -4,7 +4,7 @@
 // both and exits. A front end that closes before it has passed everything on loses the 250 then: the client sends its
 // mail again, and the recipient has it twice. RelayTests has servers that are even faster, or leave QUIT unread.
 //
-// SMTPSTATE_SESSIONS is another number of sessions; `make soak` has a thousand.
+// SMTPSTATE_SESSIONS is another number of sessions; `make test-last-replies` has a thousand.
 
 import Foundation
 import PropertyCases

@@ -122,7 +122,7 @@ class Benchmark:
     def table(self) -> str:
         options = self.options
         command = f"make bench SECONDS={options.seconds:g} ROUNDS={options.rounds}" + (f" PROGRAMS={name}" if (name := os.environ.get("PROGRAMS")) else "")
-        lines = [*report.machine(command), f"Medians of {options.rounds} interleaved round{'s' if options.rounds > 1 else ''} of {options.seconds:g} s a cell, with the smallest and the largest in parentheses.", ""]
+        lines = [*report.machine(command, options.load), f"Medians of {options.rounds} interleaved round{'s' if options.rounds > 1 else ''} of {options.seconds:g} s a cell, with the smallest and the largest in parentheses.", ""]
         if self.sessions:
             lines += ["## Sessions a second", "", "![Sessions a second over the number of connections](performance.svg)", ""]
             if self.started:
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    options.began = time.monotonic()
+    options.began, options.load = time.monotonic(), os.getloadavg()[0]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by a signal"))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

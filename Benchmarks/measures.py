@@ -13,7 +13,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from contestants import PROGRAM, Contestant
+from contestants import SERVER, Contestant
 
 TICK = 1000 / os.sysconf("SC_CLK_TCK")
 # What `load check` prints for each contestant. Only then do they do the same work.
@@ -171,7 +171,7 @@ def memory(contestant: Contestant) -> tuple[float, float]:
 
 def idle_memory(tools: pathlib.Path, contestant: Contestant, kind: str) -> tuple[float, float]:
     """KiB for each idle session of a contestant that has just been started. Those with a process for each session get fewer."""
-    count = 40 if contestant.name in (PROGRAM, "Postfix") else 200
+    count = 400 if contestant.name in (SERVER, "stunnel") else 40
     subprocess.run([tools / "load", "count", str(contestant.ports[kind]), kind, "4"], check=True, timeout=60)
     settle(contestant)
     before = memory(contestant)

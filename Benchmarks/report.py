@@ -17,16 +17,19 @@ def rows(head: list[str], body: list[list]) -> list[str]:
     return ["", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(map(str, row))} |" for row in body), ""]
 
 
-def machine(command: str) -> list[str]:
+def machine(command: str, load: float) -> list[str]:
+    """What was measured where. `load` is the load average before the start: what other programs do on the machine."""
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     memory = re.search(r"MemTotal: +(\d+)", pathlib.Path("/proc/meminfo").read_text())
     packages = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *PACKAGES], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     version = subprocess.run([ROOT / "Scripts/version"], stdout=subprocess.PIPE, text=True).stdout.strip()
-    loads = " ".join(f"{load:.1f}" for load in os.getloadavg())
+    is_busy = load > os.cpu_count() / 4
     return [f"* Command: `{command}`",
             f"* Machine: {os.cpu_count()} cores, {model.group(1) if model else platform.machine()}, {int(memory[1]) / 2**20:.0f} GiB, Linux {platform.release()}",
             f"* starttlsd {version}; " + ", ".join(line for line in packages.stdout.splitlines() if len(line.split()) == 2),
-            f"* Load averages at the end: {loads}", ""]
+            f"* Load average at the start: {load:.1f}",
+            *(["", "**The machine was busy with other programs. Only the system calls, the memory and the core are measured; the rates mean nothing, "
+               "and at many connections often no session ended in the time. Run it again on a quiet machine.**"] if is_busy else []), ""]
 
 
 def ratio(them: list, ours: list) -> str:

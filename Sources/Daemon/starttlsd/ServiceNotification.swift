@@ -35,6 +35,11 @@ final class ServiceNotification: TimerOwner {
   private var status = ""
   private var log: Logger?
   private var isStopping = false
+  /// For the operator, if a reload takes long.
+  var slowReload = """
+    the files of the certificates are not read after \(ServiceNotification.reloadMilliseconds / 1000) s; until they are, the certificates stay as they \
+    were: check the file system
+    """
   /// True if the supervisor is starttlsd itself.
   private var isOfWorker = false
   var scheduled: Int?
@@ -140,11 +145,7 @@ final class ServiceNotification: TimerOwner {
 
   func ready(now: Int) {
     if let due = reloadEnd, due <= now {
-      log?.warning(
-        """
-        SIGHUP: the files of the certificates are not read after \(ServiceNotification.reloadMilliseconds / 1000) s; until they are, \
-        the certificates stay as they were: check the file system
-        """)
+      log?.warning("SIGHUP: \(slowReload)")
       reloaded(status)
     }
     if let due = nextWatchdog, due <= now {

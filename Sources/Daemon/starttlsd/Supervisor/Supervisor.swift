@@ -86,6 +86,7 @@ final class Supervisor {
     self.environment = environment
     self.program = program
     self.reading = reading
+    notification.slowReload = "not all workers have loaded the configuration yet: they do so as soon as they can"
     log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
     signals = try SupervisorSignals(self)
     queue.attach(loop, timers)

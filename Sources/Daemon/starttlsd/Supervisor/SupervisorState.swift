@@ -8,7 +8,6 @@
 // Failure: a SystemError of execve(2), after which everything is as before. A description that is none of ours is a
 // ConfigurationError.
 
-import CKernel
 import Glibc
 import Transport
 

@@ -24,6 +24,8 @@ final class VersionTests: XCTestCase {
     XCTAssertTrue(library.contains("Version: @VERSION@"))
     XCTAssertTrue(
       try Repository.text("Docs/man/smtpstate.3").split(separator: "\n").contains(".Os smtpstate \(version)"), "smtpstate.3: .Os")
+    XCTAssertTrue(
+      try Repository.text("Docs/man/starttlsd.conf.5").split(separator: "\n").contains(".Os smtpstate \(version)"), "starttlsd.conf.5: .Os")
     // The header's version, as a text and as numbers.
     let header = try Repository.text("Sources/CSMTPState/smtpstate.h").split(separator: "\n")
     XCTAssertTrue(header.contains("#define SMTPSTATE_VERSION_STRING \"\(version)\""), "smtpstate.h: SMTPSTATE_VERSION_STRING")

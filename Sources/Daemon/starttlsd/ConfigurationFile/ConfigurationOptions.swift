@@ -37,13 +37,10 @@ struct ConfigurationOptions: ParsableArguments {
     return listeners
   }
 
-  /// Runs the listeners of the file. A single one needs no supervisor, unless one has handed over to this program.
+  /// Runs the listeners of the file, with a supervisor that reads it again on SIGHUP.
   static func run(_ path: String, _ supervisor: SupervisorOptions) throws {
-    let listeners = try listeners(path, supervisor)
-    if listeners.count == 1, listeners[0].workers == 1, !SupervisorState.isPassed {
-      let command = try StartTLSDaemon.parse(listeners[0].arguments)
-      return try command.run()
-    }
-    try Supervisor.run(listeners) { try Self.listeners(path, supervisor) }
+    let reading = { try Self.listeners(path, supervisor) }
+    // After a take-over the listeners are those of the program before, whatever the file has become.
+    try Supervisor.run(SupervisorState.isPassed ? [] : reading(), reading: reading)
   }
 }

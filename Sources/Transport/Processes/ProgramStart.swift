@@ -27,9 +27,14 @@ struct ProgramStart: ~Copyable {
     self.setting = setting
   }
 
-  /// Where a program may be, as execvp(3) searches it.
+  /// The longest PATH that is searched here, in octets.
+  private static let longestSearch = 4_096
+
+  /// Where a program may be, as execvp(3) searches it; empty if PATH is too long.
   private static func paths(of program: String) -> [String] {
     if program.utf8.contains(UInt8(ascii: "/")) { return [program] }
+    // posix_spawnp searches without a copy of each path.
+    if let path = ProcessEnvironment.characters("PATH"), strlen(path) > longestSearch { return [] }
     let folders = (ProcessEnvironment.value("PATH") ?? "/bin:/usr/bin").utf8.split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
     return folders.map { $0.isEmpty ? program : "\(Substring($0))/\(program)" }
   }
@@ -40,7 +45,8 @@ struct ProgramStart: ~Copyable {
   /// - Returns: the process, and a descriptor for it.
   borrowing func spawn(_ streams: CInt) throws(SystemError) -> (process: pid_t, descriptor: CInt) {
     if arguments.isIncomplete || environment.isIncomplete || paths.isIncomplete { throw SystemError("execve", ENOMEM) }
-    do {
+    do throws(SystemError) {
+      if paths.pointers[0] == nil, setting.isEmpty { throw SystemError("execve", ENOSYS) }
       return try spawnSharing(streams)
     } catch {
       guard error.code == ENOSYS, setting.isEmpty else { throw error }

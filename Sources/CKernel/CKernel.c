@@ -38,6 +38,10 @@ int kernel_duplicate_above(int descriptor, int least) {
   return fcntl(descriptor, F_DUPFD_CLOEXEC, least);
 }
 
+int kernel_duplicate_over(int descriptor, int replaced) {
+  return dup3(descriptor, replaced, O_CLOEXEC);
+}
+
 ssize_t kernel_read_nowait(int descriptor, void *buffer, size_t count) {
   struct iovec vector = {.iov_base = buffer, .iov_len = count};
   return preadv2(descriptor, &vector, 1, -1, RWF_NOWAIT);
@@ -155,41 +159,6 @@ int kernel_keep_capabilities(uint32_t capabilities) {
     data[index] = (struct __user_cap_data_struct){.effective = kept, .permitted = kept};
   }
   return (int)syscall(SYS_capset, &header, data);
-}
-
-/* The steps of the child up to the program. They use only system calls: the child shares the parent's memory. The user
- * is changed last but one: the limit of processes then counts the new user's, and execve(2) checks it. */
-static int spawned(const struct kernel_spawn *setting) {
-  for (int number = 1; number < NSIG; number++) {
-    /* EINVAL for SIGKILL, SIGSTOP and the two of glibc. */
-    struct sigaction action = {.sa_handler = SIG_DFL};
-    sigaction(number, &action, NULL);
-  }
-  sigset_t none;
-  sigemptyset(&none);
-  if (sigprocmask(SIG_SETMASK, &none, NULL) != 0 || setsid() < 0) return errno;
-  if (dup2(setting->standard_streams, 0) < 0 || dup2(setting->standard_streams, 1) < 0) return errno;
-  if (close_range(3, ~0u, 0) != 0) return errno;
-  if (setting->open_files && setrlimit(RLIMIT_NOFILE, setting->open_files) != 0) return errno;
-  if (setting->data && setrlimit(RLIMIT_DATA, setting->data) != 0) return errno;
-  if (setting->processes && setrlimit(RLIMIT_NPROC, setting->processes) != 0) return errno;
-  if (setting->changes_user && syscall(SYS_setresuid, setting->user, setting->user, setting->user) != 0) return errno;
-  execve(setting->path, setting->arguments, setting->environment);
-  return errno;
-}
-
-pid_t kernel_spawn(const struct kernel_spawn *setting) {
-  volatile int failure = 0;
-  pid_t child = vfork();
-  if (child < 0) return -1;
-  if (child == 0) {
-    failure = spawned(setting);
-    _exit(127);
-  }
-  if (failure == 0) return child;
-  while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {}
-  errno = failure;
-  return -1;
 }
 
 int kernel_pidfd_open(pid_t process) {

@@ -63,6 +63,9 @@ int kernel_pipe2(int *ends, int flags);
 /* fcntl(F_DUPFD_CLOEXEC): a duplicate whose number is at least `least`, close-on-exec. */
 int kernel_duplicate_above(int descriptor, int least);
 
+/* dup3(2): makes the number `replaced`, which is closed first, a duplicate; close-on-exec. */
+int kernel_duplicate_over(int descriptor, int replaced);
+
 /* preadv2(RWF_NOWAIT) at the current file position: a read that does not wait, independent of O_NONBLOCK. EAGAIN if it
  * would wait, EOPNOTSUPP if the kernel does not support it (terminals, and pipes on old kernels). */
 ssize_t kernel_read_nowait(int descriptor, void *_Nullable buffer, size_t count);
@@ -146,23 +149,25 @@ int kernel_leave_file_system(const struct kernel_landlock *setting);
 /* What `kernel_spawn` does in the child, besides the default action for all signals, none of which is blocked, and a
  * new session. */
 struct kernel_spawn {
-  const char *path;
+  /* The paths to try in turn, terminated by NULL. */
+  const char *_Nullable const *_Nonnull paths;
   char *_Nullable const *_Nonnull arguments;
   char *_Nullable const *_Nonnull environment;
-  /* Becomes descriptors 0 and 1. 2 is inherited; all others are closed. */
+  /* Becomes descriptors 0 and 1. 2 is inherited; all others are closed. The cost of a start grows with this number. */
   int standard_streams;
   /* If true, the child changes its real, effective and saved user to `user`. */
   bool changes_user;
   uid_t user;
-  /* Limits to set, each only if not NULL. */
+  /* Limits to set, each only if not NULL. That of open files is set as far as the hard limit allows. */
   const struct rlimit *_Nullable open_files;
   const struct rlimit *_Nullable data;
   const struct rlimit *_Nullable processes;
 };
 
-/* Executes a program in a new child; -1 with the errno of the step that failed, no child is left then. posix_spawn(3)
- * can neither change the user nor set limits. Only for a process with one thread and without signal handlers. */
-pid_t kernel_spawn(const struct kernel_spawn *setting);
+/* Executes a program in a new child, and stores a descriptor for it as that of `kernel_pidfd_open`. Returns -1 with the
+ * errno of the step that failed; no child is left then. ENOSYS means that the kernel, or a filter, refuses this way to
+ * start one: posix_spawn(3) may still do, but can neither change the user nor set limits. */
+pid_t kernel_spawn(const struct kernel_spawn *setting, int *pidfd);
 
 /* pidfd_open(2): a descriptor, close-on-exec. poll reports it readable once the process has ended. */
 int kernel_pidfd_open(pid_t process);

@@ -24,6 +24,8 @@ final class Daemon {
   var credentials: TLSCredentials
   /// The file for the secrets of all sessions; nil for none.
   var keyLog: KeyLog?
+  /// The server programs get their connections through it.
+  let slot = try? StartSlot()
   /// A reserve for a client that connects when no descriptor is left.
   var spare = SpareDescriptor()
   let acceptWarning: RepeatedWarning

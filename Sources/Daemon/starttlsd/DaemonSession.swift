@@ -180,7 +180,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
           child = OwnChild(
             try ChildProcess(
               arguments, environment: Environment.adding(variables, to: inherited), standardStreams: pair.second,
-              limit: daemon.admission.limits.inherited))
+              limit: daemon.admission.limits.inherited, through: daemon.slot))
         }
         let process = try BackendProcess(daemon, for: peer, child)
         process.session = identifier

@@ -52,10 +52,12 @@ extension Kernel {
     return process
   }
 
-  /// Executes a program with settings of its own, see `kernel_spawn`.
-  package static func spawn(_ setting: kernel_spawn) throws(SystemError) -> pid_t {
+  /// Executes a program in a child, see `kernel_spawn`: its number, and a descriptor for it.
+  static func spawn(_ setting: kernel_spawn) throws(SystemError) -> (process: pid_t, descriptor: CInt) {
     var setting = setting
-    return pid_t(try perform(.execve) { kernel_spawn(&setting) })
+    var descriptor: CInt = -1
+    let process = pid_t(try perform(.execve) { kernel_spawn(&setting, &descriptor) })
+    return (process, descriptor)
   }
 
   package static func fork() throws(SystemError) -> pid_t {

@@ -14,7 +14,7 @@ package enum Kernel {
   package enum Call: String, CaseIterable, Sendable {
     case recv, send, sendmsg, recvmsg, read, write, preadv2, pwritev2, poll
     case socket, bind, listen, accept4, connect, shutdown, setsockopt, getsockopt, getsockname, getpeername
-    case socketpair, pipe2, fcntl, fstat
+    case socketpair, pipe2, fcntl, dup3, fstat
     case open, fsync, fchmod, rename, unlink, mkdir
     case posix_spawnp, execve, fork, pidfd_open, pidfd_send_signal, kill, waitid, getrlimit, setrlimit
   }
@@ -271,6 +271,11 @@ extension Kernel {
   /// A duplicate whose number is at least `least`, close-on-exec.
   package static func duplicate(_ number: CInt, above least: CInt) throws(SystemError) -> CInt {
     try perform(.fcntl) { kernel_duplicate_above(number, least) }
+  }
+
+  /// Makes an open number a duplicate of another one, close-on-exec.
+  static func duplicate(_ number: CInt, over replaced: CInt) throws(SystemError) {
+    try perform(.dup3) { kernel_duplicate_over(number, replaced) }
   }
 
   /// fcntl(2) with an integer: F_GETFL, F_SETFL, F_GETFD, F_SETFD. Only Descriptor+ClearNonBlocking.swift uses F_SETFL.

@@ -1,7 +1,7 @@
 // ProgramSetting: what a child process has that differs from this process: its user and its limits.
 //
-// posix_spawn(3) cannot change the user of a child nor set limits, so a program with such a setting is started by a
-// call of our own, see `kernel_spawn`.
+// posix_spawn(3) cannot change the user of a child nor set limits, so a program with such a setting is started only by
+// `kernel_spawn`.
 
 /// The user and the limits of a program.
 package struct ProgramSetting: Hashable, Sendable {

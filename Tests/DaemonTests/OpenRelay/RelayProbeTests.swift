@@ -40,7 +40,7 @@ final class RelayProbeTests: XCTestCase {
   func testAProgramThatIsNotThere() throws {
     let program = RelayProbe.Program(arguments: ["/nonexistent/smtpd"], environment: [])
     XCTAssertEqual(
-      try RelayProbe.run([program], isLMTP: false), [.broken("cannot be started: posix_spawnp: No such file or directory")])
+      try RelayProbe.run([program], isLMTP: false), [.broken("cannot be started: execve: No such file or directory")])
   }
 
   /// Its client is at no address of anybody's network, and its environment is what a session has.

@@ -34,6 +34,7 @@ final class Starter: EventOwner {
   /// The limit of descriptors of the programs: the one that starttlsd was started with.
   private let limit: OpenFilesLimit
   private var processes: [UInt32: StarterChild] = [:]
+  private let slot = try? StartSlot()
 
   /// Starts the process.
   static func start(_ program: StartedProgram, _ privileges: Privileges) throws(SystemError) -> ForkedProcess {
@@ -93,7 +94,7 @@ final class Starter: EventOwner {
       }
       let child = try ChildProcess(
         program.arguments, environment: Environment.adding(variables, to: program.environment), standardStreams: descriptor, limit: limit,
-        setting: program.setting)
+        setting: program.setting, through: slot)
       let process = child.process
       let started = StarterChild(child, message.number, loop) { [unowned self] in give($0) }
       give(HelperMessage(Starter.started, number: message.number, first: process))

@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""syscalls: how many system calls of starttlsd's own a session costs, counted by strace.
+
+The daemon's process is counted alone: neither the server programs nor the processes that it forked at its start. A session in clear is:
+greeting, EHLO, QUIT, end. One with STARTTLS is: greeting, EHLO, STARTTLS, handshake (TLS 1.3), EHLO, QUIT, close_notify, end. The
+sessions come one after the other, and one process of the server program is started for each part of a session.
+
+Usage: syscalls.py folder-of-the-programs [--sessions 50] [--calls] [option of starttlsd...]
+
+Prints a table in Markdown; with --calls the calls by name as well. Needs strace, a C compiler, openssl, and the right to trace.
+"""
+import argparse
+import collections
+import os
+import pathlib
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+WARM_UP = 3
+
+
+class Client:
+    """One client's connection, with its replies."""
+
+    def __init__(self, port: int):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.rest = b""
+
+    def reply(self, code: bytes) -> None:
+        while True:
+            while b"\n" not in self.rest:
+                octets = self.socket.recv(4096)
+                if not octets:
+                    sys.exit(f"syscalls: the connection ended before {code.decode()}")
+                self.rest += octets
+            line, self.rest = self.rest.split(b"\n", 1)
+            if not line.startswith(code):
+                sys.exit(f"syscalls: {line!r} in place of {code.decode()}")
+            if line[3:4] != b"-":
+                return
+
+    def command(self, line: bytes, code: bytes) -> None:
+        self.socket.sendall(line + b"\r\n")
+        self.reply(code)
+
+
+def session(port: int, context: ssl.SSLContext | None) -> None:
+    client = Client(port)
+    client.reply(b"220")
+    client.command(b"EHLO client.example", b"250")
+    if context:
+        client.command(b"STARTTLS", b"220")
+        client.socket = context.wrap_socket(client.socket, suppress_ragged_eofs=False)
+        client.command(b"EHLO client.example", b"250")
+    client.command(b"QUIT", b"221")
+    if context:
+        client.socket = client.socket.unwrap()
+    while client.socket.recv(4096):
+        pass
+    client.socket.close()
+
+
+def sessions_in(log: pathlib.Path) -> int:
+    return sum(" peer=" in line for line in log.read_text().splitlines())
+
+
+def wait_for(condition, what: str) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit(f"syscalls: {what}")
+        time.sleep(0.02)
+
+
+def counted(daemon: int, port: int, context: ssl.SSLContext | None, count: int, log: pathlib.Path, work: pathlib.Path) -> dict[str, float]:
+    """The calls of one session by name, as the mean of many."""
+    for _ in range(WARM_UP):
+        session(port, context)
+    wait_for(lambda: children_of(daemon) == HELPERS.get(daemon, children_of(daemon)), "a server program does not end")
+    trace = work / "trace"
+    trace.unlink(missing_ok=True)
+    strace = subprocess.Popen(["strace", "-q", "-p", str(daemon), "-o", trace], stderr=subprocess.PIPE)
+    wait_for(lambda: tracer_of(daemon) == strace.pid or strace.poll() is not None, "strace does not attach")
+    if strace.poll() is not None:
+        sys.exit(f"syscalls: {strace.stderr.read().decode()}")
+    before = sessions_in(log)
+    for _ in range(count):
+        session(port, context)
+    # The last line and the end of the last program belong to the sessions.
+    wait_for(lambda: sessions_in(log) >= before + count, "a session has no line in the log")
+    wait_for(lambda: children_of(daemon) == HELPERS[daemon], "a server program does not end")
+    strace.terminate()
+    strace.wait(10)
+    calls = collections.Counter()
+    for line in trace.read_text().splitlines():
+        name = line.split("(", 1)[0]
+        if "(" in line and name.isidentifier():
+            calls[name] += 1
+    return {name: number / count for name, number in calls.items()}
+
+
+HELPERS: dict[int, int] = {}
+
+
+def children_of(process: int) -> int:
+    return len(pathlib.Path(f"/proc/{process}/task/{process}/children").read_text().split())
+
+
+def tracer_of(process: int) -> int:
+    for line in pathlib.Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("TracerPid:"):
+            return int(line.split()[1])
+    return 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="counts the system calls of a session")
+    parser.add_argument("programs", type=pathlib.Path)
+    parser.add_argument("--sessions", type=int, default=50)
+    parser.add_argument("--calls", action="store_true")
+    known, options = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = pathlib.Path(folder)
+        work.chmod(0o755)
+        backend, certificate, key, log = work / "backend", work / "cert.pem", work / "key.pem", work / "log"
+        source = next(HERE.glob("*/backend.c"))
+        subprocess.run(["cc", "-O2", "-o", backend, source], check=True)
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=mx.example",
+             "-days", "2", "-keyout", key, "-out", certificate], check=True, stderr=subprocess.DEVNULL)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        with log.open("wb") as output:
+            root = ["--allow-root"] if os.geteuid() == 0 and "--user" not in options else []
+            daemon = subprocess.Popen(
+                [known.programs / "starttlsd", *root, "--listen", f"127.0.0.1:{port}", "--certificate", certificate, "--key", key,
+                 "--max-connections-per-address", "0", *options, "--", backend], stdin=subprocess.DEVNULL, stderr=output)
+        try:
+            wait_for(lambda: f"listening on 127.0.0.1:{port}" in log.read_text() or daemon.poll() is not None, "starttlsd does not start")
+            if daemon.poll() is not None:
+                sys.exit(f"syscalls: starttlsd ended:\n{log.read_text()}")
+            HELPERS[daemon.pid] = children_of(daemon.pid)
+            kinds = {name: counted(daemon.pid, port, used, known.sessions, log, work)
+                     for name, used in (("in clear", None), ("with STARTTLS", context))}
+        finally:
+            daemon.terminate()
+            daemon.wait(20)
+    print("| a session | system calls |\n|---|---|")
+    for name, calls in kinds.items():
+        print(f"| {name} | {sum(calls.values()):.0f} |")
+    if known.calls:
+        names = sorted({name for calls in kinds.values() for name in calls}, key=lambda name: -kinds["with STARTTLS"].get(name, 0))
+        print("\n| call | " + " | ".join(kinds) + " |\n|---" * 1 + "|---" * len(kinds) + "|")
+        for name in names:
+            print(f"| `{name}` | " + " | ".join(f"{calls.get(name, 0):.1f}" for calls in kinds.values()) + " |")
+
+
+if __name__ == "__main__":
+    main()

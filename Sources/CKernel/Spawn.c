@@ -1,0 +1,124 @@
+/* Spawn: starts a program at a cost that does not grow with the open descriptors.
+ *
+ * vfork(2) and posix_spawn(3) copy the table of descriptors, and the child closes the copies again. Here the child shares
+ * the table (CLONE_FILES) until its first call, which makes a table of its own with only the descriptors up to the one
+ * that the program gets (CLOSE_RANGE_UNSHARE). Before that call nothing may change a descriptor: it would be the parent's.
+ *
+ * The child also shares the parent's memory (CLONE_VM) and runs on a part of the parent's stack; the calling thread waits
+ * until the program is executed or the child has ended (CLONE_VFORK). All signals are blocked from before the child exists
+ * until it has reset their handlers. It uses system calls only, those on signals not through the C library, which would
+ * note the child's actions as the parent's. */
+
+#define _GNU_SOURCE
+
+#include "CKernel.h"
+
+#include <errno.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The sanitizers do not follow a child that shares their memory. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define CANNOT_SHARE 1
+#endif
+#endif
+
+/* The set of signals of the kernel. */
+typedef uint64_t signals;
+enum { LAST_SIGNAL = 64, STACK_SIZE = 65536 };
+
+struct start {
+  const struct kernel_spawn *setting;
+  volatile int failure;
+};
+
+static void set_mask(const signals *set, signals *old) {
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, set, old, sizeof *set);
+}
+
+/* The limit as wanted, as far as this process may have it. */
+static int limit_open_files(const struct rlimit *wanted) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return -1;
+  if (wanted->rlim_max < limit.rlim_max) limit.rlim_max = wanted->rlim_max;
+  limit.rlim_cur = wanted->rlim_cur < limit.rlim_max ? wanted->rlim_cur : limit.rlim_max;
+  return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Executes the first of the paths that is a program, as execvp(3) does. Returns the error. */
+static int execute(const struct kernel_spawn *setting) {
+  int failure = ENOENT;
+  for (const char *const *path = setting->paths; *path; path++) {
+    execve(*path, setting->arguments, setting->environment);
+    switch (errno) {
+      case EACCES:
+        failure = EACCES;
+        break;
+      case ENOENT:
+      case ENOTDIR:
+      case ESTALE:
+      case ENODEV:
+      case ETIMEDOUT: break;
+      default: return errno;
+    }
+  }
+  return failure;
+}
+
+/* The steps of the child up to the program. The user is changed last but one: the limit of processes then counts the new
+ * user's, and execve(2) checks it. Returns the error. */
+static int child_steps(const struct kernel_spawn *setting) {
+  int streams = setting->standard_streams;
+  unsigned first = (streams > 2 ? (unsigned)streams : 2) + 1;
+  if (close_range(first, ~0u, CLOSE_RANGE_UNSHARE) != 0) return ENOSYS;
+  /* The default action for every signal. Its form differs between machines, but it is always zero. EINVAL for SIGKILL and
+   * SIGSTOP. */
+  const unsigned long action[8] = {0};
+  for (int number = 1; number <= LAST_SIGNAL; number++) syscall(SYS_rt_sigaction, number, action, NULL, sizeof(signals));
+  const signals none = 0;
+  set_mask(&none, NULL);
+  if (setsid() < 0 || dup2(streams, 0) < 0 || dup2(streams, 1) < 0 || close_range(3, ~0u, 0) != 0) return errno;
+  if (setting->open_files && limit_open_files(setting->open_files) != 0) return errno;
+  if (setting->data && setrlimit(RLIMIT_DATA, setting->data) != 0) return errno;
+  if (setting->processes && setrlimit(RLIMIT_NPROC, setting->processes) != 0) return errno;
+  if (setting->changes_user && syscall(SYS_setresuid, setting->user, setting->user, setting->user) != 0) return errno;
+  return execute(setting);
+}
+
+static int child(void *context) {
+  struct start *start = context;
+  start->failure = child_steps(start->setting);
+  _exit(127);
+}
+
+pid_t kernel_spawn(const struct kernel_spawn *setting, int *pidfd) {
+#ifdef CANNOT_SHARE
+  (void)setting;
+  (void)pidfd;
+  (void)child;
+  errno = ENOSYS;
+  return -1;
+#else
+  struct start start = {.setting = setting};
+  _Alignas(16) char stack[STACK_SIZE];
+  const signals all = ~(signals)0;
+  signals old;
+  *pidfd = -1;
+  set_mask(&all, &old);
+  pid_t process = clone(child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD | SIGCHLD, &start, pidfd);
+  int error = process < 0 ? errno : start.failure;
+  set_mask(&old, NULL);
+  if (error == 0) return process;
+  if (process > 0) {
+    close(*pidfd);
+    while (waitpid(process, NULL, 0) < 0 && errno == EINTR) {}
+  }
+  errno = error;
+  return -1;
+#endif
+}

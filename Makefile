@@ -10,7 +10,7 @@ FLAGS := -c release -Xswiftc -enable-testing -j $(JOBS)
 PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-threads test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-threads test-tls-memory explore docs fuzz coverage mutants bench core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report soak test-last-replies programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -118,9 +118,16 @@ test-install: deb ## install the Debian packages in clean roots of Debian 12 and
 	@Scripts/install mmdebstrap systemd-container swaks libnet-ssleay-perl podman buildah crun python3 python3-pytest
 	@$(PYTESTS) -m install
 
-soak: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once
+test-last-replies: setup-test ## run SESSIONS (1000) sessions that close immediately after QUIT: every reply arrives, every message once
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_SESSIONS=$(or $(SESSIONS),1000) SMTPSTATE_BIN=$(CURDIR)/$(BIN) $(SWIFT) test $(FLAGS) --skip-build --filter LastReplies
+
+soak: setup-run ## mixed load, resets, backends that crash and reloads for MINUTES (20): no growth, no message lost; memory of an idle session
+	@Scripts/install openssl python3
+	@for program in starttlsd maildir-smtpd; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
+	@Tests/Soak/soak.py $(BIN) --minutes 0.3 --planted
+	@Tests/Soak/soak.py $(BIN) --minutes $(or $(MINUTES),20)
+	@Tests/Soak/soak.py $(BIN) --idle
 
 programs: setup-run ## build the programs for installation, statically linked where possible
 	@Scripts/install g++

@@ -2,7 +2,7 @@
 //
 // What LastRepliesTests asks of starttlsd, asked of ucspi-tlsd, starttls-proxy and tlsd-io: three processes between
 // which the last replies can be lost. Here fewer sessions, since each starts them all; SMTPSTATE_SESSIONS is another
-// number, and `make soak` has a thousand.
+// number, and `make test-last-replies` has a thousand.
 
 import Foundation
 import XCTest

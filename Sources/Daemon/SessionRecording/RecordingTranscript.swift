@@ -12,8 +12,10 @@ extension Recording {
     var lines = ["# \(comment)", "# Recorded by \(program) on \(date)."]
     lines += policy.lines(onlyChanged: true)
     let steps = steps
-    if steps.contains(where: { if case .other(.peeked) = $0.event { true } else { false } }) { lines.append("by hand peeks") }
-    if steps.contains(where: { $0.event == .other(.drained) }) { lines.append("by hand drains") }
+    // Another event, such as an expired timer, may have come in place of the answer.
+    let deeds = steps.flatMap(\.deeds)
+    if deeds.contains(where: \.isPeek) { lines.append("by hand peeks") }
+    if deeds.contains(where: \.isPromise) { lines.append("by hand drains") }
     lines.append("")
     var player = PlayedSession(policy)
     var isAfterSilence = false
@@ -35,6 +37,17 @@ extension Recording.Event {
     case .received, .other(.inputEnded(_)): true
     case .other: false
     }
+  }
+}
+
+extension Recording.Deed {
+  fileprivate var isPeek: Bool {
+    if case .decided(let words) = self { words.hasPrefix("peek ") } else { false }
+  }
+
+  /// The 220 to STARTTLS.
+  fileprivate var isPromise: Bool {
+    if case .wrote(.client, let octets) = self { octets.starts(with: Octet.of(Reply.readyForTLS.text)) } else { false }
   }
 }
 

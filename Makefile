@@ -131,6 +131,13 @@ test-last-replies: setup-test ## run SESSIONS (1000) sessions that close immedia
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@SMTPSTATE_EXTENT=full SMTPSTATE_SESSIONS=$(or $(SESSIONS),1000) $(SWIFTTESTS) LastRepl
 
+soak: setup-run ## mixed load, resets, backends that crash and reloads for MINUTES (20): no growth, no message lost; memory of an idle session
+	@Scripts/install openssl python3
+	@for program in starttlsd maildir-smtpd; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
+	@Tests/Soak/soak.py $(BIN) --minutes 0.3 --planted
+	@Tests/Soak/soak.py $(BIN) --minutes $(or $(MINUTES),20)
+	@Tests/Soak/soak.py $(BIN) --idle
+
 programs: setup-run ## build the programs for installation, statically linked where possible
 	@Scripts/install g++
 	@Scripts/programs $(BUILD)/programs

@@ -40,11 +40,11 @@ let kits: [Target] = [
 let tests: [Target] = [
   // Properties and corpora as XCTest cases.
   .target(name: "PropertyCases", dependencies: ["PropertyKit"], path: "Tests/PropertyCases", swiftSettings: settings),
-  .testTarget(name: "PropertyTests", dependencies: ["SessionKit", "PropertyKit", "PropertyCases", "SMTPState"], swiftSettings: settings),
+  .testTarget(name: "PropertyTests", dependencies: ["SessionKit", "PropertyKit", "PropertyCases", "SMTPState", "SessionRecording", "Transport"], swiftSettings: settings),
   .testTarget(
     name: "CInterfaceTests",
     dependencies: ["CSessionKit", "PropertyKit", "PropertyCases", "SMTPState", "CSMTPState", "CInterface"],
-    exclude: ["Properties/Explorer", "Properties/KitTests.swift", "Properties/TranscriptTests.swift"],
+    exclude: ["Properties/Explorer", "Properties/KitTests.swift", "Properties/TranscriptTests.swift", "Properties/Recording"],
     swiftSettings: settings + [.define("C_INTERFACE")]),
   .testTarget(
     name: "TransportTests",
@@ -56,7 +56,7 @@ let tests: [Target] = [
     name: "DaemonTests",
     dependencies: [
       "MaildirKit", "PropertyKit", "PropertyCases", "CKernel", "Transport", "ClientAccess", "MaildirSMTPD", "RelayProbe",
-      "ProgramSupport", "SMTPProbe", "TOMLText",
+      "ProgramSupport", "SMTPProbe", "TOMLText", "SessionRecording",
     ],
     // What these tests start is optimised. Optimising the tests themselves would take four times as long as compiling them,
     // and they mostly wait. Users of the package never build a test target, so the flag does not keep it from being used.
@@ -94,6 +94,7 @@ let package = Package(
     .executable(name: "tlsd-io", targets: ["tlsd-io"]),
     .executable(name: "starttls-proxy", targets: ["starttls-proxy"]),
     .executable(name: "starttls-check", targets: ["starttls-check"]),
+    .executable(name: "starttls-replay", targets: ["starttls-replay"]),
   ],
   traits: [
     .trait(name: "Daemon", description: "The packages that starttlsd needs. Without it a user of the libraries fetches nothing."),
@@ -153,7 +154,7 @@ let package = Package(
     .executableTarget(
       name: "starttlsd",
       dependencies: [
-        "SMTPState", "Transport", "TransportTLS", "CKernel", "ClientAccess", "RelayProbe", "ProgramSupport", "TOMLText",
+        "SMTPState", "Transport", "TransportTLS", "CKernel", "ClientAccess", "RelayProbe", "ProgramSupport", "TOMLText", "SessionRecording",
         .product(name: "ArgumentParser", package: "swift-argument-parser", condition: .when(traits: ["Daemon"])),
         .product(name: "HeapModule", package: "swift-collections", condition: .when(traits: ["Daemon"])),
         .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Daemon"])),
@@ -175,6 +176,15 @@ let package = Package(
       name: "starttls-proxy",
       dependencies: ["SMTPState", "Transport", "CKernel", "RelayProbe", "ProgramSupport"],
       path: "Sources/Daemon/starttls-proxy",
+      swiftSettings: settings),
+
+    // Recordings of sessions: made by starttlsd, decided again by starttls-replay.
+    .target(
+      name: "SessionRecording", dependencies: ["SMTPState", "Transport"], path: "Sources/Daemon/SessionRecording", swiftSettings: settings),
+    .executableTarget(
+      name: "starttls-replay",
+      dependencies: ["SessionRecording", "Transport", "ProgramSupport"],
+      path: "Sources/Daemon/starttls-replay",
       swiftSettings: settings),
 
     // The client's side: the scripts of checks, without input and output, and the program that runs them.

@@ -87,6 +87,12 @@ struct CommandScanner: Equatable, Sendable {
 
   var isSkippingChunk: Bool { mode == .chunk }
 
+  /// How many octets of the chunk are left; 0 outside a chunk.
+  var chunkLeft: Int { mode == .chunk ? Int(chunk) : 0 }
+
+  /// Whether this line is a line of a SASL exchange.
+  var isResponse: Bool { mode == .response }
+
   /// Reads the next line as a line of a SASL exchange. Call it between lines.
   mutating func expectResponse() {
     self = CommandScanner()

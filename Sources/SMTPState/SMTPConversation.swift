@@ -177,6 +177,11 @@ extension SMTPConversation {
     /// How many AUTH commands were refused, by the session in clear or by the server.
     public var refusedAuthentications: Int { Int(core.refusedAuthentications) }
 
+    /// How many of the client's next octets belong to a chunk that is skipped.
+    package var chunkLeft: Int { core.session.client.chunkLeft }
+    /// Whether the client's line is a line of a SASL exchange, which may have a password.
+    package var isInResponse: Bool { core.session.client.isResponse }
+
     // MARK: Memory
 
     /// Frees the buffers if they are empty and no decision is pending, so that an idle conversation has none.

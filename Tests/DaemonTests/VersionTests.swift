@@ -7,7 +7,7 @@ import Transport
 import XCTest
 
 final class VersionTests: XCTestCase {
-  private static let programs = ["starttlsd", "starttls-proxy", "starttls-check", "ucspi-tlsd", "tlsd-io", "maildir-smtpd"]
+  private static let programs = ["starttlsd", "starttls-proxy", "starttls-check", "starttls-replay", "ucspi-tlsd", "tlsd-io", "maildir-smtpd"]
 
   func testOneVersion() throws {
     let version = "\(Version.text)"

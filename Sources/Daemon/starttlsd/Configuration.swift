@@ -39,6 +39,8 @@ struct Configuration {
   var isClientImplicit: Bool
   /// True if no process of their own holds the private keys.
   var hasKeyInProcess: Bool
+  /// nil if no session is recorded.
+  var record: RecordSettings?
 }
 
 extension Configuration {

@@ -64,6 +64,8 @@ final class Daemon {
   private var status: ReportSocket?
   private var metricsSocket: ReportSocket?
   let metrics = Metrics()
+  /// nil if no session is recorded.
+  private(set) var recordings: Recordings?
   let startedAt = Clock.now()
   var totals = Totals()
   private var identifiers: SessionIdentifiers
@@ -128,6 +130,7 @@ final class Daemon {
       self.helpers.append(connection)
       starter = StarterConnection(connection)
     }
+    if let settings = configuration.record, let process = helpers.recorder { recordings = try Recordings(self, settings, process) }
     signals = try Signals(self)
     supervisorEnd = try configuration.supervision.worker.map { role throws(SystemError) in try SupervisorEnd(self, channel: role.channel) }
     if let path = configuration.statusSocket { status = try ReportSocket.status(self, path: path) }
@@ -160,6 +163,7 @@ final class Daemon {
     if let client = configuration.supervision.client {
       accept(try Supervision.takeClient(client), isImplicit: configuration.isClientImplicit, now: Clock.now())
     }
+    if let recordings { log.info("\(recordings.summary)") }
     if let metricsSocket { log.info("metrics at \(metricsSocket.bound)") }
     listen(true)
     notification.ready(statusText, log, timers: timers, now: Clock.now())
@@ -173,6 +177,7 @@ final class Daemon {
     for warning in [acceptWarning, tlsWarning, frontWarning, refusalWarning] { warning.flush() }
     addresses.flush()
     backends?.flush()
+    recordings?.finish()
     for helper in helpers { helper.finish() }
     keys?.finish()
     if !isSingle { log.info("stopped") }

@@ -20,6 +20,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   private var engine: GnuTLSStream?
   /// True if a process is reserved for the time after the handshake.
   private var isReserving = false
+  /// nil if the session is not recorded.
+  private var recording: SessionRecording?
   /// The watches that are registered with the event loop.
   private var registered = Watches()
 
@@ -45,9 +47,10 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   /// Starts the session and its first backend. If that cannot be started, the client gets 421 4.3.2.
   func begin(_ connection: consuming Connection, now: Int) throws(SystemError) {
     let client = try PlaintextClient(socket: connection.takeDescriptor())
+    recording = daemon.recordings?.begin(identifier, peer: peer, isImplicit: false, now: now)
     driver = SessionDriver(
       policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, client: client,
-      server: startBackend(tls: nil), host: self, now: now)
+      server: startBackend(tls: nil), host: self, observer: recording?.recorder, now: now)
     isReserving = true
     daemon.reserve(1)
   }
@@ -61,6 +64,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     stream.attach(connection.takeDescriptor())
     daemon.addresses.handshakeStarted(peer, now: now)
     engine = stream
+    recording = daemon.recordings?.begin(identifier, peer: peer, isImplicit: true, now: now)
     driver = SessionDriver(
       policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, secured: stream,
       greetingWaitMilliseconds: daemon.addresses.isExempt(peer) ? 0 : daemon.configuration.greetingWaitMilliseconds, host: self, now: now)
@@ -83,6 +87,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     guard let driver else { return }
     driver.turn(now: now)
     penalise(driver.record, now: now)
+    if recording != nil { daemon.recordings?.grew(&recording!) }
     guard !driver.isFinished else { return finish(now: now) }
     register()
     daemon.timers.schedule(self)
@@ -147,6 +152,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     releaseBackend()
     let record = driver.record
     driver = nil
+    if let recording { daemon.recordings?.finish(recording, record, failure: failure, now: now) }
+    recording = nil
     var fields = SessionLine.fields(
       peer: SessionLine.peer(peer), local: local.map(SessionLine.peer), session: identifier, record: record,
       failure: failure)

@@ -37,6 +37,7 @@ struct StartTLSDaemon: ParsableCommand {
   @OptionGroup(title: "Supervisors") var supervisor: SupervisorOptions
   @OptionGroup(title: "Workers") var workerOptions: WorkerOptions
   @OptionGroup(title: "Log and status") var logging: LogOptions
+  @OptionGroup(title: "Recordings") var recordOptions: RecordOptions
 
   @Option(name: .shortAndLong, help: ArgumentHelp("Address to listen on; may be repeated.", valueName: "address:port"))
   var listen: [String] = []
@@ -173,7 +174,8 @@ struct StartTLSDaemon: ParsableCommand {
       metrics: try checkedMetrics(),
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),
-      privileges: privileges, sandbox: self.privileges.sandbox, isClientImplicit: try implicit.isClientImplicit(supervisor), hasKeyInProcess: keyOptions.keyInProcess)
+      privileges: privileges, sandbox: self.privileges.sandbox, isClientImplicit: try implicit.isClientImplicit(supervisor), hasKeyInProcess: keyOptions.keyInProcess,
+      record: try recordOptions.settings())
   }
 
   private func checkedPolicy() throws(ConfigurationError) -> SMTPSession.Policy {

@@ -83,7 +83,7 @@ extension SessionDriver {
   }
 }
 
-extension SMTPConversation {
+extension ObservedConversation {
   /// Lets `body` read the octets for a party and removes as many as it returns, as `ByteQueue.drain` does.
   fileprivate mutating func drain(to party: SMTPSession.Party, _ body: (UnsafeRawBufferPointer) -> IOResult) -> IOResult {
     var answer = IOResult.moved(0)

@@ -61,7 +61,7 @@ public final class SessionDriver {
   let timeouts: Timeouts
   unowned let host: any SessionHost
 
-  var conversation: SMTPConversation
+  var conversation: ObservedConversation
   var state = State.session
 
   var clear: PlaintextClient?
@@ -150,7 +150,16 @@ public final class SessionDriver {
     policy: SMTPSession.Policy, timeouts: Timeouts, client: consuming PlaintextClient, server: consuming ServerStart,
     host: any SessionHost, now: Int
   ) {
+    self.init(policy: policy, timeouts: timeouts, client: client, server: server, host: host, observer: nil, now: now)
+  }
+
+  /// The same, with an observer of the conversation. The driver retains it.
+  package convenience init(
+    policy: SMTPSession.Policy, timeouts: Timeouts, client: consuming PlaintextClient, server: consuming ServerStart,
+    host: any SessionHost, observer: (any ConversationObserver)?, now: Int
+  ) {
     self.init(policy: policy, timeouts: timeouts, host: host, now: now)
+    conversation.observer = observer
     clear = consume client
     isServerAwaited = true
     begin(server)
@@ -161,7 +170,7 @@ public final class SessionDriver {
     self.policy = policy
     self.timeouts = timeouts
     self.host = host
-    conversation = SMTPConversation(policy)
+    conversation = ObservedConversation(policy)
     clearPhaseUntil = Clock.time(policy.clearPhaseTimeoutMilliseconds, after: now)
     stalled = ProgressTimer(milliseconds: timeouts.outputStalledMilliseconds, leastOctets: 4_096)
     idle = ProgressTimer(milliseconds: timeouts.relayIdleMilliseconds, leastOctets: 64)

@@ -65,7 +65,8 @@ public enum SessionLine {
   /// `192.0.2.1:25`, `[2001:db8::1]:25`
   package static func peer(_ address: SocketAddress) -> String { address.description }
 
-  private static func end(_ end: SessionRecord.End?) -> String {
+  /// How a session ended, in words.
+  package static func end(_ end: SessionRecord.End?) -> String {
     switch end {
     case .closed(let reason): "\(reason.name)"
     case .relayed: "relayed"

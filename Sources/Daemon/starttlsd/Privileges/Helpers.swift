@@ -12,20 +12,24 @@ struct Helpers: ~Copyable {
   /// nil if the keys are in this process.
   let keys: KeyConnection?
   let starter: ForkedProcess?
+  /// nil if no session is recorded.
+  let recorder: ForkedProcess?
 
   /// - Parameter configuration: has the files that the reader may read, and what the starter may start.
   static func start(_ configuration: Configuration) throws(ConfigurationError) -> Helpers {
     let files = configuration.certificates
+    let recorder: ForkedProcess? =
+      if let record = configuration.record { try RecordingProcess.start(record, configuration.privileges) } else { nil }
     do throws(SystemError) {
       let rules = configuration.accessFile?.path
       guard !configuration.hasKeyInProcess else {
-        return Helpers(reader: try CertificateReader.start(files, rules: rules, keys: nil), keys: nil, starter: try starter(configuration))
+        return Helpers(reader: try CertificateReader.start(files, rules: rules, keys: nil), keys: nil, starter: try starter(configuration), recorder: recorder)
       }
       let pair = try MessageSocket.pair()
       // First, so that the one that strangers' octets never reach has no copy of anything else.
       let keys = try KeyProcess.start(loader: pair.first.number)
       let reader = try CertificateReader.start(files, rules: rules, keys: pair.second.number)
-      return Helpers(reader: reader, keys: try KeyConnection(keys), starter: try starter(configuration))
+      return Helpers(reader: reader, keys: try KeyConnection(keys), starter: try starter(configuration), recorder: recorder)
     } catch {
       throw .system("cannot start a process: \(error)")
     }

@@ -195,7 +195,7 @@ extension SessionRecord {
     if failure != nil { return true }
     switch end {
     case .closed(.quit), .closed(.clientEnded), .closed(.mail), .relayed, .stopped: return false
-    case .closed, .relayIdle, .sessionTimeout, .clientLost, .outputStalled, nil: return true
+    case .closed, .relayIdle, .sessionTimeout, .clientLost, .earlyTalker, .outputStalled, nil: return true
     }
   }
 }

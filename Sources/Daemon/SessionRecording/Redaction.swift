@@ -52,13 +52,21 @@ package struct Redaction: Hashable, Sendable {
     case .bdat:
       let kept = Octet.of("0123456789LASTlast \t")
       return octets.map { kept.contains($0) ? $0 : Octet.hidden($0) }
-    case .ehlo, .helo, .lhlo: return keepsClientName ? Array(octets) : Octet.hidden(octets)
-    case .mail, .rcpt: return keepsMailAddresses ? Array(octets) : path(octets)
+    case .ehlo, .helo, .lhlo: return keepsClientName ? clientName(octets) : Octet.hidden(octets)
+    case .mail, .rcpt: return path(octets)
     case .auth:
       let name = octets.prefix { !Octet.endsWord($0) }
       return Words.mechanisms.contains(Octet.capitals(name)) ? Array(name) + Octet.hiddenAfterGap(octets[name.endIndex...]) : Octet.hidden(octets)
     default: return Octet.hidden(octets)
     }
+  }
+
+  /// One word with the form of a domain or an address literal. Anything else may be text that was sent at the wrong time.
+  private func clientName(_ octets: ArraySlice<UInt8>) -> [UInt8] {
+    let name = octets.prefix { !Octet.endsWord($0) }
+    let end = octets[name.endIndex...].drop(while: Octet.isBlank)
+    guard name.allSatisfy(Octet.isOfClientName), end.allSatisfy(Octet.isLineEnd) else { return Octet.hidden(octets) }
+    return Array(octets)
   }
 
   /// `FROM:<local@domain> parameters`
@@ -68,6 +76,9 @@ package struct Redaction: Hashable, Sendable {
       return Octet.hidden(octets)
     }
     let address = octets[(octets.startIndex + begin.count)..<end]
+    if keepsMailAddresses, !address.contains(where: Octet.endsWord) {
+      return Array(octets.prefix(begin.count)) + Array(address) + words(octets[end...])
+    }
     let domain = address.lastIndex(of: UInt8(ascii: "@")).map { address[$0...] } ?? []
     let shown = domain.allSatisfy { Octet.isOfDomain($0) || $0 == UInt8(ascii: "@") } ? Array(domain) : Octet.hidden(domain)
     return Array(octets.prefix(begin.count)) + Octet.hidden(address.dropLast(domain.count)) + shown + words(octets[end...])
@@ -125,6 +136,8 @@ enum Octet {
   static func isOfDomain(_ octet: UInt8) -> Bool {
     isDigit(octet) || (0x41...0x5A).contains(octet & 0xDF) && octet < 0x80 || octet == UInt8(ascii: ".") || octet == UInt8(ascii: "-")
   }
+
+  static func isOfClientName(_ octet: UInt8) -> Bool { isOfDomain(octet) || Octet.of("[]:_").contains(octet) }
 
   /// The neutral octet of the same kind.
   static func hidden(_ octet: UInt8) -> UInt8 { isLineEnd(octet) || octet == 0 ? octet : UInt8(ascii: "x") }

@@ -1,7 +1,7 @@
 // SessionRecorder: makes the recording of one session while it runs.
 //
 // Contract: a line is redacted as soon as it is complete, in all its pieces; a line that never ends, at the end. The memory of a
-// recorder has a limit. A recorder that has reached it ignores the rest of the session.
+// recorder has a limit. A recorder that has reached it, or was stopped, ignores the rest of the session.
 
 package import SMTPState
 package import Transport
@@ -21,8 +21,12 @@ package final class SessionRecorder: ConversationObserver {
   private var openOfClient = OpenLine()
   private var openOfServer = OpenLine()
   private var isFull = false
+  /// How many entries `takeDeeds` has seen. They stay: the pieces of an open line are known by their index.
+  private var taken = 0
   /// How many octets the recording takes, approximately.
-  package private(set) var size = 0
+  private var size = 0
+  /// How many octets the recorder takes, approximately. An open line is held a second time.
+  package var memory: Int { size + openOfClient.octets.count + openOfServer.octets.count }
   /// What an entry takes besides its octets.
   private static var costOfEntry: Int { 64 }
 
@@ -45,10 +49,19 @@ package final class SessionRecorder: ConversationObserver {
     return recording
   }
 
+  /// Ends the recording early, as if it had reached its limit. The rest of the session is ignored.
+  package func stop() {
+    guard !isFull else { return }
+    close(&openOfClient, isOfClient: true)
+    close(&openOfServer, isOfClient: false)
+    isFull = true
+    recording.entries.append(Recording.Entry(time: now() - startedAt, .full))
+  }
+
   /// What was done since the last call.
   func takeDeeds() -> [Recording.Deed] {
-    defer { recording.entries.removeAll { if case .deed = $0.content { true } else { false } } }
-    return recording.entries.compactMap { if case .deed(let deed) = $0.content { deed } else { nil } }
+    defer { taken = recording.entries.count }
+    return recording.entries[taken...].compactMap { if case .deed(let deed) = $0.content { deed } else { nil } }
   }
 
   // MARK: ConversationObserver

@@ -87,7 +87,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     guard let driver else { return }
     driver.turn(now: now)
     penalise(driver.record, now: now)
-    if recording != nil { daemon.recordings?.grew(&recording!) }
+    if recording != nil { daemon.recordings?.grew(&recording!, now: now) }
     guard !driver.isFinished else { return finish(now: now) }
     register()
     daemon.timers.schedule(self)

@@ -175,7 +175,7 @@ struct StartTLSDaemon: ParsableCommand {
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),
       privileges: privileges, sandbox: self.privileges.sandbox, isClientImplicit: try implicit.isClientImplicit(supervisor), hasKeyInProcess: keyOptions.keyInProcess,
-      record: try recordOptions.settings())
+      record: try recordOptions.settings(supervision.worker))
   }
 
   private func checkedPolicy() throws(ConfigurationError) -> SMTPSession.Policy {

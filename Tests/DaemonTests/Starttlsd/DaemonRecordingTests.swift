@@ -146,6 +146,9 @@ final class DaemonRecordingTests: StarttlsdTestCase {
   /// Without another choice only sessions that end badly are written, and the oldest files are removed.
   func testFailuresAloneAndALimitOfFiles() throws {
     let folder = ownFolder()
+    // A file of somebody else's.
+    _ = try folder.write([1], to: "20261129-notes.rec")
+    func recordings(_ folder: TestFolder) -> [String] { self.recordings(folder).filter { $0 != "20261129-notes.rec" } }
     let daemon = try daemon(["--record", folder.path, "--record-limit", "2"])
     var names: Set<String> = []
     for number in 0..<4 {
@@ -166,7 +169,24 @@ final class DaemonRecordingTests: StarttlsdTestCase {
       XCTAssertTrue(isWritten, "\(names) \(daemon.log)")
     }
     XCTAssertEqual(recordings(folder), names.sorted().suffix(2))
+    XCTAssertEqual(self.recordings(folder).count, 3, "the other file is still there")
     XCTAssertTrue(daemon.log.contains("recordings in \(folder.path): those that end badly"), daemon.log)
+  }
+
+  /// A stranger who fails again and again does not replace all files at once.
+  func testFailuresAreRecordedSixtyTimesAMinute() throws {
+    let folder = ownFolder()
+    let daemon = try daemon(["--record", folder.path, "--max-penalty", "0"])
+    for number in 0..<62 {
+      let bad = try client(daemon)
+      try SessionPhase.greeted.enter(bad)
+      try bad.sendRaw(Array("GET /\(number) HTTP/1.1\r\n".utf8))
+      _ = try bad.rawRemainder()
+      bad.close()
+    }
+    _ = try daemon.sessions(62)
+    XCTAssertTrue(eventually { daemon.log.contains("a recording is not written: more than 60 sessions ended badly in a minute") }, daemon.log)
+    XCTAssertTrue(eventually { recordings(folder).count == 60 }, "\(recordings(folder).count)")
   }
 
   func testAFolderThatOthersCanChangeIsRefused() throws {

@@ -33,8 +33,8 @@ struct RecordOptions: ParsableArguments {
   @Flag(help: "Keep the addresses of MAIL and RCPT in recordings.")
   var recordMailAddresses = false
 
-  /// The checked settings; nil without --record.
-  func settings() throws(ConfigurationError) -> RecordSettings? {
+  /// The checked settings; nil without --record. Workers share the folder, and each has a part of the other limits.
+  func settings(_ worker: WorkerRole?) throws(ConfigurationError) -> RecordSettings? {
     guard let record else {
       guard recordShare == nil, recordAddress.isEmpty, !recordFailures, !recordClient, !recordMailAddresses else {
         throw .usage("--record-share and the like need --record: name a folder")
@@ -54,7 +54,9 @@ struct RecordOptions: ParsableArguments {
     return RecordSettings(
       folder: record, share: try share(), networks: networks, hasFailures: recordFailures || recordShare == nil && networks.isEmpty,
       filesLimit: recordLimit, sizeLimit: recordSize << 10,
-      redaction: Redaction(keepsMailAddresses: recordMailAddresses, keepsClientName: recordClient), keepsAddress: recordClient)
+      redaction: Redaction(keepsMailAddresses: recordMailAddresses, keepsClientName: recordClient), keepsAddress: recordClient,
+      isShared: worker != nil, memoryLimit: worker?.part(of: RecordSettings.memoryLimit) ?? RecordSettings.memoryLimit,
+      failuresLimit: worker?.part(of: RecordSettings.failuresLimit) ?? RecordSettings.failuresLimit)
   }
 
   private func share() throws(ConfigurationError) -> RecordSettings.Share? {
@@ -74,6 +76,12 @@ struct RecordSettings: Sendable {
     let all: UInt32
   }
 
+  /// The most octets that the recordings of running sessions take, in all workers.
+  static let memoryLimit = 32 << 20
+  /// The most sessions a minute that are recorded because they ended badly, in all workers: a stranger who fails again and again
+  /// does not replace all older files at once.
+  static let failuresLimit = 60
+
   let folder: String
   let share: Share?
   let networks: [IPNetwork]
@@ -82,4 +90,9 @@ struct RecordSettings: Sendable {
   let sizeLimit: Int
   let redaction: Redaction
   let keepsAddress: Bool
+  /// Other workers write into the folder, too.
+  let isShared: Bool
+  /// The parts of this process.
+  let memoryLimit: Int
+  let failuresLimit: Int
 }

@@ -74,7 +74,7 @@ enum RecordingProcess {
       try? socket.send(HelperMessage(failed, first: error.code).octets ?? [], isWaiting: true)
       _exit(111)
     }
-    var ring = RecordingRing(folder: folder, limit: settings.filesLimit)
+    var ring = RecordingRing(folder: folder, limit: settings.filesLimit, isShared: settings.isShared)
     var name = ""
     var octets: [UInt8] = []
     while true {

@@ -14,9 +14,8 @@ import SessionRecording
 import Transport
 
 final class Recordings: EventOwner {
-  /// The most octets that wait for the process, and that the recordings of running sessions take.
+  /// The most octets that wait for the process.
   private static let queueLimit = 4 << 20
-  private static let memoryLimit = 32 << 20
 
   private unowned let daemon: Daemon
   private let settings: RecordSettings
@@ -28,6 +27,8 @@ final class Recordings: EventOwner {
   private var hasEnded = false
   /// What the recorders of running sessions take.
   private var memory = 0
+  /// When the minute began in which so many sessions were recorded because they ended badly.
+  private var minute = (startedAt: 0, count: 0)
   /// For the share.
   private var sessions: UInt32 = 0
 
@@ -54,8 +55,9 @@ final class Recordings: EventOwner {
   func begin(_ identifier: String, peer: SocketAddress, isImplicit: Bool, now: Int) -> SessionRecording? {
     guard !hasEnded else { return nil }
     let isChosen = isOfShare() || settings.networks.contains { $0.contains(peer) }
-    guard isChosen || settings.hasFailures else { return nil }
-    guard memory < Recordings.memoryLimit else {
+    // With TLS from the start there is nothing to decide again.
+    guard isChosen || settings.hasFailures && !isImplicit else { return nil }
+    guard memory < settings.memoryLimit else {
       warning.note("a session is not recorded: the recordings of the sessions that run take \(memory) octets", now: now)
       return nil
     }
@@ -84,15 +86,27 @@ final class Recordings: EventOwner {
   }
 
   /// A turn of the session has ended.
-  func grew(_ recording: inout SessionRecording) {
-    memory += recording.recorder.size - recording.size
-    recording.size = recording.recorder.size
+  func grew(_ recording: inout SessionRecording, now: Int) {
+    let growth = recording.recorder.memory - recording.size
+    count(&recording)
+    guard growth > 0, memory > settings.memoryLimit else { return }
+    recording.recorder.stop()
+    count(&recording)
+    warning.note("a recording ends early: the recordings of the sessions that run take \(memory) octets", now: now)
+  }
+
+  private func count(_ recording: inout SessionRecording) {
+    memory += recording.recorder.memory - recording.size
+    recording.size = recording.recorder.memory
   }
 
   /// The session has ended.
   func finish(_ recording: SessionRecording, _ record: SessionRecord, failure: String?, now: Int) {
     memory -= recording.size
     guard recording.isChosen || failure != nil || record.endedBadly, !hasEnded else { return }
+    guard recording.isChosen || isWithinMinute(now) else {
+      return warning.note("a recording is not written: more than \(settings.failuresLimit) sessions ended badly in a minute", now: now)
+    }
     let text = Array(recording.recorder.finish(SessionLine.end(record.end)).text.utf8)
     guard pendingSize + text.count <= Recordings.queueLimit else {
       return warning.note("a recording is lost: the process that writes them is too slow", now: now)
@@ -105,6 +119,14 @@ final class Recordings: EventOwner {
     }
     queue(RecordingProcess.end, [])
     flush()
+  }
+
+  /// Whether one more session that ended badly is recorded in this minute.
+  private func isWithinMinute(_ now: Int) -> Bool {
+    if minute.count == 0 || now - minute.startedAt >= 60_000 { minute = (now, 0) }
+    guard minute.count < settings.failuresLimit else { return false }
+    minute.count += 1
+    return true
   }
 
   // MARK: The process

@@ -104,8 +104,7 @@ package final class CredentialLoading {
     case .responses: try certificates.staple(request.responses[index], isFileRequired: request.isDateChecked, opening: opening)
     case .issuers: issuers.add(optional: try CredentialFile(issuerFiles[index], opening: opening))
     case .revocations:
-      let warning = try revoked.add(request.clients.revocations[index], signedBy: issuers, opening: opening)
-      if let warning { certificates.warnings.append(warning) }
+      try revoked.add(request.clients.revocations[index], signedBy: issuers, opening: opening)
     case .sets: sets.append(try CertificateSet(plan?.lists[index] ?? [], issuers: issuers))
     case .choice, .end: break
     }
@@ -136,7 +135,7 @@ package final class CredentialLoading {
     case .revocations:
       if case .files(_, let folder) = request.clients.trust { try checkIssuers(of: folder) }
       if case .folder(let folder) = request.clients.trust { try checkIssuers(of: folder) }
-    case .sets: break
+    case .sets: certificates.warnings += revoked.warnings
     case .end:
       ticketKeys = request.tickets.isOn ? try makeTicketKeys() : nil
       if let path = request.tickets.keyFile, ticketKeys?.current.isExposed == true {

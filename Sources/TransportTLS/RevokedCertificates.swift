@@ -9,11 +9,19 @@ import Glibc
 /// The serial numbers of revoked certificates, and until when that is known, by the name of the issuer in DER.
 struct RevokedCertificates {
   private var issuers: [[UInt8]: Issuer] = [:]
+  private var expired: [Expired] = []
 
   private struct Issuer {
     var serials: Set<[UInt8]> = []
     /// The last end of its lists, in seconds since 1970; nil if none has an end.
     var end: Int?
+  }
+
+  /// A list that had expired when it was read.
+  private struct Expired {
+    let path: String
+    let issuer: [UInt8]
+    let end: Int
   }
 
   /// What is known of a certificate.
@@ -29,11 +37,11 @@ struct RevokedCertificates {
 
   /// Reads a file with lists, in PEM or DER.
   ///
-  /// - Parameter trusted: those of whom one must have signed each list that has not expired.
-  /// - Returns: a warning for the operator; nil without one.
+  /// - Parameter trusted: those of whom one must have signed each list that has not expired. A list that has expired and that
+  ///   none of them has signed revokes nothing.
   mutating func add(
     _ path: String, signedBy trusted: TrustedIssuers, opening: (any CredentialOpening)?
-  ) throws(TLSCredentialsError) -> String? {
+  ) throws(TLSCredentialsError) {
     let file = try CredentialFile(path, opening: opening)
     let form = file.form
     var read: UnsafeMutablePointer<gnutls_x509_crl_t?>?
@@ -44,21 +52,29 @@ struct RevokedCertificates {
     shim_gnutls_free(read)
     defer { for list in lists { gnutls_x509_crl_deinit(list) } }
     let now = time(nil)
-    var expiry: Int?
     for list in lists {
       guard let issuer = derName({ gnutls_x509_crl_get_raw_issuer_dn(list, $0) }) else { throw .badRevocations(path: path, "a list without an issuer") }
       let end = gnutls_x509_crl_get_next_update(list)
       if end >= 0 { issuers[issuer, default: Issuer()].end = max(end, issuers[issuer]?.end ?? end) }
-      // The library cannot verify a list that has expired, so only its end counts: without a later list, all certificates
-      // of its issuer are refused.
-      if end >= 0, end <= now {
-        expiry = min(end, expiry ?? end)
-        continue
+      // What a list revokes stays revoked after its end, also beside a later list without it.
+      let isExpired = end >= 0 && end <= now
+      if isExpired { expired.append(Expired(path: path, issuer: issuer, end: end)) }
+      guard trusted.haveSigned(list) else {
+        if isExpired { continue }
+        throw .badRevocations(path: path, "not signed by one of the issuers that are trusted")
       }
-      guard trusted.haveSigned(list) else { throw .badRevocations(path: path, "not signed by one of the issuers that are trusted") }
       issuers[issuer, default: Issuer()].serials.formUnion(try RevokedCertificates.serials(of: list, path))
     }
-    return expiry.map { "\(path): this revocation list expired on \(calendarDate($0)), and the certificates of its issuer are refused: fetch it again" }
+  }
+
+  /// For the operator, after the last file: the files whose lists have expired without a later one of their issuer.
+  var warnings: [String] {
+    let last = expired.filter { issuers[$0.issuer]?.end == $0.end }
+    let paths = last.indices.filter { index in !last[..<index].contains { $0.path == last[index].path } }.map { last[$0].path }
+    return paths.map { path in
+      let end = last.filter { $0.path == path }.map(\.end).min() ?? 0
+      return "\(path): this revocation list expired on \(calendarDate(end)), and the certificates of its issuer are refused: fetch it again"
+    }
   }
 
   /// The serial numbers of a list. A number that cannot be read must not be missing.

@@ -46,9 +46,15 @@ final class TrustedIssuers {
     guard code >= 0 else { throw .library(libraryText(code)) }
   }
 
-  /// True if one of them has signed the list.
+  /// True if one of them has signed the list, which may have expired.
+  ///
+  /// Each is tried alone: of several with one name, such as the old and the new key of an issuer, the library tries the first only.
   func haveSigned(_ revocations: gnutls_x509_crl_t) -> Bool {
-    var fault: UInt32 = 0
-    return gnutls_x509_crl_verify(revocations, &list, UInt32(list.count), 0, &fault) >= 0 && fault == 0
+    let expired = GNUTLS_CERT_INVALID.rawValue | GNUTLS_CERT_REVOCATION_DATA_SUPERSEDED.rawValue
+    return list.contains { certificate in
+      var signer = certificate
+      var fault: UInt32 = 0
+      return gnutls_x509_crl_verify(revocations, &signer, 1, 0, &fault) >= 0 && (fault == 0 || fault == expired)
+    }
   }
 }

@@ -1,7 +1,8 @@
 // EngineFiles: the certificates of an engine for many sessions, and what their files looked like when they were read.
 //
 // A change is any other file, size or time at a path. A renewal in several steps may be seen between two of them: then the
-// pair does not match, the earlier one stays, and the next session finds the rest.
+// pair does not match, the earlier one stays, and the next session finds the rest. Files that cannot be used are read again
+// when they change, and at most once a minute otherwise.
 //
 // Failure: at the start a Failure; later a line for the operator, once for each reason.
 
@@ -16,6 +17,9 @@ final class EngineFiles {
   private let paths: [String]
   private var states: [FileState?]
   private var trouble: String?
+  /// When files that could not be used are read again, by the clock of `Clock.now()`; nil if they could.
+  private var retry: Int?
+  private static let retryMilliseconds = 60_000
 
   /// What tells one content of a file from another.
   private struct FileState: Hashable {
@@ -63,13 +67,17 @@ final class EngineFiles {
   /// - Returns: why they cannot be used; nil if they can, or if this was returned before.
   func refresh(_ options: TLSHelperOptions) -> String? {
     let now = paths.map { FileState($0) }
-    guard now != states else { return nil }
+    let isRetry = retry.map { Clock.now() >= $0 } ?? false
+    guard now != states || isRetry else { return nil }
+    states = now
     do throws(Failure) {
       credentials = try Certificates.load(options)
-      states = now
+      retry = nil
       trouble = nil
+      Program.warn(credentials, options)
       return nil
     } catch {
+      retry = Clock.now() + EngineFiles.retryMilliseconds
       guard error.description != trouble else { return nil }
       trouble = error.description
       return "the certificates have changed and cannot be used, the earlier ones stay: \(error)"

@@ -1,7 +1,7 @@
 // MessageListener: a socket with a path to which other processes connect with a `MessageSocket`.
 //
 // Contract: the path always leads to a listening socket. A new listener replaces the path of an earlier one in one step;
-// connections to the earlier one stay. The mode of the socket is 0777 without the bits of the umask, and others than owner
+// connections to the earlier one stay. A file of another kind is never replaced: EEXIST. The mode of the socket is 0777 without the bits of the umask, and others than owner
 // and group never get access.
 //
 // Failure: a SystemError. After a failed start no file is left.
@@ -20,6 +20,12 @@ package struct MessageListener: ~Copyable {
   }
 
   private static func listening(at path: String) throws(SystemError) -> Descriptor {
+    var information = stat()
+    if lstat(path, &information) == 0 {
+      guard information.st_mode & S_IFMT == S_IFSOCK else { throw SystemError("bind", EEXIST) }
+    } else if errno != ENOENT {
+      throw .last("bind")
+    }
     let descriptor = Descriptor(adopting: try Kernel.socket(AF_UNIX, 0, type: SOCK_SEQPACKET))
     // Its own name, until it listens. One that an earlier process with this number left is replaced.
     let name = "\(path).\(getpid())"

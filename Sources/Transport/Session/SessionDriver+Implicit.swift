@@ -69,7 +69,10 @@ extension SessionDriver {
       _ = toClient.append(ServiceReply.earlyTalker)
       linger(.earlyTalker)
       return true
-    case .ended, .failed: return finish(.clientLost)
+    case .ended: return finish(.clientLost)
+    case .failed(let why):
+      record.failure = "TLS: \(why)"
+      return finish(.clientLost)
     }
   }
 

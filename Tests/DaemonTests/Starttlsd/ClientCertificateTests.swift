@@ -46,6 +46,8 @@ final class ClientCertificateTests: StarttlsdTestCase {
     for (name, current) in [("mixed-forged.crl", "forged.crl"), ("mixed-good.crl", "crl.pem")] {
       try folder.write(folder.contents(current) + folder.contents("foreign-old.crl"), to: name)
     }
+    try folder.write(folder.contents("old.crl") + folder.contents("empty.crl"), to: "mixed-old.crl")
+    try folder.write(folder.contents("ca.pem") + folder.contents("forger.pem"), to: "two.pem")
     return path
   }
 
@@ -178,11 +180,8 @@ final class ClientCertificateTests: StarttlsdTestCase {
 
   func testAListThatHasExpiredIsAWarningAndRefuses() throws {
     let path = try files()
-    let own = try certificate()
-    let check = try run(
-      [Programs.path("starttlsd"), "check", "--allow-root", "--trusting-backend", "--certificate", own.certificate, "--key", own.key,
-        "--client-certificate", "required", "--client-ca", path + "/ca.pem", "--client-crl", path + "/old.crl", "--", "/bin/cat"]).output
-    XCTAssertTrue(check.contains("warning: \(path)/old.crl: this revocation list expired on 20"), check)
+    let text = try check(["--client-ca", path + "/ca.pem", "--client-crl", path + "/old.crl"])
+    XCTAssertTrue(text.contains("warning: \(path)/old.crl: this revocation list expired on 20"), text)
     let (session, _, _) = try session("good", ["--client-certificate", "required", "--client-crl", path + "/old.crl"])
     XCTAssertEqual(
       session["failure"], "TLS handshake: the client's certificate is not accepted: revocation list expired", "\(session)")
@@ -195,6 +194,33 @@ final class ClientCertificateTests: StarttlsdTestCase {
     XCTAssertEqual(session["failure"], "TLS handshake: the client's certificate is not accepted: revoked", "\(session)")
     let good = try self.session("good", ["--client-certificate", "required", "--client-crl", path + "/mixed-good.crl"])
     XCTAssertEqual(good.session["client-verify"], "success", "\(good.session)")
+  }
+
+  private func check(_ options: [String]) throws -> String {
+    let own = try certificate()
+    let command = [try Programs.path("starttlsd"), "check", "--allow-root", "--trusting-backend", "--certificate", own.certificate, "--key", own.key]
+    return try run(command + ["--client-certificate", "required"] + options + ["--", "/bin/cat"]).output
+  }
+
+  /// A later list without a certificate does not make it good again.
+  func testWhatAListThatHasExpiredRevokesStaysRevoked() throws {
+    let path = try files()
+    let crl = ["--client-crl", path + "/mixed-old.crl"]
+    let (session, _, _) = try session("revoked", ["--client-certificate", "required"] + crl)
+    XCTAssertEqual(session["failure"], "TLS handshake: the client's certificate is not accepted: revoked", "\(session)")
+    let good = try self.session("good", ["--client-certificate", "required"] + crl)
+    XCTAssertEqual(good.session["client-verify"], "success", "\(good.session)")
+    let text = try check(["--client-ca", path + "/ca.pem"] + crl)
+    XCTAssertFalse(text.contains("expired"), text)
+  }
+
+  /// The old and the new key of an issuer have one name.
+  func testAListOfEachOfTwoIssuersWithOneName() throws {
+    let path = try files()
+    for list in ["crl.pem", "forged.crl"] {
+      let text = try check(["--client-ca", path + "/two.pem", "--client-crl", "\(path)/\(list)"])
+      XCTAssertFalse(text.contains("warning: \(path)"), text)
+    }
   }
 
   func testTheServersKeyMayBeInTheFolderOfTheIssuers() throws {

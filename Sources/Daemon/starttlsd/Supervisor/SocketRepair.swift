@@ -27,8 +27,8 @@ extension HeldSocket {
       repair = .repaired
     }
     if try isListening() { return repair }
-    // The kernel may have given up the address with the socket.
-    if let address, isBound(to: address), listen(descriptor.number, Self.backlog) == 0, try isListening() { return .repaired }
+    // The kernel gives up a port that it chose itself, and listens on another one.
+    if let address, listen(descriptor.number, Self.backlog) == 0, try isListening(), isBound(to: address) { return .repaired }
     guard let address else { throw SystemError("listen", EINVAL) }
     if case .unix = address { throw SystemError("listen", EINVAL) }
     let made = try Listener(address).takeDescriptor()

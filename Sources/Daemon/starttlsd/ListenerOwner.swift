@@ -18,7 +18,11 @@ final class ListenerOwner: EventOwner, TimerOwner {
   /// True if other workers accept from the same socket.
   private let isShared: Bool
   /// Set while no connection can be accepted for lack of descriptors or memory.
-  private(set) var deadline: Int?
+  private var pausedUntil: Int?
+  /// When a shared socket is registered again: the kernel wakes one worker for a client, and that one may have ended, or stopped
+  /// accepting, before it accepted.
+  private var registeredAgainAt: Int?
+  var deadline: Int? { pausedUntil ?? registeredAgainAt }
   var scheduled: Int?
 
   init(_ daemon: Daemon, _ listener: consuming Listener, name: String? = nil, isImplicit: Bool, isShared: Bool = false) {
@@ -32,10 +36,14 @@ final class ListenerOwner: EventOwner, TimerOwner {
 
   /// Starts or stops waiting for connections.
   func listen(_ on: Bool) {
-    let wanted = on && deadline == nil ? number.map { Watch(descriptor: $0, events: CShort(POLLIN)) } : nil
+    let wanted = on && pausedUntil == nil ? number.map { Watch(descriptor: $0, events: CShort(POLLIN)) } : nil
     do {
       try daemon.loop.update(watch, to: wanted, for: self, isShared: isShared)
       watch = wanted
+      if isShared {
+        registeredAgainAt = wanted == nil ? nil : Clock.now() + 1000
+        daemon.timers.schedule(self)
+      }
     } catch {
       daemon.log.critical("\(address): \(error)")
     }
@@ -43,13 +51,14 @@ final class ListenerOwner: EventOwner, TimerOwner {
 
   func close() {
     listener = nil
-    deadline = nil
+    pausedUntil = nil
+    registeredAgainAt = nil
   }
 
   private var number: CInt? { listener?.pollNumber() }
 
   func ready(now: Int) {
-    if let due = deadline {
+    if let due = pausedUntil {
       guard due <= now else { return }
       resume()
     }
@@ -88,14 +97,14 @@ final class ListenerOwner: EventOwner, TimerOwner {
 
   /// New clients wait in the kernel's queue for a second.
   private func pause(now: Int) {
-    deadline = now + 1000
+    pausedUntil = now + 1000
     listen(false)
     daemon.timers.schedule(self)
   }
 
   /// Descriptors may be available again.
   func resume() {
-    deadline = nil
+    pausedUntil = nil
     listen(daemon.isListening)
   }
 }

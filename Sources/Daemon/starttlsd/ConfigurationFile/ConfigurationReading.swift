@@ -93,7 +93,8 @@ struct ConfigurationReading {
     for entry in table.entries {
       let line = entry.position.line
       guard let key = ConfigurationKey.byName[entry.key] else {
-        note(line, listener, Self.unknown(entry.key))
+        // The distance to each name takes time.
+        note(line, listener, Self.unknown(entry.key, isCompared: faults.count < 20))
         continue
       }
       if listener == nil, key.isOfListener {
@@ -109,11 +110,11 @@ struct ConfigurationReading {
     return settings
   }
 
-  private static func unknown(_ name: String) -> String {
+  private static func unknown(_ name: String, isCompared: Bool) -> String {
     if ConfigurationKey.otherOptions.contains(name) {
       return "\(name): this option has no meaning in a file: give it on the command line, or remove it"
     }
-    let nearest = NearestName.of(name, among: ConfigurationKey.byName.keys)
+    let nearest = isCompared ? NearestName.of(name, among: ConfigurationKey.byName.keys) : nil
     return "\(name) is not a key\(nearest.map { ": did you mean \($0)?" } ?? ": starttlsd config --defaults prints all keys")"
   }
 

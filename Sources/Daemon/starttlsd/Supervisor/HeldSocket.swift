@@ -13,10 +13,15 @@ final class HeldSocket {
   let key: String
   /// The name in LISTEN_FDNAMES.
   let name: String
-  /// The file of a Unix socket that ends with this value; empty for none.
-  let file: String
+  /// The file of a Unix socket that ends with this value.
+  let file: SocketFile?
+  /// Where it is bound.
+  let address: SocketAddress?
 
-  init(_ descriptor: consuming Descriptor, key: String, name: String, file: String = "") {
+  static let checkMilliseconds = 2000
+
+  init(_ descriptor: consuming Descriptor, key: String, name: String, file: SocketFile? = nil) {
+    address = (try? descriptor.localAddress()).flatMap { $0 }
     self.descriptor = descriptor
     self.key = key
     self.name = name
@@ -24,7 +29,7 @@ final class HeldSocket {
   }
 
   deinit {
-    if !file.isEmpty { unlink(file) }
+    file?.remove()
   }
 
   /// Takes a socket with this key from those that exist.
@@ -64,8 +69,8 @@ final class HeldSocket {
     if let known = taken(key, from: &pool) { return known }
     do throws(SystemError) {
       let listener = try ReportSocket.listener(address, owner: plan.owner)
-      var file = ""
-      if case .unix(let path) = address { file = path }
+      var file: SocketFile?
+      if case .unix(let path) = address { file = SocketFile(bound: path) }
       return HeldSocket(listener.takeDescriptor(), key: key, name: "", file: file)
     } catch {
       throw ListenerPlan.named(plan.settings, .system("\(option) \(address): \(error)"))

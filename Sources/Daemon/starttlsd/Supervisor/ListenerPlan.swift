@@ -39,6 +39,16 @@ struct ListenerPlan {
     }
   }
 
+  /// The plan of workers that serve already. Nothing is resolved: a name that cannot be found now must not end them.
+  init(serving settings: ListenerSettings, stopMilliseconds: Int) {
+    self.settings = settings
+    self.stopMilliseconds = stopMilliseconds
+    addresses = []
+    status = nil
+    metrics = nil
+    owner = nil
+  }
+
   /// The parsed command line.
   static func command(_ settings: ListenerSettings) throws -> StartTLSDaemon { try StartTLSDaemon.parse(settings.arguments) }
 

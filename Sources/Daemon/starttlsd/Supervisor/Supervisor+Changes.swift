@@ -55,8 +55,9 @@ extension Supervisor {
       guard change.fresh.flatMap(\.workers).allSatisfy(\.offersTakeOver) else {
         return failed(change, "it is another version, which cannot continue: stop starttlsd and start it", code: 0, now: now)
       }
-      // Blocked: the new program receives it.
+      // Blocked: the new program receives it, or this one if that cannot be executed.
       if isReloadWanted { kill(getpid(), SIGHUP) }
+      isReloadWanted = false
       let error = execute(change)
       return failed(change, "\(error)", code: 0, now: now)
     }
@@ -90,12 +91,13 @@ extension Supervisor {
     }
     isReloading = true
     notification.reloading(statusText, now: now)
+    // In any case, also if the configuration is faulty: certificates are renewed.
+    for worker in groups.flatMap(\.workers) {
+      worker.isReloading = worker.isReady
+      worker.signal(SIGHUP)
+    }
     do throws(ConfigurationError) {
       let (all, fresh) = try planned(read(), program: WorkerStart.ownProgram) { [groups] plan in groups.first { $0.settings == plan.settings } }
-      for worker in all.flatMap(\.workers) {
-        worker.isReloading = worker.isReady
-        worker.signal(SIGHUP)
-      }
       if !fresh.isEmpty {
         begin(Change(.reload, all, fresh: fresh), now: now)
       } else if all.count < groups.count {
@@ -188,11 +190,14 @@ extension Supervisor {
   }
 
   /// The new program continues.
-  func resume(_ state: SupervisorState) throws {
+  func resume(_ state: SupervisorState) throws(SystemError) {
     let now = Clock.now()
     groups = try state.groups(self, now: now)
     passed = state.passed
-    for worker in try state.retiring(self, now: now) { retire(worker, now: now) }
+    // Those that were retiring end their sessions: a second SIGTERM would cut them off.
+    for worker in try state.old(self, now: now) {
+      if worker.isRetiring { retiring.append(worker) } else { retire(worker, now: now) }
+    }
     log.notice(
       "starttlsd \(Version.text) has taken over: \(groups.flatMap(\.workers).count) workers serve, \(retiring.count) old ones end with their sessions")
     notification.ready(statusText, log, timers: timers, now: now)

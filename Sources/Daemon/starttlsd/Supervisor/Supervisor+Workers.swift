@@ -8,6 +8,7 @@ extension Supervisor {
   /// The descriptors and variables of a worker, and its start.
   func start(_ slot: WorkerSlot, of group: WorkerGroup, now: Int) {
     slot.restartAt = nil
+    checkSockets(now: now)
     let title = group.title(slot)
     do throws(SystemError) {
       let pair = try MessageSocket.pair()
@@ -82,6 +83,13 @@ extension Supervisor {
   /// A worker reports that it stops. If nobody asked for it, another one takes its place while its sessions end.
   func stopped(_ worker: Worker, now: Int) {
     guard !worker.isRetiring else { return }
+    if let change, let slot = change.slot(of: worker) {
+      slot.worker = nil
+      worker.isRetiring = true
+      worker.killAt = now + worker.stopMilliseconds
+      retiring.append(worker)
+      return failed(change, "\(worker.title), process \(worker.process), stops by itself", code: ExitCode.system, now: now)
+    }
     for group in groups {
       for slot in group.slots where slot.worker === worker {
         slot.worker = nil
@@ -94,29 +102,65 @@ extension Supervisor {
     }
   }
 
+  /// Repairs what a worker may have done to the sockets that it shares with the others.
+  private func checkSockets(now: Int) {
+    socketsCheckedAt = now
+    for group in groups + (change?.fresh ?? []) {
+      for socket in group.held {
+        do throws(SystemError) {
+          switch try socket.repair() {
+          case .intact: break
+          case .repaired: log.error("\(group.settings.name) \(socket.key): a worker has changed the socket: it is repaired")
+          case .replaced:
+            log.error("\(group.settings.name) \(socket.key): a worker has closed the socket: it is replaced, and all workers of it")
+            for slot in group.slots {
+              guard let worker = slot.worker, change?.slot(of: worker) == nil else { continue }
+              slot.worker = nil
+              retire(worker, now: now)
+              slot.restartAt = now
+            }
+          }
+        } catch {
+          log.error("\(socket.key): a worker has changed the socket, and it cannot be repaired: \(error): restart starttlsd")
+        }
+      }
+    }
+  }
+
   // MARK: Time
 
   /// When `expire` has something to do.
   var nextDeadline: Int? {
     let restarts = groups.flatMap(\.slots).compactMap(\.restartAt)
     let watchdog = environment.watchdogMilliseconds
+    let check = isStopping ? nil : socketsCheckedAt + HeldSocket.checkMilliseconds
     let ends = workers.flatMap { [$0.killAt, $0.isRetiring ? nil : $0.watchdogEnd(watchdog)] }.compactMap { $0 }
-    return (restarts + ends).min()
+    return (restarts + ends + [check].compactMap { $0 }).min()
+  }
+
+  /// True if a worker is to be killed.
+  private func isDue(_ worker: Worker, now: Int) -> Bool {
+    let watchdog = worker.isRetiring ? nil : worker.watchdogEnd(environment.watchdogMilliseconds)
+    return [worker.killAt, watchdog].contains { due in due.map { $0 <= now } ?? false }
   }
 
   func expire(now: Int) {
-    for worker in workers {
+    for worker in workers where isDue(worker, now: now) {
+      // What it has sent may not be read yet, if this turn took long.
+      worker.ready(now: now)
+      guard isDue(worker, now: now) else { continue }
       if let due = worker.killAt, due <= now {
         log.error("\(worker.title), process \(worker.process), \(worker.isRetiring ? "has not ended" : "is not ready"): it is killed")
         worker.killAt = nil
         worker.signal(SIGKILL)
-      } else if !worker.isRetiring, let due = worker.watchdogEnd(environment.watchdogMilliseconds), due <= now {
+      } else {
         log.error("\(worker.title), process \(worker.process), gives no sign of life: it is killed")
         worker.signal(SIGKILL)
         worker.gaveSign(now: now)
       }
     }
     guard !isStopping else { return }
+    if socketsCheckedAt + HeldSocket.checkMilliseconds <= now { checkSockets(now: now) }
     for group in groups {
       for slot in group.slots {
         if let due = slot.restartAt, due <= now { start(slot, of: group, now: now) }

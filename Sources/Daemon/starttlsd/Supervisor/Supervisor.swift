@@ -40,6 +40,8 @@ final class Supervisor {
   /// True from the SIGHUP until all workers have loaded the configuration.
   var isReloading = false
   private(set) var isStopping = false
+  /// When the sockets were examined, see HeldSocket.repair.
+  var socketsCheckedAt = 0
   /// Why all end.
   private(set) var failure: ConfigurationError?
   private var signals: SupervisorSignals?
@@ -53,7 +55,7 @@ final class Supervisor {
     Signals.prepare()
     let program = ProgramFile()
     let environment = ServiceEnvironment()
-    let state = try SupervisorState.take()
+    var state = try SupervisorState.take()
     guard let first = state?.listeners.first ?? listeners.first else { throw ConfigurationError.usage("there is no listener: name one") }
     let command = try ListenerPlan.command(first)
     var options = command.supervisor
@@ -64,8 +66,10 @@ final class Supervisor {
     let queue = try LogQueue(command.logging)
     defer { queue.finish() }
     let supervisor = try Supervisor(notification, queue, environment, program, reading)
-    if let state {
-      try supervisor.resume(state)
+    if state != nil {
+      try state.map { try supervisor.resume($0) }
+      // It has the sockets, which close with their listeners.
+      state = nil
     } else {
       guard supervision.sockets.isEmpty || listeners.count == 1 else {
         throw ConfigurationError.usage("the supervisor passed sockets (LISTEN_FDS): they are possible with one listener only")

@@ -40,6 +40,10 @@ struct SupervisorState {
     var channel: CInt
     var title: String
     var stopMilliseconds: Int
+    /// True if it had SIGTERM, or stops by itself.
+    var isRetiring: Bool
+    /// The time until it is killed; -1 if it is not, or was.
+    var killMilliseconds: Int
   }
 
   /// True in a program that takes over.
@@ -53,6 +57,7 @@ extension SupervisorState {
   static func pass(
     _ groups: [WorkerGroup], passed: [HeldSocket], retiring: [Worker], _ environment: ServiceEnvironment, to path: String, log: LogQueue
   ) throws(SystemError) -> SystemError {
+    let now = Clock.now()
     var text = StateText()
     var numbers: [CInt] = []
     let sockets = passed + groups.flatMap(\.held).filter { socket in !passed.contains { $0 === socket } }
@@ -61,14 +66,14 @@ extension SupervisorState {
       numbers.append(worker.channel.descriptor.number)
       text.add(Int(worker.process), Int(worker.channel.descriptor.number))
       text.add(worker.title)
-      text.add(worker.stopMilliseconds)
+      text.add(worker.stopMilliseconds, worker.isRetiring ? 1 : 0, worker.killAt.map { max(0, $0 - now) } ?? -1)
     }
     text.add(mark)
     text.add(Int(getpid()), sockets.count, passed.count)
     for socket in sockets {
       numbers.append(socket.descriptor.number)
       text.add(Int(socket.descriptor.number))
-      text.add(socket.key, socket.name, socket.file)
+      text.add(socket.key, socket.name, socket.file?.text ?? "")
     }
     text.add(groups.count)
     for group in groups {
@@ -126,7 +131,7 @@ extension SupervisorState {
     guard let count = text.number(), let passedCount = text.number(), passedCount <= count else { return nil }
     for _ in 0..<count {
       guard let descriptor = text.descriptor(), let key = text.text(), let name = text.text(), let file = text.text() else { return nil }
-      sockets.append(HeldSocket(Descriptor(adopting: descriptor), key: key, name: name, file: file))
+      sockets.append(HeldSocket(Descriptor(adopting: descriptor), key: key, name: name, file: SocketFile(file)))
     }
     passed = Array(sockets[..<passedCount])
     func socket(_ index: Int) -> HeldSocket? { sockets.indices.contains(index) ? sockets[index] : nil }
@@ -152,14 +157,13 @@ extension SupervisorState {
   }
 
   /// The listeners with their workers.
-  func groups(_ supervisor: Supervisor, now: Int) throws -> [WorkerGroup] {
-    var supervision = Supervision()
-    supervision.hasOtherSockets = !passed.isEmpty
-    return try plans.map { plan in
-      let group = WorkerGroup(try ListenerPlan(plan.settings, supervision), plan.sockets, program: WorkerStart.ownProgram)
+  func groups(_ supervisor: Supervisor, now: Int) throws(SystemError) -> [WorkerGroup] {
+    try plans.map { plan throws(SystemError) in
+      let stop = plan.slots.first?.process.stopMilliseconds ?? 0
+      let group = WorkerGroup(ListenerPlan(serving: plan.settings, stopMilliseconds: stop), plan.sockets, program: WorkerStart.ownProgram)
       for (index, slot) in plan.slots.enumerated() {
         let made = WorkerSlot(index + 1, status: slot.status, metrics: slot.metrics)
-        made.worker = try slot.process.worker(supervisor, readyAt: now, now: now)
+        made.worker = try slot.process.worker(supervisor, now: now)
         group.add(made)
       }
       return group
@@ -167,22 +171,26 @@ extension SupervisorState {
   }
 
   /// The workers of the old program.
-  func retiring(_ supervisor: Supervisor, now: Int) throws -> [Worker] {
-    try old.map { try $0.worker(supervisor, readyAt: now, now: now) }
+  func old(_ supervisor: Supervisor, now: Int) throws(SystemError) -> [Worker] {
+    try old.map { process throws(SystemError) in try process.worker(supervisor, now: now) }
   }
 }
 
 extension SupervisorState.Process {
   fileprivate init?(_ text: inout StateText) {
-    guard let process = text.number(), process > 1, let channel = text.descriptor(), let title = text.text(), let time = text.number() else {
-      return nil
-    }
-    self.init(number: pid_t(process), channel: channel, title: title, stopMilliseconds: time)
+    guard let process = text.number(), process > 1, let channel = text.descriptor(), let title = text.text(), let time = text.number(),
+      let retiring = text.number(), let kill = text.number()
+    else { return nil }
+    self.init(
+      number: pid_t(process), channel: channel, title: title, stopMilliseconds: time, isRetiring: retiring == 1, killMilliseconds: kill)
   }
 
-  fileprivate func worker(_ supervisor: Supervisor, readyAt: Int, now: Int) throws(SystemError) -> Worker {
-    try Worker(
+  fileprivate func worker(_ supervisor: Supervisor, now: Int) throws(SystemError) -> Worker {
+    let worker = try Worker(
       supervisor, number, title, channel: SharedDescriptor(Descriptor(adopting: channel)), stopMilliseconds: stopMilliseconds,
-      readyAt: readyAt, now: now)
+      readyAt: now, now: now)
+    worker.isRetiring = isRetiring
+    worker.killAt = killMilliseconds < 0 ? nil : now + killMilliseconds
+    return worker
   }
 }

@@ -1,0 +1,75 @@
+// SocketRepair: what a worker may do to a socket that all share, and what the supervisor does then.
+//
+// A worker may be in the hands of a stranger. shutdown(2) ends the listening of the description, for all that have it, and fcntl(2)
+// changes its flags. The supervisor examines its sockets before each start of a worker, and every two seconds.
+//
+// Failure: a SystemError; the socket is examined again later.
+
+import CKernel
+import Glibc
+import Transport
+
+extension HeldSocket {
+  enum Repair: Hashable {
+    case intact
+    /// It is the same description, and the workers use it on.
+    case repaired
+    /// The number leads to another description: workers that have the old one must be started again.
+    case replaced
+  }
+
+  /// Has it listen, without waiting, as at the start.
+  func repair() throws(SystemError) -> Repair {
+    var repair = Repair.intact
+    let flags = try Kernel.control(descriptor.number, F_GETFL)
+    if flags & O_NONBLOCK == 0 {
+      _ = try Kernel.control(descriptor.number, F_SETFL, flags | O_NONBLOCK)
+      repair = .repaired
+    }
+    if try isListening() { return repair }
+    // The kernel gives up a port that it chose itself, and listens on another one.
+    if let address, listen(descriptor.number, Self.backlog) == 0, try isListening(), isBound(to: address) { return .repaired }
+    guard let address else { throw SystemError("listen", EINVAL) }
+    if case .unix = address { throw SystemError("listen", EINVAL) }
+    let made = try Listener(address).takeDescriptor()
+    guard kernel_duplicate_over(made.number, descriptor.number) >= 0 else { throw SystemError.last("dup3") }
+    return .replaced
+  }
+
+  private static let backlog: CInt = 1024
+
+  private func isListening() throws(SystemError) -> Bool { try Kernel.option(descriptor.number, SOL_SOCKET, SO_ACCEPTCONN) != 0 }
+
+  private func isBound(to address: SocketAddress) -> Bool { (try? descriptor.localAddress()) == address }
+}
+
+/// The file of a Unix socket, which is removed with it unless another one has taken its name.
+struct SocketFile: Hashable {
+  let path: String
+  private let device: UInt64
+  private let inode: UInt64
+
+  /// The file at a path; nil if there is none.
+  init?(bound path: String) {
+    var status = stat()
+    guard lstat(path, &status) == 0 else { return nil }
+    self.path = path
+    device = UInt64(status.st_dev)
+    inode = UInt64(status.st_ino)
+  }
+
+  /// Reads `text`; nil if it is none.
+  init?(_ text: String) {
+    let words = text.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: false)
+    guard words.count == 3, let device = UInt64(words[0]), let inode = UInt64(words[1]) else { return nil }
+    self.device = device
+    self.inode = inode
+    path = String(words[2])
+  }
+
+  var text: String { "\(device) \(inode) \(path)" }
+
+  func remove() {
+    if SocketFile(bound: path) == self { unlink(path) }
+  }
+}

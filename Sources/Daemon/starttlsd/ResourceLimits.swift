@@ -40,9 +40,10 @@ struct ResourceLimits {
     let wantedBackends = configuration.backendsLimit ?? max(2, min(3 * wanted, processes / 2, own))
     let wantedRefusals = min(64, max(4, wanted / 8))
     let status = [configuration.statusSocket != nil, configuration.metrics != nil].count { $0 } * ReportSocket.clientsLimit
-    // Up to three sets hold their files open: one is loaded, one waits, one arrives. A folder may have more of them then.
+    // While the certificates are loaded again, each of their files is open; of folders, which may have more of them then, up to
+    // three sets: one is loaded, one waits, one arrives.
     let now = configuration.certificates.list().paths.count
-    let certificates = configuration.certificates.folders.isEmpty ? 3 * now : 3 * min(CertificateFiles.limit, 2 * now + 32)
+    let certificates = configuration.certificates.folders.isEmpty ? now : 3 * min(CertificateFiles.limit, 2 * now + 32)
     let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + status + certificates
     var limit = try OpenFilesLimit.current()
     inherited = limit

@@ -2,21 +2,27 @@
  *
  * The process of the private keys: any call that is not listed ends it (SIGSYS). Not among them: open, socket, execve, fork,
  * kill, ptrace. The process that serves: any other call fails with EPERM, so that a call that a new C library makes ends no
- * session. Not among them: execve, fork, ptrace, kill. In both, memory can be allocated, but none that can be executed. */
+ * session. Not among them: execve, fork, ptrace, kill. It may signal itself only, and may set only those options of a socket that
+ * it needs: with others it could make the listening socket, which it shares, useless to all. In both, memory can be allocated,
+ * but none that can be executed. */
 
 #define _GNU_SOURCE
 
 #include "CKernel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #if defined(__x86_64__)
 #define ARCHITECTURE AUDIT_ARCH_X86_64
@@ -98,6 +104,23 @@ static struct sock_filter instructions[] = {
   UNLESS_EQUAL(SYS_##call, 4), LOAD(args[flags]), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x20000000, 0, 1), RETURN(FAIL), \
     RETURN(SECCOMP_RET_ALLOW)
 
+/* The level of an option of a socket is loaded. The option may be set. */
+#define OPTION(level, name)                                                                                           \
+  UNLESS_EQUAL(level, 4), LOAD(args[2]), UNLESS_EQUAL(name, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
+#define ALLOW_OPTIONS                                                                                                 \
+  UNLESS_EQUAL(SYS_setsockopt, 23), LOAD(args[1]), OPTION(SOL_SOCKET, SO_RCVLOWAT), OPTION(IPPROTO_IP, IP_TRANSPARENT), \
+    OPTION(IPPROTO_IPV6, IPV6_TRANSPARENT), UNLESS_EQUAL(IPPROTO_TCP, 5), LOAD(args[2]), UNLESS_EQUAL(TCP_NODELAY, 1), \
+    RETURN(SECCOMP_RET_ALLOW), UNLESS_EQUAL(TCP_QUICKACK, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
+/* The owner of a descriptor gets signals, and may be any process of the same user. */
+#define ALLOW_WITHOUT_OWNER                                                                                           \
+  UNLESS_EQUAL(SYS_fcntl, 6), LOAD(args[1]), UNLESS_EQUAL(F_SETOWN, 1), RETURN(FAIL), UNLESS_EQUAL(F_SETOWN_EX, 1),   \
+    RETURN(FAIL), RETURN(SECCOMP_RET_ALLOW)
+/* Stands for the number of this process, see `confine`. */
+#define OWN_PROCESS 0xFFFFFFFFu
+/* A signal to a thread of this process. abort(3) sends it. */
+#define ALLOW_OWN_SIGNAL                                                                                              \
+  UNLESS_EQUAL(SYS_tgkill, 4), LOAD(args[0]), UNLESS_EQUAL(OWN_PROCESS, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
+
 /* The arguments allow sockets; others fail. */
 #define SERVING(...)                                                                                                  \
   LOAD(arch), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0), RETURN(SECCOMP_RET_KILL_PROCESS), LOAD(nr),     \
@@ -108,8 +131,8 @@ static struct sock_filter instructions[] = {
     ALLOW_OLD(poll) ALLOW_OLD(epoll_wait) ALLOW(ppoll), ALLOW(epoll_pwait), ALLOW(epoll_ctl), ALLOW(epoll_create1),    \
     ALLOW(restart_syscall), ALLOW(rt_sigreturn), ALLOW(rt_sigprocmask), ALLOW(rt_sigaction),                           \
     /* Connections. */                                                                                                 \
-    ALLOW(accept4), ALLOW(getsockname), ALLOW(getpeername), ALLOW(setsockopt), ALLOW(getsockopt), ALLOW(socketpair),   \
-    ALLOW(bind), ALLOW(connect), ALLOW(fcntl), ALLOW(dup), ALLOW(fstat), ALLOW(newfstatat),                            \
+    ALLOW(accept4), ALLOW(getsockname), ALLOW(getpeername), ALLOW_OPTIONS, ALLOW(getsockopt), ALLOW(socketpair),        \
+    ALLOW(bind), ALLOW(connect), ALLOW_WITHOUT_OWNER, ALLOW(dup), ALLOW(fstat), ALLOW(newfstatat),                     \
     /* /dev/null, and the removal of our own sockets: Landlock knows where. */                                         \
     ALLOW(openat), ALLOW_OLD(unlink) ALLOW(unlinkat), ALLOW_OLD(open)                                                  \
     /* Forked processes that end. */                                                                                   \
@@ -119,7 +142,7 @@ static struct sock_filter instructions[] = {
     ALLOW(sysinfo), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise), ALLOW(futex),                            \
     ALLOW_WITHOUT_EXECUTION(mmap, FAIL), ALLOW_WITHOUT_EXECUTION(mprotect, FAIL),                                                \
     /* The end, also that of a fatal error. */                                                                         \
-    ALLOW(exit), ALLOW(exit_group), ALLOW(gettid), ALLOW(tgkill),                                                      \
+    ALLOW(exit), ALLOW(exit_group), ALLOW(gettid), ALLOW_OWN_SIGNAL,                                                   \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0), REFUSE, LOAD(args[0]), __VA_ARGS__ REFUSE
 
 static struct sock_filter serving[] = {SERVING(ALLOW_UNIX)};
@@ -128,6 +151,8 @@ static struct sock_filter serving_by_address[] = {SERVING(ALLOW_UNIX ALLOW_TCP)}
 /* Returns 1; 0 if the kernel has no filters; -1 with errno. */
 static int confine(struct sock_filter *filter, size_t size) {
   struct sock_fprog program = {.len = (unsigned short)(size / sizeof *filter), .filter = filter};
+  for (size_t index = 0; index < program.len; index++)
+    if (filter[index].code == (BPF_JMP | BPF_JEQ | BPF_K) && filter[index].k == OWN_PROCESS) filter[index].k = (unsigned)getpid();
   if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0 && errno == EINVAL) return 0;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
   if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0) return 1;

@@ -5,6 +5,7 @@ The test takes the process over with ptrace(2): it makes system calls in it, as 
 import ctypes
 import errno
 import os
+import pathlib
 import platform
 import re
 import signal
@@ -20,7 +21,7 @@ libc.ptrace.restype = ctypes.c_long
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 PEEK, POKE, SINGLE_STEP, GET_REGISTERS, SET_REGISTERS, ATTACH, DETACH = 2, 5, 9, 12, 13, 16, 17
 CALLS = {"open": 2, "socket": 41, "connect": 42, "kill": 62, "ptrace": 101, "fork": 57, "execve": 59, "openat": 257, "getpid": 39,
-         "unlink": 87, "mmap": 9, "bind": 49, "sendto": 44}
+         "unlink": 87, "mmap": 9, "bind": 49, "sendto": 44, "tgkill": 234, "setsockopt": 54, "fcntl": 72}
 AT_FDCWD = -100
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64" or os.geteuid() != 0, reason="this takes processes over, on x86-64, as root")
@@ -97,6 +98,14 @@ def attack(daemon, tmp_path) -> dict[str, int]:
                 "fork": captured.call("fork"),
                 "ptrace": captured.call("ptrace", ATTACH, os.getppid()),
                 "kill": captured.call("kill", os.getppid(), 0),
+                "kill by thread": captured.call("tgkill", os.getpid(), os.getpid(), 0),
+                "signal itself": captured.call("tgkill", daemon.process.pid, daemon.process.pid, 0),
+                "owner": captured.call("fcntl", 0, 8, os.getpid()),
+                "owner, extended": captured.call("fcntl", 0, 15, struct.pack("<ii", 1, os.getpid())),
+                "filter": captured.call("setsockopt", 0, socket.SOL_SOCKET, 26, bytes(16), 16),
+                "least hops": captured.call("setsockopt", 0, socket.IPPROTO_IP, 21, struct.pack("<i", 255), 4),
+                "checksum": captured.call("setsockopt", 0, socket.IPPROTO_TCP, 14, bytes(216), 216),
+                "options": captured.call("setsockopt", -1, socket.IPPROTO_TCP, socket.TCP_NODELAY, struct.pack("<i", 1), 4),
                 "packet socket": captured.call("socket", socket.AF_PACKET, socket.SOCK_RAW, 0),
                 "executable memory": captured.call("mmap", 0, 4096, 7, 0x22, -1, 0),
                 "null": captured.call("openat", AT_FDCWD, b"/dev/null", os.O_RDONLY),
@@ -121,8 +130,8 @@ DENIED = -errno.EPERM, -errno.EACCES
 
 def assert_confined(results: dict[str, int]) -> None:
     allowed = {name for name, result in results.items() if result not in DENIED}
-    assert allowed <= {"null", "getpid", "socket"}, results
-    assert {"null", "getpid"} <= allowed, results
+    assert allowed <= {"null", "getpid", "socket", "signal itself", "options"}, results
+    assert {"null", "getpid", "signal itself", "options"} <= allowed, results
 
 
 def test_a_captured_process_in_front_of_a_server_by_address(backend_server, starttlsd, tmp_path):
@@ -171,6 +180,8 @@ def test_switched_off_it_is_not_in_force(backend_server, starttlsd, tmp_path):
         assert child > 0
         os.kill(child, 9)
         assert captured.call("mmap", 0, 4096, 7, 0x22, -1, 0) > 0
+        assert captured.call("tgkill", os.getpid(), os.getpid(), 0) == 0
+        assert captured.call("setsockopt", 0, socket.SOL_SOCKET, 26, bytes(16), 16) not in DENIED
     finally:
         captured.release()
     deliver(daemon.port)
@@ -193,3 +204,61 @@ def test_metrics_and_reload_inside_it(backend_server, starttlsd, tmp_path):
             asking.connect(f"{tmp_path}/{name}")
             asking.sendall(b"GET /metrics HTTP/1.1\r\n\r\n" if name == "metrics" else b"text\n")
             assert re.search(b"certificate", asking.makefile("rb").read())
+
+
+def test_the_process_that_records_writes_recordings_only(backend_server, starttlsd, tmp_path):
+    """What a captured process sends to the process that writes recordings: names outside the folder, and more than it may hold."""
+    folder = tmp_path / "recordings"
+    folder.mkdir(mode=0o700)
+    daemon = starttlsd("--backend", backend_server(trusts="nobody").address, "--backend-client", "none", "--record", str(folder))
+    daemon.wait_for("recordings in")
+
+    recorder = recording_process(daemon.process.pid)
+    connection = connection_to(recorder, daemon.process.pid)
+
+    def send(kind: int, payload: bytes) -> None:
+        connection.send(struct.pack("<iIii", kind, 0, 0, 0) + payload)
+
+    def write(name: bytes) -> None:
+        send(1, name)
+        send(2, b"octets")
+        send(3, b"")
+
+    good = folder / "20261129T012030Z-1ma2b3c4d5e.rec"
+    write(good.name.encode())
+    assert daemon.eventually(lambda: good.exists() and good.read_bytes() == b"octets")
+    write(str(tmp_path / "made").encode())
+    # It has ended, and so it had read the message.
+    assert daemon.eventually(lambda: recording_process(daemon.process.pid) != recorder)
+    assert not (tmp_path / "made").exists()
+    connection.close()
+
+
+def sockets(process: int) -> dict[int, int]:
+    """The descriptors of a process that are sockets, by the number of the socket."""
+    folder = pathlib.Path(f"/proc/{process}/fd")
+    links = {number: os.readlink(folder / number) for number in os.listdir(folder)}
+    return {int(link[8:-1]): int(number) for number, link in links.items() if link.startswith("socket:[")}
+
+
+def connection_to(child: int, process: int) -> socket.socket:
+    """A duplicate of the process's end of its connection to a child. Ends of a pair have neighbouring numbers."""
+    (other,) = sockets(child)
+    held = sockets(process)
+    number = held[min(held, key=lambda known: abs(known - other))]
+    with open(os.pidfd_open(process), "rb", buffering=0) as reference:
+        duplicate = libc.syscall(438, reference.fileno(), number, 0)
+    assert duplicate >= 0
+    return socket.socket(fileno=duplicate)
+
+
+def recording_process(daemon: int) -> int | None:
+    """The child of the daemon that writes recordings."""
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            name, _, rest = pathlib.Path(f"/proc/{number}/stat").read_text().partition(") ")
+        except OSError:
+            continue
+        if name.endswith("(starttlsd-rec") and int(rest.split()[1]) == daemon and rest[0] != "Z":
+            return int(number)
+    return None

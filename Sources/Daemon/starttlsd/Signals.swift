@@ -2,7 +2,7 @@
 //
 //   SIGTERM, SIGINT   stop; the second one ends the grace time, the third one the sessions
 //   SIGHUP            reload the certificates and the access rules
-//   SIGUSR2           ignored; reserved for a later take-over of the sockets by a new process
+//   SIGUSR2           ignored: only a supervisor (--workers) hands its sockets to a new program
 //   others            signals whose default ends a process, or stops it on a write to a terminal, are ignored
 //
 // SIGHUP is blocked from the start, so that a hook may send it at any time. Backends get all signals with their default

@@ -3,7 +3,9 @@
 // Purpose: it holds the folder, receives complete recordings as text, and writes each into a file of its own. It runs as the user of
 // starttlsd. The process that serves strangers cannot open the folder.
 // Contract: files have mode 0600 and are never overwritten. If there are too many, the oldest are removed.
-// Failure: a recording that cannot be written is lost, and its file removed; starttlsd is informed. Nothing else happens.
+// It accepts only the names that `Recordings` makes, and only so many octets: the process that serves may have been taken over.
+// Failure: a recording that cannot be written is lost, and its file removed; starttlsd is informed. Nothing else happens. After a
+// message that starttlsd never sends, the process ends.
 
 import CKernel
 import Glibc
@@ -19,6 +21,8 @@ enum RecordingProcess {
   static let failed: Int32 = 5
 
   static let suffix = ".rec"
+  /// The text of a recording has at most so many octets for each octet that `RecordSettings.sizeLimit` allows.
+  private static let textFactor = 16
 
   /// Starts the process, and waits until it is known that it can write.
   static func start(_ settings: RecordSettings, _ privileges: Privileges) throws(ConfigurationError) -> ForkedProcess {
@@ -89,7 +93,10 @@ enum RecordingProcess {
         case begin:
           name = String(decoding: known.payload, as: UTF8.self)
           octets = []
-        case part: octets += known.payload
+          guard RecordingRing.isOwn(name) else { _exit(111) }
+        case part:
+          octets += known.payload
+          guard octets.count <= textFactor * settings.sizeLimit else { _exit(111) }
         default:
           do throws(SystemError) {
             try ring.write(octets, name)

@@ -37,7 +37,7 @@ struct RecordingRing {
   }
 
   /// `20261129T012030Z-1ma2b3c4d5e.rec`: the name of a recording, as `Recordings` makes it.
-  private static func isOwn(_ name: String) -> Bool {
+  static func isOwn(_ name: String) -> Bool {
     let form = Array("00000000T000000Z-".utf8)
     let octets = Array(name.utf8)
     let identifier = octets.dropFirst(form.count).dropLast(RecordingProcess.suffix.utf8.count)

@@ -26,6 +26,8 @@ final class HeldSocket {
     self.key = key
     self.name = name
     self.file = file
+    // A worker that was taken over could otherwise attach a filter that drops all connections, and which nobody can see.
+    try? Kernel.setOption(self.descriptor.number, SOL_SOCKET, SO_LOCK_FILTER, 1)
   }
 
   deinit {

@@ -140,10 +140,12 @@ soak: setup-run ## mixed load, resets, backends that crash and reloads for MINUT
 
 programs: setup-run ## build the programs for installation, statically linked where possible
 	@Scripts/install g++
-	@Scripts/programs $(BUILD)/programs
+	@SWIFT="$(SWIFT)" Scripts/programs $(BUILD)/programs
 
-install: c-library programs ## install programs, manual pages and C library in PREFIX (/usr/local), or in DESTDIR/PREFIX
-	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files install $(BUILD) c-library programs
+install: ## install what `make programs c-library` built, with manual pages, in PREFIX (/usr/local), or in DESTDIR/PREFIX
+	@parts=$$(cd $(BUILD) && ls -d c-library programs 2>/dev/null); \
+	  test -n "$$parts" || { echo "make install: nothing is built: run make programs c-library first" >&2; exit 1; }; \
+	  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files install $(BUILD) $$parts && echo "installed:" $$parts
 
 uninstall: ## remove the files that `make install` installed
 	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files uninstall $(BUILD) c-library programs

@@ -9,7 +9,8 @@ import Transport
 extension Recording {
   /// The text of the transcript. `comment` is its first line, which says what the test is about.
   package func transcript(_ comment: String) -> String {
-    var lines = ["# \(comment)", "# Recorded by \(program) on \(date)."]
+    // A stranger may have written the recording: the operator's terminal gets no control character of it.
+    var lines = ["# \(comment)", "# Recorded by \(program) on \(date)."].map(EscapedText.string)
     lines += policy.lines(onlyChanged: true)
     let steps = steps
     // Another event, such as an expired timer, may have come in place of the answer.

@@ -74,7 +74,7 @@ enum Program {
       let isFull = recording.entries.contains { $0.content == .full }
       lines = ["\(file): the same: \(events) events, \(cuts) cuts\(isFull ? ", until the recording was full" : "")"]
     }
-    let text = lines.map(printable).joined(separator: "\n") + "\n"
+    let text = lines.map(EscapedText.string).joined(separator: "\n") + "\n"
     if quietly && code == .same { return code }
     return StandardStreams.print(text) ? code : .system
   }
@@ -96,13 +96,6 @@ enum Program {
   private static func block(_ title: String, _ deeds: [Recording.Deed]) -> [String] {
     let lines = deeds.flatMap(\.lines)
     return lines.isEmpty ? ["  \(title): nothing"] : lines.map { "  \(title): \($0)" }
-  }
-
-  /// A name of a file, or a line of a recording, with control characters escaped.
-  private static func printable(_ line: String) -> String {
-    var text: [UInt8] = []
-    EscapedText.append(line.utf8, to: &text)
-    return String(decoding: text, as: UTF8.self)
   }
 
   // MARK: Files

@@ -45,7 +45,9 @@ final class ListenerOwner: EventOwner, TimerOwner {
         daemon.timers.schedule(self)
       }
     } catch {
-      daemon.log.critical("\(address): \(error)")
+      daemon.log.critical("\(address): no connection is accepted: \(error); next attempt in a second")
+      pausedUntil = Clock.now() + 1000
+      daemon.timers.schedule(self)
     }
   }
 

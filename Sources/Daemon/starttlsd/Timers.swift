@@ -1,7 +1,9 @@
 // Timers: the earliest of many deadlines.
 //
 // If a deadline moves into the future, its entry is not moved. When the old entry expires, it is compared with the
-// owner's current deadline and inserted again. So progress in a session costs nothing here.
+// owner's current deadline and inserted again. So progress in a session costs nothing here. If a deadline moves towards the present, the
+// old entry stays as well, without effect; when there are too many of these, all are removed at once: a client could otherwise
+// cause any number of them.
 
 import HeapModule
 import Transport
@@ -29,6 +31,9 @@ final class Timers {
 
   private var heap = Heap<Entry>()
   private var count = 0
+  private static let leastLimit = 1_024
+  /// With so many entries, those without effect are removed. Half of the entries at most have an effect then.
+  private var limit = Timers.leastLimit
 
   /// The time of the earliest entry.
   var earliest: Int? { heap.min?.time }
@@ -40,6 +45,12 @@ final class Timers {
     owner.scheduled = time
     count += 1
     heap.insert(Entry(time: time, number: count, owner: owner))
+    if heap.count > limit { removeSuperseded() }
+  }
+
+  private func removeSuperseded() {
+    heap = Heap(heap.unordered.filter { $0.owner?.scheduled == $0.time })
+    limit = max(Timers.leastLimit, 2 * heap.count)
   }
 
   /// Notifies all owners whose deadline has passed.

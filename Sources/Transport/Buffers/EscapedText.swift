@@ -23,4 +23,11 @@ package enum EscapedText {
       }
     }
   }
+
+  /// The text, escaped.
+  package static func string(_ text: String) -> String {
+    var octets: [UInt8] = []
+    append(text.utf8, to: &octets)
+    return String(decoding: octets, as: UTF8.self)
+  }
 }

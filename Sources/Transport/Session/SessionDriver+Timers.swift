@@ -8,7 +8,7 @@ extension SessionDriver {
   public var deadline: Int? {
     guard state != .finished else { return nil }
     // The last turn stopped with more work to do. Poll may not show it: decrypted octets inside the TLS layer.
-    if stepsLeft == 0 { return now }
+    if stepsLeft <= 0 { return now }
     var earliest = Int.max
     func take(_ time: Int?) {
       if let time { earliest = min(earliest, time) }

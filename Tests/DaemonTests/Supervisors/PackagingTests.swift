@@ -145,9 +145,16 @@ final class PackagingTests: SupervisorTestCase {
       try FileManager.default.copyItem(atPath: renewed.key, toPath: key)
       let arguments =
         number == 0 ? [] : ["deploy_cert", "mx.example", key, lineage + "/cert.pem", chain, lineage + "/chain.pem", "1"]
-      try run(
-        [Repository.folder + "/Packaging/renewal/" + hook] + arguments,
-        environment: ["RENEWED_LINEAGE": lineage, "FOLDER": target, "OWNER": user, "RELOAD": "kill -HUP \(daemon.process)"])
+      var environment = ["RENEWED_LINEAGE": lineage, "FOLDER": target, "OWNER": user, "RELOAD": "kill -HUP \(daemon.process)"]
+      let command = [Repository.folder + "/Packaging/renewal/" + hook] + arguments
+      // Without a name it says so; the certificate of another name is not copied.
+      XCTAssertTrue(try run(command, environment: environment, expecting: .exited(1)).errors.contains("set name="))
+      environment["NAME"] = "www.example"
+      let before = try String(contentsOfFile: served.certificate, encoding: .utf8)
+      try run(command, environment: environment)
+      XCTAssertEqual(try String(contentsOfFile: served.certificate, encoding: .utf8), before)
+      environment["NAME"] = number == 0 ? hook : "mx.example"
+      try run(command, environment: environment)
       XCTAssertTrue(eventually { daemon.log.components(separatedBy: "SIGHUP: the certificates are loaded").count == number + 2 }, daemon.log)
       XCTAssertEqual(try String(contentsOfFile: served.certificate, encoding: .utf8), try String(contentsOfFile: renewed.certificate, encoding: .utf8))
       var mode = stat()

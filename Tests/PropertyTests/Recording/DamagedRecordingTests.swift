@@ -94,4 +94,13 @@ final class DamagedRecordingTests: XCTestCase {
       XCTAssertEqual(redaction.command(shown), shown, kept)
     }
   }
+
+  /// A transcript goes to a terminal, too.
+  func testATranscriptHasNoControlCharacters() throws {
+    let recording = Recording(
+      program: "\u{1B}[2J", session: "1", date: "\u{7}", policy: SMTPSession.Policy())
+    let text = recording.transcript("\u{1B}]0;x\u{7}")
+    XCTAssertFalse(text.unicodeScalars.contains { $0.value < 0x20 && $0 != "\n" }, text)
+    XCTAssertTrue(text.contains("\\x1B[2J"), text)
+  }
 }

@@ -16,9 +16,12 @@ import Glibc
 package struct AddressError: Error, Hashable, Sendable, CustomStringConvertible {
   /// One line: the given text and what is wrong with it.
   package let description: String
+  /// The name could not be looked up now; the text may be right.
+  package let isTemporary: Bool
 
-  init(_ text: String, _ trouble: String) {
+  init(_ text: String, _ trouble: String, isTemporary: Bool = false) {
     self.description = "'\(text)': \(trouble)"
+    self.isTemporary = isTemporary
   }
 }
 
@@ -51,7 +54,9 @@ extension SocketAddress {
     hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
     var list: UnsafeMutablePointer<addrinfo>?
     let code = getaddrinfo(host, "\(port)", &hints, &list)
-    guard code == 0 else { throw AddressError(text, String(cString: gai_strerror(code))) }
+    guard code == 0 else {
+      throw AddressError(text, String(cString: gai_strerror(code)), isTemporary: [EAI_AGAIN, EAI_SYSTEM, EAI_MEMORY].contains(code))
+    }
     defer { freeaddrinfo(list) }
     var addresses: [SocketAddress] = []
     var entry = list

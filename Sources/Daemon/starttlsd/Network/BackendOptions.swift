@@ -43,7 +43,7 @@ struct BackendOptions: ParsableArguments {
       do {
         resolved += try SocketAddress.resolving(text).filter { !resolved.contains($0) }
       } catch {
-        throw .usage("--backend \(error)")
+        throw .of(error, "--backend \(error)")
       }
     }
     for address in resolved {

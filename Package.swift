@@ -192,7 +192,7 @@ let package = Package(
     .executableTarget(
       name: "starttls-check",
       dependencies: [
-        "SMTPProbe", "Transport", "CGnuTLS", "CKernel", "ProgramSupport",
+        "SMTPProbe", "Transport", "TransportTLS", "CGnuTLS", "CKernel", "ProgramSupport",
         .product(name: "ArgumentParser", package: "swift-argument-parser", condition: .when(traits: ["Daemon"])),
       ],
       path: "Sources/Daemon/starttls-check",

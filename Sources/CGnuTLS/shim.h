@@ -32,4 +32,9 @@ static inline unsigned shim_gnutls_curve_bits(gnutls_ecc_curve_t curve) {
   return (unsigned)GNUTLS_CURVE_TO_BITS(curve);
 }
 
+/* GNUTLS_HANDSHAKE_ANY is a macro with a cast. */
+static inline unsigned shim_gnutls_any_message(void) {
+  return GNUTLS_HANDSHAKE_ANY;
+}
+
 #endif

@@ -69,7 +69,8 @@ public final class TLSCredentials: @unchecked Sendable {
   ///     requires is an error. With opportunistic TLS such a certificate may be better than none.
   ///   - isKeyTried: true if the key is also tested with a signature that is verified with the certificate. If false,
   ///     only the public keys are compared: a program for one connection saves one signature of two.
-  ///   - tickets: if sessions may be resumed. Off by default, because some mail senders fail with session tickets.
+  ///   - tickets: if sessions may be resumed. Off by default, because some mail senders fail with session tickets. An
+  ///     error together with `clients`.
   ///   - opening: opens each file; nil to open it by its path.
   public convenience init(
     _ pairs: [Pair], others: [Pair] = [], named: [String: [Pair]] = [:], responses: [String] = [],
@@ -93,6 +94,8 @@ public final class TLSCredentials: @unchecked Sendable {
   /// What was loaded, all of it.
   init(_ loading: CredentialLoading) throws(TLSCredentialsError) {
     guard let names = loading.names else { throw .noCertificate }
+    // A resumed session has the certificate of the first one, and its signature, issuer and revocation are not verified again.
+    guard loading.ticketKeys == nil || loading.request.clients.request == .ignored else { throw .ticketsWithClientCertificates }
     self.names = names
     ticketKeys = loading.ticketKeys
     clients = loading.request.clients

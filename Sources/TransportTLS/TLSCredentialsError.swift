@@ -26,6 +26,8 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
   case noResponse(path: String, String?)
   /// A file holds no key for session tickets, or others may read it.
   case badTicketKey(path: String, String)
+  /// Sessions may be resumed, and clients are asked for a certificate: it would not be verified in a resumed session.
+  case ticketsWithClientCertificates
   /// A key in a token (PKCS#11) was named.
   case token(String)
   /// Certificate and key do not belong together.
@@ -74,6 +76,8 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
       "\(path) requires an OCSP response (must-staple): \(trouble.map { "the one that was given is not usable: \($0)" } ?? "name a file with --ocsp-response")"
     case .badTicketKey(let path, let trouble):
       "\(path): not a key for session tickets: \(trouble)"
+    case .ticketsWithClientCertificates:
+      "session tickets cannot be used with client certificates, which a resumed session does not verify: choose one"
     case .token(let name):
       "\(name): keys in a token (PKCS#11) are not supported: name a file"
     case .mismatch(let certificate, let key):

@@ -12,7 +12,7 @@ extension GnuTLSStream {
   /// Connects the session to the stream; the session must not outlive it.
   func connectTransport() {
     gnutls_transport_set_ptr(session, Unmanaged.passUnretained(self).toOpaque())
-    watchServerName()
+    watchHandshake()
     gnutls_transport_set_pull_function(session) { context, buffer, count in
       guard let context else { return -1 }
       let stream = Unmanaged<GnuTLSStream>.fromOpaque(context).takeUnretainedValue()

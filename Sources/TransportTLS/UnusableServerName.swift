@@ -66,24 +66,18 @@ extension UnsafeBufferPointer<UInt8> {
 }
 
 extension GnuTLSStream {
-  /// Installs the hook that examines each ClientHello before the library reads it. The session must be connected to its
-  /// stream.
-  func watchServerName() {
-    let type = GNUTLS_HANDSHAKE_CLIENT_HELLO.rawValue
-    gnutls_handshake_set_hook_function(session, type, GNUTLS_HOOK_PRE) { session, _, _, incoming, message in
-      guard incoming != 0, let session, let message, let context = gnutls_transport_get_ptr(session) else { return 0 }
-      // If it cannot be parsed, the library refuses it.
-      _ = gnutls_ext_raw_parse(
-        context,
-        { context, type, data, count in
-          guard let context else { return 0 }
-          let stream = Unmanaged<GnuTLSStream>.fromOpaque(context).takeUnretainedValue()
-          let octets = UnsafeBufferPointer(start: data, count: Int(count))
-          if type == 0 { stream.requested(RequestedServerName(octets)) } else { stream.offered(octets, in: type) }
-          return 0
-        }, message, UInt32(GNUTLS_EXT_RAW_FLAG_TLS_CLIENT_HELLO))
-      return 0
-    }
+  /// Examines a ClientHello before the library reads it, see HandshakeWatch.swift. If it cannot be parsed, the library
+  /// refuses it.
+  func examineHello(_ message: UnsafePointer<gnutls_datum_t>) {
+    _ = gnutls_ext_raw_parse(
+      Unmanaged.passUnretained(self).toOpaque(),
+      { context, type, data, count in
+        guard let context else { return 0 }
+        let stream = Unmanaged<GnuTLSStream>.fromOpaque(context).takeUnretainedValue()
+        let octets = UnsafeBufferPointer(start: data, count: Int(count))
+        if type == 0 { stream.requested(RequestedServerName(octets)) } else { stream.offered(octets, in: type) }
+        return 0
+      }, message, UInt32(GNUTLS_EXT_RAW_FLAG_TLS_CLIENT_HELLO))
   }
 
   private func requested(_ name: RequestedServerName) {

@@ -9,6 +9,8 @@ import socket
 import ssl
 import threading
 
+from forged import certificate_flight
+
 CREDENTIALS = ("user", "secret")
 PLAIN = "AHVzZXIAc2VjcmV0"
 LINE_LIMIT = 2048
@@ -233,6 +235,10 @@ class Session:
         if "one-segment" in self.holes and len(first) < 100 or "no-tls" in self.holes:
             raise Ended
         self.hello(first)
+        if "huge-key" in self.holes:
+            self.connection.sendall(certificate_flight())
+            self.receive()
+            raise Ended
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.incoming.write(first)
         tls = self.server.context.wrap_bio(self.incoming, self.outgoing, server_side=True)

@@ -291,6 +291,12 @@ def test_a_server_that_refuses_the_client_ends_the_run(program):
     assert done.stderr == "starttls-check: stopped: The server does not serve this client. 421 4.7.0 Too many connections\n"
 
 
+def test_a_server_whose_key_takes_minutes_is_refused(check, certificate):
+    with PlantedServer(certificate, "huge-key") as server:
+        _, report = check(server.port, "--only", "tls/version-1.2")
+    assert "the server's certificate is not accepted: its RSA key has 16384 bits, more than 8192" in explained(report)
+
+
 def test_nobody_listens(program):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

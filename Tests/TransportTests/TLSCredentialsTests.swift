@@ -63,6 +63,21 @@ final class TLSCredentialsTests: XCTestCase {
     }
   }
 
+  /// The certificate would not be verified in a resumed session.
+  func testTicketsWithClientCertificates() throws {
+    try withFolder { folder in
+      let pair = try SelfSigned.pair(in: folder, names: ["localhost"])
+      for request in [ClientCertificates.Request.optional, .reported, .required] {
+        let clients = ClientCertificates(request, trust: .file(pair.certificate))
+        XCTAssertNoThrow(try TLSCredentials([pair], clients: clients))
+        XCTAssertThrowsError(try TLSCredentials([pair], clients: clients, tickets: .on)) {
+          XCTAssertEqual($0 as? TLSCredentialsError, .ticketsWithClientCertificates)
+        }
+      }
+      XCTAssertNoThrow(try TLSCredentials([pair], tickets: .on))
+    }
+  }
+
   /// What is no PEM is read as DER, and as nothing else.
   func testRefusalsOfDER() throws {
     try withFolder { folder in

@@ -8,6 +8,7 @@ import CGnuTLS
 import Glibc
 import SMTPProbe
 import Transport
+import TransportTLS
 
 final class ClientTLS {
   enum Handshake: Hashable {
@@ -31,6 +32,8 @@ final class ClientTLS {
 
   let session: gnutls_session_t
   private let credentials: gnutls_certificate_credentials_t
+  /// Why the server's certificate did not reach the library.
+  private var certificateFault: String?
 
   /// - Parameter name: the server name to request; nil: none.
   init(_ request: TLSRequest, name: String?) throws(CheckFailure) {
@@ -51,6 +54,7 @@ final class ClientTLS {
     if let name { gnutls_server_name_set(session, GNUTLS_NAME_DNS, name, name.utf8.count) }
     if let alpn = request.alpn { offer(alpn) }
     connectTransport()
+    watchCertificates()
   }
 
   deinit {
@@ -77,6 +81,17 @@ final class ClientTLS {
       let tls = Unmanaged<ClientTLS>.fromOpaque(context).takeUnretainedValue()
       tls.outgoing += UnsafeRawBufferPointer(start: buffer, count: count)
       return count
+    }
+  }
+
+  /// The library would verify a signature with whatever key the server sends: a deadline does not end that.
+  private func watchCertificates() {
+    gnutls_handshake_set_hook_function(session, shim_gnutls_any_message(), GNUTLS_HOOK_PRE) { session, type, _, incoming, message in
+      guard incoming != 0, let session, let message, let context = gnutls_transport_get_ptr(session) else { return 0 }
+      let octets = UnsafeBufferPointer(start: message.pointee.data, count: Int(message.pointee.size))
+      guard let fault = PeerCertificates.fault(session, received: type, octets) else { return 0 }
+      Unmanaged<ClientTLS>.fromOpaque(context).takeUnretainedValue().certificateFault = fault
+      return GNUTLS_E_CERTIFICATE_ERROR
     }
   }
 
@@ -146,6 +161,8 @@ final class ClientTLS {
       let alert = gnutls_alert_get(session)
       return "alert \(alert.rawValue), \(gnutls_alert_get_name(alert).map { String(cString: $0) } ?? "unknown")"
     case GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR: return "the server closed the connection"
+    case GNUTLS_E_CERTIFICATE_ERROR where certificateFault != nil:
+      return "the server's certificate is not accepted: \(certificateFault ?? "")"
     default: return gnutls_strerror(code).map { String(cString: $0) } ?? "error \(code)"
     }
   }

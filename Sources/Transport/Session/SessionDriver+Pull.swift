@@ -93,10 +93,15 @@ extension SessionDriver {
     return answer
   }
 
-  /// A read inside TLS decrypts many small records or one large record: it counts as many steps.
+  /// A read inside TLS decrypts many small records or one large record: it counts as many steps. After EPROTO the TLS
+  /// layer knows why; any other error is the socket's.
   func noteRead(_ answer: IOResult, _ stream: any TLSStream) {
     readWaitsToWrite = answer == .wouldBlock && stream.direction == .write
-    if case .moved = answer { stepsLeft = max(0, stepsLeft - SessionDriver.stepsOfRead) }
+    switch answer {
+    case .moved: stepsLeft = max(0, stepsLeft - SessionDriver.stepsOfRead)
+    case .failed(let error) where error.code == EPROTO && record.failure == nil: record.failure = stream.failure
+    case .failed, .ended, .wouldBlock: break
+    }
   }
 
   /// The server's connection broke while its octets were taken.

@@ -31,7 +31,14 @@ extension SessionDriver {
   /// server -> client
   private func relayServer() -> Bool {
     guard !serverEnded, toClient.room > 0 else { return false }
-    switch toClient.fill({ server?.receive(into: $0) ?? .ended }) {
+    let answer = toClient.fill { buffer in
+      let answer = server?.receive(into: buffer) ?? .ended
+      if case .moved(let count) = answer {
+        record.refusedAuthentications += refusals.received(UnsafeRawBufferPointer(rebasing: buffer.prefix(count)))
+      }
+      return answer
+    }
+    switch answer {
     case .moved: return true
     case .wouldBlock: return false
     case .ended, .failed:

@@ -103,6 +103,8 @@ public final class SessionDriver {
   var endWaitsToWrite = false
   /// The client's connection broke in the relay; the server has a limited time to take the rest.
   var isLeavingRelay = false
+  /// Counts refused AUTH commands in the relay; before it the conversation does.
+  var refusals = RefusalCounter()
   /// Number of octets discarded while lingering.
   var discarded = 0
 

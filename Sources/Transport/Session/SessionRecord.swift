@@ -60,7 +60,8 @@ public struct SessionRecord {
   public internal(set) var tookOutKeywords = false
   /// The number of the client's lines that the session refused as junk: malformed, unknown, or out of sequence.
   public internal(set) var junkLines = 0
-  /// The number of AUTH commands that were refused, until the relay.
+  /// The number of AUTH commands that were refused. While octets are copied only those with 535 count: the commands are
+  /// not seen then.
   public internal(set) var refusedAuthentications = 0
   /// Octets received from the client, in clear or decrypted.
   public internal(set) var received = 0

@@ -39,11 +39,17 @@ public protocol TLSStream: AnyObject {
 
   /// The negotiated parameters; valid after `handshake` returned `.established`.
   var facts: TLSFacts { get }
+
+  /// Why TLS failed, in one line for the operator; nil if it has not failed, or if the stream does not know.
+  var failure: String? { get }
 }
 
 extension TLSStream {
   /// The default is `descriptor`: one socket for both directions.
   public var outputDescriptor: CInt { descriptor }
+
+  /// The default is nil.
+  public var failure: String? { nil }
 }
 
 /// The direction of the socket that a TLS operation waits for.

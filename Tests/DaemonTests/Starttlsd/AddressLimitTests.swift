@@ -189,6 +189,37 @@ final class AddressLimitTests: StarttlsdTestCase {
     }
   }
 
+  /// After a MAIL, and with TLS from the start, octets are only copied: the replies of the server are still counted.
+  func testTheRefusalsWhileOctetsAreCopied() throws {
+    let backend = ShellBackend.script(answers: [
+      ("AUTH*", "printf '535-5.7.8 no\\r\\n535 5.7.8 refused\\r\\n'"), ("MAIL*", "say '530 5.7.0 log in'"),
+    ])
+    for isImplicit in [false, true] {
+      for limit in [4, 5] {
+        let daemon = try daemon(
+          ["--max-penalty", "\(limit)"] + (isImplicit ? ["--listen-tls", "127.0.0.1:0"] : []), backend: .script(backend))
+        let client =
+          isImplicit ? try client(host: "127.0.0.1", port: daemon.ports[1], from: attacker) : try client(daemon, from: attacker)
+        if isImplicit {
+          try client.sendRaw(try client.beginTLS(version: "3"))
+          try client.finishHandshake()
+          try client.expect("220 ")
+        } else {
+          try client.expect("220 ")
+          try client.ask("EHLO client.example")
+          try client.startTLS()
+        }
+        try client.ask("EHLO client.example")
+        XCTAssertEqual(try client.ask("MAIL FROM:<>"), "530 5.7.0 log in")
+        for _ in 0..<2 { XCTAssertEqual(try client.ask("AUTH PLAIN AGEAYg=="), "535-5.7.8 no|535 5.7.8 refused") }
+        // The points count before the session ends.
+        if limit == 4 { try assertRefused(daemon) } else { try assertServed(daemon, from: attacker) }
+        XCTAssertTrue(try client.ask("QUIT").hasPrefix("221 "))
+        client.close()
+      }
+    }
+  }
+
   /// The points count while the session goes on.
   func testThePenaltyCountsBeforeTheSessionEnds() throws {
     let daemon = try daemon(["--max-penalty", "2"])

@@ -83,8 +83,8 @@ class StarttlsdTestCase: XCTestCase {
   }
 
   /// A client of one of several addresses.
-  func client(host: String, port: UInt16) throws -> SMTPClient {
-    let client = try SMTPClient(host: host, port: port) { [unowned self] in try self.engine() }
+  func client(host: String, port: UInt16, from source: String? = nil) throws -> SMTPClient {
+    let client = try SMTPClient(host: host, port: port, from: source) { [unowned self] in try self.engine() }
     clients.append(client)
     return client
   }

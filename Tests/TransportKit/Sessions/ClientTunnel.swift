@@ -63,16 +63,22 @@ final class TLSTunnel: ClientTunnel {
   /// The first octet after the 220 has been looked at.
   private var isBegun = false
 
-  init(_ end: FarEnd, priorities: String = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL:+GROUP-X25519") {
+  /// - Parameter identity: gives the credentials a certificate, which is then sent whoever has issued it.
+  init(
+    _ end: FarEnd, priorities: String = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL:+GROUP-X25519",
+    identity: ((gnutls_certificate_credentials_t) -> Void)? = nil
+  ) {
     self.end = end
     var created: gnutls_session_t?
     var allocated: gnutls_certificate_credentials_t?
-    guard gnutls_init(&created, UInt32(GNUTLS_CLIENT) | UInt32(GNUTLS_NONBLOCK)) >= 0, let session = created,
+    let flags = UInt32(GNUTLS_CLIENT) | UInt32(GNUTLS_NONBLOCK) | (identity == nil ? 0 : UInt32(GNUTLS_FORCE_CLIENT_CERT))
+    guard gnutls_init(&created, flags) >= 0, let session = created,
       gnutls_certificate_allocate_credentials(&allocated) >= 0, let credentials = allocated
     else { fatalError("GnuTLS has no client") }
     self.session = session
     self.credentials = credentials
     gnutls_priority_set_direct(session, priorities, nil)
+    identity?(credentials)
     gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials))
     gnutls_transport_set_ptr(session, Unmanaged.passUnretained(self).toOpaque())
     gnutls_transport_set_pull_function(session) { context, buffer, count in

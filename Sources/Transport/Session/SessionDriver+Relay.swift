@@ -31,7 +31,15 @@ extension SessionDriver {
   /// server -> client
   private func relayServer() -> Bool {
     guard !serverEnded, toClient.room > 0 else { return false }
-    switch toClient.fill({ server?.receive(into: $0) ?? .ended }) {
+    if !fromServer.isEmpty { return fromServer.move(min(fromServer.count, toClient.room), to: &toClient) }
+    guard serverMayHaveInput else { return false }
+    var offered = 0
+    let answer = toClient.fill {
+      offered = $0.count
+      return server?.receive(into: $0) ?? .ended
+    }
+    noteServerRead(answer, offered)
+    switch answer {
     case .moved: return true
     case .wouldBlock: return false
     case .ended, .failed:
@@ -49,13 +57,13 @@ extension SessionDriver {
       noteReceived(count)
       return decrypted.move(count, to: &toServer)
     }
-    let answer: IOResult
-    if let stream {
-      answer = toServer.fill { stream.read(into: $0) }
-      noteRead(answer, stream)
-    } else {
-      answer = toServer.fill { clear?.read(into: $0) ?? .ended }
+    guard clientMayHaveInput || stream?.hasPending == true else { return false }
+    var offered = 0
+    let answer = toServer.fill {
+      offered = $0.count
+      return stream?.read(into: $0) ?? clear?.read(into: $0) ?? .ended
     }
+    if let stream { noteRead(answer, stream, offered) } else { noteClientRead(answer, offered) }
     switch answer {
     case .moved(let count):
       noteReceived(count)

@@ -3,11 +3,12 @@
 
 The daemon's process is counted alone: neither the server programs nor the processes that it forked at its start. A session in clear is:
 greeting, EHLO, QUIT, end. One with STARTTLS is: greeting, EHLO, STARTTLS, handshake (TLS 1.3), EHLO, QUIT, close_notify, end. The
-sessions come one after the other, and one process of the server program is started for each part of a session.
+sessions come one after the other. The server is a program, one process for each part of a session, and then a TCP server.
 
 Usage: syscalls.py folder-of-the-programs [--sessions 50] [--calls] [option of starttlsd...]
 
-Prints a table in Markdown; with --calls the calls by name as well. Needs strace, a C compiler, openssl, and the right to trace.
+Prints a table in Markdown; with --calls the calls by name as well. Needs strace, a C compiler, the headers of GnuTLS, openssl, and the
+right to trace.
 """
 import argparse
 import collections
@@ -22,6 +23,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 WARM_UP = 3
+CLEAR, STARTTLS = "in clear", "with STARTTLS"
+PROGRAM, SERVER = "a program", "a TCP server"
 
 
 class Client:
@@ -118,6 +121,63 @@ def tracer_of(process: int) -> int:
     return 0
 
 
+def served(programs: pathlib.Path, log: pathlib.Path, port: int, certificate: list, options: list, server: list) -> subprocess.Popen:
+    """starttlsd, as soon as it listens."""
+    root = ["--allow-root"] if os.geteuid() == 0 and "--user" not in options else []
+    with log.open("wb") as output:
+        daemon = subprocess.Popen(
+            [programs / "starttlsd", *root, "--listen", f"127.0.0.1:{port}", *certificate, "--max-connections-per-address", "0", *options,
+             *server], stdin=subprocess.DEVNULL, stderr=output)
+    wait_for(lambda: f"listening on 127.0.0.1:{port}" in log.read_text() or daemon.poll() is not None, "starttlsd does not start")
+    if daemon.poll() is not None:
+        sys.exit(f"syscalls: starttlsd ended:\n{log.read_text()}")
+    HELPERS[daemon.pid] = children_of(daemon.pid)
+    return daemon
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def measure(programs: pathlib.Path, sessions: int, options: list, work: pathlib.Path) -> dict[tuple[str, str], dict[str, float]]:
+    """The calls of a session by name, for each kind of session and each kind of server."""
+    work.chmod(0o755)
+    for tool, libraries in (("backend", []), ("server", ["-lgnutls"])):
+        subprocess.run(["cc", "-O2", "-o", work / tool, HERE / f"load/{tool}.c", *libraries], check=True)
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=mx.example",
+         "-days", "2", "-keyout", work / "key.pem", "-out", work / "cert.pem"], check=True, stderr=subprocess.DEVNULL)
+    certificate = ["--certificate", work / "cert.pem", "--key", work / "key.pem"]
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    result = {}
+    inner = free_port()
+    server = subprocess.Popen([work / "server", str(inner)], stdin=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: accepts(inner), "the server does not listen")
+        for name, words in ((PROGRAM, ["--", work / "backend"]),
+                            (SERVER, ["--backend", f"127.0.0.1:{inner}", "--backend-client", "none"])):
+            port, log = free_port(), work / "log"
+            daemon = served(programs, log, port, certificate, options, words)
+            try:
+                for kind, used in ((CLEAR, None), (STARTTLS, context)):
+                    result[kind, name] = counted(daemon.pid, port, used, sessions, log, work)
+            finally:
+                daemon.terminate()
+                daemon.wait(20)
+    finally:
+        server.terminate()
+        server.wait(20)
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="counts the system calls of a session")
     parser.add_argument("programs", type=pathlib.Path)
@@ -125,42 +185,14 @@ def main() -> None:
     parser.add_argument("--calls", action="store_true")
     known, options = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
-        work = pathlib.Path(folder)
-        work.chmod(0o755)
-        backend, certificate, key, log = work / "backend", work / "cert.pem", work / "key.pem", work / "log"
-        source = next(HERE.glob("*/backend.c"))
-        subprocess.run(["cc", "-O2", "-o", backend, source], check=True)
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=mx.example",
-             "-days", "2", "-keyout", key, "-out", certificate], check=True, stderr=subprocess.DEVNULL)
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        with log.open("wb") as output:
-            root = ["--allow-root"] if os.geteuid() == 0 and "--user" not in options else []
-            daemon = subprocess.Popen(
-                [known.programs / "starttlsd", *root, "--listen", f"127.0.0.1:{port}", "--certificate", certificate, "--key", key,
-                 "--max-connections-per-address", "0", *options, "--", backend], stdin=subprocess.DEVNULL, stderr=output)
-        try:
-            wait_for(lambda: f"listening on 127.0.0.1:{port}" in log.read_text() or daemon.poll() is not None, "starttlsd does not start")
-            if daemon.poll() is not None:
-                sys.exit(f"syscalls: starttlsd ended:\n{log.read_text()}")
-            HELPERS[daemon.pid] = children_of(daemon.pid)
-            kinds = {name: counted(daemon.pid, port, used, known.sessions, log, work)
-                     for name, used in (("in clear", None), ("with STARTTLS", context))}
-        finally:
-            daemon.terminate()
-            daemon.wait(20)
-    print("| a session | system calls |\n|---|---|")
-    for name, calls in kinds.items():
-        print(f"| {name} | {sum(calls.values()):.0f} |")
+        result = measure(known.programs, known.sessions, options, pathlib.Path(folder))
+    print("| a session | a program | a TCP server |\n|---|---|---|")
+    for kind in (CLEAR, STARTTLS):
+        print(f"| {kind} | " + " | ".join(f"{sum(result[kind, name].values()):.0f}" for name in (PROGRAM, SERVER)) + " |")
     if known.calls:
-        names = sorted({name for calls in kinds.values() for name in calls}, key=lambda name: -kinds["with STARTTLS"].get(name, 0))
-        print("\n| call | " + " | ".join(kinds) + " |\n|---" * 1 + "|---" * len(kinds) + "|")
-        for name in names:
-            print(f"| `{name}` | " + " | ".join(f"{calls.get(name, 0):.1f}" for calls in kinds.values()) + " |")
+        print("\n| call | " + " | ".join(f"{kind}, {name}" for kind, name in result) + " |\n|---" + "|---" * len(result) + "|")
+        for call in sorted({call for calls in result.values() for call in calls}, key=lambda call: -result[STARTTLS, PROGRAM].get(call, 0)):
+            print(f"| `{call}` | " + " | ".join(f"{calls.get(call, 0):.1f}" for calls in result.values()) + " |")
 
 
 if __name__ == "__main__":

@@ -71,6 +71,12 @@ public final class GnuTLSStream: TLSStream {
   private var warnings = 0
   /// How many more times the library may request octets from the kernel in this call, see `TLSLimits.pulls`.
   var pullsLeft = 0
+  /// Octets that were received and that the library has not requested yet.
+  var ahead = ByteQueue(capacity: TLSLimits.readAhead)
+  /// How many more times the library may stop in this call while there are such octets. No record is shorter than its header.
+  var stopsLeft = 0
+  /// True if the last receiving call has returned all that had arrived.
+  var isDrained = false
   /// Counts what the client sends.
   var meter = RecordMeter()
   /// The meter when the last data was received, or the handshake was complete.
@@ -116,19 +122,22 @@ public final class GnuTLSStream: TLSStream {
     gnutls_record_get_direction(session) == 0 ? .read : .write
   }
 
-  /// True if there is something to read that poll does not see: decrypted octets in the library, or an end that came
-  /// with the octets of the last read.
+  /// True if there is something to read that poll does not see: octets that were received ahead, decrypted octets in the
+  /// library, or an end that came with the octets of the last read.
   public var hasPending: Bool {
-    holdsEnd || gnutls_record_check_pending(session) > 0
+    holdsEnd || !ahead.isEmpty || gnutls_record_check_pending(session) > 0
   }
 
   /// Continues the handshake. It fails if no socket is attached.
   public func handshake() -> TLSHandshake {
     guard descriptor >= 0 else { return .failed("no socket is attached") }
-    pullsLeft = TLSLimits.pulls
+    beginPulling()
+    defer { ahead.releaseIfEmpty() }
     while failure == nil {
       let code = gnutls_handshake(session)
       switch code {
+      case GNUTLS_E_SUCCESS where meter.exceedsHandshake:
+        fail(GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS, "handshake")
       case GNUTLS_E_SUCCESS:
         facts = negotiated()
         meterAtData = meter
@@ -138,6 +147,8 @@ public final class GnuTLSStream: TLSStream {
         fail(GNUTLS_E_PREMATURE_TERMINATION, "handshake")
       case GNUTLS_E_AGAIN where meter.exceedsHandshake:
         fail(GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS, "handshake")
+      case GNUTLS_E_AGAIN where hasStopped():
+        continue
       case GNUTLS_E_AGAIN:
         return .wouldBlock
       case GNUTLS_E_INTERRUPTED:
@@ -162,7 +173,8 @@ public final class GnuTLSStream: TLSStream {
   public func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     guard buffer.count > 0 else { return .failed(SystemError("gnutls_record_recv", EINVAL)) }
     guard descriptor >= 0, failure == nil else { return failed("gnutls_record_recv") }
-    pullsLeft = TLSLimits.pulls
+    beginPulling()
+    defer { ahead.releaseIfEmpty() }
     holdsEnd = false
     var moved = 0
     while moved < buffer.count {
@@ -178,11 +190,23 @@ public final class GnuTLSStream: TLSStream {
     return .moved(moved)
   }
 
+  /// True if the library has stopped after a record without data, and octets are left that poll does not see.
+  private func hasStopped() -> Bool {
+    guard !ahead.isEmpty, stopsLeft > 0, direction == .read else { return false }
+    stopsLeft -= 1
+    return true
+  }
+
   /// Reads octets of one record.
   private func receive(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
     while failure == nil {
       let code = gnutls_record_recv(session, buffer.baseAddress, buffer.count)
       if code > 0 {
+        // Several records may have been received at once, these before the one with data.
+        guard !meter.exceedsDataless(since: meterAtData, hasData: true) else {
+          fail(GNUTLS_E_TOO_MANY_EMPTY_PACKETS, "reading")
+          break
+        }
         meterAtData = meter
         return .moved(code)
       }
@@ -194,6 +218,8 @@ public final class GnuTLSStream: TLSStream {
         return .ended
       case GNUTLS_E_AGAIN where meter.exceedsDataless(since: meterAtData):
         fail(GNUTLS_E_TOO_MANY_EMPTY_PACKETS, "reading")
+      case GNUTLS_E_AGAIN where hasStopped():
+        continue
       case GNUTLS_E_AGAIN:
         return .wouldBlock
       case GNUTLS_E_INTERRUPTED:
@@ -267,6 +293,8 @@ public final class GnuTLSStream: TLSStream {
 
   /// Reads and discards undecrypted input.
   func discardOctets(into buffer: UnsafeMutableRawBufferPointer) -> IOResult {
+    ahead.removeAll()
+    ahead.releaseIfEmpty()
     if let answer = separate?.read(into: buffer) { return answer }
     return IOResult(reading: buffer.count) { () throws(SystemError) in
       try Kernel.recv(descriptor, buffer, CInt(MSG_DONTWAIT))

@@ -30,10 +30,17 @@ enum TLSLimits {
   /// The maximum number of octets in these records. The first record of data counts until it is complete: 16,640.
   static let octetsWithoutData = 65_536
 
+  /// The longest record of TLS 1.2, with its header (RFC 5246, 6.2.3).
+  static let longestRecord = 18_437
+
   /// How often the library may request octets in one handshake step or read: twice per record. Without a limit, a client
   /// that sends very many small records, or empty ones, would delay all other sessions. Further octets stay in the kernel,
-  /// where poll sees them.
+  /// where poll sees them. Those that were received ahead are requested without this limit: they are few.
   static let pulls = 64
+
+  /// How many octets are received at once if the library requests fewer. They hold fewer records, each of at least 6 octets, than
+  /// the 200 without data that the library accepts in one call.
+  static let readAhead = 1_024
 }
 
 /// Counts the records that a client sends, from the octets as they are received.
@@ -52,8 +59,11 @@ struct RecordMeter {
   var exceedsHandshake: Bool { records > TLSLimits.handshakeRecords || octets > TLSLimits.handshakeOctets }
 
   /// True if too much was received since an earlier state of this meter.
-  func exceedsDataless(since earlier: RecordMeter) -> Bool {
-    records - earlier.records > TLSLimits.recordsWithoutData || octets - earlier.octets > TLSLimits.octetsWithoutData
+  ///
+  /// - Parameter hasData: true if the last record had data. It does not count.
+  func exceedsDataless(since earlier: RecordMeter, hasData: Bool = false) -> Bool {
+    records - earlier.records > TLSLimits.recordsWithoutData + (hasData ? 1 : 0)
+      || octets - earlier.octets > TLSLimits.octetsWithoutData + (hasData ? TLSLimits.longestRecord : 0)
   }
 
   /// Octets were received, in order, without a gap.

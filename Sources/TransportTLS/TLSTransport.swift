@@ -3,6 +3,11 @@
 // The library's own functions wait on a blocking socket. These do not: each call has MSG_DONTWAIT, and MSG_NOSIGNAL if
 // it sends, so O_NONBLOCK of the description has no effect. A failed call must return -1, set errno, and store that
 // errno for the library. The library continues only after EAGAIN.
+//
+// The library requests the header of a record and then its body. More than a header is received at once, and what the
+// library has not requested yet is kept here, see `hasPending`. The socket belongs to this session until its end, so the
+// octets belong to nobody else; at the end they are discarded, as those in the kernel are. When a call returns and waits
+// for input, none is kept.
 
 import CGnuTLS
 import Glibc
@@ -30,20 +35,57 @@ extension GnuTLSStream {
 
   /// The end of file is not reported to the library, see `inputHasEnded`.
   private func pull(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
-    guard pullsLeft > 0 else { return answer(SystemError("recv", EAGAIN)) }
     pullsLeft -= 1
+    if ahead.isEmpty {
+      guard pullsLeft >= 0, !isDrained else { return answer(SystemError("recv", EAGAIN)) }
+      if buffer.count >= TLSLimits.readAhead { return receive(buffer) }
+      var failure = 0
+      let moved = ahead.fill { octets in
+        let count = fetch(octets)
+        if count < 0 { failure = count }
+        return .moved(max(0, count))
+      }
+      if moved == .moved(0) { return failure }
+    }
+    var taken = 0
+    _ = ahead.drain { octets in
+      taken = min(octets.count, buffer.count)
+      buffer.copyMemory(from: UnsafeRawBufferPointer(rebasing: octets.prefix(taken)))
+      return .moved(taken)
+    }
+    meter.received(UnsafeRawBufferPointer(rebasing: buffer[..<taken]))
+    return taken
+  }
+
+  /// Receives directly what the library has requested.
+  private func receive(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
+    let count = fetch(buffer)
+    if count > 0 { meter.received(UnsafeRawBufferPointer(rebasing: buffer[..<count])) }
+    return count
+  }
+
+  /// Receives once: the number of octets, or -1 as for the library.
+  private func fetch(_ buffer: UnsafeMutableRawBufferPointer) -> Int {
     do {
       let count =
         separate?.readsSocket == false
         ? try separate?.pull(buffer) ?? 0
         : try Kernel.recv(descriptor, buffer, CInt(MSG_DONTWAIT))
-      meter.received(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+      // Whatever arrives from now on is reported by poll.
+      isDrained = count < buffer.count
       guard count == 0, buffer.count > 0 else { return count }
       inputHasEnded = true
       return answer(SystemError("recv", EAGAIN))
     } catch {
       return answer(error)
     }
+  }
+
+  /// A call of the session begins: the library may request octets again.
+  func beginPulling() {
+    pullsLeft = TLSLimits.pulls
+    stopsLeft = TLSLimits.readAhead / 5
+    isDrained = false
   }
 
   private func push(_ vector: UnsafeMutableBufferPointer<iovec>) -> Int {

@@ -13,14 +13,16 @@ from servers import ROOT
 sys.path.insert(0, str(ROOT / "Benchmarks"))
 import measures  # noqa: E402
 import plot  # noqa: E402
-from bench import KEYS, build, certificate  # noqa: E402
+import syscalls  # noqa: E402
+from bench import KEYS, certificate  # noqa: E402
+from bench import build as build_tools  # noqa: E402
 from contestants import Contestant, free_port  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("tools")
-    build(folder)
+    build_tools(folder)
     return folder
 
 
@@ -69,6 +71,15 @@ def test_the_plain_parser_counts_each_command(tools):
     forward, passed, hand_off, relay = 1, 3, 5 + 1, 6
     assert (done("ehlo") - idle, done("noop") - idle) == (100 * (forward + 4 * passed + 1), 100 * (forward + passed))
     assert (done("starttls") - idle, done("mail") - idle) == (100 * hand_off, 100 * relay)
+
+
+def test_a_session_has_few_system_calls(build, tmp_path):
+    """An upper bound: a little more than Docs/Performance.md has. A call that is made twice, or for nothing, does not go unnoticed."""
+    result = syscalls.measure(build / "release", 8, [], tmp_path)
+    counts = {what: round(sum(calls.values())) for what, calls in result.items()}
+    most = {(syscalls.CLEAR, syscalls.PROGRAM): 42, (syscalls.STARTTLS, syscalls.PROGRAM): 78,
+            (syscalls.CLEAR, syscalls.SERVER): 38, (syscalls.STARTTLS, syscalls.SERVER): 70}
+    assert all(counts[what] <= most[what] for what in most), (counts, result)
 
 
 def test_the_plot():

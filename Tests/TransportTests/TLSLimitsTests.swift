@@ -94,6 +94,35 @@ final class TLSLimitsTests: XCTestCase {
     }
   }
 
+  /// Data that arrives together with a flood does not hide it.
+  func testRecordsWithoutDataInOneReadWithData() throws {
+    try withSession { stream, end, tunnel in
+      let forge = try RecordForge(tunnel.session)
+      func flood(_ count: Int) { end.say((0..<count).flatMap { _ in forge.record(.data, []) } + forge.record(.data, octets("x"))) }
+      flood(TLSLimits.recordsWithoutData)
+      XCTAssertEqual(readAll(stream, end).0, "x")
+      flood(TLSLimits.recordsWithoutData + 1)
+      assertRefused(stream, end, tunnel, "the client sent more than 64 records or 65536 octets without data")
+    }
+  }
+
+  /// Octets are received ahead, but a flood does not keep one call busy.
+  func testOneReadIsBounded() throws {
+    try withSession { stream, end, tunnel in
+      let forge = try RecordForge(tunnel.session)
+      end.say((0..<1_000).flatMap { _ in forge.record(.data, octets("x")) })
+      while end.step() {}
+      let before = stream.meter.records
+      var buffer = [UInt8](repeating: 0, count: 4_096)
+      guard case .moved = buffer.withUnsafeMutableBytes({ stream.read(into: $0) }) else { return XCTFail("nothing") }
+      XCTAssertLessThanOrEqual(stream.meter.records - before, TLSLimits.pulls / 2 + TLSLimits.readAhead / 23 + 1)
+      // What is left is in the kernel, where poll sees it.
+      XCTAssertFalse(stream.hasPending)
+      XCTAssertTrue(waitFor(stream.descriptor, POLLIN, milliseconds: 0))
+      XCTAssertGreaterThan(readAll(stream, end).0.utf8.count, 900)
+    }
+  }
+
   /// A handshake message that does not end is not stored: in TLS 1.2 a renegotiation, in TLS 1.3 a message of no use.
   func testAMessageAfterTheHandshakeThatDoesNotEnd() throws {
     for version in TLSLimitsTests.versions {

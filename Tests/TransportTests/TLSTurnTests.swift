@@ -64,10 +64,52 @@ final class TLSTurnTests: XCTestCase {
         // What is left is in the kernel, where poll sees it.
         got += buffer[..<count]
         XCTAssertTrue(got.count == text.count || waitFor(stream.descriptor, POLLIN, milliseconds: 0))
+        XCTAssertFalse(stream.hasPending)
       }
       XCTAssertEqual(got, text)
       XCTAssertLessThan(reads, 50)
       XCTAssertGreaterThan(reads, 10)
+    }
+  }
+
+  /// A header and its body are received in one call, and a call that has found less than it asked for is not repeated.
+  func testARecordIsReceivedInOneCall() throws {
+    try withStream { stream, end, tunnel in
+      shakeHands(stream, end, tunnel)
+      tunnel.say(octets("NOOP\r\n"))
+      while end.step() {}
+      var buffer = [UInt8](repeating: 0, count: 4_096)
+      XCTAssertEqual(pulls { XCTAssertEqual(buffer.withUnsafeMutableBytes { stream.read(into: $0) }, .moved(6)) }, 1)
+      XCTAssertFalse(stream.hasPending)
+      XCTAssertEqual(pulls { XCTAssertEqual(buffer.withUnsafeMutableBytes { stream.read(into: $0) }, .wouldBlock) }, 1)
+    }
+  }
+
+  /// Octets that arrive together with the last message of the handshake, or together with the end, are received ahead: poll does
+  /// not see them, and the stream reports them.
+  func testOctetsThatAreReceivedAheadAreReported() throws {
+    try withStream { stream, end, tunnel in
+      while !tunnel.isEstablished {
+        guard stream.handshake() == .wouldBlock else { return XCTFail("the handshake") }
+        while end.step() {}
+        while tunnel.step() {}
+        if let failure = tunnel.failure { return XCTFail(failure) }
+        if !tunnel.isEstablished { while end.step() {} }
+      }
+      // Finished, a line, and the end.
+      tunnel.say(octets("EHLO c\r\n"))
+      tunnel.endSending()
+      while end.step() {}
+      XCTAssertEqual(stream.handshake(), .established)
+      XCTAssertTrue(stream.hasPending)
+      var buffer = [UInt8](repeating: 0, count: 4_096)
+      var answer = IOResult.wouldBlock
+      XCTAssertEqual(pulls { answer = buffer.withUnsafeMutableBytes { stream.read(into: $0) } }, 0, "all of it has arrived before")
+      XCTAssertEqual(answer, .moved(8))
+      XCTAssertEqual(Array(buffer[..<8]), octets("EHLO c\r\n"))
+      XCTAssertTrue(stream.hasPending)
+      XCTAssertEqual(buffer.withUnsafeMutableBytes { stream.read(into: $0) }, .ended)
+      XCTAssertFalse(stream.facts.truncated)
     }
   }
 

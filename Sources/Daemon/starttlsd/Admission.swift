@@ -1,8 +1,8 @@
 // Admission: decides which client is served, which is refused with a 421, and when accepting pauses.
 //
-// Two limits apply to a new session: the number of sessions and the number of backend processes. A backend counts from
+// Three limits apply to a new session: those of sessions, of backend processes, and of descriptors. A backend counts from
 // its start until it is reaped, even if its session has ended long ago. A session that may still reach STARTTLS has a
-// second process reserved: after the handshake a client must not fail for lack of a process.
+// second process reserved, with its descriptor: after the handshake a client must not fail for lack of one.
 //
 // A client over a limit gets 421 4.3.2 and is closed. The number of clients in this state is limited too. Beyond that
 // limit accepting pauses, and clients wait in the kernel's queue.
@@ -32,12 +32,17 @@ struct Admission {
     self.limits = limits
   }
 
+  /// The descriptors that sessions and backends have, or have reserved.
+  private var descriptors: Int { 2 * sessions + limits.ofProcess * (backends + reserved) }
+
   var answer: Answer {
     let reason: String
     if sessions >= limits.sessions {
       reason = "there are \(sessions) sessions (--max-connections)"
     } else if backends + reserved + 2 > limits.backends {
       reason = "there are \(backends) backends, \(reserved) more may be needed (--max-backends)"
+    } else if descriptors + 2 + 2 * limits.ofProcess > limits.descriptors {
+      reason = "\(descriptors) of \(limits.descriptors) descriptors are in use or reserved (ulimit -Hn)"
     } else {
       return .serve
     }

@@ -94,13 +94,14 @@ final class BackendProcess: EventOwner, TimerOwner {
   func ready(now: Int) {
     guard let child else { return }
     let isDue = deadline.map { $0 <= now } ?? false
-    guard child.hasEnded else {
-      if isDue { signalGroup(now: now) }
-      return
-    }
     switch ending {
-    case .none, .killed: reap()
+    case .none, .killed:
+      if !reap(), isDue { signalGroup(now: now) }
     case .asked:
+      guard child.hasEnded else {
+        if isDue { signalGroup(now: now) }
+        return
+      }
       // The descriptor is readable until the process is reaped.
       removeWatch()
       ending = .group
@@ -109,7 +110,7 @@ final class BackendProcess: EventOwner, TimerOwner {
     case .group:
       guard isDue else { return }
       child.signalGroup(SIGKILL)
-      reap()
+      _ = reap()
     }
   }
 
@@ -121,9 +122,10 @@ final class BackendProcess: EventOwner, TimerOwner {
     daemon.timers.schedule(self)
   }
 
-  private func reap() {
+  /// Reaps it; false if it still runs.
+  private func reap() -> Bool {
     do {
-      guard let ended = try child?.reap() else { return }
+      guard let ended = try child?.reap() else { return false }
       end = ended
     } catch {
       // Other code has reaped it: the way it ended is unknown.
@@ -132,11 +134,14 @@ final class BackendProcess: EventOwner, TimerOwner {
     process = child?.process ?? 0
     startFailure = child?.startFailure
     deadline = nil
-    removeWatch()
+    // Its descriptor is closed, and so its registration is removed.
+    if let watch { daemon.loop.forget(watch.descriptor) }
+    watch = nil
     child = nil
     if isCounted { daemon.addresses.backendEnded(peer, now: Clock.now()) }
     isCounted = false
     daemon.ended(self)
+    return true
   }
 
   private func removeWatch() {

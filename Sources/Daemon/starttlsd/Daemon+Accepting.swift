@@ -102,7 +102,7 @@ extension Daemon {
   private func run(_ session: DaemonSession, now: Int) {
     sessions[ObjectIdentifier(session)] = session
     countSessions()
-    session.ready(now: now)
+    session.start(now: now)
   }
 
   // MARK: Before the greeting

@@ -210,10 +210,10 @@ final class Daemon {
 
   private func warnOfLimits() {
     let limits = admission.limits
-    if limits.sessions < configuration.connectionsLimit {
+    if limits.sessionsInClear < configuration.connectionsLimit {
       log.warning(
         """
-        the limit of descriptors allows \(limits.sessions) sessions at a time: raise it (ulimit -Hn), or lower \
+        the limit of descriptors allows \(limits.sessionsInClear) sessions at a time: raise it (ulimit -Hn), or lower \
         --max-connections
         """)
     } else if let wanted = configuration.backendsLimit, limits.backends < wanted {

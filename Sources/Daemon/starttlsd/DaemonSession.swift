@@ -23,7 +23,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   /// nil if the session is not recorded.
   private var recording: SessionRecording?
   /// The watches that are registered with the event loop.
-  private var registered = Watches()
+  private var registered = RegisteredWatches()
 
   /// The session's identifier in the log.
   let identifier: String
@@ -46,7 +46,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
 
   /// Starts the session and its first backend. If that cannot be started, the client gets 421 4.3.2.
   func begin(_ connection: consuming Connection, now: Int) throws(SystemError) {
-    let client = try PlaintextClient(socket: connection.takeDescriptor())
+    let client = PlaintextClient(accepted: connection.takeDescriptor())
     recording = daemon.recordings?.begin(identifier, peer: peer, isImplicit: false, now: now)
     driver = SessionDriver(
       policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, client: client,
@@ -82,15 +82,37 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
       ageSeconds: (now - (driver?.record.startedAt ?? now)) / 1000)
   }
 
+  /// The first turn: what has arrived already is reported at once.
+  func start(now: Int) {
+    driver?.turn(now: now, client: false, server: false)
+    turned(now: now)
+  }
+
   func ready(now: Int) {
+    driver?.turn(now: now)
+    turned(now: now)
+  }
+
+  func reported(now: Int) {
+    let events = registered.takeEvents(daemon.loop)
+    driver?.turn(now: now, client: events.client, server: events.server)
+    turned(now: now)
+  }
+
+  /// After a turn of the driver.
+  private func turned(now: Int) {
     // An event of the same batch may arrive after the end.
     guard let driver else { return }
-    driver.turn(now: now)
     penalise(driver.record, now: now)
     if recording != nil { daemon.recordings?.grew(&recording!, now: now) }
     guard !driver.isFinished else { return finish(now: now) }
-    register()
-    daemon.timers.schedule(self)
+    do {
+      try registered.update(for: driver, daemon.loop, self)
+      daemon.timers.schedule(self)
+    } catch {
+      failure = "\(error)"
+      stop(now: Clock.now())
+    }
   }
 
   /// Gives the client's address the points that are new.
@@ -119,19 +141,6 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     finish(now: now)
   }
 
-  private func register() {
-    let wanted = driver.watches
-    do {
-      try daemon.loop.update(registered.client, to: wanted.client, for: self)
-      registered.client = wanted.client
-      try daemon.loop.update(registered.server, to: wanted.server, for: self)
-      registered.server = wanted.server
-    } catch {
-      failure = "\(error)"
-      stop(now: Clock.now())
-    }
-  }
-
   /// No other backend will be started for this session, or the start has begun.
   private func endReservation() {
     if isReserving { daemon.reserve(-1) }
@@ -140,9 +149,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
 
   private func finish(now: Int) {
     endReservation()
-    if let number = registered.client?.descriptor { daemon.loop.forget(number) }
-    if let number = registered.server?.descriptor { daemon.loop.forget(number) }
-    registered = Watches()
+    registered.forget(daemon.loop)
     prepared = nil
     connecting?.cancel()
     connecting = nil
@@ -249,9 +256,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   }
 
   func endServer() {
-    // Its socket is closed, and so its registration is removed.
-    if let number = registered.server?.descriptor { daemon.loop.forget(number) }
-    registered.server = nil
+    registered.forgetServer(daemon.loop)
     backend?.replace(now: Clock.now())
     backend = nil
   }

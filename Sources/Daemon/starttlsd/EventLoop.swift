@@ -5,7 +5,7 @@
 //
 // Level-triggered. Each descriptor has one owner, found by its number. If a number is closed and reused within one
 // batch, an owner may be notified of an event of another descriptor. So `ready` means "make progress", never "it is
-// readable".
+// readable". An owner of several descriptors is notified once in a batch and can ask for the events of each.
 
 import CKernel
 import Glibc
@@ -15,6 +15,12 @@ import Transport
 protocol EventOwner: AnyObject {
   /// An event may have occurred.
   func ready(now: Int)
+  /// Events were reported, see `EventLoop.takeEvents`. The default calls `ready`.
+  func reported(now: Int)
+}
+
+extension EventOwner {
+  func reported(now: Int) { ready(now: now) }
 }
 
 final class EventLoop {
@@ -28,6 +34,8 @@ final class EventLoop {
     var events: UInt32 = 0
     /// Distinguishes this registration from earlier ones of the same number.
     var generation: UInt32 = 0
+    /// The events of the current batch that the owner has not taken.
+    var reported: UInt32 = 0
   }
 
   init() throws(SystemError) {
@@ -53,7 +61,10 @@ final class EventLoop {
     let isKnown = old?.descriptor == new.descriptor
     let index = Int(new.descriptor)
     while owners.count <= index { owners.append(Registration()) }
-    if !isKnown { owners[index].generation &+= 1 }
+    if !isKnown {
+      owners[index].generation &+= 1
+      owners[index].reported = 0
+    }
     let events = UInt32(UInt16(bitPattern: new.events)) | (isShared ? KERNEL_EPOLL_EXCLUSIVE : 0)
     try control(isKnown ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, index, events)
     owners[index].owner = owner
@@ -87,13 +98,29 @@ final class EventLoop {
       throw SystemError.last("epoll_wait")
     }
     // Before the first owner is notified: an owner may close the descriptor of a later event.
-    let isStale = events[..<Int(count)].contains { owner(of: $0) == nil }
-    for event in events[..<Int(count)] { owner(of: event)?.ready(now: Clock.now()) }
+    var isStale = false
+    for event in events[..<Int(count)] {
+      if owner(of: event) != nil { owners[index(of: event)].reported = event.events } else { isStale = true }
+    }
+    for event in events[..<Int(count)] {
+      guard let owner = owner(of: event), owners[index(of: event)].reported != 0 else { continue }
+      owner.reported(now: Clock.now())
+      owners[index(of: event)].reported = 0
+    }
     if isStale { try registerAgain() }
   }
 
+  /// The events of a descriptor that were reported in this batch and not taken before; 0 if there are none.
+  func takeEvents(_ watch: Watch?) -> CShort {
+    guard let watch, Int(watch.descriptor) < owners.count else { return 0 }
+    defer { owners[Int(watch.descriptor)].reported = 0 }
+    return CShort(truncatingIfNeeded: owners[Int(watch.descriptor)].reported)
+  }
+
+  private func index(of event: epoll_event) -> Int { Int(UInt32(truncatingIfNeeded: event.data.u64)) }
+
   private func owner(of event: epoll_event) -> (any EventOwner)? {
-    let registration = owners[Int(UInt32(truncatingIfNeeded: event.data.u64))]
+    let registration = owners[index(of: event)]
     return registration.generation == UInt32(truncatingIfNeeded: event.data.u64 >> 32) ? registration.owner : nil
   }
 

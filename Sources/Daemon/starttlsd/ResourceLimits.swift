@@ -1,9 +1,9 @@
 // ResourceLimits: how many sessions, backends and refusals the process has room for.
 //
-// A session has two descriptors: its client's and its backend's. A backend process has one, from its start until it is
-// reaped, which may be after its session. A session may have two processes for a short time: after the handshake the
-// new one starts while the old one may still be ending. Room for a third lets the next session start while the
-// processes of the last one are still ending. So five descriptors per session are enough.
+// A session has two descriptors: its client's and its backend's. A backend process that is a child of this process has one,
+// from its start until it is reaped, which may be after its session. After the handshake the new process starts while the old one
+// may still be ending: a session that may come to that has a process reserved, and so a descriptor. `Admission` counts what is
+// open and what is reserved. So no descriptor is missing in the middle of a session, and an idle one needs three.
 
 import CKernel
 import Glibc
@@ -16,6 +16,12 @@ struct ResourceLimits {
   let backends: Int
   /// The maximum number of clients that are being refused.
   let refusals: Int
+  /// The maximum number of descriptors that sessions and backend processes have, or have reserved.
+  let descriptors: Int
+  /// The number of descriptors of this process for a backend process: 0 if another process starts them, or if there are none.
+  let ofProcess: Int
+  /// How many sessions the descriptors allow if each has a process reserved.
+  let sessionsInClear: Int
   /// The limit for backends, independent of this process's raised limit.
   let inherited: OpenFilesLimit
 
@@ -23,21 +29,21 @@ struct ResourceLimits {
   static let none = ResourceLimits()
 
   private init() {
-    (sessions, backends, refusals) = (0, 0, 0)
+    (sessions, backends, refusals, descriptors, ofProcess, sessionsInClear) = (0, 0, 0, 0, 0, 0)
     inherited = OpenFilesLimit(soft: 0, hard: 0)
   }
 
   /// Descriptors that are open for a short time only: an accepted connection, the backend's end of its socket, a
   /// certificate file.
   private static let transient = 6
+  /// Descriptors of the starter that belong to no program: its streams, its socket, and what a start needs.
+  private static let ofStarter = 16
 
-  /// Raises this process's soft limit of descriptors as far as needed and as the hard limit allows. Call it after
-  /// everything is open that stays open.
+  /// Raises this process's limit of descriptors as far as needed and as possible. Call it after everything is open that stays
+  /// open, and before privileges are given up.
   init(_ configuration: Configuration) throws(SystemError) {
     let wanted = configuration.connectionsLimit
-    let processes = try ResourceLimits.processes()
-    let own = Int(clamping: configuration.privileges.processes ?? UInt.max)
-    let wantedBackends = configuration.backendsLimit ?? max(2, min(3 * wanted, processes / 2, own))
+    let wantedBackends = try ResourceLimits.wantedBackends(configuration)
     let wantedRefusals = min(64, max(4, wanted / 8))
     let status = [configuration.statusSocket != nil, configuration.metrics != nil].count { $0 } * ReportSocket.clientsLimit
     // While the certificates are loaded again, each of their files is open; of folders, which may have more of them then, up to
@@ -45,23 +51,33 @@ struct ResourceLimits {
     let now = configuration.certificates.list().paths.count
     let certificates = configuration.certificates.folders.isEmpty ? now : 3 * min(CertificateFiles.limit, 2 * now + 32)
     let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + status + certificates
-    var limit = try OpenFilesLimit.current()
-    inherited = limit
-    let needed = UInt(2 * wanted + wantedBackends + wantedRefusals + others)
-    if limit.soft < needed {
-      limit.soft = min(needed, limit.hard)
-      try limit.set()
-    }
-    guard limit.soft < needed else {
-      sessions = wanted
-      backends = wantedBackends
-      refusals = wantedRefusals
-      return
-    }
-    let available = max(0, Int(limit.soft) - others)
-    refusals = min(wantedRefusals, max(4, available / 16))
-    backends = max(2, min(wantedBackends, (available - refusals) * 3 / 5))
-    sessions = max(1, min(wanted, (available - refusals - backends) / 2))
+    let hasStarter = configuration.privileges.needsStarter
+    ofProcess = configuration.backend.servers != nil || hasStarter ? 0 : 1
+    inherited = try OpenFilesLimit.current()
+    var needed = 2 * wanted + ofProcess * wantedBackends + wantedRefusals + others
+    if hasStarter { needed = max(needed, wantedBackends + ResourceLimits.ofStarter) }
+    let limit = try OpenFilesLimit.raise(to: UInt(needed))
+    let isEnough = limit.soft >= UInt(needed)
+    let available = max(0, Int(clamping: limit.soft) - others)
+    refusals = isEnough ? wantedRefusals : min(wantedRefusals, max(4, available / 16))
+    descriptors = available - refusals
+    // The starter has the same hard limit.
+    let room = hasStarter ? Int(clamping: limit.hard) - ResourceLimits.ofStarter : ofProcess > 0 ? descriptors : Int.max
+    backends = max(2, min(wantedBackends, room))
+    sessions = isEnough ? wanted : max(1, min(wanted, descriptors / (2 + ofProcess)))
+    sessionsInClear = isEnough ? wanted : max(1, min(wanted, descriptors / (2 + 2 * ofProcess)))
+  }
+
+  /// How many backend processes there may be if the descriptors allow it.
+  private static func wantedBackends(_ configuration: Configuration) throws(SystemError) -> Int {
+    let own = Int(clamping: configuration.privileges.processes ?? UInt.max)
+    if let limit = configuration.backendsLimit { return limit }
+    return max(2, min(3 * configuration.connectionsLimit, try processes() / 2, own))
+  }
+
+  /// The limit of descriptors that the starter needs.
+  static func starterLimit(_ configuration: Configuration) throws(SystemError) -> UInt {
+    UInt(try wantedBackends(configuration) + ofStarter)
   }
 
   /// The soft limit of processes of this user (RLIMIT_NPROC).

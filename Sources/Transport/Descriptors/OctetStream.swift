@@ -29,6 +29,12 @@ public struct OctetStream: ~Copyable, Sendable {
     self.descriptor = descriptor
   }
 
+  /// Takes ownership of a descriptor that is known to be a socket.
+  init(socket: consuming Descriptor) {
+    kind = .socket
+    descriptor = socket
+  }
+
   /// True if `peek` and `take` work. If false, read one octet per call while octets after a line may belong to somebody
   /// else.
   public var canPeek: Bool { kind == .socket }

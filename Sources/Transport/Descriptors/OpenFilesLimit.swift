@@ -30,6 +30,33 @@ package struct OpenFilesLimit: Hashable, Sendable {
     try Kernel.setOpenFilesLimit(rlimit(rlim_cur: soft, rlim_max: hard))
   }
 
+  /// Raises the limit of this process to a number of descriptors, as far as possible: the soft limit up to the hard one, and both up
+  /// to the kernel's own limit if this process may do that (CAP_SYS_RESOURCE). A higher limit stays.
+  ///
+  /// - Returns: the limits that are in force.
+  package static func raise(to needed: UInt) throws(SystemError) -> OpenFilesLimit {
+    var limit = try current()
+    guard limit.soft < needed else { return limit }
+    if limit.hard < needed {
+      let most = min(needed, max(kernelLimit(), limit.hard))
+      let raised = OpenFilesLimit(soft: most, hard: most)
+      if most > limit.hard, (try? raised.set()) != nil { return raised }
+    }
+    limit.soft = min(needed, limit.hard)
+    try limit.set()
+    return limit
+  }
+
+  /// The highest number that any hard limit may have (fs.nr_open, see proc(5)); the kernel's default if it cannot be read.
+  private static func kernelLimit() -> UInt {
+    var digits = [UInt8](repeating: 0, count: 32)
+    guard let number = try? Kernel.open("/proc/sys/fs/nr_open", O_RDONLY) else { return 1_048_576 }
+    let file = Descriptor(adopting: number)
+    let count = (try? digits.withUnsafeMutableBytes { try Kernel.read(file.number, $0) }) ?? 0
+    let text = String(decoding: digits.prefix(count), as: UTF8.self)
+    return text.split(separator: "\n").first.flatMap { UInt($0) } ?? 1_048_576
+  }
+
   /// Applies this soft limit during a call that starts a child, which inherits it. Open descriptors stay open. Call it
   /// only in a process with one thread: another thread could not open descriptors meanwhile.
   func during<Result>(_ body: () throws(SystemError) -> Result) throws(SystemError) -> Result {

@@ -66,6 +66,8 @@ package struct Listener: ~Copyable, Sendable {
     case .unix:
       break
     }
+    // Accepted connections inherit it.
+    if case .unix = address {} else { try descriptor.sendWithoutDelay() }
     try address.withKernelForm { (form, length) throws(SystemError) in try Kernel.bind(number, form, length) }
     try Kernel.listen(number, backlog)
     return descriptor
@@ -84,7 +86,7 @@ package struct Listener: ~Copyable, Sendable {
         number = try Kernel.accept(descriptor.number, form, &length)
       }
       let connection = Connection(descriptor: Descriptor(adopting: number), peer: peer ?? .unix(""))
-      if case .unix = address {} else {
+      if isShared, address.port != nil {
         // The connection may be gone already; its first read reports that.
         try? connection.descriptor.sendWithoutDelay()
       }

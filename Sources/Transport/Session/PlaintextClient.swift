@@ -16,6 +16,12 @@ public struct PlaintextClient: ~Copyable {
     output = nil
   }
 
+  /// Creates a connection over a socket that was accepted.
+  package init(accepted socket: consuming Descriptor) {
+    input = OctetStream(socket: socket)
+    output = nil
+  }
+
   /// Creates a connection over two descriptors, which may refer to the same object.
   public init(input: consuming Descriptor, output: consuming Descriptor) throws(SystemError) {
     let first = try OctetStream(input)

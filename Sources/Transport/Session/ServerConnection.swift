@@ -19,10 +19,6 @@ struct ServerConnection: ~Copyable {
 
   mutating func receive(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { socket.receive(into: buffer) }
 
-  mutating func take(_ count: Int, from buffer: UnsafeMutableRawBufferPointer) throws(SystemError) {
-    try socket.take(exactly: count, into: buffer)
-  }
-
   mutating func send(_ octets: UnsafeRawBufferPointer) -> IOResult { socket.send(octets) }
 
   /// Ends the sending half. If the server is already gone, there is nothing to end.

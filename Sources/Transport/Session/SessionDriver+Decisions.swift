@@ -45,7 +45,7 @@ extension SessionDriver {
     let answer = withUnsafeMutableBytes(of: &octet) { octet in
       switch party {
       case .client: clear?.canPeek == true ? (clear?.show(in: octet) ?? .ended) : .wouldBlock
-      case .server, .newServer: server?.peek(into: octet) ?? .ended
+      case .server, .newServer: lookAtServer(into: octet)
       }
     }
     switch answer {
@@ -57,6 +57,7 @@ extension SessionDriver {
 
   private func endServer() {
     server = nil
+    fromServer.removeAll()
     serverEnded = false
     serverBroken = false
     host.endServer()
@@ -66,6 +67,8 @@ extension SessionDriver {
     guard let client = clear.take() else { return }
     decide(.handoff)
     stream = host.handoff(proof, client)
+    // The stream may have its input elsewhere.
+    clientMayHaveInput = true
   }
 
   private func restart() {
@@ -86,6 +89,7 @@ extension SessionDriver {
     switch consume start {
     case .started(let socket):
       server = ServerConnection(socket)
+      serverMayHaveInput = false
       if !isServerAwaited {
         serverParty = .newServer
         conversation.serverRestarted(.greeting)
@@ -123,6 +127,7 @@ extension SessionDriver {
     toClient.removeAll()
     toServer.removeAll()
     decrypted.removeAll()
+    fromServer.removeAll()
     return true
   }
 }

@@ -82,6 +82,7 @@ extension SessionDriver {
     case .pending: break
     case .started(let socket):
       server = ServerConnection(socket)
+      serverMayHaveInput = false
       greetingUntil = ownUntil
       ownUntil = nil
       beginRelay()

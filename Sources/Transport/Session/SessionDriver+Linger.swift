@@ -20,6 +20,7 @@ extension SessionDriver {
     conversation.dropOutput(to: serverParty)
     toServer.removeAll()
     decrypted.removeAll()
+    fromServer.removeAll()
   }
 
   func lingerStep() -> Bool {
@@ -62,9 +63,11 @@ extension SessionDriver {
   }
 
   private func discardInput() -> IOResult {
-    withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { buffer in
-      if let stream { return stream.discardInput(into: buffer) }
-      return clear?.read(into: buffer) ?? .ended
+    guard clientMayHaveInput || stream?.hasPending == true else { return .wouldBlock }
+    return withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 16) { buffer in
+      let answer = stream?.discardInput(into: buffer) ?? clear?.read(into: buffer) ?? .ended
+      noteClientRead(answer, buffer.count)
+      return answer
     }
   }
 }

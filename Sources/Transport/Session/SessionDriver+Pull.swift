@@ -1,7 +1,9 @@
-// How octets reach the conversation: peek, let it consume, then take.
+// How octets reach the conversation.
 //
-// One peek may show several lines, of which the conversation consumes as many as it can. The consumed octets are taken
-// before any decision is carried out: a peek must show the first octet that was not consumed.
+// The client in clear: peek, let it consume, then take. One peek may show several lines, of which the conversation consumes
+// as many as it can. The consumed octets are taken before any decision is carried out: a peek must show the first octet that
+// was not consumed. The server, and the client inside TLS: receive, and keep what is not consumed. A side whose input is
+// known to be empty is not read until an event is reported.
 
 import Glibc
 import SMTPState
@@ -9,24 +11,53 @@ import SMTPState
 extension SessionDriver {
   /// Reads from the server; false if nothing moved.
   func pullServer() -> Bool {
-    let window = window.open()
-    switch server?.peek(into: window) {
-    case .moved(let count):
-      let consumed = consume(UnsafeRawBufferPointer(rebasing: window.prefix(count)), from: serverParty)
-      do throws(SystemError) {
-        try server?.take(consumed, from: window)
-        carryOutDecisions()
-      } catch {
-        // The octets were already consumed and remain valid; the connection broke after them.
-        carryOutDecisions()
-        loseServer()
-      }
-      return consumed > 0
-    case .ended, .failed, nil:
-      // A broken connection counts as the server's end, whatever was still to come.
-      return endServerInput()
-    case .wouldBlock:
-      return false
+    switch receiveFromServer() {
+    case .moved: break
+    // A broken connection counts as the server's end, whatever was still to come.
+    case .ended, .failed: return endServerInput()
+    case .wouldBlock: return false
+    }
+    // All lines that can be consumed, before the output is sent.
+    var total = 0
+    var goesOn = true
+    while goesOn {
+      let consumed = fromServer.withFirstPiece { consume($0, from: serverParty) }
+      fromServer.removeFirst(consumed)
+      total += consumed
+      let hasDecided = carryOutDecisions()
+      goesOn = consumed > 0 && !hasDecided && !fromServer.isEmpty && canPullServer
+    }
+    return total > 0
+  }
+
+  /// Receives octets of the server, unless some are kept.
+  private func receiveFromServer() -> IOResult {
+    if !fromServer.isEmpty { return .moved(fromServer.count) }
+    guard serverMayHaveInput else { return .wouldBlock }
+    var offered = 0
+    let answer = fromServer.fill {
+      offered = $0.count
+      return server?.receive(into: $0) ?? .ended
+    }
+    noteServerRead(answer, offered)
+    return answer
+  }
+
+  /// After a read from the server: a read that returns less than was offered has left nothing.
+  func noteServerRead(_ answer: IOResult, _ offered: Int) {
+    switch answer {
+    case .moved(let count): serverMayHaveInput = count == offered
+    case .wouldBlock: serverMayHaveInput = false
+    case .ended, .failed: break
+    }
+  }
+
+  /// The same for the client.
+  func noteClientRead(_ answer: IOResult, _ offered: Int) {
+    switch answer {
+    case .moved(let count): clientMayHaveInput = count == offered
+    case .wouldBlock: clientMayHaveInput = false
+    case .ended, .failed: break
     }
   }
 
@@ -34,6 +65,7 @@ extension SessionDriver {
   func pullClient() -> Bool {
     clientHasUnread = false
     if stream != nil { return pullDecrypted() }
+    guard clientMayHaveInput else { return false }
     let window = window.open()
     switch clear?.show(in: window) {
     case .moved(let count):
@@ -43,12 +75,15 @@ extension SessionDriver {
       } catch {
         return finish(.clientLost)
       }
+      if clear?.canPeek == true, consumed == count { noteClientRead(.moved(count), window.count) }
       record.received += consumed
       carryOutDecisions()
       return consumed > 0
     case .ended: return endClient()
     case .failed, nil: return finish(.clientLost)
-    case .wouldBlock: return false
+    case .wouldBlock:
+      clientMayHaveInput = false
+      return false
     }
   }
 
@@ -88,26 +123,26 @@ extension SessionDriver {
   /// Reads what the TLS layer has decrypted.
   func readDecrypted() -> IOResult {
     guard let stream else { return .failed(SystemError("read", EBADF)) }
-    let answer = decrypted.fill { stream.read(into: $0) }
-    noteRead(answer, stream)
+    guard clientMayHaveInput || stream.hasPending else { return .wouldBlock }
+    var offered = 0
+    let answer = decrypted.fill {
+      offered = $0.count
+      return stream.read(into: $0)
+    }
+    noteRead(answer, stream, offered)
     return answer
   }
 
   /// A read inside TLS decrypts many small records or one large record: it counts as many steps. After EPROTO the TLS
   /// layer knows why; any other error is the socket's.
-  func noteRead(_ answer: IOResult, _ stream: any TLSStream) {
+  func noteRead(_ answer: IOResult, _ stream: any TLSStream, _ offered: Int) {
+    noteClientRead(answer, offered)
     readWaitsToWrite = answer == .wouldBlock && stream.direction == .write
     switch answer {
     case .moved: stepsLeft = max(0, stepsLeft - SessionDriver.stepsOfRead)
     case .failed(let error) where error.code == EPROTO && record.failure == nil: record.failure = stream.failure
     case .failed, .ended, .wouldBlock: break
     }
-  }
-
-  /// The server's connection broke while its octets were taken.
-  private func loseServer() {
-    breakServer()
-    if state == .session { _ = endServerInput() }
   }
 
   /// Reports the end of the server's input to the conversation, once.
@@ -133,7 +168,7 @@ extension SessionDriver {
 
   /// While the conversation does not want the client, its end is visible only if none of its octets is unread.
   func noticeClientEnd() -> Bool {
-    guard !wantsClient, !clientEnded, !clientHasUnread, state == .session else { return false }
+    guard !wantsClient, !clientEnded, !clientHasUnread, state == .session, clientMayHaveInput || stream != nil else { return false }
     switch lookAtClient() {
     case .ended: return endClient()
     case .failed: return finish(.clientLost)
@@ -141,15 +176,16 @@ extension SessionDriver {
       clientHasUnread = true
       return false
     case .wouldBlock:
+      clientMayHaveInput = false
       return false
     }
   }
 
   /// During the handshake the server is not read, but its end is reported to the conversation.
   func noticeServerEnd() -> Bool {
-    guard !serverEnded, server != nil else { return false }
+    guard !serverEnded, server != nil, serverMayHaveInput || !fromServer.isEmpty else { return false }
     var octet: UInt8 = 0
-    let answer = withUnsafeMutableBytes(of: &octet) { server?.peek(into: $0) ?? .wouldBlock }
+    let answer = withUnsafeMutableBytes(of: &octet) { lookAtServer(into: $0) }
     switch answer {
     case .ended, .failed:
       return endServerInput()
@@ -157,8 +193,18 @@ extension SessionDriver {
       serverHasUnread = true
       return false
     case .wouldBlock:
+      serverMayHaveInput = false
       return false
     }
+  }
+
+  /// Shows the server's next octet and leaves it in place.
+  func lookAtServer(into octet: UnsafeMutableRawBufferPointer) -> IOResult {
+    guard fromServer.isEmpty else {
+      fromServer.withFirstPiece { octet.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0.prefix(1))) }
+      return .moved(1)
+    }
+    return server?.peek(into: octet) ?? .ended
   }
 
   /// Peeks at the client's next octet and leaves it in place.

@@ -31,13 +31,23 @@ extension SessionDriver {
   /// server -> client
   private func relayServer() -> Bool {
     guard !serverEnded, toClient.room > 0 else { return false }
-    let answer = toClient.fill { buffer in
-      let answer = server?.receive(into: buffer) ?? .ended
-      if case .moved(let count) = answer {
-        record.refusedAuthentications += refusals.received(UnsafeRawBufferPointer(rebasing: buffer.prefix(count)))
+    if !fromServer.isEmpty {
+      let room = toClient.room
+      let count = fromServer.withFirstPiece { octets in
+        countRefusals(octets.prefix(room))
+        return min(octets.count, room)
       }
+      return fromServer.move(count, to: &toClient)
+    }
+    guard serverMayHaveInput else { return false }
+    var offered = 0
+    let answer = toClient.fill { buffer in
+      offered = buffer.count
+      let answer = server?.receive(into: buffer) ?? .ended
+      if case .moved(let count) = answer { countRefusals(UnsafeRawBufferPointer(buffer).prefix(count)) }
       return answer
     }
+    noteServerRead(answer, offered)
     switch answer {
     case .moved: return true
     case .wouldBlock: return false
@@ -48,6 +58,10 @@ extension SessionDriver {
     }
   }
 
+  private func countRefusals(_ octets: Slice<UnsafeRawBufferPointer>) {
+    record.refusedAuthentications += refusals.received(UnsafeRawBufferPointer(rebasing: octets))
+  }
+
   /// client -> server
   private func relayClient() -> Bool {
     guard !clientEnded, !serverBroken, toServer.room > 0 else { return false }
@@ -56,13 +70,13 @@ extension SessionDriver {
       noteReceived(count)
       return decrypted.move(count, to: &toServer)
     }
-    let answer: IOResult
-    if let stream {
-      answer = toServer.fill { stream.read(into: $0) }
-      noteRead(answer, stream)
-    } else {
-      answer = toServer.fill { clear?.read(into: $0) ?? .ended }
+    guard clientMayHaveInput || stream?.hasPending == true else { return false }
+    var offered = 0
+    let answer = toServer.fill {
+      offered = $0.count
+      return stream?.read(into: $0) ?? clear?.read(into: $0) ?? .ended
     }
+    if let stream { noteRead(answer, stream, offered) } else { noteClientRead(answer, offered) }
     switch answer {
     case .moved(let count):
       noteReceived(count)

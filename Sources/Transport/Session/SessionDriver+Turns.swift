@@ -6,6 +6,18 @@ import SMTPState
 extension SessionDriver {
   /// Makes all the progress that is possible without waiting. Call it when a watch is ready or the deadline has passed.
   public func turn(now: Int) {
+    turn(now: now, client: true, server: true)
+  }
+
+  /// The same after events that were reported together. A side without an event is not read unless it is known to have
+  /// input.
+  ///
+  /// - Parameters:
+  ///   - client: true if an event of the client's descriptors was reported.
+  ///   - server: true if an event of the server's descriptor was reported.
+  package func turn(now: Int, client: Bool, server: Bool) {
+    if client { clientMayHaveInput = true }
+    if server { serverMayHaveInput = true }
     self.now = now
     stepsLeft = SessionDriver.stepsLimit
     useSteps()
@@ -14,7 +26,7 @@ extension SessionDriver {
       useSteps()
     }
     // A hang-up that came together with another event is reported again.
-    if stepsLeft == SessionDriver.stepsLimit { noticeHangUp() }
+    if client && stepsLeft == SessionDriver.stepsLimit { noticeHangUp() }
     releaseStorage()
   }
 
@@ -42,7 +54,7 @@ extension SessionDriver {
     if carryOutDecisions() { return true }
     if conversation.phase == .handshaking { return handshake() }
     guard hasRoomForReplies, conversation.interest != .drain else { return false }
-    if wantsServer, pullServer() { return true }
+    if canPullServer, pullServer() { return true }
     if canPullClient, pullClient() { return true }
     return noticeClientEnd()
   }
@@ -50,6 +62,7 @@ extension SessionDriver {
   /// Continues the handshake.
   private func handshake() -> Bool {
     guard let stream else { return false }
+    guard clientMayHaveInput || stream.direction == .write || stream.hasPending else { return noticeServerEnd() }
     switch stream.handshake() {
     case .established:
       record.tls = stream.facts
@@ -58,11 +71,13 @@ extension SessionDriver {
       clientHasUnread = false
       clientHasHungUp = false
       clientOutputHasHungUp = false
+      clientMayHaveInput = true
       conversation.handshakeFinished(.established)
     case .failed(let why):
       record.failure = why
       conversation.handshakeFinished(.failed)
     case .wouldBlock:
+      clientMayHaveInput = false
       return noticeServerEnd()
     }
     carryOutDecisions()
@@ -76,6 +91,11 @@ extension SessionDriver {
   var wantsClient: Bool { conversation.interest == .both }
   var wantsServer: Bool { !isServerAwaited && (wantsClient || conversation.interest == .server) }
 
+  /// True if a line of the server can be passed to the conversation, and there is room for what it leads to.
+  var canPullServer: Bool {
+    state == .session && conversation.phase != .handshaking && hasRoomForReplies && conversation.interest != .drain && wantsServer
+  }
+
   /// True if a client's line can be passed to the conversation: it wants one, and there is room to forward it.
   var canPullClient: Bool { conversation.wants(.client) }
 
@@ -85,6 +105,7 @@ extension SessionDriver {
     toClient.releaseIfEmpty()
     toServer.releaseIfEmpty()
     decrypted.releaseIfEmpty()
+    fromServer.releaseIfEmpty()
     window.close()
   }
 

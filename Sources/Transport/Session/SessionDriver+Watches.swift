@@ -56,6 +56,9 @@ extension SessionDriver {
     return watches
   }
 
+  /// False if the server's connection is closed, and with it all that was registered for it.
+  package var hasServer: Bool { server != nil }
+
   private var clientInputEvents: CShort {
     switch state {
     case .securing:

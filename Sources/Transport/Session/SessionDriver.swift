@@ -78,6 +78,13 @@ public final class SessionDriver {
   /// Decrypted octets that the conversation has not consumed.
   var decrypted = ByteQueue(capacity: SessionDriver.queueCapacity)
   var window = Window()
+  /// What was received from the server and the conversation has not consumed. Nobody else reads this socket.
+  var fromServer = ByteQueue(capacity: SessionDriver.serverQueueCapacity)
+
+  /// False if there was no read yet, or one has found nothing more, and no event was reported since. What has arrived is
+  /// reported at the next wait, since the watches are level-triggered.
+  package internal(set) var clientMayHaveInput = false
+  package internal(set) var serverMayHaveInput = false
 
   /// The client's and the server's input has ended.
   var clientEnded = false
@@ -137,6 +144,8 @@ public final class SessionDriver {
 
   /// The maximum number of octets that a relay queues for one side.
   static var queueCapacity: Int { 65_536 }
+  /// The maximum number of octets of the server that the conversation has not consumed.
+  static var serverQueueCapacity: Int { 4_096 }
 
   /// Starts a session over a connection to a client.
   ///

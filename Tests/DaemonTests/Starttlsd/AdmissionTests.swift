@@ -54,7 +54,7 @@ final class AdmissionTests: StarttlsdTestCase {
 
   /// `ulimit -n 64`: more than one session, in TLS as well, and each uses no more than it was reckoned with.
   func testSixtyFourDescriptorsAreEnoughForManySessions() throws {
-    let daemon = try daemon(under: ["/bin/sh", "-c", "ulimit -n 64; exec \"$@\"", "sh"])
+    let daemon = try daemon(under: RunningDaemon.underLimit("ulimit -n 64"))
     XCTAssertTrue(daemon.log.contains("the limit of descriptors allows"), daemon.log)
     var clients: [SMTPClient] = []
     while true {
@@ -77,9 +77,26 @@ final class AdmissionTests: StarttlsdTestCase {
     XCTAssertTrue(
       eventually { ProcessTable.descriptors(of: daemon.process).count == daemon.idleDescriptors + 3 * clients.count },
       "\(ProcessTable.descriptors(of: daemon.process))")
+    // None of them has a process reserved any more: there is room for others, with a process reserved each.
+    let first = clients.count
+    while true {
+      let client = try client(daemon)
+      let reply = try client.reply()
+      if reply.hasPrefix("421 4.3.2 ") { break }
+      XCTAssertTrue(reply.hasPrefix("220 "), reply)
+      clients.append(client)
+    }
+    XCTAssertGreaterThanOrEqual(clients.count - first, first / 4, daemon.log)
+    XCTAssertTrue(daemon.log.contains("descriptors are in use or reserved (ulimit -Hn)"), daemon.log)
+    for client in clients[first...] {
+      try client.ask("EHLO client.example")
+      try client.startTLS()
+      XCTAssertLessThanOrEqual(ProcessTable.descriptors(of: daemon.process).count, 64)
+    }
     for client in clients { XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye") }
     for client in clients { client.close() }
     _ = try daemon.sessions(clients.count)
+    XCTAssertFalse(daemon.log.contains("Too many open files"), daemon.log)
   }
 
   /// Descriptors that run out for another reason, at every place where one is needed: no client is closed without a reply.

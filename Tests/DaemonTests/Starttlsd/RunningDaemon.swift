@@ -135,6 +135,20 @@ final class RunningDaemon {
     return line.flatMap { Int($0.split(separator: " ")[3]) }
   }
 
+  /// True if this process may raise hard limits (CAP_SYS_RESOURCE), and so a daemon that it starts.
+  static var mayRaiseLimits: Bool {
+    let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+    let line = status.split(separator: "\n").first { $0.hasPrefix("CapEff:") }
+    let mask = line.flatMap { UInt64($0.dropFirst(7).trimmingCharacters(in: .whitespaces), radix: 16) } ?? 0
+    return mask & 1 << 24 != 0
+  }
+
+  /// A wrapper: commands of the shell that set limits, which the daemon may not raise.
+  static func underLimit(_ commands: String) -> [String] {
+    (mayRaiseLimits ? ["setpriv", "--inh-caps=-sys_resource", "--bounding-set=-sys_resource"] : [])
+      + ["/bin/sh", "-c", "\(commands); exec \"$@\"", "sh"]
+  }
+
   /// Asks it to stop and waits for its end. Nothing of it may be left but what the test expects.
   func stop(leaving count: Int = 0, file: StaticString = #filePath, line: UInt = #line) {
     guard program.isRunning else { return }

@@ -176,5 +176,14 @@ final class StopTests: StarttlsdTestCase {
     XCTAssertFalse(few.log.contains("limit of descriptors"))
     let many = try daemon(["--max-connections", "1000000"])
     XCTAssertTrue(many.log.contains("the limit of descriptors allows"), many.log)
+    // Without the right to raise it, and with it.
+    let low = "ulimit -Sn 256; ulimit -Hn 2000"
+    let bound = try daemon(["--max-connections", "1000"], under: RunningDaemon.underLimit(low))
+    XCTAssertEqual(bound.descriptorLimit, 2000)
+    XCTAssertTrue(bound.log.contains("the limit of descriptors allows"), bound.log)
+    guard RunningDaemon.mayRaiseLimits else { return }
+    let raised = try daemon(["--max-connections", "1000"], under: ["/bin/sh", "-c", "\(low); exec \"$@\"", "sh"])
+    XCTAssertGreaterThanOrEqual(try XCTUnwrap(raised.descriptorLimit), 1000 * 5)
+    XCTAssertFalse(raised.log.contains("limit of descriptors"), raised.log)
   }
 }

@@ -16,7 +16,7 @@ extension SessionRig {
     return fault
   }
 
-  private func waiting() -> Waiting {
+  func waiting() -> Waiting {
     let far = helper?.numbers ?? []
     return Waiting(
       near: [clientNumber, serverNumber] + helperNumbers.prefix(2),
@@ -29,8 +29,8 @@ extension SessionRig {
     self.before = nil
     guard let (subject, isRead) = waiting().subject(since: before.waiting) else { return }
     notes[notes.count - 1].subject = subject
-    // Inside TLS only the server is peeked at, and before it also the helper's control socket.
-    let isPeekedAt = subject == .server || host.handoffs == 0 || subject == .helper && before.isInClear
+    // The client in clear is peeked at, and before TLS also the helper's control socket.
+    let isPeekedAt = subject == .client && host.handoffs == 0 || subject == .helper && before.isInClear
     notes[notes.count - 1].isTake = isRead && isPeekedAt && before.isInSession && notes.last?.call == .recv
   }
 }

@@ -57,12 +57,12 @@ extension SessionRig {
     return isMoved
   }
 
-  /// What has changed if a turn was of any use.
+  /// What has changed if a turn was of any use. A turn may read a part of a line, which shows only in what waits in the kernel.
   private func progress(_ driver: SessionDriver) -> [Int] {
     [
       driver.record.received, driver.record.sent, host.handoffs, host.aborts.count, host.servers.count,
       driver.record.tls == nil ? 0 : 1, driver.record.end == nil ? 0 : 1,
-    ]
+    ] + waiting().near
   }
 
   /// Whether a watch of the driver's is ready, or the helper's control socket.

@@ -52,7 +52,7 @@ struct Helpers: ~Copyable {
     case .program(let arguments, let environment):
       let program = StartedProgram(
         arguments: arguments, environment: environment, ruleSettings: configuration.accessRules?.settings ?? [], setting: privileges.setting)
-      return try Starter.start(program, privileges)
+      return try Starter.start(program, privileges, descriptors: try ResourceLimits.starterLimit(configuration))
     case .servers: return nil
     }
   }

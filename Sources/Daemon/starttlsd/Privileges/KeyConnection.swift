@@ -89,6 +89,12 @@ final class KeyConnection: EventOwner {
   /// The next message; nil after that time, or if the process has ended.
   private func receive(until limit: Int) -> HelperMessage? {
     while true {
+      // An answer takes longer than a call: wait before the first one.
+      let rest = limit - Clock.now()
+      if rest > 0 {
+        var entry = pollfd(fd: process.socket.descriptor.number, events: CShort(POLLIN), revents: 0)
+        _ = poll(&entry, 1, CInt(rest))
+      }
       switch process.socket.receive(limit: HelperMessage.limit) {
       case .message(let message):
         if let known = HelperMessage(message.octets) { return known }
@@ -98,10 +104,7 @@ final class KeyConnection: EventOwner {
         hasEnded = true
         return nil
       case .nothing:
-        let rest = limit - Clock.now()
-        guard rest > 0 else { return nil }
-        var entry = pollfd(fd: process.socket.descriptor.number, events: CShort(POLLIN), revents: 0)
-        _ = poll(&entry, 1, CInt(rest))
+        guard Clock.now() < limit else { return nil }
       }
     }
   }

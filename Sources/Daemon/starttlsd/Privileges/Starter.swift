@@ -37,11 +37,16 @@ final class Starter: EventOwner {
   private let slot = try? StartSlot()
 
   /// Starts the process.
-  static func start(_ program: StartedProgram, _ privileges: Privileges) throws(SystemError) -> ForkedProcess {
+  ///
+  /// - Parameter descriptors: the number of descriptors that it needs: one for each program, and some more.
+  static func start(_ program: StartedProgram, _ privileges: Privileges, descriptors: UInt) throws(SystemError) -> ForkedProcess {
     try ForkedProcess("starttlsd-start", keepsErrors: true) { socket in
       do {
+        let limit = try OpenFilesLimit.current()
+        // Before the privileges are given up. If it is too low, `ResourceLimits` allows fewer programs.
+        _ = try OpenFilesLimit.raise(to: max(descriptors, limit.hard))
         try privileges.becomeStarter()
-        let starter = try Starter(socket, program)
+        let starter = try Starter(socket, program, limit: limit)
         while true { try starter.loop.wait(until: nil) }
       } catch {
         _exit(111)
@@ -49,12 +54,10 @@ final class Starter: EventOwner {
     }
   }
 
-  private init(_ socket: consuming MessageSocket, _ program: StartedProgram) throws(SystemError) {
+  private init(_ socket: consuming MessageSocket, _ program: StartedProgram, limit: OpenFilesLimit) throws(SystemError) {
     self.program = program
+    self.limit = limit
     loop = try EventLoop()
-    limit = try OpenFilesLimit.current()
-    // It has one descriptor for each program.
-    try OpenFilesLimit(soft: limit.hard, hard: limit.hard).set()
     let number = socket.descriptor.number
     self.socket = socket
     try loop.update(nil, to: Watch(descriptor: number, events: CShort(POLLIN)), for: self)

@@ -63,7 +63,7 @@ final class WorkerServiceTests: WorkersTestCase {
     }
     let refused = try start(true)
     XCTAssertEqual(refused.wait(), .exited(100))
-    XCTAssertTrue(folder.text("log").contains("is blocking: set NonBlocking=yes for --workers\n"), folder.text("log"))
+    XCTAssertTrue(folder.text("log").contains("is blocking: set NonBlocking=yes, because several processes accept from it\n"), folder.text("log"))
     let program = try start(false)
     defer { program.kill() }
     XCTAssertTrue(eventually { folder.text("log").contains("2 workers serve\n") }, folder.text("log"))

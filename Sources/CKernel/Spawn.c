@@ -5,9 +5,14 @@
  * that the program gets (CLOSE_RANGE_UNSHARE). Before that call nothing may change a descriptor: it would be the parent's.
  *
  * The child also shares the parent's memory (CLONE_VM) and runs on a part of the parent's stack; the calling thread waits
- * until the program is executed or the child has ended (CLONE_VFORK). All signals are blocked from before the child exists
- * until it has reset their handlers. It uses system calls only, those on signals not through the C library, which would
- * note the child's actions as the parent's. */
+ * until the program is executed or the child has ended. All signals are blocked from before the child exists until it has
+ * reset their handlers. It uses system calls only, those on signals not through the C library, which would note the
+ * child's actions as the parent's.
+ *
+ * The wait is not that of CLONE_VFORK, which has no end if the child is stopped: from its change of the user on, any
+ * process of the new user can do that (SIGSTOP). The kernel clears a word when the child no longer uses the memory
+ * (CLONE_CHILD_CLEARTID); the parent waits for that word, looks from time to time whether the child is stopped, and kills
+ * it then. */
 
 #define _GNU_SOURCE
 
@@ -15,6 +20,7 @@
 
 #include <errno.h>
 #include <linux/close_range.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -30,11 +36,13 @@
 
 /* The set of signals of the kernel. */
 typedef uint64_t signals;
-enum { LAST_SIGNAL = 64, STACK_SIZE = 65536 };
+enum { LAST_SIGNAL = 64, STACK_SIZE = 65536, LOOK_NANOSECONDS = 10000000 };
 
 struct start {
   const struct kernel_spawn *setting;
   volatile int failure;
+  /* Not 0 as long as the child uses this memory. */
+  volatile uint32_t in_use;
 };
 
 static void set_mask(const signals *set, signals *old) {
@@ -96,22 +104,62 @@ static int child(void *context) {
   _exit(127);
 }
 
+/* futex(2): waits until the word is cleared, or for the time between two looks. It leaves errno as it is, which the child
+ * has in the same place. */
+static void wait_for(volatile uint32_t *word) {
+  const struct timespec time = {.tv_nsec = LOOK_NANOSECONDS};
+#if defined(__x86_64__)
+  long result = SYS_futex;
+  register long timeout __asm__("r10") = (long)&time;
+  __asm__ volatile("syscall" : "+a"(result) : "D"(word), "S"((long)FUTEX_WAIT), "d"(1L), "r"(timeout) : "rcx", "r11", "memory");
+#elif defined(__aarch64__)
+  register long number __asm__("x8") = SYS_futex;
+  register long result __asm__("x0") = (long)word;
+  register long operation __asm__("x1") = FUTEX_WAIT;
+  register long value __asm__("x2") = 1;
+  register long timeout __asm__("x3") = (long)&time;
+  __asm__ volatile("svc #0" : "+r"(result) : "r"(number), "r"(operation), "r"(value), "r"(timeout) : "memory");
+#else
+  syscall(SYS_futex, word, FUTEX_WAIT, 1, &time);
+#endif
+}
+
+static bool is_stopped(pid_t process) {
+  siginfo_t information = {0};
+  return waitid(P_PID, (id_t)process, &information, WSTOPPED | WNOHANG | WNOWAIT) == 0 && information.si_pid == process;
+}
+
+/* Waits until the child no longer uses this memory. Returns true if it was stopped before that: it is killed. */
+static bool wait_for_child(struct start *start, pid_t process) {
+  bool was_stopped = false;
+  while (start->in_use) {
+    wait_for(&start->in_use);
+    if (!start->in_use || !is_stopped(process)) continue;
+    was_stopped = true;
+    kill(process, SIGKILL);
+  }
+  return was_stopped;
+}
+
 pid_t kernel_spawn(const struct kernel_spawn *setting, int *pidfd) {
 #ifdef CANNOT_SHARE
   (void)setting;
   (void)pidfd;
   (void)child;
+  (void)wait_for_child;
   errno = ENOSYS;
   return -1;
 #else
-  struct start start = {.setting = setting};
+  struct start start = {.setting = setting, .in_use = 1};
   _Alignas(16) char stack[STACK_SIZE];
   const signals all = ~(signals)0;
   signals old;
   *pidfd = -1;
   set_mask(&all, &old);
-  pid_t process = clone(child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD | SIGCHLD, &start, pidfd);
-  int error = process < 0 ? errno : start.failure;
+  pid_t process = clone(
+    child, stack + STACK_SIZE, CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_CHILD_CLEARTID | SIGCHLD, &start, pidfd, NULL, &start.in_use);
+  int error = errno;
+  if (process > 0) error = wait_for_child(&start, process) ? ECANCELED : start.failure;
   set_mask(&old, NULL);
   if (error == 0) return process;
   if (process > 0) {

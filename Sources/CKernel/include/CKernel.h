@@ -165,8 +165,9 @@ struct kernel_spawn {
 };
 
 /* Executes a program in a new child, and stores a descriptor for it as that of `kernel_pidfd_open`. Returns -1 with the
- * errno of the step that failed; no child is left then. ENOSYS means that the kernel, or a filter, refuses this way to
- * start one: posix_spawn(3) may still do, but can neither change the user nor set limits. */
+ * errno of the step that failed; no child is left then. ECANCELED: the child was stopped by a signal before it executed the
+ * program. ENOSYS means that the kernel, or a filter, refuses this way to start one: posix_spawn(3) may still do, but can
+ * neither change the user nor set limits. */
 pid_t kernel_spawn(const struct kernel_spawn *setting, int *pidfd);
 
 /* pidfd_open(2): a descriptor, close-on-exec. poll reports it readable once the process has ended. */

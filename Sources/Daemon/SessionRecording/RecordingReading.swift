@@ -1,6 +1,7 @@
 // RecordingReading: from the text of a recording to its settings and entries.
 //
-// Failure: what cannot be understood is an error that names the line. The text may come from a stranger.
+// Failure: what cannot be understood is an error that names the line. The text may come from a stranger: a repetition in it may stand
+// for far more octets than it has, so their sum has a limit.
 
 import SMTPState
 import Transport
@@ -12,10 +13,14 @@ extension Recording {
     package var description: String { "line \(line): \(message)" }
   }
 
+  /// The most octets of all lines together, and what each line takes besides. The largest recording that starttlsd writes has less.
+  package static let octetsLimit = 8 << 20
+
   /// Reads the text of a file.
   package init(reading text: some StringProtocol) throws(Malformed) {
     self.init(program: "", session: "", date: "", policy: SMTPSession.Policy())
     var hasBegun = false
+    var octetsCount = 0
     // The kernel's name for a line end is one octet; a CRLF would be one character here.
     let lines = text.utf8.split(separator: 0x0A, omittingEmptySubsequences: false)
     for (index, octets) in lines.enumerated() {
@@ -30,7 +35,10 @@ extension Recording {
         hasBegun = true
       } else if hasBegun {
         do throws(OctetLine.Malformed) {
-          try readEntry(line, number)
+          octetsCount += try readEntry(line, number)
+          guard octetsCount <= Recording.octetsLimit else {
+            throw OctetLine.Malformed(description: "the recording stands for more than \(Recording.octetsLimit) octets")
+          }
         } catch {
           throw fail(error.description)
         }
@@ -63,12 +71,14 @@ extension Recording {
     return true
   }
 
-  private mutating func readEntry(_ line: String, _ number: Int) throws(OctetLine.Malformed) {
+  /// Returns what the entry takes, in octets.
+  private mutating func readEntry(_ line: String, _ number: Int) throws(OctetLine.Malformed) -> Int {
     guard let blank = line.firstIndex(of: " "), let time = Int(line[..<blank]), time >= 0 else {
       throw OctetLine.Malformed(description: "a line begins with a time in milliseconds")
     }
     let content = try Content(reading: line[line.index(after: blank)...])
     entries.append(Entry(time: time, content, line: number))
+    return SessionRecorder.costOfEntry + content.length
   }
 }
 

@@ -28,7 +28,7 @@ package final class SessionRecorder: ConversationObserver {
   /// How many octets the recorder takes, approximately. An open line is held a second time.
   package var memory: Int { size + openOfClient.octets.count + openOfServer.octets.count }
   /// What an entry takes besides its octets.
-  private static var costOfEntry: Int { 64 }
+  static var costOfEntry: Int { 64 }
 
   /// - Parameters:
   ///   - head: a recording without entries.
@@ -158,7 +158,7 @@ package final class SessionRecorder: ConversationObserver {
 }
 
 extension Recording.Content {
-  fileprivate var length: Int {
+  var length: Int {
     switch self {
     case .event(.received(_, let octets)), .deed(.wrote(_, let octets)): octets.count
     case .event(.other), .deed(.decided), .full, .over: 0

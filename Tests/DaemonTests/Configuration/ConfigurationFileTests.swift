@@ -147,6 +147,37 @@ final class ConfigurationFileTests: StarttlsdTestCase {
     XCTAssertEqual(printed.sorted(), expected.sorted())
   }
 
+  /// Whoever can write to a folder on the way to a file, also over a link, can put another file there.
+  func testAFolderThatOthersCanChangeIsRefused() throws {
+    let path = try file(good)
+    let own = folder.path + "/own"
+    let shared = folder.path + "/shared"
+    for name in [own, shared] { XCTAssertEqual(mkdir(name, 0o755), 0) }
+    XCTAssertEqual(rename(path, own + "/conf"), 0)
+    XCTAssertEqual(symlink("../own/conf", shared + "/link"), 0)
+    XCTAssertEqual(symlink("./shared/../shared/link", folder.path + "/other"), 0)
+    func errors(_ path: String, _ code: CInt = 100) throws -> String {
+      try run([Programs.path("starttlsd"), "config", path], expecting: .exited(code)).errors
+    }
+    let reason = "whoever can write to it decides what starttlsd starts"
+    for mode: UInt32 in [0o775, 0o757] {
+      XCTAssertEqual(try errors(folder.path + "/other", 0), "")
+      chmod(shared, mode)
+      for path in [shared + "/link", folder.path + "/other"] {
+        XCTAssertEqual(
+          try errors(path), "starttlsd: \(path): the folder \(shared) can be written by others than its owner, and \(reason): use chmod go-w\n")
+      }
+      XCTAssertEqual(try errors(own + "/conf", 0), "", "the link is not on this way")
+      chmod(shared, 0o1777)
+    }
+    // Only root can give files away.
+    guard geteuid() == 0 else { return }
+    XCTAssertEqual(lchown(shared + "/link", 1, 1), 0)
+    XCTAssertEqual(try errors(folder.path + "/other"), "starttlsd: \(folder.path)/other: the link \(shared)/link belongs to the user with the number 1, and \(reason): use chown\n")
+    XCTAssertEqual(chown(own, 1, 1), 0)
+    XCTAssertEqual(try errors(own + "/conf"), "starttlsd: \(own)/conf: the folder \(own) belongs to the user with the number 1, and \(reason): use chown\n")
+  }
+
   func testWhatCountsForAListenerIsPrinted() throws {
     let text = try "policy = \"required\"\n" + good + "policy = \"opportunistic\"\n[listener.other]\nlisten-tls = [\"127.0.0.1:0\"]\nworkers = \"auto\"\n"
     let output = try run([Programs.path("starttlsd"), "config", file(text)]).output

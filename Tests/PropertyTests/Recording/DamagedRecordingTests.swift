@@ -17,6 +17,17 @@ final class DamagedRecordingTests: XCTestCase {
     XCTAssertNotNil(Replay(recording).difference(), "the end of the session is missing")
   }
 
+  /// A few octets of text may stand for very many: the reader stops before it has them.
+  func testARecordingThatStandsForTooMuchIsRefused() {
+    let head = "starttls recording 1\nbegin\n"
+    XCTAssertNoThrow(try Recording(reading: head + String(repeating: "1 C: \\{x 1000000}\\\n", count: 8)))
+    for (line, count, last) in [("1 C: \\{x 1000000}\\\n", 100, 11), ("1 drained\n", 140_000, 131_075)] {
+      XCTAssertThrowsError(try Recording(reading: head + String(repeating: line, count: count))) { error in
+        XCTAssertEqual("\(error)", "line \(last): the recording stands for more than 8388608 octets")
+      }
+    }
+  }
+
   /// Lines are removed, doubled, exchanged and joined, octets are changed, and the text is cut: always in the same way.
   func testDamageNeverEndsTheReader() throws {
     var state: UInt64 = 7

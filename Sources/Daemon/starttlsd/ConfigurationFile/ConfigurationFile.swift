@@ -8,7 +8,7 @@
 // listener, which is checked as a command line is.
 //
 // The file names programs that root starts, and root's files: it is refused if another user than root, or than the one who
-// starts starttlsd, can write to it. It is read before any privilege is given up.
+// starts starttlsd, can write to it or to a folder above it. It is read before any privilege is given up.
 //
 // Failure: faults with the file and the line. A file with one fault is not used at all.
 
@@ -57,6 +57,7 @@ struct ConfigurationFile {
       throw .usage("\(path): \(error): name a file that \(geteuid() == 0 ? "root" : "this user") can read")
     }
     try ConfigurationFile.check(status, path)
+    try FoldersAbove.check(path)
     guard octets.count <= ConfigurationFile.sizeLimit else {
       throw .usage("\(path) has more than \(ConfigurationFile.sizeLimit) octets")
     }

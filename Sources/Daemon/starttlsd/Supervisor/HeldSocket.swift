@@ -14,9 +14,11 @@ final class HeldSocket {
   /// The name in LISTEN_FDNAMES.
   let name: String
   /// The file of a Unix socket that ends with this value.
-  let file: SocketFile?
+  var file: SocketFile?
   /// Where it is bound.
   let address: SocketAddress?
+  /// True if it could not be repaired, which is logged once.
+  var isBroken = false
 
   static let checkMilliseconds = 2000
 
@@ -34,6 +36,15 @@ final class HeldSocket {
     file?.remove()
   }
 
+  /// For the log.
+  var title: String { key == HeldSocket.passedKey ? "the service manager's socket\(address.map { " \($0)" } ?? "")" : key }
+
+  /// What has to be started again if it cannot be repaired.
+  var holder: String { key == HeldSocket.passedKey ? "starttlsd and its socket unit" : "starttlsd" }
+
+  /// The key of the sockets that a service manager passed.
+  private static let passedKey = "passed"
+
   /// Takes a socket with this key from those that exist.
   private static func taken(_ key: String, from pool: inout [HeldSocket]) -> HeldSocket? {
     pool.firstIndex { $0.key == key }.map { pool.remove(at: $0) }
@@ -45,15 +56,13 @@ final class HeldSocket {
   static func listening(_ plan: ListenerPlan, pool: inout [HeldSocket]) throws(ConfigurationError) -> [HeldSocket] {
     var sockets: [HeldSocket] = []
     for address in plan.addresses {
-      let key = "\(address.option) \(address.address)"
-      if let known = taken(key, from: &pool) {
+      if let known = taken(address.key, from: &pool) {
         sockets.append(known)
         continue
       }
       do throws(SystemError) {
         let listener = try Listener(address.address)
-        // This name selects TLS from the start.
-        sockets.append(HeldSocket(listener.takeDescriptor(), key: key, name: address.isImplicit ? "submissions" : ""))
+        sockets.append(HeldSocket(listener.takeDescriptor(), key: address.key, name: address.socketName))
       } catch {
         throw ListenerPlan.named(
           plan.settings, .system("cannot listen on \(address.address): \(error); choose another with \(address.option)"))
@@ -84,11 +93,11 @@ final class HeldSocket {
     try supervision.sockets.map { socket in
       // Several workers accept from it: one that comes too late would wait.
       guard try Kernel.control(socket.number, F_GETFL) & O_NONBLOCK != 0 else {
-        throw ConfigurationError.usage("descriptor \(socket.number), passed by the supervisor, is blocking: set NonBlocking=yes for --workers")
+        throw ConfigurationError.usage("descriptor \(socket.number), passed by the supervisor, is blocking: set NonBlocking=yes, because several processes accept from it")
       }
       let descriptor = Descriptor(adopting: socket.number)
       try descriptor.setCloseOnExec(true)
-      return HeldSocket(descriptor, key: "passed", name: socket.name ?? "")
+      return HeldSocket(descriptor, key: passedKey, name: socket.name ?? "")
     }
   }
 }

@@ -30,15 +30,29 @@ extension HeldSocket {
     // The kernel gives up a port that it chose itself, and listens on another one.
     if let address, listen(descriptor.number, Self.backlog) == 0, try isListening(), isBound(to: address) { return .repaired }
     guard let address else { throw SystemError("listen", EINVAL) }
-    if case .unix = address { throw SystemError("listen", EINVAL) }
-    let made = try Listener(address).takeDescriptor()
+    let made: Descriptor
+    if case .unix(let path) = address { made = try replacedFile(path) } else { made = try Listener(address).takeDescriptor() }
     guard kernel_duplicate_over(made.number, descriptor.number) >= 0 else { throw SystemError.last("dup3") }
     return .replaced
   }
 
+  /// A Unix socket at the same path, with the same owner: one that was shut down refuses all clients for good. One of a service
+  /// manager, or one whose file somebody has moved, is not replaced.
+  private func replacedFile(_ path: String) throws(SystemError) -> Descriptor {
+    guard let file, file.path == path, let owner = file.owner else { throw SystemError("listen", EINVAL) }
+    let made = try ReportSocket.listener(.unix(path), owner: nil).takeDescriptor()
+    self.file = SocketFile(bound: path)
+    if owner.user != geteuid(), kernel_give_socket(path, owner.user, owner.group) != 0 { throw SystemError.last("chown") }
+    return made
+  }
+
   private static let backlog: CInt = 1024
 
-  private func isListening() throws(SystemError) -> Bool { try Kernel.option(descriptor.number, SOL_SOCKET, SO_ACCEPTCONN) != 0 }
+  private func isListening() throws(SystemError) -> Bool {
+    guard try Kernel.option(descriptor.number, SOL_SOCKET, SO_ACCEPTCONN) != 0 else { return false }
+    // A Unix socket that was shut down still counts as one that listens.
+    return CInt(try Kernel.pollNow(descriptor.number, CInt(POLLIN))) & CInt(POLLHUP) == 0
+  }
 
   private func isBound(to address: SocketAddress) -> Bool { (try? descriptor.localAddress()) == address }
 }
@@ -68,6 +82,13 @@ struct SocketFile: Hashable {
   }
 
   var text: String { "\(device) \(inode) \(path)" }
+
+  /// The user and the group that it belongs to; nil if it has another name now.
+  var owner: (user: uid_t, group: gid_t)? {
+    var status = stat()
+    guard SocketFile(bound: path) == self, lstat(path, &status) == 0 else { return nil }
+    return (status.st_uid, status.st_gid)
+  }
 
   func remove() {
     if SocketFile(bound: path) == self { unlink(path) }

@@ -7,12 +7,8 @@ import Transport
 
 extension Supervisor {
   /// The first start.
-  func begin(_ plans: [ListenerPlan]) throws(ConfigurationError) {
-    var pool: [HeldSocket] = []
-    var groups: [WorkerGroup] = []
-    for plan in plans {
-      groups.append(try WorkerGroup.planned(plan, pool: &pool, passed: passed, program: WorkerStart.ownProgram))
-    }
+  func begin(_ listeners: [ListenerSettings]) throws(ConfigurationError) {
+    let groups = try planned(listeners, program: WorkerStart.ownProgram) { _ in nil }.all
     begin(Change(.start, groups, fresh: groups), now: Clock.now())
   }
 
@@ -136,9 +132,10 @@ extension Supervisor {
   private func planned(
     _ listeners: [ListenerSettings], program: String, kept: (ListenerPlan) -> WorkerGroup?
   ) throws(ConfigurationError) -> (all: [WorkerGroup], fresh: [WorkerGroup]) {
-    guard passed.isEmpty || listeners.count == 1 else { throw .usage("the sockets of the service manager are for one listener only") }
+    // Without a file there is one listener, which has them all.
+    let ofOne = reading == nil ? passed : []
     var supervision = Supervision()
-    supervision.hasOtherSockets = !passed.isEmpty
+    supervision.hasOtherSockets = !ofOne.isEmpty
     var plans: [(plan: ListenerPlan, kept: WorkerGroup?)] = []
     for settings in listeners {
       let plan = try ListenerPlan(settings, supervision)
@@ -146,6 +143,7 @@ extension Supervisor {
     }
     let staying = plans.compactMap(\.kept)
     var pool = groups.filter { group in !staying.contains { $0 === group } }.flatMap(\.held)
+    if ofOne.isEmpty, !passed.isEmpty { pool = try HeldSocket.matched(passed, to: plans.map(\.plan)) + pool }
     var all: [WorkerGroup] = []
     var fresh: [WorkerGroup] = []
     for (plan, kept) in plans {
@@ -153,7 +151,7 @@ extension Supervisor {
         all.append(kept)
         continue
       }
-      let group = try WorkerGroup.planned(plan, pool: &pool, passed: passed, program: program)
+      let group = try WorkerGroup.planned(plan, pool: &pool, passed: ofOne, program: program)
       fresh.append(group)
       all.append(group)
     }

@@ -110,18 +110,21 @@ extension Supervisor {
         do throws(SystemError) {
           switch try socket.repair() {
           case .intact: break
-          case .repaired: log.error("\(group.settings.name) \(socket.key): a worker has changed the socket: it is repaired")
+          case .repaired: log.error("\(group.title(socket)): a worker has changed the socket: it is repaired")
           case .replaced:
-            log.error("\(group.settings.name) \(socket.key): a worker has closed the socket: it is replaced, and all workers of it")
-            for slot in group.slots {
+            log.error("\(group.title(socket)): a worker has shut the socket down: it is replaced, and the workers that have it")
+            for slot in group.slots where group.uses(socket, slot) {
               guard let worker = slot.worker, change?.slot(of: worker) == nil else { continue }
               slot.worker = nil
               retire(worker, now: now)
               slot.restartAt = now
             }
           }
+          socket.isBroken = false
         } catch {
-          log.error("\(socket.key): a worker has changed the socket, and it cannot be repaired: \(error): restart starttlsd")
+          guard !socket.isBroken else { continue }
+          socket.isBroken = true
+          log.error("\(group.title(socket)): a worker has changed the socket, and it cannot be repaired: \(error): restart \(socket.holder)")
         }
       }
     }

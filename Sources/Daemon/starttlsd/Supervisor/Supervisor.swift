@@ -27,7 +27,7 @@ final class Supervisor {
   let program: ProgramFile
   /// Reads the listeners again; nil if they are those of the command line.
   let reading: (() throws -> [ListenerSettings])?
-  /// The sockets of a service manager, for the only listener.
+  /// The sockets of a service manager: those of the only listener, or, with a configuration file, of all listeners.
   var passed: [HeldSocket] = []
   /// The listeners that serve.
   var groups: [WorkerGroup] = []
@@ -61,7 +61,9 @@ final class Supervisor {
     var options = command.supervisor
     // It has had its newline.
     if state != nil { options.notificationDescriptor = nil }
-    let supervision = state == nil ? try Supervision.take(options, listen: command.listen + command.implicit.listenTLS) : Supervision()
+    // The addresses in a file say which socket is whose.
+    let addresses = reading == nil ? command.listen + command.implicit.listenTLS : []
+    let supervision = state == nil ? try Supervision.take(options, listen: addresses) : Supervision()
     let notification = try ServiceNotification(options, supervision)
     let queue = try LogQueue(command.logging)
     defer { queue.finish() }
@@ -71,11 +73,8 @@ final class Supervisor {
       // It has the sockets, which close with their listeners.
       state = nil
     } else {
-      guard supervision.sockets.isEmpty || listeners.count == 1 else {
-        throw ConfigurationError.usage("the supervisor passed sockets (LISTEN_FDS): they are possible with one listener only")
-      }
       supervisor.passed = try HeldSocket.passed(supervision)
-      try supervisor.begin(try listeners.map { settings throws(ConfigurationError) in try ListenerPlan(settings, supervision) })
+      try supervisor.begin(listeners)
     }
     try supervisor.serve()
   }

@@ -42,6 +42,14 @@ final class WorkerGroup {
     return group
   }
 
+  /// Whether the worker of a slot has this socket.
+  func uses(_ socket: HeldSocket, _ slot: WorkerSlot) -> Bool {
+    slot.status === socket || slot.metrics === socket || sockets.contains { $0 === socket }
+  }
+
+  /// `--listen 0.0.0.0:25`, `submission, --listen 0.0.0.0:587`.
+  func title(_ socket: HeldSocket) -> String { (settings.name.isEmpty ? "" : "\(settings.name), ") + socket.title }
+
   /// `worker 2`, `worker 2 of submission`.
   func title(_ slot: WorkerSlot) -> String {
     "worker \(slot.number)" + (settings.name.isEmpty ? "" : " of \(settings.name)")

@@ -41,6 +41,27 @@ final class WorkerServiceTests: WorkersTestCase {
     XCTAssertEqual(try socket.message(), "WATCHDOG=1")
   }
 
+  /// A reload that takes longer than the watchdog's time: the signs of the workers are unread then, and none is killed.
+  func testASlowReloadKillsNoWorker() throws {
+    let folder = TestFolder()
+    let socket = try NotifySocket(folder.path + "/notify")
+    let workers = try workers(2, environment: ["NOTIFY_SOCKET": folder.path + "/notify", "WATCHDOG_USEC": "4000000"])
+    XCTAssertTrue(try socket.message().hasPrefix("READY=1\n"))
+    let before = workers.workers
+    // The first signal that it sends to a worker takes a while.
+    let tracer = try SpawnedProgram([
+      "strace", "-qq", "-o", "/dev/null", "-p", "\(workers.program.process)", "-e", "inject=kill:delay_enter=4500000:when=1",
+    ])
+    defer { tracer.kill() }
+    let isTraced = eventually { ProcessTable.status(of: workers.program.process)["TracerPid"] != "0" || !tracer.isRunning }
+    try XCTSkipUnless(isTraced && tracer.isRunning, "strace does not work here")
+    workers.program.signal(SIGHUP)
+    XCTAssertTrue(eventually { workers.log.components(separatedBy: "SIGHUP: the certificates are loaded again").count == 3 }, workers.log)
+    while !(try socket.message().hasPrefix("READY=1\n")) {}
+    XCTAssertEqual(workers.workers, before, workers.log)
+    XCTAssertFalse(workers.log.contains("it is killed"), workers.log)
+  }
+
   /// The sockets that a service manager passes: non-blocking ones only, since several processes accept from them.
   func testPassedSockets() throws {
     let folder = TestFolder()
@@ -63,7 +84,7 @@ final class WorkerServiceTests: WorkersTestCase {
     }
     let refused = try start(true)
     XCTAssertEqual(refused.wait(), .exited(100))
-    XCTAssertTrue(folder.text("log").contains("is blocking: set NonBlocking=yes for --workers\n"), folder.text("log"))
+    XCTAssertTrue(folder.text("log").contains("is blocking: set NonBlocking=yes, because several processes accept from it\n"), folder.text("log"))
     let program = try start(false)
     defer { program.kill() }
     XCTAssertTrue(eventually { folder.text("log").contains("2 workers serve\n") }, folder.text("log"))

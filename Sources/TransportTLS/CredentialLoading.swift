@@ -42,7 +42,7 @@ package struct CredentialRequest {
 package final class CredentialLoading {
   private typealias Step = () throws(TLSCredentialsError) -> Void
 
-  let request: CredentialRequest
+  private(set) var request: CredentialRequest
   private let opening: (any CredentialOpening)?
   private let keys: (any KeyHolding)?
   private(set) var certificates = LoadedCertificates()
@@ -86,9 +86,11 @@ package final class CredentialLoading {
 
   /// Takes one step.
   ///
+  /// - Parameter earlier: what is served now. Its key of tickets may have been replaced since the last step.
   /// - Returns: the credentials after the last one; nil before.
-  package func next() throws(TLSCredentialsError) -> TLSCredentials? {
-    try hasMore() ? nil : TLSCredentials(self)
+  package func next(earlier: TLSCredentials?) throws(TLSCredentialsError) -> TLSCredentials? {
+    request.earlier = earlier
+    return try hasMore() ? nil : TLSCredentials(self)
   }
 
   /// Takes one step; false after the last one.

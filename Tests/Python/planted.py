@@ -241,7 +241,8 @@ class Session:
             raise Ended
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.incoming.write(first)
-        tls = self.server.context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+        context = self.server.context if b"localhost" in first else self.server.other
+        tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
         try:
             while True:
                 try:
@@ -256,6 +257,8 @@ class Session:
             self.connection.sendall(self.outgoing.read())
             raise Ended from None
         self.connection.sendall(self.outgoing.read())
+        if tls.session_reused and "closes-resumed" in self.holes:
+            raise Ended
         self.tls = tls
         kept = (self.name if "keeps-name" in self.holes else None, self.login if "keeps-login" in self.holes else None,
                 self.mail, self.recipients)
@@ -297,19 +300,25 @@ class PlantedServer:
         self.holes, self.messages, self.stopped = set(holes), [], threading.Event()
         # What all clients sent, deciphered.
         self.received = b""
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        if "old-tls" in self.holes:
-            self.context.set_ciphers("ALL:@SECLEVEL=0")
-            self.context.minimum_version = ssl.TLSVersion.TLSv1
-        if "only-1.2" in self.holes:
-            self.context.maximum_version = ssl.TLSVersion.TLSv1_2
-        if "only-1.3" in self.holes:
-            self.context.minimum_version = ssl.TLSVersion.TLSv1_3
-        if "renegotiates" in self.holes:
-            self.context.options &= ~ssl.OP_NO_RENEGOTIATION
-            self.context.options |= 1 << 8  # SSL_OP_ALLOW_CLIENT_RENEGOTIATION
-        self.context.load_cert_chain(certificate.chain, certificate.key)
+        self.context = self.make_context(certificate)
+        # A context has keys of its own for tickets: a session is resumed under its name only.
+        self.other = self.context if "resumes-any-name" in self.holes else self.make_context(certificate)
         self.threads: list[threading.Thread] = []
+
+    def make_context(self, certificate) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if "old-tls" in self.holes:
+            context.set_ciphers("ALL:@SECLEVEL=0")
+            context.minimum_version = ssl.TLSVersion.TLSv1
+        if "only-1.2" in self.holes:
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        if "only-1.3" in self.holes:
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if "renegotiates" in self.holes:
+            context.options &= ~ssl.OP_NO_RENEGOTIATION
+            context.options |= 1 << 8  # SSL_OP_ALLOW_CLIENT_RENEGOTIATION
+        context.load_cert_chain(certificate.chain, certificate.key)
+        return context
 
     def __enter__(self):
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=20)

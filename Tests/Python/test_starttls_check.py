@@ -1,4 +1,5 @@
 """starttls-check: each check finds the weakness that is planted for it, and a server that is right gets no false alarm."""
+import contextlib
 import hashlib
 import json
 import os
@@ -26,7 +27,7 @@ PLANTED = [
     (["boundary"], "vulnerable", "injection/boundary"),
     (["queue"], "vulnerable", "injection/queue"),
     (["hello-line"], "deviates", "injection/client-hello"),
-    (["keeps-name"], "deviates", "state/ehlo-name"),
+    (["keeps-name"], "deviates", "state/ehlo-name state/resumed"),
     (["keeps-mail"], "vulnerable", "state/transaction state/recipient"),
     (["keeps-login", "auth-clear"], "vulnerable", "state/login"),
     (["lists-inside"], "deviates", "state/starttls-inside"),
@@ -64,6 +65,8 @@ PLANTED = [
     (["name-unknown"], "deviates", "tls/name-unknown"),
     (["nameless"], "deviates", "tls/nameless"),
     (["renegotiates"], "deviates", "tls/renegotiation"),
+    (["closes-resumed"], "deviates", "tls/ticket-1.2 tls/ticket-1.3"),
+    (["resumes-any-name"], "deviates", "tls/resumed-name"),
     ([("end", b"\n.\n")], "vulnerable", "smuggling/lf-dot-lf"),
     ([("end", b"\n.\r\n"), "bare-lf"], "vulnerable", "smuggling/lf-dot-crlf"),
     ([("end", b"\r\n.\n")], "vulnerable", "smuggling/crlf-dot-lf"),
@@ -125,23 +128,39 @@ def test_a_right_server_gets_no_false_alarm(check, certificate):
     assert code == 0 and report["stopped"] is None
 
 
-def test_starttlsd_gets_no_false_alarm(check, program, certificate, tmp_path):
-    """starttlsd with maildir-smtpd: every check that applies conforms."""
-    log = tmp_path / "log"
+@contextlib.contextmanager
+def running_starttlsd(program, certificate, folder: pathlib.Path, *options: str):
+    """starttlsd with maildir-smtpd; its port."""
+    log = folder / "log"
     with log.open("w") as errors:
         process = subprocess.Popen(
             [program.parent / "starttlsd", *(["--allow-root"] if os.getuid() == 0 else []), "--listen", "127.0.0.1:0", "--exempt",
-             "127.0.0.0/8", "--certificate", certificate.chain, "--key", certificate.key, "--", program.parent / "maildir-smtpd",
-             "--hostname", "mx.example", "--domain", "planted.example", tmp_path / "Maildir"], stderr=errors)
+             "127.0.0.0/8", "--certificate", certificate.chain, "--key", certificate.key, *options, "--",
+             program.parent / "maildir-smtpd", "--hostname", "mx.example", "--domain", "planted.example", folder / "Maildir"],
+            stderr=errors)
         try:
-            code, report = check(listening_port(process, log), "--tlsa", record(certificate))
+            yield listening_port(process, log)
         finally:
             process.terminate()
             process.wait(60)
+
+
+def test_starttlsd_gets_no_false_alarm(check, program, certificate, tmp_path):
+    """starttlsd with maildir-smtpd: every check that applies conforms."""
+    with running_starttlsd(program, certificate, tmp_path) as port:
+        code, report = check(port, "--tlsa", record(certificate))
     found = {name for name, verdict in verdicts(report).items() if verdict != "conforms"}
-    # No extension of the server program, and no requirement of TLS.
-    assert found == {"state/auth-where-tls-is-required", "lines/auth-too-long", "lines/bdat"}, explained(report)
+    # No extension of the server program, no requirement of TLS, and no tickets.
+    assert found == {"state/auth-where-tls-is-required", "state/resumed", "tls/ticket-1.3", "lines/auth-too-long", "lines/bdat"}, \
+        explained(report)
     assert set(verdicts(report).values()) == {"conforms", "untested"} and code == 0, explained(report)
+
+
+def test_starttlsd_with_tickets_gets_no_false_alarm(check, program, certificate, tmp_path):
+    names = ["state/resumed", "tls/resumed-name", "tls/ticket-1.2", "tls/ticket-1.3"]
+    with running_starttlsd(program, certificate, tmp_path, "--session-tickets") as port:
+        code, report = check(port, *(word for name in names for word in ("--only", name)))
+    assert verdicts(report) == dict.fromkeys(names, "conforms") and code == 0, explained(report)
 
 
 def listening_port(process, log: pathlib.Path) -> int:

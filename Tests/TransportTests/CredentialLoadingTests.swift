@@ -44,7 +44,7 @@ final class CredentialLoadingTests: XCTestCase {
       var steps = 0
       while loaded == nil {
         let before = opening.total
-        loaded = try loading.next()
+        loaded = try loading.next(earlier: nil)
         steps += 1
         // A certificate and its key are read together.
         XCTAssertLessThanOrEqual(opening.total - before, 2, "step \(steps)")

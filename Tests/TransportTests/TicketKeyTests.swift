@@ -58,4 +58,24 @@ final class TicketKeyTests: XCTestCase {
       XCTAssertFalse(try isResumed(try TLSCredentials(again, opening: nil), "-tls1_3", ticket))
     }
   }
+
+  /// A key that is replaced between two steps of a reload stays replaced.
+  func testAKeyThatIsReplacedDuringAReloadIsKept() throws {
+    try withFolder { folder in
+      let request = CredentialRequest(pairs: [try SelfSigned.pair(in: folder, names: ["localhost"])], tickets: .on)
+      let first = try TLSCredentials(request, opening: nil)
+      let loading = try CredentialLoading(request, opening: nil, keys: nil)
+      XCTAssertNil(try loading.next(earlier: first))
+      let second = try TLSCredentials(replacingTicketKeyOf: first)
+      let (old, new) = ("\(folder)/old", "\(folder)/new")
+      try begin(first, "-tls1_3", old)
+      try begin(second, "-tls1_3", new)
+      var loaded: TLSCredentials?
+      while loaded == nil { loaded = try loading.next(earlier: second) }
+      let third = try XCTUnwrap(loaded)
+      XCTAssertEqual(third.ticketKeyReplacement, second.ticketKeyReplacement)
+      XCTAssertTrue(try isResumed(third, "-tls1_3", new), "the key that was made meanwhile")
+      XCTAssertTrue(try isResumed(third, "-tls1_3", old), "the key before it")
+    }
+  }
 }

@@ -122,13 +122,15 @@ package struct TLSRequest: Hashable, Sendable {
   package var name: String?
   /// False: no server name is sent.
   package var hasName = true
+  /// True: the client offers to resume the session of the connection before, if it had one that can be resumed.
+  package var resumes = false
 
   package init() {}
 }
 
 /// What can be asked about an established TLS session.
 package enum Examination: String, CaseIterable, Sendable {
-  case alpn, renegotiation, dates, name, tlsa
+  case alpn, renegotiation, dates, name, tlsa, ticket, resumed
 }
 
 /// How long to wait.

@@ -135,6 +135,10 @@ package struct CheckParser {
         request.hasName = false
         continue
       }
+      if word == "resume" {
+        request.resumes = true
+        continue
+      }
       guard let value = words.popFirst().map(String.init) else { throw wrong("tls \(word): a value has to follow") }
       switch word {
       case "cut":
@@ -145,7 +149,7 @@ package struct CheckParser {
         request.version = value
       case "alpn": request.alpn = value
       case "name": request.name = value
-      default: throw wrong("tls \(word): one of cut, version, alpn, name, nameless")
+      default: throw wrong("tls \(word): one of cut, version, alpn, name, nameless, resume")
       }
     }
     return request

@@ -114,6 +114,8 @@ struct CheckRun {
     if let client = target.client ?? connection.addressLiteral { values.client = client }
     var probe = SMTPProbe(check, values)
     var isFirst = true
+    // The session of the connection before, for one that resumes it.
+    var earlier: [UInt8]?
     var waiting: (step: Int, deadline: Int)?
     while true {
       let command = probe.next()
@@ -124,15 +126,18 @@ struct CheckRun {
           isFirst = false
           continue
         }
+        earlier = connection.established?.resumption
         connection.close()
         rest()
         connection = try Connection(target.addresses, timeoutMilliseconds: timing.reply)
       case .send(let octets): connection.send(octets, sending)
       case .pause: usleep(UInt32(timing.cut) * 1000)
       case .endSending: connection.endSending()
-      case .prepareHello(let request): probe.prepared(try connection.prepareHello(request, name: name(request)))
+      case .prepareHello(let request): 
+        probe.prepared(try connection.prepareHello(request, name: name(request), resuming: request.resumes ? earlier : nil))
       case .startTLS(let request, let received):
-        try connection.startTLS(request, name: name(request), received: received, sending)
+        try connection.startTLS(
+          request, name: name(request), resuming: request.resumes ? earlier : nil, received: received, sending)
       case .examine(let examination):
         let (word, text) = examine(examination, connection)
         probe.examined(word, text)
@@ -180,6 +185,8 @@ struct CheckRun {
     case .renegotiation:
       let answer = connection.renegotiate(Clock.now() + timing.reply)
       return (answer, "renegotiation by the client: \(answer)")
+    case .ticket: return (tls.ticket, "the session can be resumed with: \(tls.ticket)")
+    case .resumed: return (tls.isResumed ? "yes" : "no", "the session is \(tls.isResumed ? "" : "not ")resumed")
     case .dates, .name, .tlsa: break
     }
     guard let certificate = ServerCertificate(tls.session) else { return ("none", "the server sends no certificate that can be parsed") }

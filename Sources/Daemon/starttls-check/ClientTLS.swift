@@ -35,8 +35,10 @@ final class ClientTLS {
   /// Why the server's certificate did not reach the library.
   private var certificateFault: String?
 
-  /// - Parameter name: the server name to request; nil: none.
-  init(_ request: TLSRequest, name: String?) throws(CheckFailure) {
+  /// - Parameters:
+  ///   - name: the server name to request; nil: none.
+  ///   - earlier: the session to resume; nil: none.
+  init(_ request: TLSRequest, name: String?, resuming earlier: [UInt8]?) throws(CheckFailure) {
     var created: gnutls_session_t?
     guard gnutls_init(&created, UInt32(GNUTLS_CLIENT) | UInt32(GNUTLS_NONBLOCK) | UInt32(GNUTLS_NO_SIGNAL)) >= 0, let created,
       case var allocated: gnutls_certificate_credentials_t? = nil, gnutls_certificate_allocate_credentials(&allocated) >= 0,
@@ -53,6 +55,8 @@ final class ClientTLS {
     }
     if let name { gnutls_server_name_set(session, GNUTLS_NAME_DNS, name, name.utf8.count) }
     if let alpn = request.alpn { offer(alpn) }
+    // A session that the library refuses, such as one that has expired, is not offered.
+    if let earlier { gnutls_session_set_data(session, earlier, earlier.count) }
     connectTransport()
     watchCertificates()
   }
@@ -184,6 +188,28 @@ extension ClientTLS {
       }
     }
   }
+
+  /// With what the session can be resumed: `ticket`; `identifier`, with the server's memory of it (TLS 1.2); or `none`. With TLS 1.3
+  /// a ticket comes after the handshake.
+  var ticket: String {
+    let flag = UInt32(GNUTLS_SFLAGS_SESSION_TICKET.rawValue)
+    if gnutls_session_get_flags(session) & flag != 0 { return "ticket" }
+    guard gnutls_protocol_get_version(session) != GNUTLS_TLS1_3 else { return "none" }
+    var identifier = gnutls_datum_t()
+    return gnutls_session_get_id2(session, &identifier) >= 0 && identifier.size > 0 ? "identifier" : "none"
+  }
+
+  /// What `init` needs to resume the session; nil if it cannot be resumed.
+  var resumption: [UInt8]? {
+    // Without a ticket the library would wait for one.
+    guard ticket != "none" else { return nil }
+    var data = gnutls_datum_t()
+    guard gnutls_session_get_data2(session, &data) >= 0, let octets = data.data else { return nil }
+    defer { shim_gnutls_free(octets) }
+    return Array(UnsafeBufferPointer(start: octets, count: Int(data.size)))
+  }
+
+  var isResumed: Bool { gnutls_session_is_resumed(session) != 0 }
 
   var isRenegotiationSafe: Bool { gnutls_safe_renegotiation_status(session) != 0 }
 

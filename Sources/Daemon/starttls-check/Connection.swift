@@ -136,8 +136,8 @@ final class Connection {
   // MARK: TLS
 
   /// Makes a ClientHello, which the caller sends.
-  func prepareHello(_ request: TLSRequest, name: String?) throws(CheckFailure) -> [UInt8] {
-    let tls = try ClientTLS(request, name: name)
+  func prepareHello(_ request: TLSRequest, name: String?, resuming earlier: [UInt8]?) throws(CheckFailure) -> [UInt8] {
+    let tls = try ClientTLS(request, name: name, resuming: earlier)
     self.tls = tls
     self.request = request
     _ = tls.handshake()
@@ -145,8 +145,10 @@ final class Connection {
   }
 
   /// Begins the handshake, or continues a prepared one.
-  func startTLS(_ request: TLSRequest, name: String?, received: [UInt8], _ deadline: Int) throws(CheckFailure) {
-    if tls == nil { tls = try ClientTLS(request, name: name) }
+  func startTLS(
+    _ request: TLSRequest, name: String?, resuming earlier: [UInt8]?, received: [UInt8], _ deadline: Int
+  ) throws(CheckFailure) {
+    if tls == nil { tls = try ClientTLS(request, name: name, resuming: earlier) }
     self.request = request
     isHandshaking = true
     take(received)

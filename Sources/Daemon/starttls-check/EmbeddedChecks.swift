@@ -1079,6 +1079,41 @@ or ended: conforms The server closes the connection.
 or 354: vulnerable DATA inside TLS continues a transaction that was begun in clear.
 conforms The transaction is forgotten.
 """##),
+    ("state/resumed", ##"""
+# The first connection shows that the server requires a name; the last one, that it has forgotten it.
+rule A resumed TLS session begins like any other: the name given with EHLO, before it or in the session before, is forgotten.
+source RFC 3207, 4.2
+severity medium
+
+expect 220
+C: MAIL FROM:<>
+expect 5yz
+or reply: untested The server accepts MAIL without EHLO, so that nothing shows whether it keeps the name.
+reconnect
+open
+secure
+C: EHLO \{client}
+expect 250
+examine ticket
+expect is ticket | is identifier
+or anything: untested The server sends no ticket.
+reconnect
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls resume
+expect established
+or failed | ended | silence | clear: untested The client is not served a second time.
+examine resumed
+expect is yes
+or anything: untested The server does not resume the session.
+C: MAIL FROM:<>
+expect 5yz
+or ended: conforms The server closes the connection.
+or 2yz: deviates The server accepts MAIL without EHLO in a resumed session.
+conforms The server requires EHLO again.
+"""##),
     ("state/starttls-inside", ##"""
 rule STARTTLS is neither listed nor accepted inside TLS.
 source RFC 3207, 4.2
@@ -1241,6 +1276,103 @@ expect is refused
 or is accepted: deviates The server lets a client renegotiate, which costs it more than the client.
 or is insecure: vulnerable The server renegotiates without RFC 5746: an attacker can put his commands in front of those of a client.
 conforms Renegotiation is refused.
+"""##),
+    ("tls/resumed-name", ##"""
+# "A server that implements this extension MUST NOT accept the request to resume the session if the server_name extension contains
+# a different name." With TLS 1.3 a ticket is not of one name (RFC 8446, 4.2.11), so there is nothing to try.
+rule A session of TLS 1.2 is not resumed under another server name.
+source RFC 6066, 3
+severity low
+others Servers with OpenSSL resume it: Postfix 3.7, stunnel 5.68, aiosmtpd 1.4.6. Those with GnuTLS do not: Exim 4.96.
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls version 1.2
+expect established
+or anything: untested The server does not accept TLS 1.2.
+C: EHLO \{client}
+expect 250
+examine ticket
+expect is ticket | is identifier
+or anything: untested The server sends neither a ticket nor a session identifier.
+examine name
+expect is right | is wrong
+or anything: untested No host name is known: use --name.
+reconnect
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls version 1.2 resume name unknown-name.invalid
+expect established
+or failed | ended: conforms The server refuses the client.
+or silence | clear: untested The handshake does not end.
+examine resumed
+expect is no
+or anything: deviates The session of one name is resumed under another, with what was decided for the first one.
+conforms The server does a full handshake.
+"""##),
+    ("tls/ticket-1.2", ##"""
+rule A client that offers to resume a session of TLS 1.2 is served, with a full handshake if the server does not resume it.
+source RFC 5246, 7.4.1.2; RFC 5077, 3.1
+severity medium
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls version 1.2
+expect established
+or anything: untested The server does not accept TLS 1.2.
+C: EHLO \{client}
+expect 250
+examine ticket
+expect is ticket | is identifier
+or anything: untested The server sends neither a ticket nor a session identifier.
+reconnect
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls version 1.2 resume
+expect established
+or failed | ended | silence | clear: deviates A client cannot use TLS a second time: it offers to resume its session.
+C: EHLO \{client}
+expect 250
+or anything: deviates A client is not served a second time: it offers to resume its session.
+conforms The client is served.
+"""##),
+    ("tls/ticket-1.3", ##"""
+rule A client that offers to resume a session of TLS 1.3 is served, with a full handshake if the server does not resume it.
+source RFC 8446, 2.2 and 4.6.1
+severity medium
+
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls version 1.3
+expect established
+or anything: untested The server does not accept TLS 1.3.
+C: EHLO \{client}
+expect 250
+examine ticket
+expect is ticket
+or anything: untested The server sends no ticket.
+reconnect
+open
+C: STARTTLS
+expect 220
+or reply: untested The server refuses STARTTLS.
+tls version 1.3 resume
+expect established
+or failed | ended | silence | clear: deviates A client cannot use TLS a second time: it offers to resume its session.
+C: EHLO \{client}
+expect 250
+or anything: deviates A client is not served a second time: it offers to resume its session.
+conforms The client is served.
 """##),
     ("tls/tlsa", ##"""
 rule The certificate matches a TLSA record.

@@ -39,9 +39,8 @@ struct CertificateFiles: Sendable {
   ///
   /// - Parameters:
   ///   - paths: all files, as `list` returned them.
-  ///   - earlier: what is served until now.
   ///   - replacesTicketKey: see `CredentialRequest`.
-  func request(_ paths: [String], earlier: TLSCredentials? = nil, replacesTicketKey: Bool = false) -> CredentialRequest {
+  func request(_ paths: [String], replacesTicketKey: Bool = false) -> CredentialRequest {
     let known = Set(paths)
     var (others, responses) = ([TLSCredentials.Pair](), responses)
     for path in paths {
@@ -59,7 +58,7 @@ struct CertificateFiles: Sendable {
     }
     return CredentialRequest(
       pairs: pairs, others: others, named: named, responses: responses,
-      clients: ClientCertificates(clientRequest, trust: trust, revocations: clientRevocations), tickets: tickets, earlier: earlier,
+      clients: ClientCertificates(clientRequest, trust: trust, revocations: clientRevocations), tickets: tickets,
       replacesTicketKey: replacesTicketKey)
   }
 

@@ -8,8 +8,11 @@
 // Files are looked at before each session, and read again if one has changed. If the new ones cannot be used, the earlier ones
 // stay, with one line in the log.
 //
-// Failure: what prevents the start is a Failure. Later, a session that cannot be served is refused, and its helper executes
-// an engine. A signal ends this process; the sessions go on.
+// Who can connect can use up processes: each connection has one, for 5 s without a request, and as long as its client stays
+// with one. So their number is limited.
+//
+// Failure: what prevents the start is a Failure. Later, a session that cannot be served, or is one too many, is refused, and its
+// helper executes an engine. A signal ends this process; the sessions go on.
 
 import CKernel
 import Glibc
@@ -25,10 +28,11 @@ enum Engine {
     let priorities = try Program.priorities(options.helper)
     let files = try EngineFiles(own)
     Program.warn(files.credentials, options.helper)
-    // The kernel reaps the sessions' processes. A hang-up is no reason to end.
-    signal(SIGCHLD, SIG_IGN)
+    // A hang-up is no reason to end.
     signal(SIGHUP, SIG_IGN)
-    serve(try listener(path), own, files, priorities)
+    let processes: SessionProcesses
+    do throws(SystemError) { processes = try SessionProcesses(limit: options.sessionsLimit) } catch { throw Failure("signals", error) }
+    serve(try listener(path), processes, own, files, priorities)
   }
 
   private static func listener(_ path: String) throws(Failure) -> MessageListener {
@@ -40,13 +44,32 @@ enum Engine {
   }
 
   private static func serve(
-    _ listener: borrowing MessageListener, _ own: EngineRequest, _ files: EngineFiles, _ priorities: TLSPriorities
+    _ listener: borrowing MessageListener, _ processes: consuming SessionProcesses, _ own: EngineRequest, _ files: EngineFiles,
+    _ priorities: TLSPriorities
   ) -> Never {
+    var processes = processes
+    var refusals = RefusalCount()
     while true {
       do throws(SystemError) {
-        let socket = try listener.accept()
-        if let trouble = files.refresh(own.options) { complain(trouble, own.options) }
-        if try Kernel.fork() == 0 { EngineSession(own: own, files: files, priorities: priorities).run(socket) }
+        let isOffered = try wait(listener, processes, until: refusals.deadline)
+        processes.reap()
+        if isOffered {
+          let socket = try listener.accept()
+          if processes.isFull {
+            socket.refuse("it has \(processes.limit) sessions already (--max-sessions)")
+            refusals.add()
+          } else {
+            if let trouble = files.refresh(own.options) { complain(trouble, own.options) }
+            let isSession: Bool
+            do throws(SystemError) {
+              isSession = try processes.fork()
+            } catch {
+              socket.refuse("\(error)")
+              throw error
+            }
+            if isSession { EngineSession(own: own, files: files, priorities: priorities).run(socket) }
+          }
+        }
       } catch {
         // No descriptor or no memory for a process. The helper sees the end and executes an engine.
         if error.code != ECONNABORTED {
@@ -54,7 +77,20 @@ enum Engine {
           poll(nil, 0, 100)
         }
       }
+      if let count = refusals.take(now: Clock.now()) {
+        complain("refused \(count) sessions: \(processes.limit) run, see --max-sessions", own.options)
+      }
     }
+  }
+
+  /// Waits until a session is offered, a process has ended, or the time has come.
+  ///
+  /// - Returns: true if a session is offered.
+  private static func wait(
+    _ listener: borrowing MessageListener, _ processes: borrowing SessionProcesses, until deadline: Int?
+  ) throws(SystemError) -> Bool {
+    var entries = [listener.number, processes.descriptor.number].map { pollfd(fd: $0, events: CShort(POLLIN), revents: 0) }
+    return try Waiting.wait(&entries, until: deadline) && entries[0].revents != 0
   }
 
   private static func complain(_ text: String, _ options: TLSHelperOptions) {

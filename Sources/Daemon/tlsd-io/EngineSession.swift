@@ -22,7 +22,6 @@ struct EngineSession {
 
   /// Serves the session of a helper and ends the process.
   func run(_ socket: consuming MessageSocket) -> Never {
-    signal(SIGCHLD, SIG_DFL)
     signal(SIGHUP, SIG_DFL)
     EngineSession.closeOthers(socket.descriptor.number)
     let request: EngineRequest
@@ -45,9 +44,10 @@ struct EngineSession {
     do throws(Failure) {
       var options = Options()
       options.helper = request.options
+      options.helper.limitTimeouts(to: own.options)
       do throws(SystemError) { try socket.send(EngineRequest.accepted) } catch { throw Failure("answer", error) }
       try EngineSession.take(socket, &options, isReporting: request.isReporting)
-      try Program.serve(try Program.channels(options), files.credentials, priorities, request.options)
+      try Program.serve(try Program.channels(options), files.credentials, priorities, options.helper)
       return .done
     } catch {
       if request.options.verbosity >= 1 { StandardStreams.complain(Program.name, error.description) }
@@ -94,5 +94,18 @@ struct EngineSession {
 
   private static func put(_ descriptor: consuming Descriptor, at number: CInt) throws(Failure) {
     guard dup2(descriptor.number, number) >= 0 else { throw Failure("dup2", .last("dup2")) }
+  }
+}
+
+extension TLSHelperOptions {
+  /// Reduces the timeouts to those of the engine; 0, none, is more than any other.
+  fileprivate mutating func limitTimeouts(to own: TLSHelperOptions) {
+    func least(_ requested: Int?, _ most: Int?, _ usual: Int) -> Int {
+      [requested ?? usual, most ?? usual].filter { $0 > 0 }.min() ?? 0
+    }
+    handshakeTimeoutMilliseconds = least(
+      handshakeTimeoutMilliseconds, own.handshakeTimeoutMilliseconds, Handshake.defaultMilliseconds)
+    sessionTimeoutMilliseconds = least(
+      sessionTimeoutMilliseconds, own.sessionTimeoutMilliseconds, TLSHelperOptions.defaultSessionMilliseconds)
   }
 }

@@ -23,6 +23,10 @@ struct Options {
   var program: CommandLineOption.Arguments?
   /// The socket of an engine for many sessions; nil: one session.
   var listening: String?
+  /// The most sessions of such an engine; 0: no limit.
+  var sessionsLimit = Options.defaultSessionsLimit
+  /// As many as `starttlsd` has connections. A session that waits for its client has 0.3 MiB of memory of its own.
+  private static let defaultSessionsLimit = 1_000
   /// True if the server program keeps the variables that name the certificates.
   var keepsEnvironment = false
 
@@ -49,12 +53,15 @@ struct Options {
                                     DHE-RSA; or priority= and a GnuTLS priority string (default compatible)
           --tls-groups NAMES        groups of the key exchange, with commas, the first is preferred
       -K, --handshake-timeout MS    timeout of the handshake in milliseconds; 0: none (default 30000)
-      -T, --session-timeout MS      timeout of the whole session in milliseconds; 0: none (default 86400000, one day)
+      -T, --session-timeout MS      timeout of the whole session in milliseconds; 0: none (default 86400000, one day). With
+                                    --listen -K and -T limit those of the sessions
       -d, --notification-fd N       after the handshake, report the session to descriptor N: NAME=value strings, then an
                                     empty string
       -Z, --keep                    leave CERTFILE and related variables in the program's environment
       -z, --no-keep                 remove them (default)
           --listen PATH             the socket for sessions; owner and group may use it, as the umask permits
+          --max-sessions N          with --listen: the most sessions; further ones are refused, and ucspi-tlsd executes an
+                                    engine for them; 0: no limit (default 1000)
       -v, --verbosity N             0: quiet, 1: failures, 2: also successes (default 1)
           --help, --version         print this text or the version
 
@@ -68,7 +75,7 @@ struct Options {
   static let text = ProgramText(name: "tlsd-io", help: help)
 
   private enum Name: Int, ProgramOption {
-    case notification, keep, noKeep, listen, help, version
+    case notification, keep, noKeep, listen, maxSessions, help, version
 
     var form: CommandLineOption {
       switch self {
@@ -76,6 +83,7 @@ struct Options {
       case .keep: CommandLineOption("Z", "keep")
       case .noKeep: CommandLineOption("z", "no-keep")
       case .listen: CommandLineOption(nil, "listen", takesValue: true)
+      case .maxSessions: CommandLineOption(nil, "max-sessions", takesValue: true)
       case .help: CommandLineOption(nil, "help")
       case .version: CommandLineOption(nil, "version")
       }
@@ -85,6 +93,7 @@ struct Options {
   /// Reads the command line.
   init(count: CInt, arguments: CommandLineOption.Arguments) throws(CommandLineError) {
     var options = Options()
+    var sessionsLimit: Int?
     let first = try Name.parse(
       count: count, arguments: arguments,
       shared: { (option: TLSHelperOptions.Option, value) throws(CommandLineError) in try options.helper.accept(option, value) }
@@ -97,9 +106,14 @@ struct Options {
       case .keep: options.keepsEnvironment = true
       case .noKeep: options.keepsEnvironment = false
       case .listen: options.listening = value
+      case .maxSessions: sessionsLimit = try option.number(value)
       case .help: options.purpose = .help
       case .version: options.purpose = .version
       }
+    }
+    if let sessionsLimit { options.sessionsLimit = sessionsLimit }
+    if options.purpose == .serve, sessionsLimit != nil, options.listening == nil {
+      throw CommandLineError("--max-sessions can be used only with --listen; see --help")
     }
     if options.purpose == .serve, options.listening != nil {
       guard first == Int(count), options.notification == nil else {

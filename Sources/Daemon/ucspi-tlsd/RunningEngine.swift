@@ -41,13 +41,16 @@ struct RunningEngine {
 
   private func offer() throws(Refusal) -> MessageSocket {
     guard let octets = request.octets else { throw Refusal(description: "the settings are too long") }
-    do throws(SystemError) {
-      let socket = try MessageSocket.connect(to: path)
-      try socket.send(octets)
-      return socket
-    } catch {
-      throw Refusal(description: "\(error)")
+    let socket: MessageSocket
+    do throws(SystemError) { socket = try MessageSocket.connect(to: path) } catch { throw Refusal(description: "\(error)") }
+    do throws(SystemError) { try socket.send(octets) } catch {
+      // An engine that refuses every session for now has sent the reason before.
+      guard case .message(let message) = socket.receive(limit: RunningEngine.answerLimit) else {
+        throw Refusal(description: "\(error)")
+      }
+      throw Refusal(description: String(decoding: message.octets, as: UTF8.self))
     }
+    return socket
   }
 
   private func send(_ ends: borrowing ChannelEnds, to socket: borrowing MessageSocket) throws(SystemError) {

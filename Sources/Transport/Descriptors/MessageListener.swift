@@ -50,6 +50,9 @@ package struct MessageListener: ~Copyable {
     }
   }
 
+  /// For poll: readable when a connection waits.
+  package var number: CInt { descriptor.number }
+
   /// Waits for a connection.
   package borrowing func accept() throws(SystemError) -> MessageSocket {
     var number: CInt = -1
@@ -87,6 +90,14 @@ extension MessageSocket {
       if ready == 0 { return .nothing }
       if errno != EINTR { return .ended }
     }
+  }
+
+  /// Sends the reason and refuses all messages. The other process gets the reason, also if it has sent some: the kernel
+  /// discards what was sent to it if a message is unread at the end.
+  package borrowing func refuse(_ reason: String) {
+    try? send(Array(reason.utf8))
+    endReceiving()
+    while case .message = receive(limit: 1_024) {}
   }
 
   /// Refuses further messages of the other process; its next one fails. Those that were sent can still be received.

@@ -36,7 +36,7 @@ final class CheckParserTests: XCTestCase {
 
   func testSteps() throws {
     let check = try CheckParser.parse(
-      Self.head + "expect patiently 2yz 45z lists auth | ended\nor silence: deviates It waits.\nC: a\\{x 3}\\{client}\\\ntls cut 2 version 1.2\n"
+      Self.head + "expect patiently 2yz 45z lists auth | ended\nor silence: deviates It waits.\nC: a\\{x 3}\\{client}\\\ntls cut 2 version 1.2 resume\n"
         + "conforms Yes.\n", identifier: "lines/x")
     XCTAssertEqual(check.steps.count, 4)
     guard case .expect(let expectation) = check.steps[0] else { return XCTFail("expect") }
@@ -46,7 +46,7 @@ final class CheckParserTests: XCTestCase {
     XCTAssertEqual(expectation.otherwise.map(\.finding), [Finding(.deviates, "It waits.")])
     XCTAssertEqual(check.steps[1], .send(Template(parts: [.octets(Array("axxx".utf8)), .name("client")])))
     var request = TLSRequest()
-    (request.cut, request.version) = (2, "1.2")
+    (request.cut, request.version, request.resumes) = (2, "1.2", true)
     XCTAssertEqual(check.steps[2], .tls(request))
   }
 

@@ -32,6 +32,21 @@ final class EngineTests: UCSPITestCase {
     return engine
   }
 
+  /// A connection to the engine's socket.
+  private func connected() throws -> TestDescriptor {
+    let connection = TestDescriptor(socket(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue), 0))
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    let result = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(connection.number, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    guard result == 0 else { throw Failure("connect: \(String(cString: strerror(errno)))") }
+    return connection
+  }
+
   /// A session in which everything comes back; what was reported.
   private func runEcho(
     _ options: [String] = [], _ environment: [String: String]? = nil, version: String = "3", during: () throws -> Void = {}
@@ -141,15 +156,9 @@ final class EngineTests: UCSPITestCase {
   func testWhatIsNoRequestIsRefused() throws {
     let engine = try startEngine()
     for octets in [[], [0], Array("Y-k\0\0".utf8), Array("Y--help\0\0".utf8), Array("y\0".utf8), [UInt8](repeating: 89, count: 40_000)] as [[UInt8]] {
-      let number = socket(AF_UNIX, CInt(SOCK_SEQPACKET.rawValue), 0)
-      defer { close(number) }
-      var address = sockaddr_un()
-      address.sun_family = sa_family_t(AF_UNIX)
-      withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-      let result = withUnsafePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
-      }
-      XCTAssertEqual(result, 0)
+      let connection = try connected()
+      defer { connection.close() }
+      let number = connection.number
       if !octets.isEmpty { XCTAssertEqual(send(number, octets, octets.count, 0), octets.count) }
       shutdown(number, CInt(SHUT_WR))
       var answer = [UInt8](repeating: 0, count: 600)
@@ -158,6 +167,89 @@ final class EngineTests: UCSPITestCase {
     }
     XCTAssertEqual(try runEcho().errors, "")
     XCTAssertTrue(engine.isRunning)
+  }
+
+  func testNoMoreSessionsThanTheLimitAndOneLineForAllRefused() throws {
+    let engine = try startEngine(["--max-sessions", "1"])
+    func refused() throws {
+      let answer = try runEcho()
+      XCTAssertTrue(answer.errors.contains("does not take the session: it has 1 sessions already (--max-sessions); executing one"), answer.errors)
+      XCTAssertEqual(answer.code, 0)
+    }
+    _ = try runEcho {
+      XCTAssertEqual(ProcessTable.children(of: engine.process).count, 1)
+      try refused()
+      try refused()
+      XCTAssertEqual(ProcessTable.children(of: engine.process).count, 1)
+    }
+    // The second refusal has its line at the latest a second later, with all that came meanwhile.
+    func counts() -> [Int] {
+      engine.errors.split(separator: "\n").map { line in
+        let words = line.split(separator: " ")
+        XCTAssertTrue(line.hasPrefix("tlsd-io: refused ") && line.hasSuffix(" sessions: 1 run, see --max-sessions"), "\(line)")
+        return words.count > 2 ? Int(words[2]) ?? 0 : 0
+      }
+    }
+    XCTAssertTrue(eventually { counts().reduce(0, +) == 2 }, engine.errors)
+    XCTAssertTrue(eventually { ProcessTable.children(of: engine.process).isEmpty }, "an ended process is not reaped")
+    XCTAssertEqual(try runEcho().errors, "")
+  }
+
+  /// A process is used up by who connects and sends nothing; that ends with the time for a request.
+  func testAConnectionWithoutARequestCounts() throws {
+    let engine = try startEngine(["--max-sessions", "1"])
+    let idle = try connected()
+    XCTAssertTrue(eventually { ProcessTable.children(of: engine.process).count == 1 })
+    // However slow this machine is, the time for the request does not end it before the session.
+    let process = try XCTUnwrap(ProcessTable.children(of: engine.process).first)
+    kill(process, SIGSTOP)
+    XCTAssertTrue(try runEcho().errors.contains("it has 1 sessions already"))
+    idle.close()
+    kill(process, SIGCONT)
+    XCTAssertTrue(eventually { ProcessTable.children(of: engine.process).isEmpty })
+    XCTAssertEqual(try runEcho().errors, "")
+  }
+
+  func testTheTimeoutsOfTheEngineLimitThoseOfASession() throws {
+    let first = try startEngine(["-K", "300"])
+    let silent = try session("printf Y >&$SSLCTLFD; cat <&$SSLREADFD", ["-K", "0", "--engine-socket", path])
+    XCTAssertEqual(exitCode(of: silent.helper), 98)
+    XCTAssertEqual(silent.process.wait(), .exited(0))
+    XCTAssertTrue(silent.process.errors.hasPrefix("tlsd-io: TLS handshake: timed out after 300 ms"), silent.process.errors)
+    first.kill()
+    unlink(path)
+    let engine = try startEngine(["-T", "300"])
+    let idle = try session("printf Y >&$SSLCTLFD; cat <&$SSLREADFD", ["-T", "0", "--engine-socket", path])
+    try idle.peer.handshake("3")
+    XCTAssertEqual(exitCode(of: idle.helper), 98)
+    XCTAssertEqual(idle.process.wait(), .exited(0))
+    XCTAssertEqual(idle.process.errors, "tlsd-io: the session lasted too long and is closed (--session-timeout)\n")
+    XCTAssertTrue(engine.isRunning)
+  }
+
+  func testTheUmaskDecidesWhoMayConnect() throws {
+    for (mask, mode) in [("077", 0o700), ("022", 0o750), ("000", 0o770)] as [(String, mode_t)] {
+      let engine = try start(
+        ["sh", "-c", "umask \(mask); exec \(try Programs.path("tlsd-io")) --listen \(path)"], [:], try credentials())
+      var information = stat()
+      XCTAssertTrue(eventually { stat(path, &information) == 0 }, engine.errors)
+      XCTAssertEqual(information.st_mode, S_IFSOCK | mode, mask)
+      engine.kill()
+      unlink(path)
+    }
+  }
+
+  func testAFileThatIsNoSocketIsNotReplaced() throws {
+    for path in ["\(folder.path)/file", "\(folder.path)/link"] {
+      XCTAssertTrue(FileManager.default.createFile(atPath: "\(folder.path)/file", contents: Data("text".utf8)))
+      if path.hasSuffix("link") { XCTAssertEqual(symlink("file", path), 0) }
+      let engine = try start([try Programs.path("tlsd-io"), "--listen", path], [:], try credentials())
+      XCTAssertEqual(engine.wait(), .exited(111))
+      XCTAssertEqual(engine.errors, "tlsd-io: --listen \(path): bind: File exists\n")
+      XCTAssertEqual(folder.text("file"), "text")
+    }
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { !$0.hasPrefix("log.") }
+    XCTAssertEqual(names.sorted(), ["file", "link"])
   }
 
   func testAPathThatIsNotAbsoluteOrCannotBeUsed() throws {

@@ -68,7 +68,7 @@ final class CertificateWatch: HelperUser, TimerOwner {
     current = set
     do throws(TLSCredentialsError) {
       if let path = set.files.irregularPath { return finish(nil, "\(path) is not a regular file and is read only at the start", now: now) }
-      current?.loading = try set.files.load(earlier: daemon.credentials, replacesTicketKey: set.cause == .requested)
+      current?.loading = try set.files.load(replacesTicketKey: set.cause == .requested)
       wait(0, now)
     } catch {
       finish(nil, error.description, now: now)
@@ -79,7 +79,7 @@ final class CertificateWatch: HelperUser, TimerOwner {
   private func load(_ loading: CredentialLoading, now: Int) {
     do throws(TLSCredentialsError) {
       repeat {
-        if let loaded = try loading.next() { return finish(loaded, "", now: now) }
+        if let loaded = try loading.next(earlier: daemon.credentials) { return finish(loaded, "", now: now) }
       } while Clock.now() - now < CertificateWatch.turnMilliseconds
       wait(0, now)
     } catch {

@@ -97,16 +97,14 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
 
   /// Begins to load the credentials of the set.
   ///
-  /// - Parameters:
-  ///   - earlier: what is served until now.
-  ///   - replacesTicketKey: see `CredentialRequest`.
-  func load(earlier: TLSCredentials? = nil, replacesTicketKey: Bool = false) throws(TLSCredentialsError) -> CredentialLoading {
+  /// - Parameter replacesTicketKey: see `CredentialRequest`.
+  func load(replacesTicketKey: Bool = false) throws(TLSCredentialsError) -> CredentialLoading {
     let folders = files.allFolders
     for folder in folders {
       guard let index = indices[folder], case .failed(let code) = entries[index] else { continue }
       throw .unreadable(path: folder, SystemError("open", code))
     }
-    let request = files.request(paths.filter { !folders.contains($0) }, earlier: earlier, replacesTicketKey: replacesTicketKey)
+    let request = files.request(paths.filter { !folders.contains($0) }, replacesTicketKey: replacesTicketKey)
     return try CredentialLoading(request, opening: self, keys: keys == nil ? nil : self)
   }
 
@@ -172,7 +170,7 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
         do {
           let loading = try received.load()
           while true {
-            if let credentials = try loading.next() { return credentials }
+            if let credentials = try loading.next(earlier: nil) { return credentials }
           }
         } catch {
           throw .usage("\(error)")

@@ -13,7 +13,7 @@ PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 HERE := "not nio and not postfix and not servers and not install and not valgrind"
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench bench-handshakes core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report test-last-replies soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench bench-idle bench-handshakes core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report test-last-replies soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,11 @@ bench: setup-run ## measure sessions a second, relays, system calls, memory and 
 	@Scripts/install gcc libc6-dev libgnutls28-dev libssl-dev openssl valgrind strace stunnel4 postfix haproxy ucspi-tcp
 	@[ "$(PROGRAMS)" ] || for program in starttlsd starttls-proxy ucspi-tlsd tlsd-io; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
 	@Benchmarks/bench.py $(or $(PROGRAMS),$(BIN)) $(BUILD)/bench --seconds $(or $(SECONDS),3) --rounds $(or $(ROUNDS),3) $(if $(WRITE),--write)
+
+bench-idle: setup-run ## open SESSIONS (10000) idle sessions in clear and TLS (1000) inside TLS: memory and descriptors of each; WORKERS=N
+	@Scripts/install gcc libc6-dev libgnutls28-dev libssl-dev openssl
+	@[ "$(PROGRAMS)" ] || $(SWIFT) build $(FLAGS) --product starttlsd
+	@Benchmarks/idle.py $(or $(PROGRAMS),$(BIN)) $(BUILD)/bench --sessions $(or $(SESSIONS),10000) --tls $(or $(TLS),1000) $(if $(WORKERS),--workers $(WORKERS))
 
 bench-handshakes: setup-run ## full handshakes with the TLS layer beside GnuTLS alone, as a ratio of processor times
 	@Scripts/install gcc libc6-dev libgnutls28-dev openssl

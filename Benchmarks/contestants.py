@@ -150,9 +150,10 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
     port = free_port()
     add(PROGRAM, starttlsd(port, "--", backend), ports=dict.fromkeys(both, port), own="starttlsd", relays=both)
     for name, more in ((SERVER, []), (KEY_INSIDE, ["--key-in-process"])):
-        port, inner = free_port(), free_port()
-        add(name, starttlsd(port, "--backend", f"127.0.0.1:{inner}", "--backend-client", "none", *more), [server, inner],
-            ports=dict.fromkeys(both, port), own="starttlsd", relays=both if name == SERVER else ())
+        port, secured, inner = free_port(), free_port(), free_port()
+        add(name, starttlsd(port, "--listen-tls", f"127.0.0.1:{secured}", "--backend", f"127.0.0.1:{inner}", "--backend-client", "none", *more),
+            [server, inner], ports=dict.fromkeys(both, port) | {"tls": secured}, own="starttlsd",
+            relays=("starttls", "clear", "tls") if name == SERVER else ())
     if tcpserver := shutil.which("tcpserver"):
         serve = [tcpserver, "-HRDl0", "-c", "2000", "-b", "500", "127.0.0.1"]
         environment = {"PATH": os.environ["PATH"], "CERTFILE": certificate, "KEYFILE": key}
@@ -169,13 +170,14 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
                 ports=dict.fromkeys(both, port), relays=both, environment=environment | {"PATH": f"{skarnet}:{os.environ['PATH']}"}, most=256,
                 version=version)
     if stunnel := shutil.which("stunnel4") or shutil.which("stunnel"):
-        port, inner = free_port(), free_port()
+        port, secured, inner = free_port(), free_port(), free_port()
         (work / "stunnel.conf").write_text(
             f"foreground = yes\nsyslog = no\npid =\ncert = {certificate}\nkey = {key}\n"
-            f"[smtp]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{inner}\nprotocol = smtp\n")
+            f"[smtp]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{inner}\nprotocol = smtp\n"
+            f"[secured]\naccept = 127.0.0.1:{secured}\nconnect = 127.0.0.1:{inner}\n")
         # It serves only clients that use STARTTLS.
-        add("stunnel", [stunnel, work / "stunnel.conf"], [server, inner], ports={"starttls": port}, own="stunnel", sessions=("starttls",),
-            relays=("starttls",))
+        add("stunnel", [stunnel, work / "stunnel.conf"], [server, inner], ports={"starttls": port, "tls": secured}, own="stunnel",
+            sessions=("starttls",), relays=("starttls", "tls"))
     if os.geteuid() == 0 and pathlib.Path("/usr/lib/postfix/sbin/master").exists():
         port = free_port()
         add("Postfix", postfix(work / "postfix", port, certificate, key), ports=dict.fromkeys(both, port),
@@ -187,8 +189,9 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
         pem.write_text(pathlib.Path(certificate).read_text() + pathlib.Path(key).read_text())
         (work / "haproxy.conf").write_text(HAPROXY.format(**ports, inner=inner, pem=pem))
         add("HAProxy", [haproxy, "-db", "-f", work / "haproxy.conf"], [server, inner], ports=ports, sessions=(), relays=("clear", "tls"))
-    port, inner = free_port(), free_port()
-    add("a bare copy", [tools / "copy", port, inner], [server, inner], ports={"clear": port}, sessions=(), relays=("clear",))
+    for name, more in (("a bare copy", []), ("a bare copy by splice", ["splice"])):
+        port, inner = free_port(), free_port()
+        add(name, [tools / "copy", port, inner, *more], [server, inner], ports={"clear": port}, sessions=(), relays=("clear",))
     port = free_port()
     add(HANDSHAKES, [server, port, certificate, key, os.cpu_count()], ports={"starttls": port}, sessions=("starttls",), relays=("starttls",))
     port = free_port()

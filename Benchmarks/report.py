@@ -9,7 +9,7 @@ from contestants import HANDSHAKES, IN_CLEAR, PROGRAM, SERVER
 from measures import Measurements, spread
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-KINDS = {"starttls": "with STARTTLS", "clear": "in clear", "tls": "with TLS"}
+KINDS = {"starttls": "with STARTTLS", "clear": "in clear", "tls": "with TLS from the start"}
 PACKAGES = ["libgnutls30", "libssl3", "stunnel4", "postfix", "haproxy", "ucspi-tcp", "valgrind", "strace", "gcc"]
 
 
@@ -105,10 +105,10 @@ def cost_table(results: dict, key: str) -> list[str]:
 def relay_table(results: Measurements) -> list[str]:
     body = []
     for (kind, name), them in results.items():
-        ours = results.get(("clear" if kind == "clear" else "starttls", SERVER), [])
+        ours = results.get((kind, SERVER), [])
         body.append([f"{name}, {KINDS[kind]}", spread([r.rate for r in them]), ratio(them, ours), spread([r.cpu for r in them], 2),
                      spread([r.own for r in them], 2) if any(r.own > 0 for r in them) else "", spread([r.client for r in them], 2)])
-    return ["One message from one client, MB (10^6 octets) a second. HAProxy has TLS from the start, the others STARTTLS:",
+    return ["One message from one client, MB (10^6 octets) a second. Those with TLS from the start have a TCP server. CPU ms a MB are CPU seconds a GB:",
             *rows(["", "MB/s", "ratio to a TCP server", "CPU ms a MB", "its own", "client's share of a core"], body + failed_kinds(results))]
 
 

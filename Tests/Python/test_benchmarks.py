@@ -1,6 +1,7 @@
 """The programs of the benchmark: the load client refuses a server that does different work, one that fails ends nothing, and the plot is an SVG."""
 import argparse
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -119,6 +120,19 @@ def test_the_plain_parser_counts_each_command(tools):
     forward, passed, hand_off, relay = 1, 3, 5 + 1, 6
     assert (done("ehlo") - idle, done("noop") - idle) == (100 * (forward + 4 * passed + 1), 100 * (forward + passed))
     assert (done("starttls") - idle, done("mail") - idle) == (100 * hand_off, 100 * relay)
+
+
+def test_idle_sessions_up_to_the_limit_of_descriptors(tools, tmp_path, build):
+    """In front of a server by address all descriptors are for sessions, two for each, and as many sessions as the daemon names are held."""
+    script = (f"import argparse, pathlib, sys; sys.path.insert(0, {str(ROOT / 'Benchmarks')!r}); import idle; folder = pathlib.Path({str(tmp_path)!r}); "
+              f"options = argparse.Namespace(programs=pathlib.Path({str(build / 'release')!r}), sessions=1000, tls=5, each=50, workers=None); "
+              f"print('\\n'.join(idle.measure(options, pathlib.Path({str(tools)!r}), folder)))")
+    tmp_path.chmod(0o755)
+    run = subprocess.run(["/bin/sh", "-c", 'ulimit -n 200; exec "$@"', "sh", sys.executable, "-B", "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    most = int(re.search(r"limit of descriptors \(200\) allows (\d+) sessions", run.stdout)[1])
+    in_clear, in_tls = [[cell.strip() for cell in line.split("|")[2:-1]] for line in run.stdout.splitlines() if line.startswith(("| in clear", "| inside"))]
+    assert 70 <= most <= 98, run.stdout
+    assert (int(in_clear[0]) + int(in_tls[0]), in_tls[0], in_clear[3], in_tls[3]) == (most, "5", "2.00", "2.00"), run.stdout
 
 
 def test_the_plot():

@@ -4,6 +4,9 @@
 // reaped, which may be after its session. A session may have two processes for a short time: after the handshake the
 // new one starts while the old one may still be ending. Room for a third lets the next session start while the
 // processes of the last one are still ending. So five descriptors per session are enough.
+//
+// Servers that are connected to have no processes: two descriptors per session are enough, because the connection of
+// the clear part is closed before the next one is made.
 
 import CKernel
 import Glibc
@@ -37,7 +40,8 @@ struct ResourceLimits {
     let wanted = configuration.connectionsLimit
     let processes = try ResourceLimits.processes()
     let own = Int(clamping: configuration.privileges.processes ?? UInt.max)
-    let wantedBackends = configuration.backendsLimit ?? max(2, min(3 * wanted, processes / 2, own))
+    let hasProcesses = configuration.backend.servers == nil
+    let wantedBackends = configuration.backendsLimit ?? (hasProcesses ? max(2, min(3 * wanted, processes / 2, own)) : wanted + 2)
     let wantedRefusals = min(64, max(4, wanted / 8))
     let status = [configuration.statusSocket != nil, configuration.metrics != nil].count { $0 } * ReportSocket.clientsLimit
     // While the certificates are loaded again, each of their files is open; of folders, which may have more of them then, up to
@@ -47,7 +51,7 @@ struct ResourceLimits {
     let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + status + certificates
     var limit = try OpenFilesLimit.current()
     inherited = limit
-    let needed = UInt(2 * wanted + wantedBackends + wantedRefusals + others)
+    let needed = UInt(2 * wanted + (hasProcesses ? wantedBackends : 0) + wantedRefusals + others)
     if limit.soft < needed {
       limit.soft = min(needed, limit.hard)
       try limit.set()
@@ -60,8 +64,8 @@ struct ResourceLimits {
     }
     let available = max(0, Int(limit.soft) - others)
     refusals = min(wantedRefusals, max(4, available / 16))
-    backends = max(2, min(wantedBackends, (available - refusals) * 3 / 5))
-    sessions = max(1, min(wanted, (available - refusals - backends) / 2))
+    backends = hasProcesses ? max(2, min(wantedBackends, (available - refusals) * 3 / 5)) : wantedBackends
+    sessions = max(1, min(wanted, (available - refusals - (hasProcesses ? backends : 0)) / 2))
   }
 
   /// The soft limit of processes of this user (RLIMIT_NPROC).

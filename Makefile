@@ -13,7 +13,7 @@ PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 HERE := "not nio and not postfix and not servers and not install and not valgrind"
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench bench-syscalls bench-handshakes core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report test-last-replies soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench bench-syscalls bench-idle bench-handshakes core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report test-last-replies soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,11 @@ bench-syscalls: setup-run ## count the system calls of one session of starttlsd 
 	@Scripts/install gcc libc6-dev libgnutls28-dev openssl strace
 	@[ "$(PROGRAMS)" ] || $(SWIFT) build $(FLAGS) --product starttlsd
 	@Benchmarks/syscalls.py $(or $(PROGRAMS),$(BIN)) --calls
+
+bench-idle: setup-run ## open SESSIONS (10000) idle sessions in clear and TLS (1000) inside TLS: memory and descriptors of each; WORKERS=N
+	@Scripts/install gcc libc6-dev libgnutls28-dev libssl-dev openssl
+	@[ "$(PROGRAMS)" ] || $(SWIFT) build $(FLAGS) --product starttlsd
+	@Benchmarks/idle.py $(or $(PROGRAMS),$(BIN)) $(BUILD)/bench --sessions $(or $(SESSIONS),10000) --tls $(or $(TLS),1000) $(if $(WORKERS),--workers $(WORKERS))
 
 bench-handshakes: setup-run ## full handshakes with the TLS layer beside GnuTLS alone, as a ratio of processor times
 	@Scripts/install gcc libc6-dev libgnutls28-dev openssl

@@ -5,8 +5,9 @@ Usage: bench.py folder-of-the-programs results-folder [--seconds 3] [--rounds 3]
 
 The parts are sessions, rsa, relay, calls, memory and core. The load client, the backends and the bounds are C programs of this folder
 (`load`), which gcc builds. They run on the same machine as the contestants; the table says what share of a core the client takes.
-skarnet's chain takes part where SKARNET names a folder with s6-ucspitlsd, smtpd-starttls-proxy-io and s6-tlsd. Writes table.md and
-performance.svg to the results folder; with --write also to Docs/Performance.md and Docs/performance.svg.
+skarnet's chain takes part where SKARNET names folders, separated by colons, with s6-ucspitlsd, smtpd-starttls-proxy-io and s6-tlsd.
+A contestant that fails ends nothing: its row of the table says why. Writes table.md and performance.svg to the results folder; with
+--write also to Docs/Performance.md and Docs/performance.svg.
 """
 import argparse
 import contextlib
@@ -25,7 +26,8 @@ import core  # noqa: E402
 import measures  # noqa: E402
 import plot  # noqa: E402
 import report  # noqa: E402
-from contestants import KEY_INSIDE, Contestant, contestants  # noqa: E402
+from contestants import KEY_INSIDE, Contestant, Failed, contestants  # noqa: E402
+from measures import Measurements  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 KEYS = {"P-256": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "RSA-2048": ["rsa:2048"]}
@@ -58,7 +60,8 @@ class Benchmark:
         for name, kind in KEYS.items():
             (work / name).mkdir()
             self.keys[name] = certificate(work / name, kind)
-        self.sessions, self.relays, self.calls, self.memory, self.started = {}, {}, {}, {}, []
+        self.sessions, self.relays, self.calls, self.memory = (Measurements() for _ in range(4))
+        self.started = []
 
     def contestants(self, key: str, use: str) -> list[Contestant]:
         folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{use}-", dir=self.work))
@@ -68,48 +71,69 @@ class Benchmark:
     def say(self, text: str) -> None:
         print(f"{time.monotonic() - self.options.began:6.1f} s  {text}", flush=True)
 
+    def measured(self, results: Measurements, key: tuple, one: Contestant, function, *arguments):
+        """The result, or None with a line that says why there is none."""
+        is_known = key in results.reasons
+        result = results.measure(key, one, function, *arguments)
+        if key in results.reasons and not is_known:
+            self.say(f"{', '.join(map(str, key))}: {results.reasons[key]}")
+        return result
+
+    def start(self, one: Contestant, stack: contextlib.ExitStack) -> Contestant:
+        """Starts a contestant. One that does not start, or does other work, has a reason and stays in the list."""
+        try:
+            stack.enter_context(one)
+            measures.check(self.tools, one)
+        except (Failed, OSError, subprocess.SubprocessError) as failure:
+            one.failure = measures.reason(failure)
+            self.say(f"{one.name}: {one.failure}")
+        return one
+
+    def idle_memory(self, one: Contestant, kind: str) -> tuple[float, float]:
+        with one:
+            return measures.idle_memory(self.tools, one, kind)
+
     def measure_memory(self) -> None:
         """First: a contestant that has served sessions has memory for more of them."""
         for kind in ("clear", "starttls"):
             for one in self.contestants("P-256", f"memory-{kind}"):
                 if kind in one.sessions and one.name != KEY_INSIDE and not one.name.endswith("alone"):
-                    with one:
-                        self.memory[kind, one.name] = measures.idle_memory(self.tools, one, kind)
-                    self.say(f"memory: {one.name}, {kind}: {self.memory[kind, one.name][0]:.0f} KiB, own {self.memory[kind, one.name][1]:.0f} KiB")
+                    if result := self.measured(self.memory, (kind, one.name), one, self.idle_memory, one, kind):
+                        self.say(f"memory: {one.name}, {kind}: {result[0]:.0f} KiB, own {result[1]:.0f} KiB")
 
     def measure_sessions(self, key: str, running: list[Contestant], loads: list[tuple[str, int]], number: int) -> None:
         for kind, count in loads:
             for one in running:
                 if kind not in one.sessions or count > one.most or (one.name == KEY_INSIDE and (count != 64 or kind == "clear")):
                     continue
-                result = measures.sessions(self.tools, one, kind, count, self.options.seconds)
-                self.sessions.setdefault((key, kind, count, one.name), []).append(result)
-                self.say(f"round {number}: {key} {kind} {count:5} {one.name:24} {result.rate:7.0f}/s, {result.failures} failed, CPU {result.cpu:.2f} ms, "
-                         f"own {result.own:.2f} ms, client {result.client:.2f}")
+                result = self.measured(self.sessions, (key, kind, count, one.name), one, measures.sessions, self.tools, one, kind, count, self.options.seconds)
+                if result:
+                    self.say(f"round {number}: {key} {kind} {count:5} {one.name:24} {result.rate:7.0f}/s, {result.failures} failed, CPU {result.cpu:.2f} ms, "
+                             f"own {result.own:.2f} ms, client {result.client:.2f}")
 
     def measure_relays(self, running: list[Contestant], number: int) -> None:
         for kind in ("starttls", "tls", "clear"):
             for one in (one for one in running if kind in one.relays):
-                result = measures.relay(self.tools, one, kind, self.options.seconds)
-                self.relays.setdefault((kind, one.name), []).append(result)
-                self.say(f"round {number}: relay {kind} {one.name:24} {result.rate:7.0f} MB/s, CPU {result.cpu:.2f} ms a MB, client {result.client:.2f}")
+                if result := self.measured(self.relays, (kind, one.name), one, measures.relay, self.tools, one, kind, self.options.seconds):
+                    self.say(f"round {number}: relay {kind} {one.name:24} {result.rate:7.0f} MB/s, CPU {result.cpu:.2f} ms a MB, client {result.client:.2f}")
+
+    def measure_calls(self, running: list[Contestant]) -> None:
+        for one in (one for one in running if not one.name.endswith("alone") and one.name != KEY_INSIDE):
+            for kind in one.sessions:
+                if calls := self.measured(self.calls, (kind, one.name), one, measures.system_calls, self.tools, one, kind, self.work / "trace"):
+                    self.say(f"system calls: {one.name}, {kind}: {calls.all:.0f}, own {calls.own or 0:.0f}")
 
     def run(self) -> None:
         parts, counts = self.options.only, self.options.connections
         if "memory" in parts:
             self.measure_memory()
         with contextlib.ExitStack() as stack:
-            running = [stack.enter_context(one) for one in self.contestants("P-256", "ec")]
-            for one in running:
-                measures.check(self.tools, one)
+            running = [self.start(one, stack) for one in self.contestants("P-256", "ec")]
             with_rsa = []
             if "rsa" in parts:
-                with_rsa = [stack.enter_context(one) for one in self.contestants("RSA-2048", "rsa") if "starttls" in one.sessions]
+                with_rsa = [self.start(one, stack) for one in self.contestants("RSA-2048", "rsa") if "starttls" in one.sessions]
             if "calls" in parts:
-                for one in (one for one in running if not one.name.endswith("alone") and one.name != KEY_INSIDE):
-                    for kind in one.sessions:
-                        self.calls[kind, one.name] = calls = measures.system_calls(self.tools, one, kind, self.work / "trace")
-                        self.say(f"system calls: {one.name}, {kind}: {f'{calls.all:.0f}, own {calls.own or 0:.0f}' if calls else 'strace may not trace'}")
+                self.measure_calls(running)
             for number in range(1, self.options.rounds + 1):
                 if "sessions" in parts:
                     self.started.append(measures.started_programs(self.tools, min(1, self.options.seconds)))
@@ -123,17 +147,17 @@ class Benchmark:
         options = self.options
         command = f"make bench SECONDS={options.seconds:g} ROUNDS={options.rounds}" + (f" PROGRAMS={name}" if (name := os.environ.get("PROGRAMS")) else "")
         lines = [*report.machine(command, options.load), f"Medians of {options.rounds} interleaved round{'s' if options.rounds > 1 else ''} of {options.seconds:g} s a cell, with the smallest and the largest in parentheses.", ""]
-        if self.sessions:
+        if self.sessions or self.sessions.reasons:
             lines += ["## Sessions a second", "", "![Sessions a second over the number of connections](performance.svg)", ""]
             if self.started:
                 lines += [*report.bound_table(self.sessions, self.started, "P-256"), *report.cost_table(self.sessions, "P-256")]
             for key in self.keys:
-                lines += report.session_tables(self.sessions, key)
-        if self.relays:
+                lines += report.session_tables(self.sessions, self.started, key)
+        if self.relays or self.relays.reasons:
             lines += ["## Relays", "", *report.relay_table(self.relays)]
-        if self.calls:
+        if self.calls or self.calls.reasons:
             lines += ["## System calls", "", *report.calls_table(self.calls)]
-        if self.memory:
+        if self.memory or self.memory.reasons:
             lines += ["## Memory", "", *report.memory_table(self.memory)]
         if "core" in options.only:
             self.say("the core, with valgrind")

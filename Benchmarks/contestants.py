@@ -2,7 +2,7 @@
 
 Each runs on the loopback with its own configuration, in a temporary folder; nothing of the system's is used. Where a server is needed
 after it, that is `server` (one for each contestant, so that its processor time is counted with it) or the program `backend`.
-A peer that is not installed is left out. Postfix also needs root.
+A peer that is not installed is left out. Postfix also needs root. One that does not start raises Failed: the others go on.
 """
 import contextlib
 import grp
@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -70,13 +69,19 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
+class Failed(Exception):
+    """Why a contestant could not be measured, as its row of the table says it."""
+
+
 class Contestant:
     """Something that clients connect to: its commands, its port for each kind of session, and what it can be asked.
 
-    `own` is the name with which the processes of the front-end itself begin, where they go on from session to session."""
+    `own` is the name with which the processes of the front-end itself begin, where they go on from session to session.
+    `version` is the highest version of TLS that it has. `failure` is why it cannot be measured, if it cannot."""
 
     def __init__(self, tools: pathlib.Path, name: str, front: list, inner: list | None = None, *, ports: dict, own: str | None = None,
-                 sessions=("starttls", "clear"), relays=(), most: int = 10_000, environment: dict | None = None):
+                 sessions=("starttls", "clear"), relays=(), most: int = 10_000, environment: dict | None = None, version: str = "TLSv1.3"):
+        self.version, self.failure = version, None
         self.name, self.ports, self.own, self.most = name, ports, own, most
         self.sessions, self.relays = sessions, relays
         self.commands = [[str(tools / "reaper"), *map(str, command)] for command in (inner, front) if command]
@@ -91,9 +96,9 @@ class Contestant:
         while not self.answers():
             if time.monotonic() > end or any(process.poll() is not None for process in self.processes):
                 self.log.seek(0)
-                text = self.log.read().decode(errors="replace")
+                text = self.log.read().decode(errors="replace").strip()
                 self.__exit__()
-                sys.exit(f"bench: {self.name} does not answer:\n{text}")
+                raise Failed(f"does not answer: {text}")
             time.sleep(0.05)
         return self
 
@@ -119,6 +124,16 @@ class Contestant:
         self.log.close()
 
 
+def library_of(engine: pathlib.Path) -> tuple[str, str]:
+    """The TLS library of skarnet's engine, which is built with one of two, and the highest version of TLS that it has. The folder, if it has
+    no engine."""
+    try:
+        octets = engine.read_bytes()
+    except OSError:
+        return f"{engine.parent}", "TLSv1.3"
+    return ("BearSSL, TLS 1.2", "TLSv1.2") if b"BearSSL" in octets else ("libtls", "TLSv1.3")
+
+
 def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path, certificate: str, key: str) -> list[Contestant]:
     """Makes the configurations in `work`, which must be empty."""
     found = []
@@ -135,9 +150,10 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
     port = free_port()
     add(PROGRAM, starttlsd(port, "--", backend), ports=dict.fromkeys(both, port), own="starttlsd", relays=both)
     for name, more in ((SERVER, []), (KEY_INSIDE, ["--key-in-process"])):
-        port, inner = free_port(), free_port()
-        add(name, starttlsd(port, "--backend", f"127.0.0.1:{inner}", "--backend-client", "none", *more), [server, inner],
-            ports=dict.fromkeys(both, port), own="starttlsd", relays=both if name == SERVER else ())
+        port, secured, inner = free_port(), free_port(), free_port()
+        add(name, starttlsd(port, "--listen-tls", f"127.0.0.1:{secured}", "--backend", f"127.0.0.1:{inner}", "--backend-client", "none", *more),
+            [server, inner], ports=dict.fromkeys(both, port) | {"tls": secured}, own="starttlsd",
+            relays=("starttls", "clear", "tls") if name == SERVER else ())
     if tcpserver := shutil.which("tcpserver"):
         serve = [tcpserver, "-HRDl0", "-c", "2000", "-b", "500", "127.0.0.1"]
         environment = {"PATH": os.environ["PATH"], "CERTFILE": certificate, "KEYFILE": key}
@@ -146,18 +162,22 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
         port = free_port()
         add("the chain", [*serve, port, programs / "ucspi-tlsd", programs / "starttls-proxy", backend],
             ports=dict.fromkeys(both, port), relays=both, environment=environment, most=256)
-        if skarnet := os.environ.get("SKARNET"):
-            port = free_port()
-            add("skarnet's chain", [*serve, port, f"{skarnet}/s6-ucspitlsd", "--", f"{skarnet}/smtpd-starttls-proxy-io", backend],
-                ports=dict.fromkeys(both, port), relays=both, environment=environment | {"PATH": f"{skarnet}:{os.environ['PATH']}"}, most=256)
+        for skarnet in filter(None, os.environ.get("SKARNET", "").split(":")):
+            port, (library, version) = free_port(), library_of(pathlib.Path(skarnet) / "s6-tlsd-io")
+            # The engine with libtls ends with an error when the program has ended, before it has read its last reply.
+            program = [backend, "waits"] if library == "libtls" else [backend]
+            add(f"skarnet's chain, {library}", [*serve, port, f"{skarnet}/s6-ucspitlsd", "--", f"{skarnet}/smtpd-starttls-proxy-io", *program],
+                ports=dict.fromkeys(both, port), relays=both, environment=environment | {"PATH": f"{skarnet}:{os.environ['PATH']}"}, most=256,
+                version=version)
     if stunnel := shutil.which("stunnel4") or shutil.which("stunnel"):
-        port, inner = free_port(), free_port()
+        port, secured, inner = free_port(), free_port(), free_port()
         (work / "stunnel.conf").write_text(
             f"foreground = yes\nsyslog = no\npid =\ncert = {certificate}\nkey = {key}\n"
-            f"[smtp]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{inner}\nprotocol = smtp\n")
+            f"[smtp]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{inner}\nprotocol = smtp\n"
+            f"[secured]\naccept = 127.0.0.1:{secured}\nconnect = 127.0.0.1:{inner}\n")
         # It serves only clients that use STARTTLS.
-        add("stunnel", [stunnel, work / "stunnel.conf"], [server, inner], ports={"starttls": port}, own="stunnel", sessions=("starttls",),
-            relays=("starttls",))
+        add("stunnel", [stunnel, work / "stunnel.conf"], [server, inner], ports={"starttls": port, "tls": secured}, own="stunnel",
+            sessions=("starttls",), relays=("starttls", "tls"))
     if os.geteuid() == 0 and pathlib.Path("/usr/lib/postfix/sbin/master").exists():
         port = free_port()
         add("Postfix", postfix(work / "postfix", port, certificate, key), ports=dict.fromkeys(both, port),
@@ -169,8 +189,9 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
         pem.write_text(pathlib.Path(certificate).read_text() + pathlib.Path(key).read_text())
         (work / "haproxy.conf").write_text(HAPROXY.format(**ports, inner=inner, pem=pem))
         add("HAProxy", [haproxy, "-db", "-f", work / "haproxy.conf"], [server, inner], ports=ports, sessions=(), relays=("clear", "tls"))
-    port, inner = free_port(), free_port()
-    add("a bare copy", [tools / "copy", port, inner], [server, inner], ports={"clear": port}, sessions=(), relays=("clear",))
+    for name, more in (("a bare copy", []), ("a bare copy by splice", ["splice"])):
+        port, inner = free_port(), free_port()
+        add(name, [tools / "copy", port, inner, *more], [server, inner], ports={"clear": port}, sessions=(), relays=("clear",))
     port = free_port()
     add(HANDSHAKES, [server, port, certificate, key, os.cpu_count()], ports={"starttls": port}, sessions=("starttls",), relays=("starttls",))
     port = free_port()

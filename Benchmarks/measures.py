@@ -9,15 +9,15 @@ import re
 import shutil
 import statistics
 import subprocess
-import sys
 import time
 from typing import NamedTuple
 
-from contestants import SERVER, Contestant
+from contestants import SERVER, Contestant, Failed
 
 TICK = 1000 / os.sysconf("SC_CLK_TCK")
-# What `load check` prints for each contestant. Only then do they do the same work.
-DIALOGUES = {"clear": "220 250+STARTTLS 250 5 221", "starttls": "220 250+STARTTLS 220 TLSv1.3 TLS_AES_256_GCM_SHA384 250 250 5 221"}
+# What `load check` prints for each contestant, with its version of TLS and its cipher. Only then do they do the same work.
+DIALOGUES = {"clear": "220 250+STARTTLS 250 5 221", "starttls": "220 250+STARTTLS 220 {} X25519 250 250 5 221"}
+CIPHERS = {"TLSv1.3": ["TLS_AES_256_GCM_SHA384"], "TLSv1.2": ["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384"]}
 
 
 class Process(NamedTuple):
@@ -73,11 +73,12 @@ class Sessions(NamedTuple):
 
 
 def check(tools: pathlib.Path, contestant: Contestant) -> None:
-    """Ends the benchmark unless the contestant does the same work as the others."""
+    """Fails unless the contestant does the same work as the others."""
     for kind in contestant.sessions:
         run = subprocess.run([tools / "load", "check", str(contestant.ports[kind]), kind], stdout=subprocess.PIPE, text=True, timeout=40)
-        if run.returncode != 0 or run.stdout.strip() != DIALOGUES[kind]:
-            sys.exit(f"bench: {contestant.name} does not do the same work: {kind}: {run.stdout.strip()!r}, expected {DIALOGUES[kind]!r}")
+        expected = [DIALOGUES[kind].format(f"{contestant.version} {cipher}") for cipher in CIPHERS[contestant.version]]
+        if run.returncode != 0 or run.stdout.strip() not in expected:
+            raise Failed(f"does not do the same work: {kind}: {run.stdout.strip()!r}, expected {expected[0]!r}")
 
 
 def settle(contestant: Contestant) -> None:
@@ -92,9 +93,11 @@ def sessions(tools: pathlib.Path, contestant: Contestant, kind: str, connections
     command = [tools / "load", "sessions", str(contestant.ports[kind]), kind, str(connections), str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load:
         if load.stdout.readline() != "begin\n":
-            sys.exit(f"bench: no session of {contestant.name}")
+            raise Failed("no session")
         before = processor_time(contestant)
-        result = json.loads(load.stdout.readline())
+        if not (line := load.stdout.readline()):
+            raise Failed("no longer accepts connections")
+        result = json.loads(line)
         after = processor_time(contestant)
     settle(contestant)
     # Without a session, as on a machine that is very busy, there is nothing to divide by: the time of one is not known.
@@ -112,9 +115,10 @@ class Relay(NamedTuple):
 
 def relay(tools: pathlib.Path, contestant: Contestant, kind: str, seconds: float) -> Relay:
     before = processor_time(contestant)
-    run = subprocess.run([tools / "relay", str(contestant.ports[kind]), kind, str(seconds)], stdout=subprocess.PIPE, text=True, timeout=seconds + 120)
+    run = subprocess.run([tools / "relay", str(contestant.ports[kind]), kind, str(seconds)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         text=True, timeout=seconds + 120)
     if run.returncode:
-        sys.exit(f"bench: {contestant.name} does not relay ({kind})")
+        raise Failed(f"does not relay: {run.stderr.strip()}")
     # The processes of a session have ended then, and are in the account of their parents.
     settle(contestant)
     after = processor_time(contestant)
@@ -130,23 +134,25 @@ class Calls(NamedTuple):
     names: list[tuple[str, float]]
 
 
-def system_calls(tools: pathlib.Path, contestant: Contestant, kind: str, output: pathlib.Path, count: int = 10) -> Calls | None:
-    """None if strace is not there or may not trace."""
+def system_calls(tools: pathlib.Path, contestant: Contestant, kind: str, output: pathlib.Path, count: int = 10) -> Calls:
+    """Fails if strace is not there or may not trace."""
     strace = shutil.which("strace")
     pids = {pid for pid, process in descendants(contestant).items() if process.name not in ("reaper", "server")}
     if not strace:
-        return None
+        raise Failed("strace is not installed")
     attach = [word for pid in sorted(pids) for word in ("-p", str(pid))]
     with subprocess.Popen([strace, "-f", "-e", "signal=none", "-o", output, *attach], stderr=subprocess.PIPE, text=True) as tracer:
         # strace prints a line when it has attached to a process.
         for _ in pids:
             if "attached" not in tracer.stderr.readline():
                 tracer.terminate()
-                return None
-        subprocess.run([tools / "load", "count", str(contestant.ports[kind]), kind, str(count)], check=True, timeout=120)
-        settle(contestant)
-        tracer.terminate()
-        tracer.communicate()
+                raise Failed("strace may not trace here")
+        try:
+            count_sessions(tools, contestant, kind, count)
+            settle(contestant)
+        finally:
+            tracer.terminate()
+            tracer.communicate()
     # stunnel has a thread for each session, which is no longer there.
     tasks = {int(task.name) for pid, process in descendants(contestant).items() if is_own(contestant, process) and contestant.own == "starttlsd"
              for task in pathlib.Path(f"/proc/{pid}/task").glob("*")}
@@ -169,16 +175,22 @@ def memory(contestant: Contestant) -> tuple[float, float]:
     return everything, own
 
 
+def count_sessions(tools: pathlib.Path, contestant: Contestant, kind: str, count: int) -> None:
+    """So many sessions one after the other, which must all go well."""
+    if subprocess.run([tools / "load", "count", str(contestant.ports[kind]), kind, str(count)], timeout=120).returncode:
+        raise Failed("a session failed")
+
+
 def idle_memory(tools: pathlib.Path, contestant: Contestant, kind: str) -> tuple[float, float]:
     """KiB for each idle session of a contestant that has just been started. Those with a process for each session get fewer."""
     count = 400 if contestant.name in (SERVER, "stunnel") else 40
-    subprocess.run([tools / "load", "count", str(contestant.ports[kind]), kind, "4"], check=True, timeout=60)
+    count_sessions(tools, contestant, kind, 4)
     settle(contestant)
     before = memory(contestant)
     with subprocess.Popen([tools / "load", "hold", str(contestant.ports[kind]), kind, str(count)], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True) as load:
         if load.stdout.readline() != "begin\n":
-            sys.exit(f"bench: {contestant.name} does not hold {count} sessions")
+            raise Failed(f"does not hold {count} sessions")
         after = memory(contestant)
         load.stdin.close()
     return (after[0] - before[0]) / count, (after[1] - before[1]) / count
@@ -197,3 +209,31 @@ def spread(values: list[float], digits: int = 0) -> str:
         return ""
     median = f"{statistics.median(values):.{digits}f}"
     return median if len(values) == 1 else f"{median} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+class Measurements(dict):
+    """Results by a key that ends with the contestant's name. What cannot be measured has a reason in place of results."""
+
+    def __init__(self):
+        self.reasons: dict[tuple, str] = {}
+
+    def measure(self, key: tuple, contestant: Contestant, function, *arguments):
+        """Adds the result of the function, or takes the key out with the reason. Then None, also for the rounds that follow."""
+        if key in self.reasons:
+            return None
+        try:
+            if contestant.failure:
+                raise Failed(contestant.failure)
+            result = function(*arguments)
+        except (Failed, OSError, ValueError, subprocess.SubprocessError) as failure:
+            self.pop(key, None)
+            self.reasons[key] = reason(failure)
+            return None
+        self.setdefault(key, []).append(result)
+        return result
+
+
+def reason(failure: Exception) -> str:
+    """One line without what would end a cell of a table."""
+    text = " ".join(str(failure).split()).replace("|", "/")
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -6,10 +6,10 @@ import re
 import subprocess
 
 from contestants import HANDSHAKES, IN_CLEAR, PROGRAM, SERVER
-from measures import spread
+from measures import Measurements, spread
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-KINDS = {"starttls": "with STARTTLS", "clear": "in clear", "tls": "with TLS"}
+KINDS = {"starttls": "with STARTTLS", "clear": "in clear", "tls": "with TLS from the start"}
 PACKAGES = ["libgnutls30", "libssl3", "stunnel4", "postfix", "haproxy", "ucspi-tcp", "valgrind", "strace", "gcc"]
 
 
@@ -32,21 +32,38 @@ def machine(command: str, load: float) -> list[str]:
                "and at many connections often no session ended in the time. Run it again on a quiet machine.**"] if is_busy else []), ""]
 
 
+def programs_of(kind: str) -> int:
+    """How many programs a session needs: with STARTTLS one in clear and one inside TLS."""
+    return 2 if kind == "starttls" else 1
+
+
 def ratio(them: list, ours: list) -> str:
     return spread([theirs.rate / own.rate for theirs, own in zip(them, ours) if own.rate], 2)
 
 
-def session_tables(results: dict, key: str) -> list[str]:
-    """results: the rounds by key type, kind, connections and contestant."""
+def failed(results: Measurements, *key) -> list[list[str]]:
+    """The rows of what could not be measured: names and reasons."""
+    return [[name, reason] for (*of_key, name), reason in results.reasons.items() if of_key == list(key)]
+
+
+def failed_kinds(results: Measurements) -> list[list[str]]:
+    """The same of a table with a row for each kind."""
+    return [[f"{name}, {KINDS[kind]}", reason] for (kind, name), reason in results.reasons.items()]
+
+
+def session_tables(results: Measurements, started: list[float], key: str) -> list[str]:
+    """results: the rounds by key type, kind, connections and contestant. started: programs a second, when nothing else is done."""
     lines = []
-    for kind, count in dict.fromkeys((kind, count) for of_key, kind, count, _ in results if of_key == key):
+    for kind, count in dict.fromkeys((kind, count) for of_key, kind, count, _ in [*results, *results.reasons] if of_key == key):
         found = {name: them for (of_key, of_kind, of_count, name), them in results.items() if (of_key, of_kind, of_count) == (key, kind, count)}
         lines += [f"Sessions {KINDS[kind]}, {key}, {count:,} at a time:"]
         lines += rows(
             ["", "sessions/s", f"ratio to {SERVER.replace('starttlsd, ', '')}", "failed", "median ms", "99% ms", "CPU ms a session", "its own", "client's share of a core"],
-            [[name, spread([r.rate for r in them]), ratio(them, found[SERVER]), sum(r.failures for r in them), spread([r.p50 for r in them], 1),
+            [[name, spread([r.rate for r in them]), ratio(them, found.get(SERVER, [])), sum(r.failures for r in them), spread([r.p50 for r in them], 1),
               spread([r.p99 for r in them], 1), spread([r.cpu for r in them], 2), spread([r.own for r in them], 2) if any(r.own > 0 for r in them) else "",
-              spread([r.client for r in them], 2)] for name, them in found.items()])
+              spread([r.client for r in them], 2)] for name, them in found.items()]
+            + ([["programs alone", spread([s / programs_of(kind) for s in started])]] if started and PROGRAM in found else [])
+            + failed(results, key, kind, count))
     return lines
 
 
@@ -56,12 +73,12 @@ def bound_table(results: dict, started: list[float], key: str) -> list[str]:
     for of_key, kind, count, name in results:
         if of_key != key or name not in (PROGRAM, SERVER):
             continue
-        bound = results[key, kind, count, HANDSHAKES if kind == "starttls" else IN_CLEAR]
+        bound = results.get((key, kind, count, HANDSHAKES if kind == "starttls" else IN_CLEAR), [])
         ours = results[key, kind, count, name]
         row = [f"{name}, {KINDS[kind]}, {count:,}", spread([o.rate for o in ours]), spread([b.rate for b in bound]),
                spread([100 * o.rate / b.rate for o, b in zip(ours, bound) if b.rate])]
         if name == PROGRAM:
-            programs = 2 if kind == "starttls" else 1
+            programs = programs_of(kind)
             # Both in turn, as the same processors would do it without losing anything.
             together = [100 * o.rate * (1 / b.rate + programs / s) for o, b, s in zip(ours, bound, started) if b.rate]
             row += [spread([s / programs for s in started]), spread([100 * o.rate * programs / s for o, s in zip(ours, started)]), spread(together)]
@@ -85,28 +102,27 @@ def cost_table(results: dict, key: str) -> list[str]:
     return ["CPU milliseconds of the server for a session, as the number of connections grows:", *rows(["", *(f"{count:,}" for count in counts)], body)]
 
 
-def relay_table(results: dict) -> list[str]:
+def relay_table(results: Measurements) -> list[str]:
     body = []
     for (kind, name), them in results.items():
-        ours = results["clear" if kind == "clear" else "starttls", SERVER]
+        ours = results.get((kind, SERVER), [])
         body.append([f"{name}, {KINDS[kind]}", spread([r.rate for r in them]), ratio(them, ours), spread([r.cpu for r in them], 2),
                      spread([r.own for r in them], 2) if any(r.own > 0 for r in them) else "", spread([r.client for r in them], 2)])
-    return ["One message from one client, MB (10^6 octets) a second. HAProxy has TLS from the start, the others STARTTLS:",
-            *rows(["", "MB/s", "ratio to a TCP server", "CPU ms a MB", "its own", "client's share of a core"], body)]
+    return ["One message from one client, MB (10^6 octets) a second. Those with TLS from the start have a TCP server. CPU ms a MB are CPU seconds a GB:",
+            *rows(["", "MB/s", "ratio to a TCP server", "CPU ms a MB", "its own", "client's share of a core"], body + failed_kinds(results))]
 
 
-def calls_table(results: dict) -> list[str]:
+def calls_table(results: Measurements) -> list[str]:
     body = [[f"{name}, {KINDS[kind]}", f"{calls.all:.0f}", "" if calls.own is None else f"{calls.own:.0f}", ", ".join(f"{call} {number:.1f}" for call, number in calls.names if number >= 0.5)]
-            for (kind, name), calls in results.items() if calls]
-    if not body:
-        return ["System calls: strace may not trace here.", ""]
+            for (kind, name), [calls] in results.items()]
     return ["System calls of a session, one at a time: of all processes, and of the front-end itself without what it starts:",
-            *rows(["", "all", "own", "most frequent (of its own, where that is known)"], body)]
+            *rows(["", "all", "own", "most frequent (of its own, where that is known)"], body + failed_kinds(results))]
 
 
-def memory_table(results: dict) -> list[str]:
+def memory_table(results: Measurements) -> list[str]:
+    body = [[f"{name}, {KINDS[kind]}", f"{everything:.0f}", f"{own:.0f}" if own else ""] for (kind, name), [(everything, own)] in results.items()]
     return ["Memory of an idle session after EHLO, PSS in KiB: of all processes, and of the front-end itself:",
-            *rows(["", "all", "own"], [[f"{name}, {KINDS[kind]}", f"{everything:.0f}", f"{own:.0f}" if own else ""] for (kind, name), (everything, own) in results.items()])]
+            *rows(["", "all", "own"], body + failed_kinds(results))]
 
 
 def core_table(costs: dict, allocations: float) -> list[str]:

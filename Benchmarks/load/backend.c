@@ -1,5 +1,10 @@
 /*
  * backend: the SMTP server of the benchmark as a program: one session on descriptors 0 and 1.
+ *
+ *     backend [waits]
+ *
+ * It ends after its reply to QUIT. With `waits` it first waits for the end of its input: for a relay that loses the last reply of a program
+ * that has ended.
  */
 #include "dialogue.h"
 #include <stdbool.h>
@@ -17,7 +22,8 @@ static bool discard_text(void) {
   }
 }
 
-int main(void) {
+int main(int arguments, char **words) {
+  (void)words;
   char line[1024];
   size_t count = 0;
   if (!put(GREETING)) return 1;
@@ -28,7 +34,11 @@ int main(void) {
     char *end;
     while ((end = memchr(line, '\n', count))) {
       const char *reply = reply_to(line, 0);
-      if (!put(reply) || !memcmp(reply, "221", 3)) return 0;
+      if (!put(reply)) return 0;
+      if (!memcmp(reply, "221", 3)) {
+        while (arguments > 1 && read(0, line, sizeof line) > 0) {}
+        return 0;
+      }
       if (!memcmp(reply, "354", 3) && !discard_text()) return 1;
       count -= (size_t)(end + 1 - line);
       memmove(line, end + 1, count);

@@ -2,9 +2,14 @@
  * copy: the least relay: accepts a connection, connects to a port of the loopback, and copies octets in both directions until one of
  * them ends. Then it accepts the next connection.
  *
- *     copy PORT TO
+ *     copy PORT TO [splice]
+ *
+ * With `splice` the octets do not come to this process: they go from one socket to the other by way of a pipe. Both sockets block then: what
+ * the flag SPLICE_F_NONBLOCK does not change.
  */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -15,8 +20,16 @@
 #include <unistd.h>
 
 static char octets[1 << 16];
+static int ends[2];
+static bool splices;
 
 static bool copy(int from, int to) {
+  if (splices) {
+    ssize_t got = splice(from, NULL, ends[1], NULL, sizeof octets, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    for (ssize_t sent = 0, now; sent < got; sent += now)
+      if ((now = splice(ends[0], NULL, to, NULL, (size_t)(got - sent), SPLICE_F_MOVE)) <= 0) return false;
+    return got > 0;
+  }
   ssize_t got = recv(from, octets, sizeof octets, 0);
   for (ssize_t sent = 0, now; sent < got; sent += now)
     if ((now = send(to, octets + sent, (size_t)(got - sent), MSG_NOSIGNAL)) < 0) return false;
@@ -39,7 +52,9 @@ static struct sockaddr_in loopback(const char *port) {
 }
 
 int main(int count, char **words) {
-  if (count != 3) return 100;
+  if (count != 3 && count != 4) return 100;
+  splices = count == 4;
+  if (splices && pipe(ends)) return 111;
   int on = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
   struct sockaddr_in here = loopback(words[1]), there = loopback(words[2]);
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);

@@ -7,13 +7,14 @@
  *     load check PORT clear|starttls
  *
  * A session is: greeting, EHLO, [STARTTLS, handshake, EHLO,] MAIL, RCPT (which the server refuses), QUIT. Each reply must have its
- * code, and EHLO must list STARTTLS in clear and not inside TLS; otherwise the session has failed. TLS is OpenSSL's, version 1.3 with
- * X25519 and AES-256-GCM, without resumption; the certificate is not verified, its signature of the handshake is.
+ * code, and EHLO must list STARTTLS in clear and not inside TLS; otherwise the session has failed. TLS is OpenSSL's, see context.h; the
+ * certificate is not verified, its signature of the handshake is.
  *
  * sessions: keeps CONNECTIONS sessions open at a time, which it opens at a rate of 1,000 in half of SECONDS: if all began at once, they
  * would end at once as well. Prints `begin` when as many sessions have ended, at the latest after one and a half times SECONDS, and counts
  * from then on for SECONDS, or up to three times that while none has ended. Then it prints one line of JSON and ends.
- * count: COUNT sessions one after the other. hold: opens CONNECTIONS sessions up to MAIL, prints `begin`, and ends with its input.
+ * count: COUNT sessions one after the other. hold: opens CONNECTIONS sessions up to MAIL, 200 at a time, prints `begin`, and ends with its
+ * input.
  * check: one session. Prints the code of each reply, and what TLS has agreed on.
  */
 #define _GNU_SOURCE
@@ -21,7 +22,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -31,6 +31,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "context.h"
 #include "times.h"
 
 struct step {
@@ -43,12 +44,12 @@ static const struct step with_starttls[] = {
   {"", "220", PLAIN}, {"EHLO load.example\r\n", "250", LISTS_STARTTLS}, {"STARTTLS\r\n", "220", BEGINS_TLS},
   {"EHLO load.example\r\n", "250", LISTS_NO_STARTTLS}, ENDING};
 
-enum { PATIENCE = 30, TEXT = 4096 };
+enum { PATIENCE = 30, TEXT = 4096, AT_A_TIME = 200 };
 struct client {
   int socket;
   const struct step *step;
   SSL *tls;
-  bool shakes_hands;
+  bool shakes_hands, holds;
   double began;
   size_t count;
   char text[TEXT];
@@ -141,9 +142,17 @@ static enum outcome next_step(struct client *c) {
   }
   if (mode == HOLD && c->step->kind == IS_MAIL) {
     holding++;
+    c->holds = true;
     return GOES_ON;
   }
   return put(c, c->step->command) ? GOES_ON : FAILED;
+}
+
+static void print_agreement(SSL *tls) {
+  EVP_PKEY *exchange = NULL;
+  const char *name = SSL_get_peer_tmp_key(tls, &exchange) ? OBJ_nid2sn(EVP_PKEY_id(exchange)) : "no exchange";
+  printf("%s %s %s ", SSL_get_version(tls), SSL_get_cipher(tls), name);
+  EVP_PKEY_free(exchange);
 }
 
 static enum outcome serve(struct client *c) {
@@ -152,7 +161,7 @@ static enum outcome serve(struct client *c) {
       int result = SSL_do_handshake(c->tls);
       if (result <= 0) return SSL_get_error(c->tls, result) == SSL_ERROR_WANT_READ ? GOES_ON : FAILED;
       c->shakes_hands = false;
-      if (mode == CHECK) printf("%s %s ", SSL_get_version(c->tls), SSL_get_cipher(c->tls));
+      if (mode == CHECK) print_agreement(c->tls);
       if (!put(c, c->step->command)) return FAILED;
       return GOES_ON;
     }
@@ -203,7 +212,7 @@ static void run(struct client *clients, long connections, long limit, double sec
   double start = now(), swept = start, begin = 0, processor = 0;
   long opened = 0;
   for (;;) {
-    long due = mode == SESSIONS ? 1 + (long)((now() - start) * 2000 / seconds) : connections;
+    long due = mode == SESSIONS ? 1 + (long)((now() - start) * 2000 / seconds) : mode == HOLD ? holding + AT_A_TIME : connections;
     while (opened < connections && opened < due) open_session(&clients[opened++]);
     int count = epoll_wait(epoll, events, 256, opened < connections ? 1 : 10);
     for (int i = 0; i < count; i++) {
@@ -232,7 +241,7 @@ static void run(struct client *clients, long connections, long limit, double sec
     swept = time;
     for (long i = 0; i < opened; i++) {
       if (clients[i].socket < 0) waiting--, open_session(&clients[i]);
-      else if (time - clients[i].began > PATIENCE) {
+      else if (time - clients[i].began > PATIENCE && !clients[i].holds) {
         if (mode != SESSIONS) exit(1);
         end_session(&clients[i], true);
       }
@@ -254,10 +263,7 @@ int main(int count, char **words) {
   address.sin_port = htons((unsigned short)atoi(words[2]));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   steps = strcmp(words[3], "starttls") ? in_clear : with_starttls;
-  context = SSL_CTX_new(TLS_client_method());
-  SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
-  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-  if (!SSL_CTX_set1_groups_list(context, "X25519") || !SSL_CTX_set_ciphersuites(context, "TLS_AES_256_GCM_SHA384")) return 111;
+  if (!(context = client_context())) return 111;
   epoll = epoll_create1(0);
   long number = count > 4 ? atol(words[4]) : 1, connections = mode == SESSIONS || mode == HOLD ? number : 1;
   struct client *clients = calloc((size_t)connections, sizeof *clients);

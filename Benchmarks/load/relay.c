@@ -10,7 +10,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "context.h"
 #include "times.h"
 
 static int connection;
@@ -54,9 +54,8 @@ static void ask(const char *command, const char *code) {
 }
 
 static void begin_tls(void) {
-  SSL_CTX *context = SSL_CTX_new(TLS_client_method());
-  SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
-  if (!SSL_CTX_set1_groups_list(context, "X25519") || !SSL_CTX_set_ciphersuites(context, "TLS_AES_256_GCM_SHA384")) fail("OpenSSL");
+  SSL_CTX *context = client_context();
+  if (!context) fail("OpenSSL");
   tls = SSL_new(context);
   SSL_set_fd(tls, connection);
   if (SSL_connect(tls) != 1) fail("the handshake has failed");

@@ -1,5 +1,7 @@
-"""The programs of the benchmark: the load client refuses a server that does different work, and the plot is an SVG."""
+"""The programs of the benchmark: the load client refuses a server that does different work, one that fails ends nothing, and the plot is an SVG."""
+import argparse
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -11,12 +13,13 @@ import pytest
 from servers import ROOT
 
 sys.path.insert(0, str(ROOT / "Benchmarks"))
+import bench  # noqa: E402
 import measures  # noqa: E402
 import plot  # noqa: E402
 import syscalls  # noqa: E402
 from bench import KEYS, certificate  # noqa: E402
 from bench import build as build_tools  # noqa: E402
-from contestants import Contestant, free_port  # noqa: E402
+from contestants import Contestant, Failed, free_port  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +29,10 @@ def tools(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-def served(tools: pathlib.Path, folder: pathlib.Path) -> Contestant:
+def served(tools: pathlib.Path, folder: pathlib.Path, **settings) -> Contestant:
     chain, key = certificate(folder, KEYS["P-256"])
     port = free_port()
-    return Contestant(tools, "the bound", [tools / "server", port, chain, key, 1], ports={"clear": port, "starttls": port})
+    return Contestant(tools, "the bound", [tools / "server", port, chain, key, 1], ports={"clear": port, "starttls": port}, **settings)
 
 
 def test_the_same_dialogue(tools, tmp_path):
@@ -41,6 +44,54 @@ def test_the_same_dialogue(tools, tmp_path):
             assert result.rate > 0 and result.failures == 0 and result.p50 <= result.p99, result
             everything = measures.relay(tools, contestant, kind, 0.05)
             assert everything.rate > 0, everything
+
+
+def test_the_highest_version_of_a_contestant(tools, tmp_path):
+    """One without TLS 1.3 is measured with 1.2, as its name says. One that should have 1.3 is not."""
+    without = tmp_path / "priorities"
+    without.write_text("[overrides]\ndisabled-version = tls1.3\n")
+    with served(tools, tmp_path, environment={"GNUTLS_SYSTEM_PRIORITY_FILE": str(without)}, version="TLSv1.2") as contestant:
+        measures.check(tools, contestant)
+        assert measures.sessions(tools, contestant, "starttls", 2, 0.1).rate > 0
+        assert measures.relay(tools, contestant, "starttls", 0.05).rate > 0
+        contestant.version = "TLSv1.3"
+        with pytest.raises(Failed, match="TLSv1.2 ECDHE-ECDSA-AES256-GCM-SHA384"):
+            measures.check(tools, contestant)
+
+
+def test_a_contestant_that_fails_ends_nothing(tools, tmp_path, monkeypatch):
+    """Its row says why; the other one is measured in each part."""
+    options = argparse.Namespace(only=["memory", "sessions", "relay"], connections=[2], seconds=0.1, rounds=2, began=0, load=0, programs=tmp_path, results=tmp_path)
+    monkeypatch.setattr(bench, "build", lambda folder: None)
+    benchmark = bench.Benchmark(options, tmp_path)
+    benchmark.tools = tools
+
+    def both(key: str, use: str) -> list[Contestant]:
+        folder = tmp_path / use
+        folder.mkdir()
+        port = free_port()
+        both = {"ports": {"clear": port}, "relays": ("clear",), "sessions": ("clear",)}
+        return [Contestant(tools, "one that ends", ["/bin/sh", "-c", "echo 'no | key' >&2; exit 1"], **both),
+                Contestant(tools, "one that serves", [tools / "server", port, "STARTTLS"], **both)]
+    benchmark.contestants = both
+    benchmark.run()
+    table = benchmark.table()
+    assert table.count("| one that ends | does not answer: no / key |") == 1, table
+    assert table.count("| one that ends, in clear | does not answer: no / key |") == 2, table
+    assert table.count("| one that serves | ") == 1 and table.count("| one that serves, in clear | ") == 3, table
+
+
+def test_a_contestant_that_ends_in_a_round_keeps_no_result(tools, tmp_path):
+    """A ratio is made of numbers of one round: without all rounds there is none."""
+    results = measures.Measurements()
+    with served(tools, tmp_path) as contestant:
+        assert results.measure(("clear", "one"), contestant, measures.relay, tools, contestant, "clear", 0.02)
+        assert results and not results.reasons
+        for process in contestant.processes:
+            process.kill()
+            process.wait()
+        assert results.measure(("clear", "one"), contestant, measures.relay, tools, contestant, "clear", 0.02) is None
+    assert not results and "cannot connect" in results.reasons["clear", "one"], results.reasons
 
 
 @pytest.mark.parametrize("replies, reason", [
@@ -80,6 +131,19 @@ def test_a_session_has_few_system_calls(build, tmp_path):
     most = {(syscalls.CLEAR, syscalls.PROGRAM): 42, (syscalls.STARTTLS, syscalls.PROGRAM): 78,
             (syscalls.CLEAR, syscalls.SERVER): 38, (syscalls.STARTTLS, syscalls.SERVER): 70}
     assert all(counts[what] <= most[what] for what in most), (counts, result)
+
+
+def test_idle_sessions_up_to_the_limit_of_descriptors(tools, tmp_path, build):
+    """In front of a server by address all descriptors are for sessions, two for each, and as many sessions as the daemon names are held."""
+    script = (f"import argparse, pathlib, sys; sys.path.insert(0, {str(ROOT / 'Benchmarks')!r}); import idle; folder = pathlib.Path({str(tmp_path)!r}); "
+              f"options = argparse.Namespace(programs=pathlib.Path({str(build / 'release')!r}), sessions=1000, tls=5, each=50, workers=None); "
+              f"print('\\n'.join(idle.measure(options, pathlib.Path({str(tools)!r}), folder)))")
+    tmp_path.chmod(0o755)
+    run = subprocess.run(["/bin/sh", "-c", 'ulimit -n 200; exec "$@"', "sh", sys.executable, "-B", "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    most = int(re.search(r"limit of descriptors \(200\) allows (\d+) sessions", run.stdout)[1])
+    in_clear, in_tls = [[cell.strip() for cell in line.split("|")[2:-1]] for line in run.stdout.splitlines() if line.startswith(("| in clear", "| inside"))]
+    assert 70 <= most <= 98, run.stdout
+    assert (int(in_clear[0]) + int(in_tls[0]), in_tls[0], in_clear[3], in_tls[3]) == (most, "5", "2.00", "2.00"), run.stdout
 
 
 def test_the_plot():

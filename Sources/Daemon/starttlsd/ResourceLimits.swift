@@ -72,6 +72,8 @@ struct ResourceLimits {
   private static func wantedBackends(_ configuration: Configuration) throws(SystemError) -> Int {
     let own = Int(clamping: configuration.privileges.processes ?? UInt.max)
     if let limit = configuration.backendsLimit { return limit }
+    // Servers that are connected to have no processes.
+    if configuration.backend.servers != nil { return configuration.connectionsLimit + 2 }
     return max(2, min(3 * configuration.connectionsLimit, try processes() / 2, own))
   }
 

@@ -13,7 +13,7 @@ extension GnuTLSStream {
         return 0
       }
       let octets = UnsafeBufferPointer(start: message.pointee.data, count: Int(message.pointee.size))
-      guard let fault = PeerCertificates.fault(session, received: type, octets) else { return 0 }
+      guard let fault = PeerCertificates.fault(session, received: type, octets, isServer: false) else { return 0 }
       stream.clientFault = fault
       return GNUTLS_E_CERTIFICATE_ERROR
     }

@@ -11,6 +11,9 @@
 // Only keys of RSA, ECDSA with the library's curves, Ed25519 and Ed448 are accepted. The numbers of a DSA key are the peer's
 // as well, and no profile has its signatures.
 //
+// An entry of a client must have no extension (RFC 8446, 4.4.2: only what the server asked for, and it asks for none). The
+// library would accept an OCSP response there, and verify it with the keys of the certificates in it, which are the client's.
+//
 // Failure: a text for the operator, without octets of the peer. Every octet is hostile: each length is checked before use.
 
 import CGnuTLS
@@ -34,22 +37,24 @@ package enum PeerCertificates {
   ///   - session: the session of the library.
   ///   - type: the type of the message.
   ///   - message: its contents, without its header.
+  ///   - isServer: true if the peer is a server.
   package static func fault(
-    _ session: OpaquePointer, received type: UInt32, _ message: UnsafeBufferPointer<UInt8>
+    _ session: OpaquePointer, received type: UInt32, _ message: UnsafeBufferPointer<UInt8>, isServer: Bool
   ) -> String? {
     switch type {
     // Never offered. The library (3.7.9) decompresses and uses one all the same.
     case GNUTLS_HANDSHAKE_COMPRESSED_CERTIFICATE_PKT.rawValue: "it is compressed"
     case GNUTLS_HANDSHAKE_CERTIFICATE_PKT.rawValue:
-      fault(message, hasContext: gnutls_protocol_get_version(session).rawValue >= GNUTLS_TLS1_3.rawValue)
+      fault(message, hasContext: gnutls_protocol_get_version(session).rawValue >= GNUTLS_TLS1_3.rawValue, isServer: isServer)
     default: nil
     }
   }
 
   /// - Parameter hasContext: true if the message has the form of TLS 1.3 (RFC 8446, 4.4.2), false for that of TLS 1.2 (RFC
   ///   5246, 7.4.2).
-  static func fault(_ message: UnsafeBufferPointer<UInt8>, hasContext: Bool) -> String? {
-    guard let list = list(message, hasContext: hasContext) else { return "the message cannot be parsed" }
+  static func fault(_ message: UnsafeBufferPointer<UInt8>, hasContext: Bool, isServer: Bool) -> String? {
+    guard let (list, hasExtensions) = list(message, hasContext: hasContext) else { return "the message cannot be parsed" }
+    guard isServer || !hasExtensions else { return "the message has extensions, which were not requested" }
     // Lengths first: nothing is computed for a message that is refused.
     guard list.count <= count else { return "more than \(count) certificates" }
     for certificate in list where certificate.count > self.certificate {
@@ -62,20 +67,27 @@ package enum PeerCertificates {
     return nil
   }
 
-  /// The certificates of a message, at most one more than are accepted; nil if it cannot be parsed.
-  private static func list(_ message: UnsafeBufferPointer<UInt8>, hasContext: Bool) -> [UnsafeBufferPointer<UInt8>]? {
+  /// The certificates of a message, at most one more than are accepted, and true if one has extensions; nil if it cannot
+  /// be parsed.
+  private static func list(
+    _ message: UnsafeBufferPointer<UInt8>, hasContext: Bool
+  ) -> ([UnsafeBufferPointer<UInt8>], hasExtensions: Bool)? {
     var rest = message[...]
     if hasContext { guard field(&rest, 1) != nil else { return nil } }
     guard var entries = field(&rest, 3), rest.isEmpty else { return nil }
     // Some clients of TLS 1.2 send one empty certificate in place of none; the library accepts that.
-    if !hasContext, entries.elementsEqual([0, 0, 0]) { return [] }
+    if !hasContext, entries.elementsEqual([0, 0, 0]) { return ([], hasExtensions: false) }
     var list: [UnsafeBufferPointer<UInt8>] = []
+    var hasExtensions = false
     while !entries.isEmpty, list.count <= count {
       guard let certificate = field(&entries, 3), !certificate.isEmpty else { return nil }
-      if hasContext { guard field(&entries, 2) != nil else { return nil } }
+      if hasContext {
+        guard let extensions = field(&entries, 2) else { return nil }
+        if !extensions.isEmpty { hasExtensions = true }
+      }
       list.append(UnsafeBufferPointer(rebasing: certificate))
     }
-    return list
+    return (list, hasExtensions)
   }
 
   /// Removes a field from the front: its length in so many octets, and its contents. nil if it is not complete.

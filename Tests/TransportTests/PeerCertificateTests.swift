@@ -118,8 +118,8 @@ final class PeerCertificateTests: XCTestCase {
 
   // MARK: The message
 
-  private func fault(_ message: [UInt8], hasContext: Bool) -> String? {
-    message.withUnsafeBufferPointer { PeerCertificates.fault($0, hasContext: hasContext) }
+  private func fault(_ message: [UInt8], hasContext: Bool, isServer: Bool = false) -> String? {
+    message.withUnsafeBufferPointer { PeerCertificates.fault($0, hasContext: hasContext, isServer: isServer) }
   }
 
   private func message(_ certificate: [UInt8], hasContext: Bool) -> [UInt8] {
@@ -155,11 +155,23 @@ final class PeerCertificateTests: XCTestCase {
     XCTAssertNil(fault([0, 0, 0, 0], hasContext: true), "no certificate")
   }
 
+  /// An OCSP response of a client is not verified: no client may send one.
+  func testExtensions() {
+    var message = message(ForgedCertificate.rsa(modulusBits: 512).der, hasContext: true)
+    message[message.count - 1] = 4
+    message += [0, 5, 0, 0]
+    // The length of the list.
+    XCTAssertLessThan(message[3], 252)
+    message[3] += 4
+    XCTAssertEqual(fault(message, hasContext: true), "the message has extensions, which were not requested")
+    XCTAssertNil(fault(message, hasContext: true, isServer: true))
+  }
+
   func testCompressedCertificates() throws {
     try TransportTests.withFolder { folder in
       let session = try GnuTLSStream(try selfSigned(folder)).session
       let type = GNUTLS_HANDSHAKE_COMPRESSED_CERTIFICATE_PKT.rawValue
-      XCTAssertEqual(PeerCertificates.fault(session, received: type, UnsafeBufferPointer(start: nil, count: 0)), "it is compressed")
+      XCTAssertEqual(PeerCertificates.fault(session, received: type, UnsafeBufferPointer(start: nil, count: 0), isServer: false), "it is compressed")
     }
   }
 }

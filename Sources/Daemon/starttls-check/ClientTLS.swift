@@ -93,7 +93,7 @@ final class ClientTLS {
     gnutls_handshake_set_hook_function(session, shim_gnutls_any_message(), GNUTLS_HOOK_PRE) { session, type, _, incoming, message in
       guard incoming != 0, let session, let message, let context = gnutls_transport_get_ptr(session) else { return 0 }
       let octets = UnsafeBufferPointer(start: message.pointee.data, count: Int(message.pointee.size))
-      guard let fault = PeerCertificates.fault(session, received: type, octets) else { return 0 }
+      guard let fault = PeerCertificates.fault(session, received: type, octets, isServer: true) else { return 0 }
       Unmanaged<ClientTLS>.fromOpaque(context).takeUnretainedValue().certificateFault = fault
       return GNUTLS_E_CERTIFICATE_ERROR
     }

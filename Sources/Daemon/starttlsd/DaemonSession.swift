@@ -82,7 +82,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
       ageSeconds: (now - (driver?.record.startedAt ?? now)) / 1000)
   }
 
-  /// The first turn: what has arrived already is reported at once.
+  /// A turn after a start: what has arrived already is reported at once.
   func start(now: Int) {
     driver?.turn(now: now, client: false, server: false)
     turned(now: now)
@@ -216,7 +216,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
       let start = connection.begin(now: now) { [unowned self] start, now in
         self.connecting = nil
         self.driver?.serverStarted(start)
-        self.ready(now: now)
+        self.start(now: now)
       }
       if connection.isPending { connecting = connection }
       return start

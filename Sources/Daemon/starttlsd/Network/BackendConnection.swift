@@ -73,7 +73,7 @@ final class BackendConnection: EventOwner, TimerOwner {
         current = index
         health.attemptBegins(index)
         if try Kernel.pollNow(number, CInt(POLLOUT)) != 0 {
-          if let start = progress(index, isDue: false, now: now) { return start }
+          if let start = progress(index, isReady: true, isDue: false, now: now) { return start }
           continue
         }
         let wanted = Watch(descriptor: number, events: CShort(POLLOUT))
@@ -91,12 +91,14 @@ final class BackendConnection: EventOwner, TimerOwner {
 
   /// The connection to a server is established, or has failed, or its time is over.
   ///
+  /// - Parameter isReady: true if the socket is known to be writable.
   /// - Returns: nil if it failed while `advance` tries the servers.
-  private func progress(_ index: Int, isDue: Bool, now: Int) -> ServerStart? {
+  private func progress(_ index: Int, isReady: Bool = false, isDue: Bool, now: Int) -> ServerStart? {
     let wasPending = isPending
     do throws(SystemError) {
       let number = socket?.pollNumber() ?? -1
-      guard try Kernel.pollNow(number, CInt(POLLOUT)) != 0 else {
+      let events = isReady ? CInt(POLLOUT) : try Kernel.pollNow(number, CInt(POLLOUT))
+      guard events != 0 else {
         guard isDue else { return .pending }
         throw SystemError("connect", ETIMEDOUT)
       }

@@ -69,6 +69,7 @@ final class StoppedStartTests: XCTestCase {
       let error = errno
       stopper.end()
       XCTAssertEqual(process, -1)
+      try XCTSkipIf(error == ENOSYS, "this way to start programs is not possible here")
       XCTAssertFalse(stopper.isHung, "the parent was stopped with its child")
       if error == ENOENT, !stopper.isHung { continue }
       XCTAssertEqual(error, ECANCELED)

@@ -14,6 +14,8 @@ final class AddressAdmission {
   }
 
   private let limits: AddressLimits
+  /// Follows a number in the log, if it is only the part of one worker.
+  private let place: String
   private let log: Logger
   private let timers: Timers
   private let metrics: Metrics
@@ -22,8 +24,9 @@ final class AddressAdmission {
   /// nil without an access file.
   var rules: AccessRules?
 
-  init(_ limits: AddressLimits, _ rules: AccessRules?, _ log: Logger, _ timers: Timers, _ metrics: Metrics) {
+  init(_ limits: AddressLimits, _ rules: AccessRules?, isPart: Bool, _ log: Logger, _ timers: Timers, _ metrics: Metrics) {
     self.limits = limits
+    place = isPart ? " in this worker" : ""
     self.rules = rules
     self.log = log
     self.timers = timers
@@ -49,14 +52,14 @@ final class AddressAdmission {
 
   private func text(_ limit: AddressLimit) -> String {
     switch limit {
-    case .connections: "its address has \(limits.connections) sessions (--max-connections-per-address)"
+    case .connections: "its address has \(limits.connections) sessions\(place) (--max-connections-per-address)"
     case .backends:
-      "its address has \(limits.connections) backends without a session (--max-connections-per-address)"
+      "its address has \(limits.connections) backends without a session\(place) (--max-connections-per-address)"
     case .connectionsPerMinute:
-      "its address had \(limits.connectionsPerMinute) connections in a minute (--max-connections-per-minute)"
+      "its address had \(limits.connectionsPerMinute) connections in a minute\(place) (--max-connections-per-minute)"
     case .handshakesPerMinute:
-      "its address had \(limits.handshakesPerMinute) handshakes in a minute (--max-handshakes-per-minute)"
-    case .penalty: "its address has \(limits.penalty) penalty points (--max-penalty)"
+      "its address had \(limits.handshakesPerMinute) handshakes in a minute\(place) (--max-handshakes-per-minute)"
+    case .penalty: "its address has \(limits.penalty) penalty points\(place) (--max-penalty)"
     }
   }
 

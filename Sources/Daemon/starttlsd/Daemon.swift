@@ -104,7 +104,8 @@ final class Daemon {
     backends =
       if let servers = configuration.backend.servers { BackendHealth(servers.addresses, log, timers, metrics) } else { nil }
     refusalWarning = RepeatedWarning(log, timers)
-    addresses = AddressAdmission(configuration.addressLimits, configuration.accessRules, log, timers, metrics)
+    addresses = AddressAdmission(
+      configuration.addressLimits, configuration.accessRules, isPart: (configuration.supervision.worker?.count ?? 1) > 1, log, timers, metrics)
     // Admits nobody until all descriptors that stay open are open.
     admission = Admission(.none)
     keys = helpers.keys

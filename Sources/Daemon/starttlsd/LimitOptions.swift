@@ -31,13 +31,24 @@ struct LimitOptions: ParsableArguments {
       valueName: "seconds"))
   var greetingWait = 0
 
-  /// The checked limits.
-  func limits() throws(ConfigurationError) -> AddressLimits {
+  /// The smallest part of --max-penalty that a worker gets, in points.
+  private static let leastPenalty = 2 * Penalty.closed
+
+  /// The checked limits; of a worker, its part of them. What a worker counts ends with it, so that nothing is left of one that was
+  /// killed.
+  func limits(_ worker: WorkerRole?) throws(ConfigurationError) -> AddressLimits {
     var limits = AddressLimits()
     limits.connections = try number(maxConnectionsPerAddress, "--max-connections-per-address")
     limits.connectionsPerMinute = try number(maxConnectionsPerMinute, "--max-connections-per-minute")
     limits.handshakesPerMinute = try number(maxHandshakesPerMinute, "--max-handshakes-per-minute")
     limits.penalty = try number(maxPenalty, "--max-penalty")
+    if let worker {
+      limits.connections = worker.part(of: limits.connections)
+      limits.connectionsPerMinute = worker.part(of: limits.connectionsPerMinute)
+      limits.handshakesPerMinute = worker.part(of: limits.handshakesPerMinute)
+      // A single session must not be enough.
+      limits.penalty = max(worker.part(of: limits.penalty), min(limits.penalty, LimitOptions.leastPenalty))
+    }
     for text in exempt {
       do throws(NetworkError) {
         limits.exempt.append(try IPNetwork(parsing: text))

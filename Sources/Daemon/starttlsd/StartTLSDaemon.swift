@@ -159,7 +159,7 @@ struct StartTLSDaemon: ParsableCommand {
     let access = try accessOptions.rules()
     let policy = try checkedPolicy()
     let fronts = try frontOptions.fronts()
-    var limits = try limitOptions.limits()
+    var limits = try limitOptions.limits(supervision.worker)
     // One address stands for all clients of a front: their own addresses are limited.
     limits.exempt += fronts
     let backend: Backend =

@@ -55,6 +55,8 @@ final class UserTests: PrivilegeTestCase {
     assertIdentity(backend, own)
     XCTAssertEqual(ProcessTable.descriptors(of: backend).keys.sorted(), [0, 1, 2])
     XCTAssertNil(daemon.helpers["starttlsd-start"], "no starter is needed")
+    XCTAssertTrue(
+      daemon.log.contains("; --backend-user has another process start it; neither of them can gain privileges (no_new_privs)\n"), daemon.log)
     // Nobody but root reads its memory: no other process of the user traces it.
     let tracing = try run(
       ["setpriv", "--reuid=daemon", "--regid=daemon", "--clear-groups", "cat", "/proc/\(daemon.process)/environ"],

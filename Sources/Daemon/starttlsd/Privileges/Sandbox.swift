@@ -25,7 +25,10 @@ struct Sandbox: Sendable {
   func enter(_ configuration: Configuration, hasStarter: Bool) throws(ConfigurationError) -> String {
     let servers = configuration.backend.servers
     guard servers != nil || hasStarter else {
-      return "sandbox: none, because this process starts the server program itself; --backend-user has another process start it"
+      // Only root can have another user.
+      let option = configuration.privileges.own != nil || geteuid() == 0 ? "--backend-user" : "--backend-memory"
+      let rest = configuration.privileges.isBackendRestricted ? "; neither of them can gain privileges (no_new_privs)" : ""
+      return "sandbox: none, because this process starts the server program itself; \(option) has another process start it\(rest)"
     }
     var parts: [String] = []
     do throws(SystemError) {

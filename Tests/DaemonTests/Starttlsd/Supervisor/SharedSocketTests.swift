@@ -65,15 +65,11 @@ final class SharedSocketTests: WorkersTestCase {
     XCTAssertEqual(program.wait(), .exited(0), folder.text("log"))
   }
 
-  /// A Unix socket that was shut down refuses all clients for good: another one takes its place, and its worker's.
-  func testAStatusSocketThatWasShutDownIsReplaced() throws {
-    let folder = TestFolder()
-    let path = folder.path + "/status"
-    let workers = try workers(2, ["--status-socket", path])
-    let before = workers.workers
+  /// shutdown(2) of a listening socket of another process, by its path or its port.
+  private func shutDown(_ name: String, of process: pid_t) throws {
     let script = """
       import ctypes, errno, os, socket, sys
-      process, path = int(sys.argv[1]), sys.argv[2]
+      process, wanted = int(sys.argv[1]), sys.argv[2]
       descriptor = os.pidfd_open(process)
       libc = ctypes.CDLL(None, use_errno=True)
       for name in os.listdir(f"/proc/{process}/fd"):
@@ -83,14 +79,35 @@ final class SharedSocketTests: WorkersTestCase {
                   print(errno.errorcode[ctypes.get_errno()])
                   break
               taken = socket.socket(fileno=number)
-              if taken.getsockname() == path:
+              address = taken.getsockname()
+              if wanted == (str(address[1]) if taken.family == socket.AF_INET else address):
                   taken.shutdown(socket.SHUT_RDWR)
                   print("done")
       """
-    let output = try run(["/usr/bin/python3", "-c", script, "\(workers.program.process)", path + ".1"]).output
+    let output = try run(["/usr/bin/python3", "-c", script, "\(process)", name]).output
     // pidfd_getfd(2)
     try XCTSkipIf(["EPERM\n", "ENOSYS\n"].contains(output), "descriptors of another process cannot be taken here")
     XCTAssertEqual(output, "done\n")
+  }
+
+  /// The kernel gives up a port that it chose itself when the socket is shut down: another socket is bound to it, for all workers.
+  func testASocketWithAPortOfTheKernelIsReplaced() throws {
+    let workers = try workers(2)
+    let before = workers.workers
+    try shutDown("\(workers.port)", of: workers.program.process)
+    workers.waits(for: ": --listen 127.0.0.1:0: a worker has shut the socket down: it is replaced, and the workers that have it\n")
+    XCTAssertTrue(eventually { workers.log.components(separatedBy: "listening on 127.0.0.1:\(workers.port)\n").count == 5 }, workers.log)
+    XCTAssertTrue(Set(workers.workers.values).isDisjoint(with: before.values), workers.log)
+    for client in try clients(4, workers) { client.close() }
+  }
+
+  /// A Unix socket that was shut down refuses all clients for good: another one takes its place, and its worker's.
+  func testAStatusSocketThatWasShutDownIsReplaced() throws {
+    let folder = TestFolder()
+    let path = folder.path + "/status"
+    let workers = try workers(2, ["--status-socket", path])
+    let before = workers.workers
+    try shutDown(path + ".1", of: workers.program.process)
     workers.waits(for: ": --status-socket unix:\(path).1: a worker has shut the socket down: it is replaced, and the workers that have it\n")
     XCTAssertTrue(eventually { workers.workers[1] != before[1] }, workers.log)
     let program = try Programs.path("starttlsd")

@@ -26,7 +26,7 @@ import core  # noqa: E402
 import measures  # noqa: E402
 import plot  # noqa: E402
 import report  # noqa: E402
-from contestants import KEY_INSIDE, Contestant, Failed, contestants  # noqa: E402
+from contestants import KEY_INSIDE, VARIANTS, Contestant, Failed, contestants  # noqa: E402
 from measures import Measurements  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -97,14 +97,14 @@ class Benchmark:
         """First: a contestant that has served sessions has memory for more of them."""
         for kind in ("clear", "starttls"):
             for one in self.contestants("P-256", f"memory-{kind}"):
-                if kind in one.sessions and one.name != KEY_INSIDE and not one.name.endswith("alone"):
+                if kind in one.sessions and one.name not in VARIANTS and not one.name.endswith("alone"):
                     if result := self.measured(self.memory, (kind, one.name), one, self.idle_memory, one, kind):
                         self.say(f"memory: {one.name}, {kind}: {result[0]:.0f} KiB, own {result[1]:.0f} KiB")
 
     def measure_sessions(self, key: str, running: list[Contestant], loads: list[tuple[str, int]], number: int) -> None:
         for kind, count in loads:
             for one in running:
-                if kind not in one.sessions or count > one.most or (one.name == KEY_INSIDE and (count != 64 or kind == "clear")):
+                if kind not in one.sessions or count > one.most or (one.name in VARIANTS and count != 64) or (one.name == KEY_INSIDE and kind == "clear"):
                     continue
                 result = self.measured(self.sessions, (key, kind, count, one.name), one, measures.sessions, self.tools, one, kind, count, self.options.seconds)
                 if result:
@@ -118,7 +118,7 @@ class Benchmark:
                     self.say(f"round {number}: relay {kind} {one.name:24} {result.rate:7.0f} MB/s, CPU {result.cpu:.2f} ms a MB, client {result.client:.2f}")
 
     def measure_calls(self, running: list[Contestant]) -> None:
-        for one in (one for one in running if not one.name.endswith("alone") and one.name != KEY_INSIDE):
+        for one in (one for one in running if not one.name.endswith("alone") and one.name not in VARIANTS):
             for kind in one.sessions:
                 if calls := self.measured(self.calls, (kind, one.name), one, measures.system_calls, self.tools, one, kind, self.work / "trace"):
                     self.say(f"system calls: {one.name}, {kind}: {calls.all:.0f}, own {calls.own or 0:.0f}")
@@ -167,7 +167,7 @@ class Benchmark:
     def picture(self) -> str:
         panels: dict = {}
         for (key, kind, count, name), them in self.sessions.items():
-            if key == "P-256" and name != KEY_INSIDE:
+            if key == "P-256" and name not in VARIANTS:
                 panels.setdefault(f"Sessions a second {report.KINDS[kind]}", {}).setdefault(name, {})[count] = statistics.median(r.rate for r in them)
         return plot.svg(panels)
 

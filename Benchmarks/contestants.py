@@ -17,6 +17,9 @@ import tempfile
 import time
 
 PROGRAM, SERVER, KEY_INSIDE = "starttlsd, a program", "starttlsd, a TCP server", "starttlsd, key in process"
+ONE_USER = "starttlsd, a program of its own user"
+# Variants, which are measured at one number of connections.
+VARIANTS = (KEY_INSIDE, ONE_USER)
 HANDSHAKES, IN_CLEAR = "handshakes alone", "a server alone"
 MAIN_CF = """compatibility_level = 3.6
 queue_directory = {folder}/queue
@@ -142,13 +145,18 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
     def add(name, front, inner=None, **settings):
         found.append(Contestant(tools, name, front, inner, **settings))
 
-    def starttlsd(port, *more):
-        return [programs / "starttlsd", "--allow-root", "--listen", f"127.0.0.1:{port}", "--certificate", certificate, "--key", key,
+    def starttlsd(port, *more, users=("--allow-root",)):
+        return [programs / "starttlsd", *users, "--listen", f"127.0.0.1:{port}", "--certificate", certificate, "--key", key,
                 "--max-connections", "2000", "--max-connections-per-address", "0", "--max-penalty", "0", "--grace", "1", *more]
 
     both = ("starttls", "clear")
+    # With a user of its own for the program, as recommended, another process starts the programs. Only root can change users.
+    users = ("--user", "daemon", "--backend-user", "nobody") if os.geteuid() == 0 else ("--allow-root",)
     port = free_port()
-    add(PROGRAM, starttlsd(port, "--", backend), ports=dict.fromkeys(both, port), own="starttlsd", relays=both)
+    add(PROGRAM, starttlsd(port, "--", backend, users=users), ports=dict.fromkeys(both, port), own="starttlsd", relays=both)
+    if os.geteuid() == 0:
+        port = free_port()
+        add(ONE_USER, starttlsd(port, "--", backend), ports=dict.fromkeys(both, port), own="starttlsd")
     for name, more in ((SERVER, []), (KEY_INSIDE, ["--key-in-process"])):
         port, secured, inner = free_port(), free_port(), free_port()
         add(name, starttlsd(port, "--listen-tls", f"127.0.0.1:{secured}", "--backend", f"127.0.0.1:{inner}", "--backend-client", "none", *more),

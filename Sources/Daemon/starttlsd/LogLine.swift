@@ -12,12 +12,21 @@ import Transport
 
 enum LogLine {
   /// A line with its end. Octets of the text that are not printable are escaped, so that it stays one line.
-  static func octets(_ level: Logger.Level, _ message: String, _ fields: [LogField], _ format: LogFormat) -> [UInt8] {
+  ///
+  /// - Parameter clock: the time as text, which is the same for all lines of a second.
+  static func octets(
+    _ level: Logger.Level, _ message: String, _ fields: [LogField], _ format: LogFormat, _ clock: inout LogClock
+  ) -> [UInt8] {
     var line: [UInt8] = []
+    line.reserveCapacity(384)
     switch format {
     case .logfmt:
-      line += Array("\(time(nil).utc("%Y-%m-%dT%H:%M:%S+0000")) \(level) starttlsd: ".utf8)
-      EscapedText.append(text(message, fields).utf8, to: &line)
+      line += clock.text(at: time(nil))
+      line.append(UInt8(ascii: " "))
+      line.append(contentsOf: level.rawValue.utf8)
+      line.append(contentsOf: " starttlsd: ".utf8)
+      EscapedText.append(message.utf8, to: &line)
+      for field in fields { field.appendLogfmt(to: &line) }
     case .json:
       line += Array(json(level, message, fields).utf8)
     }
@@ -53,6 +62,20 @@ enum LogLine {
   /// A date such as `2027-01-31`, for a time in seconds since 1970.
   static func day(_ seconds: Int) -> String {
     time_t(seconds).utc("%Y-%m-%d")
+  }
+}
+
+/// The time of the lines in logfmt: made once a second.
+struct LogClock {
+  private var second: time_t?
+  private var text: [UInt8] = []
+
+  mutating func text(at now: time_t) -> [UInt8] {
+    if now != second {
+      second = now
+      text = Array(now.utc("%Y-%m-%dT%H:%M:%S+0000").utf8)
+    }
+    return text
   }
 }
 

@@ -31,6 +31,7 @@ final class LogQueue: @unchecked Sendable {
   private let isSystemLog = SystemLog.isStandardError
   private var queue = ByteQueue(capacity: LogQueue.capacity)
   private var lost = 0
+  private var clock = LogClock()
 
   private weak var loop: EventLoop?
   private weak var timers: Timers?
@@ -62,7 +63,7 @@ final class LogQueue: @unchecked Sendable {
       return
     }
     if isSystemLog { return StandardStreams.complain("starttlsd", LogLine.body(level, message, fields, format)) }
-    let line = LogLine.octets(level, message, fields, format)
+    let line = LogLine.octets(level, message, fields, format, &clock)
     // After a loss, half of the queue is written first. So losses occur in few groups, each with its count.
     guard lost == 0, line.withUnsafeBytes({ queue.append($0) }) else {
       lost += 1
@@ -89,7 +90,7 @@ final class LogQueue: @unchecked Sendable {
   private func addLoss() -> Bool {
     guard lost > 0, queue.count <= LogQueue.capacity / 2 else { return false }
     let text = "\(lost) lines of this log were lost: its reader was too slow, or stopped"
-    let line = LogLine.octets(.warning, text, [], format)
+    let line = LogLine.octets(.warning, text, [], format, &clock)
     lost = 0
     return line.withUnsafeBytes { queue.append($0) }
   }

@@ -12,8 +12,15 @@ package enum EscapedText {
   package static func append(
     _ octets: some Sequence<UInt8>, to text: inout [UInt8], escaping isSpecial: (UInt8) -> Bool = { _ in false }
   ) {
+    // Most texts have their octets in one piece, and nothing to escape: they are copied at once.
+    let isAppended: Bool? = octets.withContiguousStorageIfAvailable { piece in
+      guard piece.allSatisfy({ isPrintable($0) && !isSpecial($0) }) else { return false }
+      text.append(contentsOf: piece)
+      return true
+    }
+    if isAppended == true { return }
     for octet in octets {
-      if (0x20...0x7e).contains(octet), !isSpecial(octet) {
+      if isPrintable(octet), !isSpecial(octet) {
         text.append(octet)
       } else {
         text.append(UInt8(ascii: "\\"))
@@ -30,4 +37,7 @@ package enum EscapedText {
     append(text.utf8, to: &octets)
     return String(decoding: octets, as: UTF8.self)
   }
+
+  @inline(__always)
+  private static func isPrintable(_ octet: UInt8) -> Bool { octet &- 0x20 <= 0x5e }
 }

@@ -40,4 +40,23 @@ package struct LogField: Hashable, Sendable {
     case .milliseconds(let time): "\(name)=\(time)ms"
     }
   }
+
+  /// Appends a blank and `name=value`. Octets that are not printable ASCII are escaped.
+  package func appendLogfmt(to line: inout [UInt8]) {
+    line.append(UInt8(ascii: " "))
+    EscapedText.append(name.utf8, to: &line)
+    line.append(UInt8(ascii: "="))
+    switch value {
+    case .word(let word): EscapedText.append(word.utf8, to: &line)
+    case .text(let text):
+      line.append(UInt8(ascii: "\""))
+      EscapedText.append(text.utf8, to: &line)
+      line.append(UInt8(ascii: "\""))
+    case .number(let number): line.append(contentsOf: String(number).utf8)
+    case .milliseconds(let time):
+      line.append(contentsOf: String(time).utf8)
+      line.append(UInt8(ascii: "m"))
+      line.append(UInt8(ascii: "s"))
+    }
+  }
 }

@@ -32,6 +32,9 @@ struct Admission {
     self.limits = limits
   }
 
+  /// True if a session can have its processes besides one for learning what the program sends.
+  var hasRoomForAnotherProcess: Bool { backends + reserved + 3 <= limits.backends }
+
   var answer: Answer {
     let reason: String
     if sessions >= limits.sessions {

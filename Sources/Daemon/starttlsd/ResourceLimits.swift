@@ -44,7 +44,8 @@ struct ResourceLimits {
     // three sets: one is loaded, one waits, one arrives.
     let now = configuration.certificates.list().paths.count
     let certificates = configuration.certificates.folders.isEmpty ? now : 3 * min(CertificateFiles.limit, 2 * now + 32)
-    let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + status + certificates
+    let learning = configuration.learning == nil ? 0 : 1
+    let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + learning + status + certificates
     var limit = try OpenFilesLimit.current()
     inherited = limit
     let needed = UInt(2 * wanted + wantedBackends + wantedRefusals + others)

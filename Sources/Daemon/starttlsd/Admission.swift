@@ -35,6 +35,11 @@ struct Admission {
   /// The descriptors that sessions and backends have, or have reserved.
   private var descriptors: Int { 2 * sessions + limits.ofProcess * (backends + reserved) }
 
+  /// True if a session can have its processes besides one for learning what the program sends.
+  var hasRoomForAnotherProcess: Bool {
+    backends + reserved + 3 <= limits.backends && descriptors + 2 + 3 * limits.ofProcess <= limits.descriptors
+  }
+
   var answer: Answer {
     let reason: String
     if sessions >= limits.sessions {

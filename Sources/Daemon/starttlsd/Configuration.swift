@@ -15,6 +15,8 @@ struct Configuration {
   /// What a supervisor passed; then there are no `listeners`.
   var supervision: Supervision
   var backend: Backend
+  /// nil without --learn-greeting.
+  var learning: LearnSettings?
   /// The source of the credentials.
   var certificates: CertificateFiles
   var connectionsLimit: Int

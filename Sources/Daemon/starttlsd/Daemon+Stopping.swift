@@ -21,6 +21,7 @@ extension Daemon {
     guard case .no = stopping else { return goOnStopping(now: now) }
     log.info("stopping: \(sessions.count) sessions have \(configuration.graceMilliseconds / 1000) s to end")
     listen(false)
+    learning?.cancel(now: now)
     for listener in listeners { listener.close() }
     listeners = []
     // The worker that replaces this one answers there.

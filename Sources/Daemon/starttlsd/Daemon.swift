@@ -47,6 +47,8 @@ final class Daemon {
   private(set) var starter: StarterConnection?
   private(set) var expiry: CertificateExpiry?
   private(set) var tickets: TicketRotation?
+  /// nil without --learn-greeting.
+  private(set) var learning: LearntGreetings?
 
   private let queue: LogQueue
   private var helpers: [HelperConnection] = []
@@ -132,6 +134,7 @@ final class Daemon {
       starter = StarterConnection(connection)
     }
     if let settings = configuration.record, let process = helpers.recorder { recordings = try Recordings(self, settings, process) }
+    learning = configuration.learning.map { LearntGreetings(self, $0) }
     signals = try Signals(self)
     supervisorEnd = try configuration.supervision.worker.map { role throws(SystemError) in try SupervisorEnd(self, channel: role.channel) }
     if let path = configuration.statusSocket { status = try ReportSocket.status(self, path: path) }

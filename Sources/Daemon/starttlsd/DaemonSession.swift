@@ -7,9 +7,9 @@ import Transport
 import TransportTLS
 
 final class DaemonSession: EventOwner, TimerOwner, SessionHost {
-  private unowned let daemon: Daemon
+  unowned let daemon: Daemon
   /// nil after it has finished: a timer may still refer to this object for minutes.
-  private var driver: SessionDriver!
+  private(set) var driver: SessionDriver!
   private var backend: BackendProcess?
   /// The connection to a server that is being made.
   private var connecting: BackendConnection?
@@ -18,8 +18,12 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   private var failure: String?
   /// The TLS engine after the handoff, for the alert in the log.
   private var engine: GnuTLSStream?
-  /// True if a process is reserved for the time after the handshake.
-  private var isReserving = false
+  /// How many processes are reserved: one for the time after the handshake, and one if the first is not started yet.
+  private(set) var reserved = 0
+  /// What was learnt of the program and sent to the client; nil if the program was started at once.
+  private(set) var learnt: LearntReplies?
+  /// True while it is in the program's place.
+  var isProgramUnstarted = false
   /// nil if the session is not recorded.
   private var recording: SessionRecording?
   /// The watches that are registered with the event loop.
@@ -32,7 +36,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   private let variables: [String]
   /// The penalty points that the client's address has got for this session.
   private var penalty = 0
-  private let local: SocketAddress?
+  let local: SocketAddress?
   var scheduled: Int?
 
   /// Creates a session for an accepted connection. Nothing is started.
@@ -48,11 +52,18 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   func begin(_ connection: consuming Connection, now: Int) throws(SystemError) {
     let client = PlaintextClient(accepted: connection.takeDescriptor())
     recording = daemon.recordings?.begin(identifier, peer: peer, isImplicit: false, now: now)
-    driver = SessionDriver(
-      policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, client: client,
-      server: startBackend(tls: nil), host: self, observer: recording?.recorder, now: now)
-    isReserving = true
-    daemon.reserve(1)
+    if let replies = learntReplies(now: now) {
+      learnt = replies
+      isProgramUnstarted = true
+      driver = SessionDriver(
+        policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, client: client, learnt: replies, host: self,
+        observer: recording?.recorder, now: now)
+    } else {
+      driver = SessionDriver(
+        policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, client: client,
+        server: startBackend(tls: nil), host: self, observer: recording?.recorder, now: now)
+    }
+    reserve(isProgramUnstarted ? 2 : 1)
   }
 
   /// Starts a session that begins with TLS. No backend is started before the handshake is complete, and before the wait for
@@ -68,8 +79,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     driver = SessionDriver(
       policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, secured: stream,
       greetingWaitMilliseconds: daemon.addresses.isExempt(peer) ? 0 : daemon.configuration.greetingWaitMilliseconds, host: self, now: now)
-    isReserving = true
-    daemon.reserve(1)
+    reserve(1)
     return true
   }
 
@@ -141,14 +151,19 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     finish(now: now)
   }
 
-  /// No other backend will be started for this session, or the start has begun.
-  private func endReservation() {
-    if isReserving { daemon.reserve(-1) }
-    isReserving = false
+  /// So many more backends may have to be started for this session.
+  func reserve(_ number: Int) {
+    guard number != reserved else { return }
+    let difference = number - reserved
+    reserved = number
+    daemon.reserve(difference)
   }
 
+  var hasVariables: Bool { !variables.isEmpty }
+
   private func finish(now: Int) {
-    endReservation()
+    reserve(0)
+    countSavedStart()
     registered.forget(daemon.loop)
     prepared = nil
     connecting?.cancel()
@@ -180,27 +195,13 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   }
 
   /// Starts the backend, with the negotiated parameters in its environment.
-  private func startBackend(tls: TLSFacts?) -> ServerStart {
+  func startBackend(tls: TLSFacts?) -> ServerStart {
     switch daemon.configuration.backend {
-    case .program(let arguments, let inherited):
+    case .program:
       var variables = self.variables + Environment.connection(peer: peer, local: local, identifier)
       if let tls { variables += Environment.tls(tls) }
       do {
-        let pair = try DescriptorPair.sockets()
-        let child: any BackendChild
-        if let starter = daemon.starter {
-          child = try starter.start(variables, standardStreams: try pair.second.duplicate())
-        } else {
-          child = OwnChild(
-            try ChildProcess(
-              arguments, environment: Environment.adding(variables, to: inherited), standardStreams: pair.second,
-              limit: daemon.admission.limits.inherited, through: daemon.slot))
-        }
-        let process = try BackendProcess(daemon, for: peer, child)
-        process.session = identifier
-        backend = process
-        daemon.started(process)
-        return .started(pair.takeFirst())
+        return .started(try daemon.startProgram(variables, for: peer, session: identifier, &backend))
       } catch {
         daemon.metrics.count(.start)
         return .failed("the backend cannot be started: \(error)")
@@ -252,17 +253,19 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
 
   func abort(_ proof: SMTPSession.Reason) {
     prepared = nil
-    endReservation()
+    // The program may not have been started yet.
+    reserve(isProgramUnstarted ? 1 : 0)
   }
 
   func endServer() {
     registered.forgetServer(daemon.loop)
+    countSavedStart()
     backend?.replace(now: Clock.now())
     backend = nil
   }
 
   func restart(_ facts: TLSFacts) -> ServerStart {
-    endReservation()
+    reserve(0)
     return startBackend(tls: facts)
   }
 }

@@ -50,7 +50,8 @@ struct ResourceLimits {
     // three sets: one is loaded, one waits, one arrives.
     let now = configuration.certificates.list().paths.count
     let certificates = configuration.certificates.folders.isEmpty ? now : 3 * min(CertificateFiles.limit, 2 * now + 32)
-    let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + status + certificates
+    let learning = configuration.learning == nil ? 0 : 1
+    let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + learning + status + certificates
     let hasStarter = configuration.privileges.needsStarter
     ofProcess = configuration.backend.servers != nil || hasStarter ? 0 : 1
     inherited = try OpenFilesLimit.current()

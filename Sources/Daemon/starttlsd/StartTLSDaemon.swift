@@ -77,6 +77,7 @@ struct StartTLSDaemon: ParsableCommand {
     help: "Accept lines that end with LF alone. Only if the program accepts them too, also in message text.")
   var tolerateBareLf = false
 
+  @OptionGroup(title: "Start when needed") var learnOptions: LearnOptions
   @OptionGroup(title: "Servers by address") var backendOptions: BackendOptions
   @OptionGroup(title: "Fronts") var frontOptions: FrontOptions
   @OptionGroup(title: "Private keys") var keyOptions: KeyOptions
@@ -166,7 +167,7 @@ struct StartTLSDaemon: ParsableCommand {
       if let servers { .servers(servers) } else { try backend(isEmbedded, hasStarter: privileges.needsStarter) }
     return Configuration(
       policy: policy, priorities: try tlsOptions.priorities(policy.security, hasKeyInProcess: keyOptions.keyInProcess), timeouts: try checkedTimeouts(),
-      listeners: try addresses(supervision), supervision: supervision, backend: backend, certificates: certificates,
+      listeners: try addresses(supervision), supervision: supervision, backend: backend, learning: try learning(backend), certificates: certificates,
       connectionsLimit: try part(positive(maxConnections, "--max-connections"), supervision),
       backendsLimit: try checkedBackends().map { max(2, part($0, supervision)) },
       fronts: fronts, addressLimits: limits, greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
@@ -272,6 +273,11 @@ struct StartTLSDaemon: ParsableCommand {
     var path = [CChar](repeating: 0, count: 4096)
     guard getcwd(&path, path.count) != nil else { throw .system("getcwd: \(SystemError.last("getcwd"))") }
     return String(decoding: path.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) + "/" + stateFolder
+  }
+
+  private func learning(_ backend: Backend) throws(ConfigurationError) -> LearnSettings? {
+    guard case .program(let arguments, _) = backend else { return try learnOptions.settings(path: nil, isSingle: supervisor.inetd) }
+    return try learnOptions.settings(path: executable(arguments[0]) ?? arguments[0], isSingle: supervisor.inetd)
   }
 
   /// The path of an executable program; nil if there is none.

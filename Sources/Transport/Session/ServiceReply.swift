@@ -18,6 +18,10 @@ package enum ServiceReply {
   /// Sent inside TLS in place of a greeting if the server cannot be started.
   package static var noServer: StaticString { "421 4.3.2 Service not available, closing connection\r\n" }
 
+  /// Sent after MAIL in place of a reply if the server that was learnt cannot be started, or is another one: what a session
+  /// sends before MAIL if its server fails.
+  package static var serverFailed: StaticString { "421 4.3.0 Mail server failed, closing connection\r\n" }
+
   /// Sent between two commands when the server stops.
   package static var shuttingDown: StaticString { "421 4.3.2 Service shutting down, closing connection\r\n" }
 }

@@ -76,9 +76,10 @@ extension SessionDriver {
     begin(host.restart(facts))
   }
 
-  /// Reports the result of a start that was `.pending`: of the first server, or of a restart. Call `turn` after it.
+  /// Reports the result of a start that was `.pending`: of the first server, of the one that takes the place of a learnt one, or of a restart. Call `turn` after it.
   public func serverStarted(_ start: consuming ServerStart) {
     if state == .securing, record.securedAt != nil { return beginSecured(start) }
+    if state == .replaying { return beginReplacement(start) }
     guard state == .session, isServerAwaited || conversation.phase == .restarting else { return }
     begin(start)
     carryOutDecisions()
@@ -123,6 +124,7 @@ extension SessionDriver {
     clear = nil
     stream = nil
     server = nil
+    replacement = nil
     conversation.discard()
     toClient.removeAll()
     toServer.removeAll()

@@ -17,6 +17,7 @@ extension SessionDriver {
     // The server's connection is closed at once. Everything read from the client for the server is written, or cannot
     // be.
     server = nil
+    replacement = nil
     conversation.dropOutput(to: serverParty)
     toServer.removeAll()
     decrypted.removeAll()

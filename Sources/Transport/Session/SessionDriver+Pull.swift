@@ -33,7 +33,7 @@ extension SessionDriver {
   /// Receives octets of the server, unless some are kept.
   private func receiveFromServer() -> IOResult {
     if !fromServer.isEmpty { return .moved(fromServer.count) }
-    guard serverMayHaveInput else { return .wouldBlock }
+    guard serverMayHaveInput || server?.hasPending == true else { return .wouldBlock }
     var offered = 0
     let answer = fromServer.fill {
       offered = $0.count

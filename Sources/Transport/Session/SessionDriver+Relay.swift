@@ -20,6 +20,7 @@ extension SessionDriver {
   func relayStep() -> Bool {
     flush()
     if clientBroken { return leaveRelay() }
+    if replaceLearntServer() { return true }
     // Run both, whatever the result of the first: neither direction may starve the other.
     let (isServerMoved, isClientMoved) = (relayServer(), relayClient())
     if clientBroken { return true }

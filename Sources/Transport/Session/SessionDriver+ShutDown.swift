@@ -13,7 +13,7 @@ extension SessionDriver {
   /// `isClosing`.
   public func shutDown(now: Int) {
     self.now = now
-    guard isBeforeGreeting || state == .session && conversation.allowsReply, !clientBroken, !clientOutputEnded,
+    guard isBeforeGreeting || state == .replaying || state == .session && conversation.allowsReply, !clientBroken, !clientOutputEnded,
       toClient.append(ServiceReply.shuttingDown)
     else { return }
     if record.decision == nil {

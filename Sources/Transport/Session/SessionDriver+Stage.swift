@@ -22,6 +22,7 @@ extension SessionDriver {
     switch state {
     case .securing: record.securedAt == nil ? .handshake : .secured
     case .relaying: .relay
+    case .replaying: isRelayNext ? .relay : .clear
     case .lingering, .finished: .closing
     case .session:
       switch record.decision {

@@ -22,6 +22,10 @@ extension SessionDriver {
       if !conversation.isClearPhaseOver { take(clearPhaseUntil) }
       take(stalled.until)
       take(sessionUntil)
+    case .replaying:
+      take(ownUntil)
+      if !conversation.isClearPhaseOver { take(clearPhaseUntil) }
+      take(sessionUntil)
     case .relaying:
       take(ownUntil)
       if record.sent == 0 { take(greetingUntil) }
@@ -58,6 +62,7 @@ extension SessionDriver {
     switch state {
     case .securing: expireSecuring()
     case .session: expireSession()
+    case .replaying: expireReplaying()
     case .relaying: expireRelay()
     case .lingering: hasPassed(ownUntil) && finish(.outputStalled)
     case .finished: false

@@ -40,6 +40,7 @@ extension SessionDriver {
     switch state {
     case .securing: secureStep()
     case .session: sessionStep()
+    case .replaying: replayStep()
     case .relaying: relayStep()
     case .lingering: lingerStep()
     case .finished: false
@@ -50,6 +51,7 @@ extension SessionDriver {
   private func sessionStep() -> Bool {
     flush()
     if clientBroken { return finish(.clientLost) }
+    if replaceLearntServer() { return true }
     // The output is sent: after the 220 that leads to the handoff.
     if carryOutDecisions() { return true }
     if conversation.phase == .handshaking { return handshake() }
@@ -114,7 +116,7 @@ extension SessionDriver {
   /// TLS is no longer available: STARTTLS is no longer listed. After the 220 this has no effect. Do not call it from
   /// within a turn.
   public func withdrawTLS() {
-    guard state == .session else { return }
+    guard state == .session || state == .replaying else { return }
     conversation.tlsUnavailable()
     carryOutDecisions()
   }

@@ -50,7 +50,7 @@ extension SessionDriver {
     }
     if watches.client?.events == 0 && clientHasHungUp { watches.client = nil }
     if watches.clientOutput?.events == 0 && clientOutputHasHungUp { watches.clientOutput = nil }
-    if let number = server?.number, serverEvents != 0 {
+    if let number = replacement?.connection?.number ?? server?.number, serverEvents != 0 {
       watches.server = Watch(descriptor: number, events: serverEvents)
     }
     return watches
@@ -72,6 +72,8 @@ extension SessionDriver {
         return readWaitsToWrite ? SessionDriver.writable : SessionDriver.readable
       }
       return canPullClient ? SessionDriver.readable : clientHasUnread ? 0 : SessionDriver.hangUp
+    case .replaying:
+      return 0
     case .relaying:
       if clientEnded || serverBroken || toServer.room == 0 || clientBroken && !hasSeparateOutput { return 0 }
       return readWaitsToWrite ? SessionDriver.writable : SessionDriver.readable
@@ -95,6 +97,8 @@ extension SessionDriver {
       if serverEnded { return 0 }
       if wantsServer && hasRoomForReplies { events |= SessionDriver.readable }
       if conversation.phase == .handshaking && !serverHasUnread { events |= SessionDriver.hangUp }
+    case .replaying:
+      return replacement?.replay.toSend.isEmpty == false ? SessionDriver.writable : SessionDriver.readable
     case .relaying:
       if !serverEnded && (clientBroken || toClient.room > 0) { events |= SessionDriver.readable }
     case .securing, .lingering, .finished:

@@ -8,7 +8,7 @@
 // that the conversation consumed are taken. All octets read from one side are written before the other side is closed.
 //
 // Extensions: SessionDriver+Turns (steps), SessionDriver+Decisions (each decision), SessionDriver+Pull (input),
-// SessionDriver+Output (writing), SessionDriver+Implicit (TLS from the start), SessionDriver+Relay, SessionDriver+Linger (closing), SessionDriver+ShutDown (the
+// SessionDriver+Output (writing), SessionDriver+Implicit (TLS from the start), SessionDriver+Learnt (a server that is started late), SessionDriver+Relay, SessionDriver+Linger (closing), SessionDriver+ShutDown (the
 // program stops), SessionDriver+Watches (events), SessionDriver+Timers (deadlines).
 
 import CKernel
@@ -50,6 +50,8 @@ public final class SessionDriver {
     case securing
     /// The conversation decides what to do.
     case session
+    /// The server is started in the place of a learnt one, see SessionDriver+Learnt.
+    case replaying
     /// Octets are copied in both directions.
     case relaying
     /// All output was queued; the client's input is discarded until its end.
@@ -67,6 +69,11 @@ public final class SessionDriver {
   var clear: PlaintextClient?
   var stream: (any TLSStream)?
   var server: ServerConnection?
+  /// Starts the server that a learnt one stands for; nil if the session began without a learnt server.
+  unowned var learntHost: (any LearntServerHost)?
+  /// In the state `.replaying`: the server, if it was started, and what follows.
+  var replacement: ServerReplacement?
+  var isRelayNext = false
   /// True while the start of the first server is in progress.
   var isServerAwaited = false
   /// The conversation's name for the current server: a restart brings a new server.

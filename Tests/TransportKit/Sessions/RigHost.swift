@@ -7,7 +7,7 @@ import Transport
 import TransportTLS
 
 /// The host of one session.
-final class RigHost: SessionHost {
+final class RigHost: LearntServerHost {
   private let scenario: Scenario
   private let credentials: TLSCredentials?
   /// The channels to the helper, where there is one.
@@ -34,11 +34,12 @@ final class RigHost: SessionHost {
   }
 
   /// A socket to a server that has just been started.
-  func startServer() throws(SystemError) -> Descriptor {
+  func openServer(index: Int? = nil) throws(SystemError) -> Descriptor {
+    let index = index ?? servers.count
     let (driverEnd, serverEnd) = try Kernel.socketPair()
     if let size = scenario.bufferOctets { Connections.limitBuffers(of: [driverEnd, serverEnd], to: size) }
-    let manners = scenario.servers[min(servers.count, scenario.servers.count - 1)]
-    let server = ScriptedServer(FarEnd(socket: serverEnd), index: servers.count, manners)
+    let manners = scenario.servers[min(index, scenario.servers.count - 1)]
+    let server = ScriptedServer(FarEnd(socket: serverEnd), index: index, manners)
     server.end.cut = scenario.serverCut
     servers.append(server)
     return Descriptor(adopting: driverEnd)
@@ -90,9 +91,26 @@ final class RigHost: SessionHost {
       if !old.end.hasEnded { complaint = "the server that received clear text is still there" }
     }
     do throws(SystemError) {
-      return .started(try startServer())
+      // After what was learnt it may be the first one that is started.
+      return .started(try openServer(index: max(1, servers.count)))
     } catch {
       return .failed("the backend cannot be started: \(error)")
     }
   }
+
+  // MARK: LearntServerHost
+
+  /// How often a server did not send what was learnt.
+  private(set) var differences = 0
+
+  func startServer() -> ServerStart {
+    if !servers.isEmpty { complaint = "a server was started twice" }
+    do throws(SystemError) {
+      return .started(try openServer())
+    } catch {
+      return .failed("the backend cannot be started: \(error)")
+    }
+  }
+
+  func learntServerDiffers() { differences += 1 }
 }

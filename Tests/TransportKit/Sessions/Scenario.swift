@@ -14,6 +14,8 @@ struct Scenario {
   var client: [ClientStep]
   /// One for each server that is started, the last one for all further.
   var servers = [ServerManners()]
+  /// Whether the session begins with what was learnt of the server, which is then started when it is needed.
+  var isLearnt = false
   var helper = HelperManners.ordinary
   var channels = Channels.separate
   /// How many octets the client and the servers write at a time.
@@ -95,6 +97,8 @@ struct ServerManners: Equatable {
   var deviation: (command: Int, Deviation)?
   /// Whether it reads nothing while a reply of its own is not written, as most servers do.
   var isBlocking = false
+  /// Whether its reply to QUIT has no mark, so that it is the same at any time.
+  var hasFixedQuit = false
   /// Octets that every reply has in addition.
   var padding = 0
 

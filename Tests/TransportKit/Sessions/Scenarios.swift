@@ -137,6 +137,30 @@ extension Scenario {
     Scenario("the server dies inside TLS", tls, [ServerManners(), .at(4, .close)]).ends(.handoff, .relayed),
   ].map { scenario in scenario.with { $0.policy.serverReset = .restart } }
 
+  /// What begins with what was learnt of the server.
+  private static let learnt: [Scenario] = [
+    Scenario("MAIL in clear, learnt", [hello] + message).ends(.abort(.mail), .relayed),
+    Scenario("pipelined, learnt", [hello, .say(pipeline, replies: 6)] + message).ends(.abort(.mail), .relayed),
+    Scenario("HELO and QUIT, learnt", [.say("HELO client.example\r\n"), .say("QUIT\r\n")]).ends(.abort(.quit), .closed(.quit)),
+    Scenario("EHLO and QUIT, learnt", [hello, .say("QUIT\r\n")]).ends(.abort(.quit), .closed(.quit)),
+    Scenario("the client ends, learnt", [hello, .end]).ends(.abort(.clientEnded), .closed(.clientEnded)),
+    Scenario("STARTTLS and QUIT, learnt", [hello, .starttls, hello, .say("QUIT\r\n")]).ends(.handoff, .closed(.quit)),
+    Scenario("NOOP and STARTTLS, learnt", [hello, .say("NOOP\r\n"), .starttls, hello, .say("QUIT\r\n")]).ends(.handoff, .closed(.quit)),
+    Scenario("another greeting, learnt", [hello, .say("NOOP\r\n")], [ServerManners(greeting: "554")])
+      .ends(.abort(.serverEnded), .closed(.serverEnded)),
+    Scenario("another reply to EHLO and MAIL, learnt", [hello, message[0]], [.at(0, .answer("250"))])
+      .ends(.abort(.mail), .closed(.serverEnded)),
+    Scenario("no server, learnt", [hello, .say("NOOP\r\n")], [ServerManners(greeting: nil)])
+      .ends(.abort(.serverEnded), .closed(.serverEnded)),
+    Scenario("the server dies at EHLO, learnt", [hello, .say("NOOP\r\n")], [.at(0, .close)])
+      .ends(.abort(.serverEnded), .closed(.serverEnded)),
+  ].map { scenario in
+    scenario.with {
+      $0.isLearnt = true
+      for index in $0.servers.indices { $0.servers[index].hasFixedQuit = true }
+    }
+  }
+
   // MARK: All
 
   /// As starttls-proxy plays them.
@@ -149,7 +173,7 @@ extension Scenario {
 
   /// As starttlsd plays them.
   static let ofTheDaemon: [Scenario] =
-    ([inClear[0], inClear[2], inClear[4], inClear[8]] + asking(.engine, .restart) + restarting).map { scenario in
+    (learnt + [inClear[0], inClear[2], inClear[4], inClear[8]] + asking(.engine, .restart) + restarting).map { scenario in
       scenario.with {
         $0.host = .engine
         $0.policy.serverReset = .restart

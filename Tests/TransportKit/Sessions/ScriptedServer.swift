@@ -3,6 +3,8 @@
 // Every reply ends with a mark: `s` and the server's number, `n` and the reply's. Marks that arrive at the client in
 // order, each at most once, in the line that carried it, prove that no reply was lost, repeated or altered on the way.
 
+import Transport
+
 /// The far end of the driver's connection to a server.
 final class ScriptedServer {
   let end: FarEnd
@@ -11,7 +13,15 @@ final class ScriptedServer {
   /// All that it sent.
   private(set) var sent: [UInt8] = []
 
-  private let index: Int
+  static let fixedQuit = "221 bye\r\n"
+
+  /// What a server with a fixed reply to QUIT sends if it is the first one and has ordinary manners.
+  static let learnt = LearntReplies(
+    greeting: Array("220 mx.example ready s0n1.0\r\n".utf8),
+    hello: Array("250-mx.example s0n2.0\r\n250-SIZE 1000\r\n250-STARTTLS\r\n250-AUTH PLAIN\r\n250 HELP\r\n".utf8),
+    quit: Array(fixedQuit.utf8))
+
+  let index: Int
   private let manners: ServerManners
   private var line: [UInt8] = []
   private var commands = 0
@@ -71,7 +81,7 @@ final class ScriptedServer {
       isInMessage = true
       reply("354", "go on")
     case "QUIT":
-      reply("221", "bye")
+      if manners.hasFixedQuit { say(ScriptedServer.fixedQuit) } else { reply("221", "bye") }
       isLeaving = true
     default: reply("250", "done")
     }

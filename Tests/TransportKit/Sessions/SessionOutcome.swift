@@ -16,6 +16,8 @@ struct SessionOutcome {
   var tunnelFailure: String?
   /// What each server received and sent.
   var servers: [(received: [UInt8], sent: [UInt8])] = []
+  /// Whether the session began with what was learnt of the server.
+  var isLearnt = false
   /// What the helper received.
   var helperCommands: [UInt8] = []
   var handoffs = 0
@@ -29,6 +31,18 @@ struct SessionOutcome {
   var turns = 0
   /// How long the session lasted once the scenario's departure had happened, in milliseconds of the rig's clock.
   var lastedAfterDeparture: Int?
+
+  /// What was learnt counts as sent by the first server. Of a server that sent something else the client received nothing.
+  mutating func noteLearnt(isStarted: Bool) {
+    isLearnt = true
+    let learnt = ScriptedServer.learnt
+    if !isStarted { servers.insert((received: [], sent: []), at: 0) }
+    let (sent, first) = (servers[0].sent, learnt.greeting + learnt.hello)
+    let hasHello = String(decoding: clear, as: UTF8.self).contains("250-mx.example s0n2.0\r\n")
+    let isContinued = sent.starts(with: hasHello ? first : learnt.greeting)
+    if !isContinued { servers[0].sent = first }
+    servers[0].sent += learnt.quit
+  }
 
   /// Whether the same was seen: by the client, the servers, the helper and the operator. Only a TLS alert may be cut
   /// short: it is sent as far as the kernel takes it at once.

@@ -159,9 +159,14 @@ final class SessionRig {
       try? input.sendWithoutDelay()
       client = try PlaintextClient(socket: input)
     }
+    if scenario.isLearnt {
+      driver = SessionDriver(
+        policy: scenario.policy, timeouts: SessionDriver.Timeouts(), client: client, learnt: ScriptedServer.learnt, host: host, now: now)
+      return
+    }
     let server: Descriptor
     do throws(SystemError) {
-      server = try host.startServer()
+      server = try host.openServer()
     } catch {
       if scenario.host == .helper { throw error }
       // As the daemon: the client receives 421 from a server that has ended.
@@ -209,6 +214,7 @@ final class SessionRig {
     outcome.isSecure = client.tunnel?.isEstablished == true
     outcome.tunnelFailure = client.tunnel?.failure
     outcome.servers = host.servers.map { (received: $0.received, sent: $0.sent) }
+    if scenario.isLearnt { outcome.noteLearnt(isStarted: host.servers.first?.index == 0) }
     outcome.helperCommands = helper?.commands ?? []
     outcome.handoffs = host.handoffs
     outcome.aborts = host.aborts

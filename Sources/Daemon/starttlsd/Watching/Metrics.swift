@@ -18,6 +18,7 @@ final class Metrics {
     case sent = "sent_bytes"
     case refusals
     case backendFailures = "backend_failures"
+    case startsSaved = "backend_starts_saved"
 
     var help: String {
       switch self {
@@ -30,6 +31,7 @@ final class Metrics {
       case .sent: "Octets sent to clients, in clear or before encryption."
       case .refusals: "Connections that were refused, by the reason."
       case .backendFailures: "Failures of the backend, by kind."
+      case .startsSaved: "Starts of the server program that were not needed, because its greeting was learnt."
       }
     }
 

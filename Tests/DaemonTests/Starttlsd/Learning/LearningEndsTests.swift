@@ -1,0 +1,186 @@
+// LearningEndsTests: what is not learnt, what is forgotten, and a program that does not keep to what was learnt.
+
+import Foundation
+import Glibc
+import XCTest
+
+final class LearningEndsTests: LearningTestCase {
+  private let failed = "421 4.3.0 Mail server failed, closing connection\r\n"
+
+  /// Each of these sends something else to another client, or at another time.
+  func testAReplyThatDependsOnTheClientIsNotLearnt() throws {
+    for (script, what) in [
+      (ShellBackend.script("say \"220 $TCPREMOTEIP\""), "its greeting"),
+      (ShellBackend.script("say \"220 $TCPREMOTEPORT\""), "its greeting"),
+      (ShellBackend.script("say \"220 $STARTTLSD_SESSION\""), "its greeting"),
+      (ShellBackend.script("say \"220 $$\""), "its greeting"),
+      (ShellBackend.script("say \"220 $(date +%s)\""), "its greeting"),
+      (ShellBackend.script(answers: [("EHLO*", "say \"250 hello ${line#EHLO }\"")]), "its reply to EHLO"),
+      (ShellBackend.script(answers: [("QUIT*", "say \"221 $$\"; exit")]), "its reply to QUIT"),
+      (ShellBackend.script("hello=no; say '220 b'", answers: [("EHLO*", "hello=yes; say '250 b'"), ("QUIT*", "say \"221 $hello\"; exit")]), "its reply to QUIT"),
+    ] {
+      let daemon = try daemon(["--learn-greeting"], backend: .script(script))
+      let first = try client(daemon)
+      try first.expect("220")
+      first.close()
+      try waitForLog(daemon, "the program does not send every client the same at all times: \(what) differs: its greeting is not learnt")
+      // The next one is served by the program.
+      let second = try client(daemon)
+      try second.expect("220")
+      XCTAssertTrue(eventually { !daemon.backends.isEmpty }, script)
+      second.close()
+      daemon.assertIdle()
+      XCTAssertFalse(daemon.log.contains(LearningTestCase.isLearnt), daemon.log)
+      daemon.stop()
+    }
+  }
+
+  /// A program that is no server for everybody is none for learning either, and sessions run as they would.
+  func testAProgramThatCannotBeLearnt() throws {
+    for (opening, what, timeout) in [
+      ("say '554 no'", "has the code 554", "60"), ("exit", "ends before its greeting", "60"),
+      ("printf '220 b\\r\\n250 more\\r\\n'", "has octets after its end", "60"), ("say 'hello'", "is not a reply of SMTP", "60"),
+      ("exec sleep 1000", "does not answer in time", "1"),
+      ("head -c 9000 /dev/zero | tr '\\000' x; exec sleep 1000", "is longer than", "60"),
+    ] {
+      let daemon = try daemon(["--learn-greeting", "--greeting-timeout", timeout, "--backend-grace", "0"], backend: .script(ShellBackend.script(opening)))
+      let first = try client(daemon)
+      _ = try first.remainderAfterQuit()
+      first.close()
+      try waitForLog(daemon, what)
+      XCTAssertTrue(daemon.log.contains("its greeting is not learnt (--learn-greeting), each session starts the program"), daemon.log)
+      daemon.assertIdle()
+      daemon.stop()
+    }
+  }
+
+  /// The program changes its mind: the client that notices it gets 421, and the next one what the program sends now.
+  func testAProgramThatSendsSomethingElse() throws {
+    for commands in [["NOOP"], ["HELO client.example"], ["EHLO client.example", "NOOP"], ["EHLO client.example", "MAIL FROM:<a@client.example>"]] {
+      let daemon = try learntDaemon()
+      _ = starts(daemon)
+      try Data("other".utf8).write(to: URL(fileURLWithPath: daemon.folder.path + "/greeting"))
+      let client = try client(daemon)
+      try client.expect("220 backend ESMTP")
+      for command in commands.dropLast() { XCTAssertTrue(try client.ask(command).hasPrefix("250")) }
+      try client.send("\(commands.last!)\r\n")
+      XCTAssertEqual(try client.remainder().text, failed)
+      client.close()
+      XCTAssertEqual(starts(daemon), ["127.0.0.1 clear"])
+      try waitForLog(daemon, "the program has not sent a client what was learnt (--learn-greeting): each session starts the program for 10 min")
+      let session = try XCTUnwrap(daemon.sessions.last)
+      XCTAssertEqual(session["end"], "server ended")
+      XCTAssertTrue(session["failure"]?.hasPrefix("the server does not send the greeting or the reply to EHLO that was learnt") == true, session.description)
+
+      XCTAssertEqual(try serveOne(daemon), "220 other ESMTP")
+      XCTAssertEqual(starts(daemon), ["127.0.0.1 clear"])
+      daemon.stop()
+    }
+  }
+
+  /// SIGHUP, and a new program in its place: it is learnt again.
+  func testSIGHUPAndANewFileAreLearntAgain() throws {
+    let daemon = try learntDaemon()
+    try Data("other".utf8).write(to: URL(fileURLWithPath: daemon.folder.path + "/greeting"))
+    daemon.program.signal(SIGHUP)
+    try waitForLog(daemon, "the certificates are loaded again")
+    XCTAssertEqual(try serveOne(daemon), "220 other ESMTP")
+    XCTAssertTrue(eventually { daemon.folder.text("starts").split(separator: "\n").count == 8 }, daemon.log)
+    daemon.assertIdle()
+    _ = starts(daemon)
+    XCTAssertEqual(try serveOne(daemon), "220 other ESMTP")
+    XCTAssertEqual(starts(daemon), [])
+
+    // As package managers do.
+    let draft = daemon.folder.path + "/draft"
+    try Data(("#!/bin/sh\n" + LearningTestCase.script(":").replacingOccurrences(of: "ESMTP", with: "ESMTP 2")).utf8).write(to: URL(fileURLWithPath: draft))
+    chmod(draft, 0o755)
+    XCTAssertEqual(rename(draft, daemon.folder.path + "/backend"), 0)
+    XCTAssertEqual(try serveOne(daemon), "220 other ESMTP 2")
+    XCTAssertTrue(eventually { daemon.folder.text("starts").split(separator: "\n").count == 12 }, daemon.log)
+    daemon.assertIdle()
+    _ = starts(daemon)
+    XCTAssertEqual(try serveOne(daemon), "220 other ESMTP 2")
+    XCTAssertEqual(starts(daemon), [])
+  }
+
+  /// When it is needed it does not come, or does not answer: 421 in time, and no process stays.
+  func testAProgramThatFailsWhenItIsNeeded() throws {
+    let opening = "[ -e \"$FOLDER/dead\" ] && exit 0; [ -e \"$FOLDER/mute\" ] && exec sleep 1000"
+    let daemon = try learntDaemon(["--greeting-timeout", "3", "--backend-grace", "0"], LearningTestCase.script(opening))
+    for (name, why, commands) in [
+      ("dead", "the server ended before its greeting and its reply to EHLO", ["NOOP", "MAIL FROM:<a@client.example>"]),
+      ("mute", "the server did not send its greeting and its reply to EHLO in time", ["MAIL FROM:<a@client.example>"]),
+    ] {
+      let path = try daemon.folder.write([], to: name)
+      for command in commands {
+        let client = try client(daemon)
+        try client.expect("220 ")
+        try client.ask("EHLO client.example")
+        try client.send(command + "\r\n")
+        XCTAssertEqual(try client.remainder().text, failed)
+        client.close()
+        daemon.assertIdle()
+        XCTAssertEqual(daemon.sessions.last?["failure"], why)
+      }
+      unlink(path)
+    }
+    // It was no other program: what was learnt stays.
+    XCTAssertFalse(daemon.log.contains("has not sent a client"), daemon.log)
+    _ = starts(daemon)
+    try serveOne(daemon)
+    XCTAssertEqual(starts(daemon), [])
+  }
+
+  /// Clients that leave while the program starts, and the end of the daemon.
+  func testClientsThatLeaveWhileTheProgramStarts() throws {
+    let daemon = try learntDaemon(["--backend-grace", "0", "--grace", "0"], LearningTestCase.script("[ -e \"$FOLDER/mute\" ] && exec sleep 1000"))
+    try daemon.folder.write([], to: "mute")
+    let gone = try client(daemon)
+    try gone.expect("220 ")
+    try gone.send("NOOP\r\n")
+    XCTAssertTrue(eventually { !daemon.backends.isEmpty })
+    gone.reset()
+    daemon.assertIdle()
+    XCTAssertEqual(daemon.sessions.last?.outcome, "abort client ended: client lost")
+    let waiting = try client(daemon)
+    try waiting.expect("220 ")
+    try waiting.send("NOOP\r\n")
+    XCTAssertTrue(eventually { !daemon.backends.isEmpty })
+    daemon.program.signal(SIGTERM)
+    XCTAssertEqual(try waiting.remainder().text, "421 4.3.2 Service shutting down, closing connection\r\n")
+    waiting.close()
+    XCTAssertEqual(daemon.program.wait(), .exited(0), daemon.log)
+  }
+
+  /// SIGTERM while the program is being learnt.
+  func testTheDaemonStopsWhileItLearns() throws {
+    let daemon = try daemon(["--learn-greeting"], backend: .script(LearningTestCase.script("[ \"$TCPREMOTEIP\" = 127.0.0.1 ] || exec sleep 1000")))
+    try serveOne(daemon)
+    XCTAssertTrue(eventually { daemon.folder.text("starts").contains("192.0.2.1") })
+    daemon.stop()
+  }
+
+  /// A rule's variables may change what the program sends.
+  func testSessionsWithVariablesOfARuleStartTheProgram() throws {
+    let rules = TestFolder()
+    let path = try rules.write(Array("127.0.0.3:allow,WHO=\"third\"\n:allow\n".utf8), to: "rules")
+    let daemon = try learntDaemon(["--access", path])
+    _ = starts(daemon)
+    let client = try client(daemon, from: "127.0.0.3")
+    try client.expect("220 ")
+    XCTAssertTrue(eventually { !daemon.backends.isEmpty })
+    client.close()
+    XCTAssertEqual(starts(daemon), ["127.0.0.3 clear"])
+    try serveOne(daemon)
+    XCTAssertEqual(starts(daemon), [])
+  }
+}
+
+extension SMTPClient {
+  /// Sends QUIT and reads to the end.
+  fileprivate func remainderAfterQuit() throws -> String {
+    try send("QUIT\r\n")
+    return try remainder().text
+  }
+}

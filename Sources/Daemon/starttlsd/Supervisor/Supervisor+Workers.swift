@@ -9,6 +9,8 @@ extension Supervisor {
   func start(_ slot: WorkerSlot, of group: WorkerGroup, now: Int) {
     slot.restartAt = nil
     checkSockets(now: now)
+    // That may have ended the change to which this group belongs.
+    guard groups.contains(where: { $0 === group }) || change?.fresh.contains(where: { $0 === group }) ?? false else { return }
     let title = group.title(slot)
     do throws(SystemError) {
       let pair = try MessageSocket.pair()
@@ -118,6 +120,10 @@ extension Supervisor {
               slot.worker = nil
               retire(worker, now: now)
               slot.restartAt = now
+            }
+            // The new workers have the old socket. The change can be requested again.
+            if let change, change.fresh.contains(where: { $0.held.contains { $0 === socket } }) {
+              failed(change, "\(group.title(socket)): the socket was shut down meanwhile", code: ExitCode.system, now: now)
             }
           }
           socket.isBroken = false

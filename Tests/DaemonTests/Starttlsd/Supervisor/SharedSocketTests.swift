@@ -101,6 +101,23 @@ final class SharedSocketTests: WorkersTestCase {
     for client in try clients(4, workers) { client.close() }
   }
 
+  /// Workers of a program that is about to take over would have the socket that was shut down.
+  func testASocketThatIsReplacedEndsATakeOver() throws {
+    let workers = try workers(2)
+    let before = workers.workers
+    try Data("#!/bin/sh\nexec sleep 100\n".utf8).write(to: URL(fileURLWithPath: workers.path + ".new"))
+    chmod(workers.path + ".new", 0o755)
+    XCTAssertEqual(rename(workers.path + ".new", workers.path), 0)
+    workers.program.signal(SIGUSR2)
+    workers.waits(for: "\(workers.path) takes over\n")
+    try shutDown("\(workers.port)", of: workers.program.process)
+    workers.waits(
+      for: "SIGUSR2: --listen 127.0.0.1:0: the socket was shut down meanwhile: \(workers.path) does not take over, the workers stay as they were\n")
+    XCTAssertTrue(eventually { workers.log.components(separatedBy: "listening on 127.0.0.1:\(workers.port)\n").count == 5 }, workers.log)
+    XCTAssertTrue(Set(workers.workers.values).isDisjoint(with: before.values), workers.log)
+    for client in try clients(4, workers) { client.close() }
+  }
+
   /// A Unix socket that was shut down refuses all clients for good: another one takes its place, and its worker's.
   func testAStatusSocketThatWasShutDownIsReplaced() throws {
     let folder = TestFolder()

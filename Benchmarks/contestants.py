@@ -17,7 +17,7 @@ import tempfile
 import time
 
 PROGRAM, SERVER, KEY_INSIDE = "starttlsd, a program", "starttlsd, a TCP server", "starttlsd, key in process"
-ONE_USER = "starttlsd, a program of its own user"
+ONE_USER = "starttlsd, a program of the same user"
 # Variants, which are measured at one number of connections.
 VARIANTS = (KEY_INSIDE, ONE_USER)
 HANDSHAKES, IN_CLEAR = "handshakes alone", "a server alone"

@@ -1,8 +1,8 @@
 // LearntGreetings: what the program sends, by the local address of the connection, which the program sees too.
 //
 // Nothing is learnt before the first client of an address; while it is learnt, sessions start the program as without
-// --learn-greeting. What was learnt counts for the interval of the option, until SIGHUP, and until the program's file changes. Then
-// it is learnt again.
+// --learn-greeting. It is learnt again after the interval of the option, after SIGHUP, and when the program's file has changed. What
+// is only old is in use until it is learnt again: at a limit, no session may start the program because there is no process for that.
 //
 // Contract: `replies` is asked at the start of each session and does not wait; it looks at the program's file. One address is learnt at a time, and only while a
 // process is free for a session.
@@ -50,18 +50,17 @@ final class LearntGreetings {
     let file = FileState(settings.path)
     guard let entry = entries[local] ?? (entries.count < LearntGreetings.limit ? Entry() : nil) else { return nil }
     let isChanged = entry.file != file
-    guard isChanged || now >= entry.until else {
-      if case .known(let replies) = entry.state { return replies }
-      return nil
-    }
-    learn(local, entry, file, isChanged: isChanged, now: now)
-    return nil
+    if isChanged || now >= entry.until { learn(local, entry, file, isChanged: isChanged, now: now) }
+    guard case .known(let replies) = entries[local]?.state else { return nil }
+    return replies
   }
 
   private func learn(_ local: SocketAddress, _ entry: Entry, _ file: FileState?, isChanged: Bool, now: Int) {
     var entry = entry
-    entry.state = .unknown
-    if isChanged { entry.differences = 0 }
+    if isChanged {
+      entry.state = .unknown
+      entry.differences = 0
+    }
     // Another address is being learnt, or no process is free: a later session tries again.
     guard learner == nil, !daemon.isStopping, daemon.admission.hasRoomForAnotherProcess else {
       entry.until = now
@@ -83,6 +82,7 @@ final class LearntGreetings {
       entry.state = .known(replies)
       log(&entry, .info, "\(local): the program's greeting is learnt: a session starts the program when it needs it")
     case .failed(let why):
+      entry.state = .unknown
       log(&entry, .warning, "\(local): the program \(why): its greeting is not learnt (--learn-greeting), each session starts the program")
     }
     entries[local] = entry

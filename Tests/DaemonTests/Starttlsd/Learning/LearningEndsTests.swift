@@ -104,6 +104,22 @@ final class LearningEndsTests: LearningTestCase {
     XCTAssertEqual(starts(daemon), [])
   }
 
+  /// After the interval: a minute of a clock at 20 times the speed. A machine that is too slow for that clock learns it a minute later.
+  func testItIsLearntAgainAfterTheInterval() throws {
+    let library = try run(["faketime", "-f", "+0", "printenv", "LD_PRELOAD"]).output.trimmingCharacters(in: .whitespacesAndNewlines)
+    let fast = ["/usr/bin/env", "FAKETIME_DISABLE_SHM=1", "LD_PRELOAD=\(library)", "FAKETIME=+0 x20", "/usr/bin/env"]
+    // The filter of the process of the keys does not allow what the library does.
+    let daemon = try daemon(
+      ["--key-in-process", "--learn-greeting", "--learn-interval", "1"], backend: .script(LearningTestCase.script()), under: fast)
+    let isLearntTwice = try eventually {
+      try serveOne(daemon)
+      usleep(20_000)
+      return daemon.folder.text("starts").components(separatedBy: "2001:db8::25 clear").count > 2
+    }
+    XCTAssertTrue(isLearntTwice, daemon.log)
+    daemon.stopWithFastClock()
+  }
+
   /// When it is needed it does not come, or does not answer: 421 in time, and no process stays.
   func testAProgramThatFailsWhenItIsNeeded() throws {
     let opening = "[ -e \"$FOLDER/dead\" ] && exit 0; [ -e \"$FOLDER/mute\" ] && exec sleep 1000"

@@ -71,18 +71,20 @@ struct CredentialFile: ~Copyable {
   }
 
   /// PEM if it contains `-----BEGIN`; otherwise DER, with one object per file.
-  var form: gnutls_x509_crt_fmt_t {
+  var form: gnutls_x509_crt_fmt_t { position(of: "-----BEGIN", from: 0) == nil ? GNUTLS_X509_FMT_DER : GNUTLS_X509_FMT_PEM }
+
+  /// Where a text that begins with `-` occurs at or after a position; nil if it does not.
+  func position(of mark: StaticString, from first: Int) -> Int? {
     // Not `firstRange(of:)`: it would link the regular expression library, 1.4 MB, into each program.
-    let mark: StaticString = "-----BEGIN"
-    var position = 0
+    var position = first
     while position + mark.utf8CodeUnitCount <= length {
       guard let start = storage.baseAddress, let dash = memchr(start + position, CInt(UInt8(ascii: "-")), length - position) else { break }
       position = UnsafeRawPointer(dash) - UnsafeRawPointer(start)
       guard length - position >= mark.utf8CodeUnitCount else { break }
-      if memcmp(dash, mark.utf8Start, mark.utf8CodeUnitCount) == 0 { return GNUTLS_X509_FMT_PEM }
+      if memcmp(dash, mark.utf8Start, mark.utf8CodeUnitCount) == 0 { return position }
       position += 1
     }
-    return GNUTLS_X509_FMT_DER
+    return nil
   }
 
   /// Passes the octets in the library's form.

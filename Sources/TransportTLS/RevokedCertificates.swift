@@ -35,36 +35,29 @@ struct RevokedCertificates {
   /// True if there is no list.
   var isEmpty: Bool { issuers.isEmpty }
 
-  /// Reads a file with lists, in PEM or DER.
+  /// Adds a list in DER.
   ///
-  /// - Parameter trusted: those of whom one must have signed each list that has not expired. A list that has expired and that
-  ///   none of them has signed revokes nothing.
-  mutating func add(
-    _ path: String, signedBy trusted: TrustedIssuers, opening: (any CredentialOpening)?
-  ) throws(TLSCredentialsError) {
-    let file = try CredentialFile(path, opening: opening)
-    let form = file.form
-    var read: UnsafeMutablePointer<gnutls_x509_crl_t?>?
-    var count: UInt32 = 0
-    let code = file.withDatum { gnutls_x509_crl_list_import2(&read, &count, &$0, form, 0) }
-    guard code >= 0, count > 0, let read else { throw .badRevocations(path: path, libraryText(code)) }
-    let lists = UnsafeBufferPointer(start: read, count: Int(count)).compactMap(\.self)
-    shim_gnutls_free(read)
-    defer { for list in lists { gnutls_x509_crl_deinit(list) } }
+  /// - Parameters:
+  ///   - path: its file.
+  ///   - trusted: those of whom one must have signed each list that has not expired. A list that has expired and that none of
+  ///     them has signed revokes nothing.
+  mutating func add(_ octets: [UInt8], of path: String, signedBy trusted: TrustedIssuers) throws(TLSCredentialsError) {
+    var code: CInt = 0
+    guard let read = RevocationList.read(octets, &code) else { throw .badRevocations(path: path, libraryText(code)) }
+    let list = read.list
+    guard let issuer = derName({ gnutls_x509_crl_get_raw_issuer_dn(list, $0) }) else { throw .badRevocations(path: path, "a list without an issuer") }
     let now = time(nil)
-    for list in lists {
-      guard let issuer = derName({ gnutls_x509_crl_get_raw_issuer_dn(list, $0) }) else { throw .badRevocations(path: path, "a list without an issuer") }
-      let end = gnutls_x509_crl_get_next_update(list)
-      if end >= 0 { issuers[issuer, default: Issuer()].end = max(end, issuers[issuer]?.end ?? end) }
-      // What a list revokes stays revoked after its end, also beside a later list without it.
-      let isExpired = end >= 0 && end <= now
-      if isExpired { expired.append(Expired(path: path, issuer: issuer, end: end)) }
-      guard trusted.haveSigned(list) else {
-        if isExpired { continue }
-        throw .badRevocations(path: path, "not signed by one of the issuers that are trusted")
-      }
-      issuers[issuer, default: Issuer()].serials.formUnion(try RevokedCertificates.serials(of: list, path))
+    let end = gnutls_x509_crl_get_next_update(list)
+    if end >= 0 { issuers[issuer, default: Issuer()].end = max(end, issuers[issuer]?.end ?? end) }
+    // What a list revokes stays revoked after its end, also beside a later list without it.
+    let isExpired = end >= 0 && end <= now
+    if isExpired { expired.append(Expired(path: path, issuer: issuer, end: end)) }
+    guard trusted.haveSigned(read) else {
+      if isExpired { return }
+      throw .badRevocations(path: path, "not signed by one of the issuers that are trusted")
     }
+    let serials = if let serials = read.serials { serials } else { try RevokedCertificates.serials(of: list, path) }
+    issuers[issuer, default: Issuer()].serials.formUnion(serials)
   }
 
   /// For the operator, after the last file: the files whose lists have expired without a later one of their issuer.

@@ -49,12 +49,29 @@ final class TrustedIssuers {
   /// True if one of them has signed the list, which may have expired.
   ///
   /// Each is tried alone: of several with one name, such as the old and the new key of an issuer, the library tries the first only.
-  func haveSigned(_ revocations: gnutls_x509_crl_t) -> Bool {
-    let expired = GNUTLS_CERT_INVALID.rawValue | GNUTLS_CERT_REVOCATION_DATA_SUPERSEDED.rawValue
+  func haveSigned(_ revocations: RevocationList) -> Bool {
+    let age = GNUTLS_CERT_REVOCATION_DATA_SUPERSEDED.rawValue
+    let invalid = GNUTLS_CERT_INVALID.rawValue
     return list.contains { certificate in
       var signer = certificate
       var fault: UInt32 = 0
-      return gnutls_x509_crl_verify(revocations, &signer, 1, 0, &fault) >= 0 && (fault == 0 || fault == expired)
+      guard let certificate, gnutls_x509_crl_verify(revocations.list, &signer, 1, 0, &fault) >= 0 else { return false }
+      guard let signed = revocations.signed else { return fault == 0 || fault == invalid | age }
+      // Without its entries a list has another signature: that, and its age, are the only faults that it may have.
+      guard fault & ~age == invalid | GNUTLS_CERT_SIGNATURE_FAILURE.rawValue else { return false }
+      return TrustedIssuers.verify(signed.octets, signed.signature, signed.algorithm, with: certificate)
+    }
+  }
+
+  private static func verify(
+    _ octets: [UInt8], _ signature: [UInt8], _ algorithm: gnutls_sign_algorithm_t, with certificate: gnutls_x509_crt_t
+  ) -> Bool {
+    var made: gnutls_pubkey_t?
+    guard gnutls_pubkey_init(&made) >= 0, let key = made else { return false }
+    defer { gnutls_pubkey_deinit(key) }
+    guard gnutls_pubkey_import_x509(key, certificate, 0) >= 0 else { return false }
+    return RevocationList.withDatum(octets) { octets in
+      RevocationList.withDatum(signature) { gnutls_pubkey_verify_data2(key, algorithm, 0, octets, $0) >= 0 }
     }
   }
 }

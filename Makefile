@@ -155,7 +155,8 @@ programs: setup-run ## build the programs for installation, statically linked wh
 install: ## install what `make programs c-library` built, with manual pages, in PREFIX (/usr/local), or in DESTDIR/PREFIX
 	@parts=$$(cd $(BUILD) && ls -d c-library programs 2>/dev/null); \
 	  test -n "$$parts" || { echo "make install: nothing is built: run make programs c-library first" >&2; exit 1; }; \
-	  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files install $(BUILD) $$parts && echo "installed:" $$parts
+	  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files install $(BUILD) $$parts && echo "installed:" $$parts; \
+	  for part in c-library programs; do [ -d $(BUILD)/$$part ] || echo "not built, not installed: $$part"; done
 
 uninstall: ## remove the files that `make install` installed
 	@PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) Scripts/install-files uninstall $(BUILD) c-library programs

@@ -124,7 +124,7 @@ def renew(machine: Machine, reload: str) -> None:
     machine.run("mkdir live && openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=renewed.example.org "
                 "-keyout live/privkey.pem -out live/fullchain.pem")
     machine.run("Packaging/renewal/certbot-deploy-hook",
-                environment={"NAME": "live", "RENEWED_LINEAGE": "/root/live"} | ({"RELOAD": reload} if reload else {}))
+                environment={"CERTIFICATE_NAME": "live", "RENEWED_LINEAGE": "/root/live"} | ({"RELOAD": reload} if reload else {}))
     show = "openssl s_client -starttls smtp -connect localhost:25 </dev/null 2>&1 || true"
     eventually(lambda: "renewed.example.org" in machine.run(show), "the new certificate is used")
     assert machine.run("stat -c '%U %a' /etc/starttlsd/key.pem").strip() == "starttlsd 600"

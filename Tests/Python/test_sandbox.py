@@ -206,11 +206,13 @@ def test_metrics_and_reload_inside_it(backend_server, starttlsd, tmp_path):
             assert re.search(b"certificate", asking.makefile("rb").read())
 
 
-def test_the_process_that_records_writes_recordings_only(backend_server, starttlsd, tmp_path):
-    """What a captured process sends to the process that writes recordings: names outside the folder, and more than it may hold."""
+@pytest.mark.parametrize("attempt", ["another name", "too much"])
+def test_the_process_that_records_writes_recordings_only(backend_server, starttlsd, tmp_path, attempt):
+    """What a captured process sends to the process that writes recordings: a name outside the folder, or more than it may hold."""
     folder = tmp_path / "recordings"
     folder.mkdir(mode=0o700)
-    daemon = starttlsd("--backend", backend_server(trusts="nobody").address, "--backend-client", "none", "--record", str(folder))
+    daemon = starttlsd("--backend", backend_server(trusts="nobody").address, "--backend-client", "none", "--record", str(folder),
+                       "--record-size", "1")
     daemon.wait_for("recordings in")
 
     recorder = recording_process(daemon.process.pid)
@@ -219,15 +221,17 @@ def test_the_process_that_records_writes_recordings_only(backend_server, starttl
     def send(kind: int, payload: bytes) -> None:
         connection.send(struct.pack("<iIii", kind, 0, 0, 0) + payload)
 
-    def write(name: bytes) -> None:
-        send(1, name)
-        send(2, b"octets")
-        send(3, b"")
-
     good = folder / "20261129T012030Z-1ma2b3c4d5e.rec"
-    write(good.name.encode())
+    send(1, good.name.encode())
+    send(2, b"octets")
+    send(3, b"")
     assert daemon.eventually(lambda: good.exists() and good.read_bytes() == b"octets")
-    write(str(tmp_path / "made").encode())
+    if attempt == "another name":
+        send(1, str(tmp_path / "made").encode())
+    else:
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            for _ in range(1000):
+                send(2, bytes(4000))
     # It has ended, and so it had read the message.
     assert daemon.eventually(lambda: recording_process(daemon.process.pid) != recorder)
     assert not (tmp_path / "made").exists()

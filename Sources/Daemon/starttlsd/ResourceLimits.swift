@@ -61,7 +61,7 @@ struct ResourceLimits {
     let isEnough = limit.soft >= UInt(needed)
     let available = max(0, Int(clamping: limit.soft) - others)
     refusals = isEnough ? wantedRefusals : min(wantedRefusals, max(4, available / 16))
-    descriptors = available - refusals
+    descriptors = max(2 + 2 * ofProcess, available - refusals)
     // The starter has the same hard limit.
     let room = hasStarter ? Int(clamping: limit.hard) - ResourceLimits.ofStarter : ofProcess > 0 ? descriptors : Int.max
     backends = max(2, min(wantedBackends, room))

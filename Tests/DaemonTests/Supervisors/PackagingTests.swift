@@ -149,11 +149,11 @@ final class PackagingTests: SupervisorTestCase {
       let command = [Repository.folder + "/Packaging/renewal/" + hook] + arguments
       // Without a name it says so; the certificate of another name is not copied.
       XCTAssertTrue(try run(command, environment: environment, expecting: .exited(1)).errors.contains("set name="))
-      environment["NAME"] = "www.example"
+      environment["CERTIFICATE_NAME"] = "www.example"
       let before = try String(contentsOfFile: served.certificate, encoding: .utf8)
       try run(command, environment: environment)
       XCTAssertEqual(try String(contentsOfFile: served.certificate, encoding: .utf8), before)
-      environment["NAME"] = number == 0 ? hook : "mx.example"
+      environment["CERTIFICATE_NAME"] = number == 0 ? hook : "mx.example"
       try run(command, environment: environment)
       XCTAssertTrue(eventually { daemon.log.components(separatedBy: "SIGHUP: the certificates are loaded").count == number + 2 }, daemon.log)
       XCTAssertEqual(try String(contentsOfFile: served.certificate, encoding: .utf8), try String(contentsOfFile: renewed.certificate, encoding: .utf8))

@@ -26,6 +26,11 @@ extension HeldSocket {
       _ = try Kernel.control(descriptor.number, F_SETFL, flags | O_NONBLOCK)
       repair = .repaired
     }
+    // Accepted sockets inherit it: nothing would be reported of a client that sends less.
+    if try Kernel.option(descriptor.number, SOL_SOCKET, SO_RCVLOWAT) > 1 {
+      try Kernel.setOption(descriptor.number, SOL_SOCKET, SO_RCVLOWAT, 1)
+      repair = .repaired
+    }
     if try isListening() { return repair }
     // The kernel gives up a port that it chose itself, and listens on another one.
     if let address, listen(descriptor.number, Self.backlog) == 0, try isListening(), isBound(to: address) { return .repaired }
@@ -51,7 +56,7 @@ extension HeldSocket {
   private func isListening() throws(SystemError) -> Bool {
     guard try Kernel.option(descriptor.number, SOL_SOCKET, SO_ACCEPTCONN) != 0 else { return false }
     // A Unix socket that was shut down still counts as one that listens.
-    return CInt(try Kernel.pollNow(descriptor.number, CInt(POLLIN))) & CInt(POLLHUP) == 0
+    return CInt(try Kernel.pollNow(descriptor.number, CInt(POLLIN) | CInt(KERNEL_POLLRDHUP))) & (CInt(POLLHUP) | CInt(KERNEL_POLLRDHUP)) == 0
   }
 
   private func isBound(to address: SocketAddress) -> Bool { (try? descriptor.localAddress()) == address }

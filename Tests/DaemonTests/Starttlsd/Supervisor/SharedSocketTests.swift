@@ -34,13 +34,18 @@ final class SharedSocketTests: WorkersTestCase {
     let socket = try TestSocket()
     let program = try sharing(socket, folder)
     defer { program.kill() }
-    XCTAssertEqual(shutdown(socket.number, CInt(SHUT_RDWR)), 0)
+    var many: CInt = 100_000
+    XCTAssertEqual(setsockopt(socket.number, SOL_SOCKET, SO_RCVLOWAT, &many, 4), 0)
     XCTAssertEqual(fcntl(socket.number, F_SETFL, 0), 0)
+    XCTAssertEqual(shutdown(socket.number, CInt(SHUT_RDWR)), 0)
     let line = ": the service manager's socket 127.0.0.1:\(socket.port): a worker has changed the socket: it is repaired\n"
     XCTAssertTrue(eventually { folder.text("log").contains(line) }, folder.text("log"))
-    XCTAssertNotEqual(fcntl(socket.number, F_GETFL) & O_NONBLOCK, 0)
+    XCTAssertTrue(eventually { fcntl(socket.number, F_GETFL) & O_NONBLOCK != 0 })
+    var length = socklen_t(4)
+    XCTAssertTrue(eventually { getsockopt(socket.number, SOL_SOCKET, SO_RCVLOWAT, &many, &length) == 0 && many == 1 })
     let client = try client(host: "127.0.0.1", port: socket.port)
     try client.expect("220 ")
+    XCTAssertEqual(try client.ask("NOOP"), "250 2.0.0 OK")
     client.close()
     program.signal(SIGTERM)
     XCTAssertEqual(program.wait(), .exited(0), folder.text("log"))
@@ -66,7 +71,7 @@ final class SharedSocketTests: WorkersTestCase {
   }
 
   /// shutdown(2) of a listening socket of another process, by its path or its port.
-  private func shutDown(_ name: String, of process: pid_t) throws {
+  private func shutDown(_ name: String, of process: pid_t, how: Int = SHUT_RDWR) throws {
     let script = """
       import ctypes, errno, os, socket, sys
       process, wanted = int(sys.argv[1]), sys.argv[2]
@@ -81,10 +86,10 @@ final class SharedSocketTests: WorkersTestCase {
               taken = socket.socket(fileno=number)
               address = taken.getsockname()
               if wanted == (str(address[1]) if taken.family == socket.AF_INET else address):
-                  taken.shutdown(socket.SHUT_RDWR)
+                  taken.shutdown(int(sys.argv[3]))
                   print("done")
       """
-    let output = try run(["/usr/bin/python3", "-c", script, "\(process)", name]).output
+    let output = try run(["/usr/bin/python3", "-c", script, "\(process)", name, "\(how)"]).output
     // pidfd_getfd(2)
     try XCTSkipIf(["EPERM\n", "ENOSYS\n"].contains(output), "descriptors of another process cannot be taken here")
     XCTAssertEqual(output, "done\n")
@@ -124,7 +129,8 @@ final class SharedSocketTests: WorkersTestCase {
     let path = folder.path + "/status"
     let workers = try workers(2, ["--status-socket", path])
     let before = workers.workers
-    try shutDown(path + ".1", of: workers.program.process)
+    // The end of receiving is enough.
+    try shutDown(path + ".1", of: workers.program.process, how: SHUT_RD)
     workers.waits(for: ": --status-socket unix:\(path).1: a worker has shut the socket down: it is replaced, and the workers that have it\n")
     XCTAssertTrue(eventually { workers.workers[1] != before[1] }, workers.log)
     let program = try Programs.path("starttlsd")

@@ -38,14 +38,14 @@ final class TakeOverStateTests: WorkersTestCase {
   /// The sockets are open: a name that cannot be found now ends nothing.
   func testATakeOverResolvesNoNames() throws {
     let workers = try workers(2, ["--listen", "localhost:0"])
-    try takeOver(workers, "texts = [b'name.invalid:0' if text == b'localhost:0' else text for text in texts]")
+    try takeOver(workers, "texts = [b'name.invalid.:0' if text == b'localhost:0' else text for text in texts]")
     workers.waits(for: " has taken over: 2 workers serve, 2 old ones end with their sessions\n")
     let client = try XCTUnwrap(try clients(1, workers).first)
     XCTAssertEqual(try client.ask("NOOP"), "250 2.0.0 OK")
     client.close()
     // The next change needs the name.
     workers.program.signal(SIGHUP)
-    workers.waits(for: "name.invalid:0")
+    workers.waits(for: "name.invalid.:0")
     XCTAssertTrue(workers.log.contains(": the listeners stay as they were\n"), workers.log)
   }
 

@@ -1,7 +1,7 @@
 // CredentialLoading: loads the certificates, keys, responses, issuers and lists of a TLS server, one file after the other.
 //
 // Contract: each step reads one file or one revocation list, or makes the certificates of one server name ready. So an event loop
-// can go on between two steps, however many files there are. The longest step is that of a revocation list of 1 MiB, some 20 ms.
+// can go on between two steps, however many files there are. The longest step is that of a revocation list of 1 MiB, some 30 ms.
 //
 // Failure: a TLSCredentialsError, which ends the loading.
 

@@ -1,6 +1,5 @@
 // RevocationListTests: a list is taken apart as the library does it, in a time that grows with its length.
 
-import CGnuTLS
 import Glibc
 @testable import Transport
 @testable import TransportTLS

@@ -4,8 +4,8 @@
 // `watches` says what it waits for, `deadline` until when, and `turn` makes all the progress that is possible now. A
 // program with one connection runs it under poll, a program with thousands under epoll; the event masks are the same.
 //
-// Contract: no status flag is ever set; each call asks not to wait (Descriptor+NonWaiting.swift). In clear, only octets
-// that the conversation consumed are taken. All octets read from one side are written before the other side is closed.
+// Contract: no status flag is ever set; each call asks not to wait (Descriptor+NonWaiting.swift). Of the client in clear,
+// only octets that the conversation consumed are taken. All octets read from one side are written before the other side is closed.
 //
 // Extensions: SessionDriver+Turns (steps), SessionDriver+Decisions (each decision), SessionDriver+Pull (input),
 // SessionDriver+Output (writing), SessionDriver+Implicit (TLS from the start), SessionDriver+Learnt (a server that is started late), SessionDriver+Relay, SessionDriver+Linger (closing), SessionDriver+ShutDown (the

@@ -50,9 +50,9 @@ package enum Property {
       let caseSeed = seed &+ UInt64(outcome.cases)
       let trial = Trial(list.map { Choices(replaying: $0) } ?? Choices(seed: caseSeed))
       outcome.cases += 1
-      if objection(to: trial, statement) != nil {
+      if let first = objection(to: trial, statement) {
         let origin = list == nil ? "seed \(caseSeed)" : "choices given"
-        (outcome.failure, outcome.choices) = report(trial.choices.made, origin: origin, test: test, statement)
+        (outcome.failure, outcome.choices) = report(trial.choices.made, first, origin: origin, test: test, statement)
         return outcome
       }
       for label in trial.labels { outcome.counts[label, default: 0] += 1 }
@@ -68,8 +68,8 @@ package enum Property {
     var outcome = Outcome()
     outcome.cases = Odometer.forEach { choices in
       let trial = Trial(choices)
-      guard outcome.failure == nil, objection(to: trial, statement) != nil else { return }
-      (outcome.failure, outcome.choices) = report(choices.made, origin: "one of all cases", test: test, statement)
+      guard outcome.failure == nil, let first = objection(to: trial, statement) else { return }
+      (outcome.failure, outcome.choices) = report(choices.made, first, origin: "one of all cases", test: test, statement)
     }
     return outcome
   }
@@ -85,14 +85,14 @@ package enum Property {
   }
 
   private static func report(
-    _ failing: [Int], origin: String, test: String, _ statement: (Trial) throws -> Void
+    _ failing: [Int], _ first: String, origin: String, test: String, _ statement: (Trial) throws -> Void
   ) -> (String, [Int]) {
     let smallest = Shrinking.minimum(of: failing) { candidate in
       let trial = Trial(Choices(replaying: candidate))
       return objection(to: trial, statement) == nil ? nil : trial.choices.made
     }
     let trial = Trial(Choices(replaying: smallest))
-    let message = objection(to: trial, statement) ?? "not reproduced: the case is not deterministic"
+    let message = objection(to: trial, statement) ?? "not reproduced: the case is not deterministic; at first: \(first)"
     let list = smallest.map(String.init).joined(separator: ",")
     return (
       """

@@ -3,6 +3,7 @@
 import CKernel
 import Glibc
 import Transport
+import TransportKit
 import XCTest
 
 /// An octet array's contents as raw octets.
@@ -36,19 +37,9 @@ func waitFor(_ number: CInt, _ events: Int32, milliseconds: CInt = 10_000) -> Bo
   return poll(&entry, 1, milliseconds) == 1
 }
 
-/// Waits until a timer of each of libdispatch's clocks has fired. XCTest starts such timers before a test; a thread of
-/// libdispatch then opens descriptors that stay open, at any moment of the first test of a process.
-private let dispatchIsStarted: Void = {
-  let fired = DispatchSemaphore(value: 0)
-  let queue = DispatchQueue.global()
-  queue.asyncAfter(deadline: .now()) { queue.asyncAfter(deadline: .now() + .milliseconds(1)) { fired.signal() } }
-  queue.asyncAfter(wallDeadline: .now()) { queue.asyncAfter(wallDeadline: .now() + .milliseconds(1)) { fired.signal() } }
-  for _ in 0..<2 { fired.wait() }
-}()
-
 /// The numbers of this process's open descriptors, libdispatch's included.
 func openDescriptors() -> Set<Int> {
-  dispatchIsStarted
+  DispatchDescriptors.areOpen
   var numbers: Set<Int> = []
   guard let folder = opendir("/proc/self/fd") else { return [] }
   defer { closedir(folder) }

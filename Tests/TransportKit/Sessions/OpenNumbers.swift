@@ -7,6 +7,7 @@ struct OpenNumbers: Equatable {
   private(set) var numbers: [CInt] = []
 
   init() {
+    DispatchDescriptors.areOpen
     var entries = (0..<128).map { pollfd(fd: $0, events: 0, revents: 0) }
     _ = poll(&entries, nfds_t(entries.count), 0)
     numbers = entries.filter { $0.revents & CShort(POLLNVAL) == 0 }.map(\.fd)

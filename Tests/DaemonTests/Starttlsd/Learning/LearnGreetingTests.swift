@@ -1,5 +1,6 @@
 // LearnGreetingTests: with --learn-greeting the program is started when it is needed, and nobody else can see it.
 
+import CKernel
 import Foundation
 import Glibc
 import XCTest

@@ -10,6 +10,7 @@
 // Failure: the library's code.
 
 import CGnuTLS
+import Glibc
 
 /// A list in the library's form, and its entries.
 final class RevocationList {
@@ -38,6 +39,21 @@ final class RevocationList {
       gnutls_x509_crl_deinit(list)
     }
     return imported(octets, &code).map { RevocationList($0, nil, nil) }
+  }
+
+  /// True for a list of changes to another one (RFC 5280, 5.2.4): alone it says nothing of the certificates that are not in it.
+  var isDelta: Bool {
+    var index: UInt32 = 0
+    var name = [CChar](repeating: 0, count: 128)
+    while true {
+      var size = name.count
+      let code = gnutls_x509_crl_get_extension_info(list, index, &name, &size, nil)
+      if code == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return false }
+      if code >= 0, strcmp(name, "2.5.29.27") == 0 { return true }
+      // One with a longer name is another one.
+      guard code >= 0 || code == GNUTLS_E_SHORT_MEMORY_BUFFER else { return false }
+      index += 1
+    }
   }
 
   private static func imported(_ octets: [UInt8], _ code: inout CInt) -> gnutls_x509_crl_t? {

@@ -16,7 +16,7 @@ struct RevocationListParts {
   let withoutEntries: [UInt8]
   let serials: Set<[UInt8]>
 
-  private static let integer: UInt8 = 0x02, bits: UInt8 = 0x03, sequence: UInt8 = 0x30
+  private static let integer: UInt8 = 0x02, bits: UInt8 = 0x03, sequence: UInt8 = 0x30, extensions: UInt8 = 0xA0
   private static let times: ClosedRange<UInt8> = 0x17...0x18
 
   /// nil if it is of another form, or has no entries.
@@ -31,6 +31,8 @@ struct RevocationListParts {
     position += 1
     if position < fields.count, Parts.times.contains(fields[position].tag) { position += 1 }
     guard position < fields.count, fields[position].tag == Parts.sequence, let entries = fields[position].elements(of: octets) else { return nil }
+    let rest = fields[(position + 1)...]
+    guard rest.isEmpty || rest.count == 1 && rest[position + 1].tag == Parts.extensions else { return nil }
     var serials: Set<[UInt8]> = []
     serials.reserveCapacity(entries.count)
     for entry in entries {

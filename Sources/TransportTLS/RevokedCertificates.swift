@@ -45,6 +45,7 @@ struct RevokedCertificates {
     var code: CInt = 0
     guard let read = RevocationList.read(octets, &code) else { throw .badRevocations(path: path, libraryText(code)) }
     let list = read.list
+    guard !read.isDelta else { throw .badRevocations(path: path, "a delta list, which lists changes only: name the complete list") }
     guard let issuer = derName({ gnutls_x509_crl_get_raw_issuer_dn(list, $0) }) else { throw .badRevocations(path: path, "a list without an issuer") }
     let now = time(nil)
     let end = gnutls_x509_crl_get_next_update(list)

@@ -11,7 +11,7 @@ final class RevocationListTests: XCTestCase {
     let lines = (0..<entries).map { "R\t391231235959Z\t250101000000Z,keyCompromise\t\(String(0x1A_0000 + $0, radix: 16).uppercased())\tunknown\t/CN=x" }
     try write(lines.joined(separator: "\n") + "\n", to: "\(folder)/index")
     let script = """
-      cd "$1" && printf '[ca]\\ndefault_ca=d\\n[d]\\ndatabase=index\\ndefault_md=sha256\\n' >ca.conf &&
+      cd "$1" && printf '[ca]\\ndefault_ca=d\\n[d]\\ndatabase=index\\ndefault_md=sha256\\n[delta]\\ndeltaCRL=critical,1\\n' >ca.conf &&
       openssl req -x509 -nodes -newkey \(key) -days 30 -subj /CN=ca -keyout ca.key -out ca.pem &&
       openssl ca -config ca.conf -cert ca.pem -keyfile ca.key \(signing) -gencrl -crldays 30 -out crl.pem &&
       openssl crl -in crl.pem -outform DER -out crl.der
@@ -89,6 +89,18 @@ final class RevocationListTests: XCTestCase {
         damaged[index] ^= 1
         XCTAssertFalse(RevocationList.read(damaged, &code).map { issuers.haveSigned($0) } ?? false, "\(index)")
       }
+    }
+  }
+
+  /// Certificates that were revoked before the changes that it lists would pass.
+  func testADeltaListIsRefused() throws {
+    try withFolder { folder in
+      try make(folder, entries: 2, signing: "-crlexts delta")
+      var revoked = RevokedCertificates()
+      let (list, issuers) = (try lists("\(folder)/crl.pem")[0], try issuers(folder))
+      XCTAssertThrowsError(try revoked.add(list, of: "crl.pem", signedBy: issuers)) { XCTAssertTrue("\($0)".contains("delta list"), "\($0)") }
+      try make(folder, entries: 2)
+      try revoked.add(try lists("\(folder)/crl.pem")[0], of: "crl.pem", signedBy: self.issuers(folder))
     }
   }
 

@@ -260,6 +260,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   func endServer() {
     registered.forgetServer(daemon.loop)
     countSavedStart()
+    // A program that was not started by now is not needed; one more may be, after the handshake.
+    reserve(min(reserved, 1))
     backend?.replace(now: Clock.now())
     backend = nil
   }

@@ -27,7 +27,7 @@ extension ListeningAddress {
       do {
         addresses += try SocketAddress.resolving(text).map { ListeningAddress(address: $0, isImplicit: isImplicit) }
       } catch {
-        throw .of(error, "\(isImplicit ? "--listen-tls" : "--listen") \(error)")
+        throw .of(error, "\(isImplicit ? "--listen-tls" : "--listen") \(text): \(error)")
       }
     }
     return addresses

@@ -7,6 +7,7 @@
 // are for the server that takes its place, after `replay`.
 // Failure: none. A name with which a server may do something special needs the server.
 
+import Glibc
 package import SMTPState
 
 /// What a server program sends to every client.
@@ -82,7 +83,7 @@ package final class LearntServer {
 
   private func refuse() -> IOResult {
     // After QUIT the server is gone.
-    if hasQuit { return .moved(0) }
+    if hasQuit { return .failed(SystemError("send", EPIPE)) }
     needsServer = true
     return .wouldBlock
   }

@@ -104,6 +104,7 @@ extension SessionDriver {
     serverMayHaveInput = true
     leaveReplay()
     // The timers start again: the server gets the command now.
+    idle.stop()
     if state == .relaying { beginRelay() } else { arm() }
     return true
   }

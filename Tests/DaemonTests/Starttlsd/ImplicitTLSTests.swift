@@ -174,7 +174,7 @@ final class ImplicitTLSTests: StarttlsdTestCase {
   func testOptions() throws {
     let good = try certificate()
     for (options, text) in [
-      (["--listen-tls", "nowhere"], "--listen-tls 'nowhere': "), (["--implicit-tls"], "--implicit-tls is for --inetd"),
+      (["--listen-tls", "nowhere"], "--listen-tls nowhere: "), (["--implicit-tls"], "--implicit-tls is for --inetd"),
     ] {
       let result = try run(
         [Programs.path("starttlsd"), "--allow-root", "--certificate", good.certificate, "--key", good.key] + options + ["--", "/bin/cat"],

@@ -140,6 +140,22 @@ final class LearnGreetingTests: LearningTestCase {
     XCTAssertFalse(daemon.log.contains("cannot be started"), daemon.log)
   }
 
+  /// From STARTTLS on a session needs one process only.
+  func testASessionInItsHandshakeHasOneProcessReserved() throws {
+    let daemon = try learntDaemon(["--max-backends", "4"])
+    let clients = [try client(daemon), try client(daemon)]
+    for client in clients {
+      try client.expect("220 ")
+      try client.ask("EHLO client.example")
+      XCTAssertTrue(try client.ask("STARTTLS").hasPrefix("220 "))
+    }
+    let third = try client(daemon)
+    try third.expect("220 ")
+    XCTAssertEqual(try third.ask("QUIT"), "221 bye")
+    for client in clients + [third] { client.close() }
+    _ = try daemon.sessions(4)
+  }
+
   /// With a real server: mail in clear and inside TLS, and a recording that is the same when it is played again.
   func testMailToMaildirSMTPD() throws {
     let folder = TestFolder()

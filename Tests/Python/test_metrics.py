@@ -137,6 +137,18 @@ def test_refusals_and_failures_are_counted(backend_server, starttlsd, tmp_path):
     assert seen['starttlsd_backend_failures_total{kind="connect"}'] == 1
 
 
+def test_a_program_that_cannot_be_started_is_counted(starttlsd, tmp_path):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nprintf '220 s\\r\\n'; read -r line\n")
+    program.chmod(0o755)
+    daemon = starttlsd("--trusting-backend", "--metrics", f"unix:{tmp_path / 'metrics'}", "--", str(program))
+    daemon.metrics = str(tmp_path / "metrics")
+    program.unlink()
+    with socket.create_connection(("127.0.0.1", daemon.port)) as made:
+        assert read_to_end(made).startswith(b"421 4.3.2")
+    assert daemon.eventually(lambda: scrape(daemon)['starttlsd_backend_failures_total{kind="start"}'] == 1), daemon.log()
+
+
 def test_requests(watched):
     assert get(watched.metrics, b"HEAD /metrics HTTP/1.0\r\n\r\n")[2] == ""
     assert get(watched.metrics, b"GET /metrics?x HTTP/1.1\n\n")[0] == "HTTP/1.1 200 OK"

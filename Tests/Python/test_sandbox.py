@@ -14,7 +14,7 @@ import struct
 
 import pytest
 
-from backends import deliver
+from backends import Daemon, deliver
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.restype = ctypes.c_long
@@ -22,6 +22,8 @@ libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_
 PEEK, POKE, SINGLE_STEP, GET_REGISTERS, SET_REGISTERS, ATTACH, DETACH = 2, 5, 9, 12, 13, 16, 17
 CALLS = {"open": 2, "socket": 41, "connect": 42, "kill": 62, "ptrace": 101, "fork": 57, "execve": 59, "openat": 257, "getpid": 39,
          "unlink": 87, "mmap": 9, "bind": 49, "sendto": 44, "tgkill": 234, "setsockopt": 54, "fcntl": 72}
+# epoll_wait, epoll_pwait
+EVENT_CALLS = 232, 281
 AT_FDCWD = -100
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64" or os.geteuid() != 0, reason="this takes processes over, on x86-64, as root")
@@ -37,6 +39,9 @@ class Captured:
 
     def __init__(self, process: int):
         self.process = process
+        # Until it waits for events, after all of its start.
+        calls = [str(number) for number in EVENT_CALLS]
+        assert Daemon.eventually(lambda: pathlib.Path(f"/proc/{process}/syscall").read_text().split()[0] in calls)
         self.request(ATTACH)
         self.wait()
         self.saved = Registers()
@@ -187,9 +192,15 @@ def test_switched_off_it_is_not_in_force(backend_server, starttlsd, tmp_path):
     deliver(daemon.port)
 
 
-def test_without_a_starter_there_is_none(starttlsd, build, tmp_path):
+def test_without_any_option_a_captured_process_is_confined(starttlsd, build, tmp_path):
     daemon = starttlsd("--", str(build / "release/maildir-smtpd"), "--domain", "mx.example", str(tmp_path / "Maildir"))
-    daemon.wait_for(r"sandbox: none, because this process starts the server program itself")
+    daemon.wait_for(r"sandbox: Landlock \d+, seccomp")
+    results = attack(daemon, tmp_path)
+    assert_confined(results)
+    assert results["socket"] in DENIED
+    deliver(daemon.port)
+    deliver(daemon.port, tls=False)
+    assert len(list((tmp_path / "Maildir/new").iterdir())) == 2
 
 
 def test_metrics_and_reload_inside_it(backend_server, starttlsd, tmp_path):

@@ -51,8 +51,8 @@ extension Daemon {
   /// The name of a variable that the starter does not accept; nil if there is none, or no starter.
   private func unknownSetting(_ rules: AccessRules) -> String? {
     guard starter != nil else { return nil }
-    let known = configuration.accessRules?.settings ?? []
-    guard let setting = rules.settings.first(where: { !known.contains($0) }) else { return nil }
+    let known = RuleVariables(configuration)
+    guard let setting = rules.settings.first(where: { !known.contain($0) }) else { return nil }
     return String(decoding: setting.prefix { $0 != UInt8(ascii: "=") }, as: UTF8.self)
   }
 }

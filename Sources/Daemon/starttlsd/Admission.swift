@@ -27,13 +27,15 @@ struct Admission {
   var reserved = 0
   /// The number of clients that are being refused.
   var refusals = 0
+  /// The descriptors in messages that wait for another process of ours.
+  var queued = 0
 
   init(_ limits: ResourceLimits) {
     self.limits = limits
   }
 
   /// The descriptors that sessions and backends have, or have reserved.
-  private var descriptors: Int { 2 * sessions + limits.ofProcess * (backends + reserved) }
+  private var descriptors: Int { 2 * sessions + queued + limits.ofProcess * (backends + reserved) }
 
   /// True if a session can have its processes besides one for learning what the program sends.
   var hasRoomForAnotherProcess: Bool {

@@ -19,7 +19,7 @@ protocol BackendChild: AnyObject {
   func reap() throws(SystemError) -> ProcessEnd?
 }
 
-/// A child of starttlsd.
+/// A child of starttlsd (--inetd).
 final class OwnChild: BackendChild {
   private var child: ChildProcess
 

@@ -46,6 +46,10 @@ struct Configuration {
 }
 
 extension Configuration {
+  /// True if another process starts the server program, so that no session waits for a start and the sandbox is possible. A process
+  /// with one connection (--inetd) starts the program itself where it can.
+  var hasStarter: Bool { backend.servers == nil && (supervision.client == nil || privileges.needsStarter) }
+
   /// For the operator: TLS must not be required where other mail servers deliver (RFC 3207, section 4). nil elsewhere.
   var warningOfPort: String? {
     let ports = listeners.filter { !$0.isImplicit }.map(\.address.port) + supervision.sockets.filter { !$0.isImplicit }.map(\.address.port)

@@ -1,4 +1,4 @@
-// Starts a process of the server program: by the starter, or as a child.
+// Starts a process of the server program: by the starter, or as a child if there is none (--inetd).
 
 import Glibc
 import Transport
@@ -25,7 +25,7 @@ extension Daemon {
       child = OwnChild(
         try ChildProcess(
           arguments, environment: Environment.adding(variables, to: inherited), standardStreams: pair.second,
-          limit: admission.limits.inherited, through: slot))
+          limit: admission.limits.inherited))
     }
     let started = try BackendProcess(self, for: peer, child)
     started.session = session

@@ -24,8 +24,6 @@ final class Daemon {
   var credentials: TLSCredentials
   /// The file for the secrets of all sessions; nil for none.
   var keyLog: KeyLog?
-  /// The server programs get their connections through it.
-  let slot = try? StartSlot()
   /// A reserve for a client that connects when no descriptor is left.
   var spare = SpareDescriptor()
   let acceptWarning: RepeatedWarning
@@ -43,7 +41,7 @@ final class Daemon {
   let keys: KeyConnection?
   /// The process that reads the certificates' files.
   private(set) var certificates: CertificateWatch!
-  /// The process that starts the server program; nil if this process does.
+  /// The process that starts the server program; nil if this process does (--inetd), or if there is no program.
   private(set) var starter: StarterConnection?
   private(set) var expiry: CertificateExpiry?
   private(set) var tickets: TicketRotation?
@@ -157,7 +155,7 @@ final class Daemon {
     if !isSingle {
       log.info("\(configuration.priorities.summary)")
       // Not for one client, whose process ends with it.
-      let sandbox = try configuration.sandbox.enter(configuration, hasStarter: starter != nil)
+      let sandbox = try configuration.sandbox.enter(configuration)
       log.info("\(sandbox)")
     }
     for listener in listeners {
@@ -246,6 +244,12 @@ final class Daemon {
     reconsider()
   }
 
+  /// Descriptors wait until a process of ours has room for them (1), or are sent (-1).
+  func queued(_ number: Int) {
+    admission.queued += number
+    reconsider()
+  }
+
   /// The identifier of a new session.
   func nextIdentifier() -> String { identifiers.next() }
 
@@ -282,6 +286,7 @@ final class Daemon {
     processes[ObjectIdentifier(process)] = nil
     admission.backends = processes.count
     defer { reconsider() }
+    if process.startFailure != nil { metrics.count(.start) }
     if process.isEndedByUs { return }
     switch process.end {
     case .exited(0), nil: break

@@ -56,10 +56,9 @@ enum Environment {
     return name.hasPrefix("SSL") && name.hasSuffix("FD")
   }
 
-  /// The variables of a session in the form of the starter: each ended by NUL. nil if one of them is not a session's: a
-  /// variable of the connection, or one that an access rule had at the start, with its value (`ruleSettings`). So a daemon
-  /// that an attacker controls cannot name a program to the server program, such as with QMAILQUEUE.
-  static func session(_ octets: [UInt8], ruleSettings: Set<[UInt8]>) -> [String]? {
+  /// The variables of a session in the form of the starter: each ended by NUL. nil if one of them is neither a variable of the
+  /// connection nor one of an access rule.
+  static func session(_ octets: [UInt8], rules: RuleVariables) -> [String]? {
     guard octets.isEmpty || octets.last == 0 else { return nil }
     let variables = octets.split(separator: 0, omittingEmptySubsequences: false).dropLast().map(Array.init)
     let known: Set = [
@@ -69,7 +68,7 @@ enum Environment {
       "SSL_PEER_CERT_HASH", "SSL_PEER_CERT_SUBJECT",
     ]
     let isKnown = variables.allSatisfy { variable in
-      if ruleSettings.contains(variable) { return true }
+      if rules.contain(variable) { return true }
       guard let end = variable.firstIndex(of: UInt8(ascii: "=")) else { return false }
       return known.contains(String(decoding: variable[..<end], as: UTF8.self))
     }

@@ -1,9 +1,10 @@
 // ResourceLimits: how many sessions, backends and refusals the process has room for.
 //
-// A session has two descriptors: its client's and its backend's. A backend process that is a child of this process has one,
-// from its start until it is reaped, which may be after its session. After the handshake the new process starts while the old one
-// may still be ending: a session that may come to that has a process reserved, and so a descriptor. `Admission` counts what is
-// open and what is reserved. So no descriptor is missing in the middle of a session, and an idle one needs three.
+// A session has two descriptors: its client's and its backend's. While a start waits for the starter, it has one more. A backend
+// process that is a child of this process (--inetd) has one, from its start until it is reaped, which may be after its session.
+// After the handshake the new process starts while the old one may still be ending: a session that may come to that has a process
+// reserved, and so a descriptor. `Admission` counts what is open and what is reserved. So no descriptor is missing in the middle
+// of a session.
 
 import CKernel
 import Glibc
@@ -18,7 +19,7 @@ struct ResourceLimits {
   let refusals: Int
   /// The maximum number of descriptors that sessions and backend processes have, or have reserved.
   let descriptors: Int
-  /// The number of descriptors of this process for a backend process: 0 if another process starts them, or if there are none.
+  /// The number of descriptors of this process for a backend process: 0 if another process starts them, or if there is none.
   let ofProcess: Int
   /// How many sessions the descriptors allow if each has a process reserved.
   let sessionsInClear: Int
@@ -52,12 +53,13 @@ struct ResourceLimits {
     let certificates = configuration.certificates.folders.isEmpty ? now : 3 * min(CertificateFiles.limit, 2 * now + 32)
     let learning = configuration.learning == nil ? 0 : 1
     let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + learning + status + certificates
-    let hasStarter = configuration.privileges.needsStarter
+    let hasStarter = configuration.hasStarter
     ofProcess = configuration.backend.servers != nil || hasStarter ? 0 : 1
     inherited = try OpenFilesLimit.current()
     var needed = 2 * wanted + ofProcess * wantedBackends + wantedRefusals + others
     if hasStarter { needed = max(needed, wantedBackends + ResourceLimits.ofStarter) }
-    let limit = try OpenFilesLimit.raise(to: UInt(needed))
+    // With room for the starts that wait, where that is possible.
+    let limit = try OpenFilesLimit.raise(to: UInt(needed + (hasStarter ? wanted : 0)))
     let isEnough = limit.soft >= UInt(needed)
     let available = max(0, Int(clamping: limit.soft) - others)
     refusals = isEnough ? wantedRefusals : min(wantedRefusals, max(4, available / 16))

@@ -116,7 +116,10 @@ extension SessionDriver {
     return endWithoutServer(.greetingTimeout)
   }
 
-  private func endWithoutServer(_ reason: SMTPSession.Reason) -> Bool {
+  /// The server has ended without a greeting: it failed at its start, perhaps in the process that starts it.
+  var hasEndedWithoutGreeting: Bool { greetingUntil != nil && serverEnded && record.sent == 0 && pendingToClient == 0 }
+
+  func endWithoutServer(_ reason: SMTPSession.Reason) -> Bool {
     _ = toClient.append(ServiceReply.noServer)
     linger(.closed(reason))
     return true

@@ -24,6 +24,7 @@ extension SessionDriver {
     // Run both, whatever the result of the first: neither direction may starve the other.
     let (isServerMoved, isClientMoved) = (relayServer(), relayClient())
     if clientBroken { return true }
+    if hasEndedWithoutGreeting { return endWithoutServer(.restartFailed) }
     let isMoved = isServerMoved || isClientMoved
     if passEndsOn() { return true }
     return isMoved

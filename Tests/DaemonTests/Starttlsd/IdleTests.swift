@@ -29,13 +29,14 @@ final class IdleTests: StarttlsdTestCase {
     try beginWithRepliesPending()
     try beginRelays()
     try beginWithClientsThatDoNotRead()
-    try begin("the client's end after the last reply") {
-      try $0.send("QUIT\r\n")
-      for beginning in ["220 ", "221 "] { try $0.expect(beginning) }
-    }
     try begin("a session's end, at the limit of connections", ["--max-connections", "1"]) { [self] first in
       try first.expect("220 ")
       _ = try client(host: "127.0.0.1", port: first.peerPort)
+    }
+    // The last one: two seconds after the reply the session ends.
+    try begin("the client's end after the last reply") {
+      try $0.send("QUIT\r\n")
+      for beginning in ["220 ", "221 "] { try $0.expect(beginning) }
     }
 
     // Until each daemon has done what there was to do: one that spins is never found idle.

@@ -19,6 +19,8 @@ final class HelperConnection: EventOwner {
   private let process: ForkedProcess
   private var watch: Watch?
   private var pending: [PendingMessage] = []
+  /// The descriptors in `pending`, which are open here until they are sent.
+  private var descriptors = 0
   private(set) var hasEnded = false
 
   /// A message for which there was no room yet.
@@ -54,7 +56,15 @@ final class HelperConnection: EventOwner {
       count += 1
     }
     pending.removeFirst(count)
+    countDescriptors()
     do { try register() } catch { daemon.lost(name, "cannot be waited for: \(error)") }
+  }
+
+  private func countDescriptors() {
+    let count = pending.count { $0.descriptor != nil }
+    guard count != descriptors else { return }
+    daemon.queued(count - descriptors)
+    descriptors = count
   }
 
   private func register() throws(SystemError) {
@@ -89,6 +99,7 @@ final class HelperConnection: EventOwner {
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
     pending = []
+    countDescriptors()
     daemon.lost(name, process.howItEnded(what))
   }
 

@@ -4,7 +4,8 @@
 // depends on the kind, at most `limit` in all.
 
 struct HelperMessage {
-  static let limit = 4096
+  /// Room for the longest variables of a session: those of an access rule, of a client's certificate and of the server name.
+  static let limit = 8192
   private static let fixedLength = 16
   /// The most octets that the payload may have.
   static let textLimit = limit - fixedLength

@@ -47,11 +47,11 @@ struct Helpers: ~Copyable {
 
   private static func starter(_ configuration: Configuration) throws(SystemError) -> ForkedProcess? {
     let privileges = configuration.privileges
-    guard privileges.needsStarter else { return nil }
+    guard configuration.hasStarter else { return nil }
     switch configuration.backend {
     case .program(let arguments, let environment):
       let program = StartedProgram(
-        arguments: arguments, environment: environment, ruleSettings: configuration.accessRules?.settings ?? [], setting: privileges.setting)
+        arguments: arguments, environment: environment, rules: RuleVariables(configuration), setting: privileges.setting)
       return try Starter.start(program, privileges, descriptors: try ResourceLimits.starterLimit(configuration))
     case .servers: return nil
     }

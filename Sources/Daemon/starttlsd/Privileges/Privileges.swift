@@ -3,7 +3,7 @@
 //   starttlsd          --user; started as root it binds its addresses before
 //   starttlsd-read     the user that started starttlsd; can only read files: see CertificateReader
 //   starttlsd-key      the user that started starttlsd; can only sign: see KeyProcess
-//   starttlsd-start    --backend-user; only if programs have a user or limits of their own: see Starter
+//   starttlsd-start    --backend-user, or the user of starttlsd; only if the server is a program: see Starter
 //
 // They are forked before the change of the user. Docs/Processes.md has the whole picture.
 
@@ -23,7 +23,7 @@ struct Privileges: Sendable {
   /// True if the server program may gain privileges by set-uid.
   var allowsSetUID: Bool
 
-  /// True if only another process can start the server program.
+  /// True if only another process can start the server program, also with --inetd.
   var needsStarter: Bool { backend != nil || memory != nil || processes != nil || allowsSetUID && own != nil }
 
   /// True if the server program must not gain privileges.

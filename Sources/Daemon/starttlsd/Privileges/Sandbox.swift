@@ -5,8 +5,9 @@
 //   seccomp    all system calls but those that serving needs: no execve, no fork, no ptrace, no socket of another family, no
 //              memory that can be executed
 //
-// It is possible where this process starts no program itself: the starter does (--backend-user and others), or the servers are
-// reached by an address. Where the kernel lacks one of the two, the other is in force, and the log states it.
+// It is possible because this process starts no program itself: the starter does, or the servers are reached by an address. The
+// starter is not in it, so that the program inherits nothing of it. Where the kernel lacks one of the two, the other is in
+// force, and the log states it.
 //
 // Failure: a ConfigurationError. A sandbox that was asked for and cannot be entered ends the program.
 
@@ -22,14 +23,8 @@ struct Sandbox: Sendable {
   /// Enters it.
   ///
   /// - Returns: for the log, what is in force.
-  func enter(_ configuration: Configuration, hasStarter: Bool) throws(ConfigurationError) -> String {
+  func enter(_ configuration: Configuration) throws(ConfigurationError) -> String {
     let servers = configuration.backend.servers
-    guard servers != nil || hasStarter else {
-      // Only root can have another user.
-      let option = configuration.privileges.own != nil || geteuid() == 0 ? "--backend-user" : "--backend-memory"
-      let rest = configuration.privileges.isBackendRestricted ? "; neither of them can gain privileges (no_new_privs)" : ""
-      return "sandbox: none, because this process starts the server program itself; \(option) has another process start it\(rest)"
-    }
     var parts: [String] = []
     do throws(SystemError) {
       // Before the filter, which has no call of Landlock.

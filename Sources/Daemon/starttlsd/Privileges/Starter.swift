@@ -1,7 +1,8 @@
-// Starter: the process that starts the server program under its own user and with its own limits.
+// Starter: the process that starts the server program: no session of starttlsd waits for a start, starttlsd itself can be in a
+// sandbox that the program does not inherit, and the program can have a user and limits of its own.
 //
 // It takes no path, no argument and no variable but those of a session: the program, its arguments and the rest of its
-// environment are fixed at its start. It has no privileges: see `Privileges.becomeStarter`.
+// environment are fixed at its start. It has no more privileges than starttlsd: see `Privileges.becomeStarter`.
 //
 // Messages to it; the number names a process from its start until it is reaped:
 //
@@ -92,7 +93,7 @@ final class Starter: EventOwner {
   private func start(_ message: HelperMessage, _ descriptor: consuming Descriptor) {
     guard processes[message.number] == nil else { _exit(100) }
     do throws(SystemError) {
-      guard let variables = Environment.session(message.payload, ruleSettings: program.ruleSettings) else {
+      guard let variables = Environment.session(message.payload, rules: program.rules) else {
         throw SystemError("execve", EINVAL)
       }
       let child = try ChildProcess(
@@ -121,11 +122,10 @@ final class Starter: EventOwner {
 
 /// A program with all that is the same for every session.
 struct StartedProgram: Sendable {
-  /// The first one is a path.
+  /// The first one is a path, or a name that is searched in PATH at each start.
   let arguments: [String]
   let environment: [String]
-  /// The variables that the access rules set, as `NAME=value`.
-  let ruleSettings: Set<[UInt8]>
+  let rules: RuleVariables
   let setting: ProgramSetting
 }
 

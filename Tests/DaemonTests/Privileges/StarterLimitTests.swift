@@ -38,34 +38,6 @@ final class StarterLimitTests: PrivilegeTestCase {
     XCTAssertTrue(daemon.log.contains("allows \(count) sessions at a time"), "\(count): \(daemon.log)")
   }
 
-  /// Starts that wait for the process that makes them have a descriptor each, which is counted: no session fails for lack of one.
-  func testStartsThatWaitAreCounted() throws {
-    let daemon = try daemon(
-      ["--max-connections-per-address", "0"], backend: .program(["/bin/sh", "-c", "printf '220 s\\r\\n'; read -r line"]),
-      under: RunningDaemon.underLimit("ulimit -n 900"), isShared: true)
-    let starter = try XCTUnwrap(daemon.helpers["starttlsd-start"])
-    kill(starter, SIGSTOP)
-    defer { kill(starter, SIGCONT) }
-    var clients: [SMTPClient] = []
-    func isFull() -> Bool { daemon.log.contains("gets 421 4.3.2") }
-    while clients.count < 500, !isFull() {
-      for _ in 0..<10 { clients.append(try client(daemon)) }
-      XCTAssertTrue(eventually { ProcessTable.descriptors(of: daemon.process).count >= daemon.idleDescriptors + 2 * clients.count || isFull() })
-    }
-    XCTAssertTrue(daemon.log.contains("descriptors are in use or reserved (ulimit -Hn)"), daemon.log)
-    kill(starter, SIGCONT)
-    var served = 0
-    for client in clients {
-      let reply = try client.reply()
-      XCTAssertTrue(reply.hasPrefix("220 ") || reply.hasPrefix("421 4.3.2 "), reply)
-      served += reply.hasPrefix("220 ") ? 1 : 0
-      client.close()
-    }
-    XCTAssertGreaterThan(served, 900 / 4)
-    XCTAssertFalse(daemon.log.contains("Too many open files"), daemon.log)
-    _ = try daemon.sessions(served)
-  }
-
   /// Root raises the limits of both processes. The program has those that were found.
   func testRootRaisesTheLimitOfBoth() throws {
     guard RunningDaemon.mayRaiseLimits else { return }

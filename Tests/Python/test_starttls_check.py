@@ -13,7 +13,7 @@ import xml.etree.ElementTree as XML
 
 import pytest
 
-from mail import run
+from mail import PATIENCE, run
 from planted import CREDENTIALS, PLAIN, PlantedServer
 from servers import ROOT, Certificate
 
@@ -224,7 +224,10 @@ def test_a_server_whose_tls_never_works_keeps_no_rule(check, certificate):
 def test_a_smuggled_message_has_the_marker(check, certificate):
     with PlantedServer(certificate, ("end", b"\n.\n")) as server:
         check(server.port, "--only", "smuggling/lf-dot-lf")
-        marked = lambda: any(b"Subject: smuggled starttls-check-" in message.split(b"\r\n\r\n")[0] for message in server.messages[1:])
+
+        def marked() -> bool:
+            return any(b"Subject: smuggled starttls-check-" in message.split(b"\r\n\r\n")[0] for message in server.messages[1:])
+
         # The server may receive the last octets after the end of the check.
         end = time.monotonic() + PATIENCE
         while not marked() and time.monotonic() < end:

@@ -2,6 +2,7 @@
 
 It keeps its own buffers, so that a weakness is a line or two: a buffer that survives STARTTLS, a name that is kept, and so on.
 """
+import contextlib
 import base64
 import re
 import select
@@ -43,8 +44,9 @@ class Session:
             text = text.replace(b"\r\n", b"\n")
         if self.tls:
             self.tls.write(text)
-            self.connection.sendall(self.outgoing.read())
-        else:
+            text = self.outgoing.read()
+        # What a client has sent is executed also if it does not wait for the replies.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.sendall(text)
 
     def receive(self) -> bytes:

@@ -11,7 +11,7 @@ final class RevocationListTests: XCTestCase {
     let lines = (0..<entries).map { "R\t391231235959Z\t250101000000Z,keyCompromise\t\(String(0x1A_0000 + $0, radix: 16).uppercased())\tunknown\t/CN=x" }
     try write(lines.joined(separator: "\n") + "\n", to: "\(folder)/index")
     let script = """
-      cd "$1" && printf '[ca]\\ndefault_ca=d\\n[d]\\ndatabase=index\\ndefault_md=sha256\\n[delta]\\ndeltaCRL=critical,1\\n' >ca.conf &&
+      cd "$1" && printf '[ca]\\ndefault_ca=d\\n[d]\\ndatabase=index\\ndefault_md=sha256\\n[delta]\\ndeltaCRL=critical,ASN1:INTEGER:1\\n' >ca.conf &&
       openssl req -x509 -nodes -newkey \(key) -days 30 -subj /CN=ca -keyout ca.key -out ca.pem &&
       openssl ca -config ca.conf -cert ca.pem -keyfile ca.key \(signing) -gencrl -crldays 30 -out crl.pem &&
       openssl crl -in crl.pem -outform DER -out crl.der

@@ -2,8 +2,8 @@
 
 It keeps its own buffers, so that a weakness is a line or two: a buffer that survives STARTTLS, a name that is kept, and so on.
 """
-import contextlib
 import base64
+import contextlib
 import re
 import select
 import socket

@@ -155,6 +155,17 @@ def test_a_captured_process_in_front_of_a_server_by_address(backend_server, star
     assert not (tmp_path / "run" / "status").exists()
 
 
+def assert_confined_with_a_program(daemon, tmp_path, maildir) -> None:
+    """No socket at all can be made, and mail is delivered afterwards."""
+    daemon.wait_for(r"sandbox: Landlock \d+, seccomp")
+    results = attack(daemon, tmp_path)
+    assert_confined(results)
+    assert results["socket"] in DENIED
+    deliver(daemon.port)
+    deliver(daemon.port, tls=False)
+    assert len(list((maildir / "new").iterdir())) == 2
+
+
 def test_a_captured_process_whose_programs_another_one_starts(starttlsd, tmp_path, build):
     maildir = tmp_path / "mail"
     maildir.mkdir()
@@ -164,13 +175,7 @@ def test_a_captured_process_whose_programs_another_one_starts(starttlsd, tmp_pat
             os.chmod(folder, 0o777)
     program = ["--", str(build / "release/maildir-smtpd"), "--domain", "mx.example", str(maildir / "Maildir")]
     daemon = starttlsd("--backend-user", "nobody", *program)
-    daemon.wait_for(r"sandbox: Landlock \d+, seccomp")
-    results = attack(daemon, tmp_path)
-    assert_confined(results)
-    assert results["socket"] in DENIED
-    deliver(daemon.port)
-    deliver(daemon.port, tls=False)
-    assert len(list((maildir / "Maildir/new").iterdir())) == 2
+    assert_confined_with_a_program(daemon, tmp_path, maildir / "Maildir")
 
 
 def test_switched_off_it_is_not_in_force(backend_server, starttlsd, tmp_path):
@@ -194,13 +199,7 @@ def test_switched_off_it_is_not_in_force(backend_server, starttlsd, tmp_path):
 
 def test_without_any_option_a_captured_process_is_confined(starttlsd, build, tmp_path):
     daemon = starttlsd("--", str(build / "release/maildir-smtpd"), "--domain", "mx.example", str(tmp_path / "Maildir"))
-    daemon.wait_for(r"sandbox: Landlock \d+, seccomp")
-    results = attack(daemon, tmp_path)
-    assert_confined(results)
-    assert results["socket"] in DENIED
-    deliver(daemon.port)
-    deliver(daemon.port, tls=False)
-    assert len(list((tmp_path / "Maildir/new").iterdir())) == 2
+    assert_confined_with_a_program(daemon, tmp_path, tmp_path / "Maildir")
 
 
 def test_metrics_and_reload_inside_it(backend_server, starttlsd, tmp_path):

@@ -56,6 +56,9 @@ package struct ForkedProcess: ~Copyable, Sendable {
   // In `enter`, which never returns, the array would have no end, and its span none either.
   private static func closeAll(but kept: [CInt]) { DetachedProcess.closeAll(but: kept.span) }
 
+  /// Kills it, if it still runs. It is not reaped.
+  package borrowing func kill() { try? Kernel.signal(descriptor.number, SIGKILL) }
+
   /// Ends the connection, which is the order to end, and waits for at most this time.
   ///
   /// - Returns: how the process ended; nil if it still runs. It is reaped.

@@ -16,6 +16,13 @@ struct Identity: Hashable, Sendable {
 
   var isRoot: Bool { user == 0 }
 
+  init(name: String, user: uid_t, group: gid_t, groups: [gid_t]) {
+    self.name = name
+    self.user = user
+    self.group = group
+    self.groups = groups
+  }
+
   /// Finds a user and a group by name or number.
   ///
   /// - Parameters:

@@ -49,6 +49,40 @@ struct ListenerPlan {
     owner = nil
   }
 
+  /// Reads what `add` has written; nil if it is none.
+  init?(_ text: inout StateText) {
+    guard let settings = ListenerSettings(&text), let count = text.number() else { return nil }
+    var addresses: [ListeningAddress] = []
+    for _ in 0..<count {
+      guard let isImplicit = text.number(), let address = text.text().flatMap({ try? SocketAddress(parsing: $0) }) else { return nil }
+      addresses.append(ListeningAddress(address: address, isImplicit: isImplicit == 1))
+    }
+    guard let status = text.text(), let metrics = text.text(), let hasOwner = text.number() else { return nil }
+    let owner = hasOwner == 1 ? Identity(&text) : nil
+    let bound = try? SocketAddress(parsing: metrics)
+    guard owner != nil || hasOwner == 0, bound != nil || metrics.isEmpty, let stop = text.number() else { return nil }
+    self.settings = settings
+    self.addresses = addresses
+    self.status = status.isEmpty ? nil : status
+    self.metrics = bound
+    self.owner = owner
+    stopMilliseconds = stop
+  }
+
+  /// Writes it, without names that would have to be looked up.
+  func add(to text: inout StateText) {
+    settings.add(to: &text)
+    text.add(addresses.count)
+    for address in addresses {
+      text.add(address.isImplicit ? 1 : 0)
+      text.add("\(address.address)")
+    }
+    text.add(status ?? "", metrics.map { "\($0)" } ?? "")
+    text.add(owner == nil ? 0 : 1)
+    owner?.add(to: &text)
+    text.add(stopMilliseconds)
+  }
+
   /// The parsed command line.
   static func command(_ settings: ListenerSettings) throws -> StartTLSDaemon { try StartTLSDaemon.parse(settings.arguments) }
 
@@ -87,5 +121,35 @@ struct ListenerPlan {
       throw ListenerPlan.named(settings, .usage("--metrics: \(settings.workers) workers need as many ports from \(first) on"))
     }
     return port
+  }
+}
+
+extension ListenerSettings {
+  /// Reads what `add` has written; nil if it is none.
+  init?(_ text: inout StateText) {
+    guard let name = text.text(), let workers = text.number(), let words = text.number() else { return nil }
+    let arguments = (0..<max(0, words)).compactMap { _ in text.text() }
+    guard arguments.count == words else { return nil }
+    self.init(name: name, arguments: arguments, workers: workers)
+  }
+
+  func add(to text: inout StateText) {
+    text.add(name)
+    text.add(workers, arguments.count)
+    for argument in arguments { text.add(argument) }
+  }
+}
+
+extension Identity {
+  /// Reads what `add` has written; nil if it is none.
+  fileprivate init?(_ text: inout StateText) {
+    guard let name = text.text(), let user = text.text().flatMap(uid_t.init), let group = text.text().flatMap(gid_t.init),
+      let groups = text.text()
+    else { return nil }
+    self.init(name: name, user: user, group: group, groups: groups.split(separator: " ").compactMap { gid_t($0) })
+  }
+
+  fileprivate func add(to text: inout StateText) {
+    text.add(name, "\(user)", "\(group)", groups.map { "\($0)" }.joined(separator: " "))
   }
 }

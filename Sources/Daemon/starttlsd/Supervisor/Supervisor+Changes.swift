@@ -8,7 +8,7 @@ import Transport
 extension Supervisor {
   /// The first start.
   func begin(_ listeners: [ListenerSettings]) throws(ConfigurationError) {
-    let groups = try planned(listeners, program: WorkerStart.ownProgram) { _ in nil }.all
+    let groups = try planned(plans(listeners), program: WorkerStart.ownProgram) { _ in nil }.all
     begin(Change(.start, groups, fresh: groups), now: Clock.now())
   }
 
@@ -81,7 +81,7 @@ extension Supervisor {
   /// SIGHUP was received.
   func reload(now: Int) {
     guard !isStopping else { return }
-    guard change == nil else {
+    guard change == nil, lookup == nil else {
       isReloadWanted = true
       return
     }
@@ -92,22 +92,23 @@ extension Supervisor {
       worker.isReloading = worker.isReady
       worker.signal(SIGHUP)
     }
-    do throws(ConfigurationError) {
-      let (all, fresh) = try planned(read(), program: WorkerStart.ownProgram) { [groups] plan in groups.first { $0.settings == plan.settings } }
-      if !fresh.isEmpty {
-        begin(Change(.reload, all, fresh: fresh), now: now)
-      } else if all.count < groups.count {
-        replace(Change(.reload, all, fresh: []), now: now)
-      }
-    } catch {
-      log.error("SIGHUP: \(error.description): the listeners stay as they were")
-    }
+    lookUp(.reload, now: now)
     reloadedIfAll()
+  }
+
+  /// The plans of the configuration after SIGHUP.
+  private func reload(_ plans: [ListenerPlan], now: Int) throws(ConfigurationError) {
+    let (all, fresh) = try planned(plans, program: WorkerStart.ownProgram) { [groups] plan in groups.first { $0.settings == plan.settings } }
+    if !fresh.isEmpty {
+      begin(Change(.reload, all, fresh: fresh), now: now)
+    } else if all.count < groups.count {
+      replace(Change(.reload, all, fresh: []), now: now)
+    }
   }
 
   /// Reports the end of a reload, if it is one.
   func reloadedIfAll() {
-    guard isReloading, change == nil, !groups.flatMap(\.workers).contains(where: \.isReloading) else { return }
+    guard isReloading, change == nil, lookup == nil, !groups.flatMap(\.workers).contains(where: \.isReloading) else { return }
     isReloading = false
     notification.reloaded(statusText)
   }
@@ -126,21 +127,50 @@ extension Supervisor {
     }
   }
 
+  private func plans(_ listeners: [ListenerSettings]) throws(ConfigurationError) -> [ListenerPlan] {
+    // Without a file there is one listener, which has the sockets that were passed.
+    var supervision = Supervision()
+    supervision.hasOtherSockets = reading == nil && !passed.isEmpty
+    return try listeners.map { (settings) throws(ConfigurationError) in try ListenerPlan(settings, supervision) }
+  }
+
+  /// Reads the configuration for a change, in another process.
+  private func lookUp(_ purpose: Change.Purpose, now: Int) {
+    do throws(ConfigurationError) {
+      lookup = try ListenerLookup(self, purpose, now: now) { () throws(ConfigurationError) in try plans(read()) }
+    } catch {
+      refuse(purpose, error.description)
+    }
+  }
+
+  /// The configuration was read, or could not be.
+  func found(_ answer: Result<[ListenerPlan], ConfigurationError>, _ purpose: Change.Purpose, now: Int) {
+    lookup = nil
+    do throws(ConfigurationError) {
+      let plans = try answer.get()
+      if purpose == .takeOver { try takeOver(plans, now: now) } else { try reload(plans, now: now) }
+    } catch {
+      refuse(purpose, error.description)
+    }
+    if change == nil { changed(now: now) }
+  }
+
+  /// A change cannot begin.
+  private func refuse(_ purpose: Change.Purpose, _ text: String) {
+    switch purpose {
+    case .start, .reload: log.error("SIGHUP: \(text): the listeners stay as they were")
+    case .takeOver: log.error("SIGUSR2: \(text): the workers stay as they were")
+    }
+  }
+
   /// The groups for listeners; existing sockets are used again.
   ///
   /// - Parameter kept: the group that serves a listener already and stays.
   private func planned(
-    _ listeners: [ListenerSettings], program: String, kept: (ListenerPlan) -> WorkerGroup?
+    _ plans: [ListenerPlan], program: String, kept: (ListenerPlan) -> WorkerGroup?
   ) throws(ConfigurationError) -> (all: [WorkerGroup], fresh: [WorkerGroup]) {
-    // Without a file there is one listener, which has them all.
     let ofOne = reading == nil ? passed : []
-    var supervision = Supervision()
-    supervision.hasOtherSockets = !ofOne.isEmpty
-    var plans: [(plan: ListenerPlan, kept: WorkerGroup?)] = []
-    for settings in listeners {
-      let plan = try ListenerPlan(settings, supervision)
-      plans.append((plan, kept(plan)))
-    }
+    let plans = plans.map { plan in (plan: plan, kept: kept(plan)) }
     let staying = plans.compactMap(\.kept)
     var pool = groups.filter { group in !staying.contains { $0 === group } }.flatMap(\.held)
     if ofOne.isEmpty, !passed.isEmpty { pool = try HeldSocket.matched(passed, to: plans.map(\.plan)) + pool }
@@ -164,17 +194,15 @@ extension Supervisor {
   /// program too, with its number and its sockets, and the old workers end with their sessions.
   func takeOver(now: Int) {
     guard !isStopping else { return }
-    guard change == nil else { return log.warning("SIGUSR2: another change of the workers has not ended: send it again later") }
-    guard access(program.path, X_OK) == 0 else {
-      return log.error("SIGUSR2: \(program.path): \(SystemError.last("access")): the workers stay as they were")
-    }
-    do throws(ConfigurationError) {
-      let groups = try planned(read(), program: program.path) { _ in nil }.all
-      log.notice("SIGUSR2: \(program.path) takes over")
-      begin(Change(.takeOver, groups, fresh: groups), now: now)
-    } catch {
-      log.error("SIGUSR2: \(error.description): the workers stay as they were")
-    }
+    guard change == nil, lookup == nil else { return log.warning("SIGUSR2: another change of the workers has not ended: send it again later") }
+    guard access(program.path, X_OK) == 0 else { return refuse(.takeOver, "\(program.path): \(SystemError.last("access"))") }
+    lookUp(.takeOver, now: now)
+  }
+
+  private func takeOver(_ plans: [ListenerPlan], now: Int) throws(ConfigurationError) {
+    let groups = try planned(plans, program: program.path) { _ in nil }.all
+    log.notice("SIGUSR2: \(program.path) takes over")
+    begin(Change(.takeOver, groups, fresh: groups), now: now)
   }
 
   /// Executes the new program in this process. It returns only if that fails.

@@ -9,8 +9,8 @@
 // Failure: a worker that ends before all are ready for the first time ends all, with its exit code. Later it is started again, see
 // BackOff.
 //
-// Parts: Supervisor+Workers (starts and ends), Supervisor+Changes (start, reload, take-over), SupervisorState (what a take-over
-// passes on), HeldSocket, WorkerGroup, Worker, WorkerStart.
+// Parts: Supervisor+Workers (starts and ends), Supervisor+Changes (start, reload, take-over), ListenerLookup (reads the
+// configuration for them), SupervisorState (what a take-over passes on), HeldSocket, WorkerGroup, Worker, WorkerStart.
 
 import Glibc
 import Logging
@@ -35,6 +35,8 @@ final class Supervisor {
   var retiring: [Worker] = []
   /// nil if everything is as it was asked for.
   var change: Change?
+  /// The configuration is being read for a change; nil if none is.
+  var lookup: ListenerLookup?
   /// True if SIGHUP was received in a change.
   var isReloadWanted = false
   /// True from the SIGHUP until all workers have loaded the configuration.
@@ -138,6 +140,8 @@ final class Supervisor {
     // Closes the sockets: a client must not wait in a queue that nobody reads.
     groups = []
     change = nil
+    lookup?.cancel()
+    lookup = nil
     passed = []
     notification.stopping(statusText)
   }

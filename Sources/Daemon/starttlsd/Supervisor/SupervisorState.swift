@@ -77,9 +77,7 @@ extension SupervisorState {
     }
     text.add(groups.count)
     for group in groups {
-      text.add(group.settings.name)
-      text.add(group.settings.workers, group.settings.arguments.count)
-      for argument in group.settings.arguments { text.add(argument) }
+      group.settings.add(to: &text)
       text.add(group.sockets.count)
       for socket in group.sockets { text.add(index(socket)) }
       for slot in group.slots {
@@ -137,17 +135,15 @@ extension SupervisorState {
     func socket(_ index: Int) -> HeldSocket? { sockets.indices.contains(index) ? sockets[index] : nil }
     guard let groups = text.number() else { return nil }
     for _ in 0..<groups {
-      guard let name = text.text(), let workers = text.number(), let words = text.number() else { return nil }
-      let arguments = (0..<words).compactMap { _ in text.text() }
-      guard arguments.count == words, let count = text.number() else { return nil }
+      guard let settings = ListenerSettings(&text), let count = text.number() else { return nil }
       let own = (0..<count).compactMap { _ in text.number().flatMap(socket) }
       guard own.count == count else { return nil }
       var slots: [Slot] = []
-      for _ in 0..<workers {
+      for _ in 0..<settings.workers {
         guard let status = text.number(), let metrics = text.number(), let process = Process(&text) else { return nil }
         slots.append(Slot(status: socket(status), metrics: socket(metrics), process: process))
       }
-      plans.append(Group(settings: ListenerSettings(name: name, arguments: arguments, workers: workers), sockets: own, slots: slots))
+      plans.append(Group(settings: settings, sockets: own, slots: slots))
     }
     guard let retiring = text.number() else { return nil }
     for _ in 0..<retiring {

@@ -48,8 +48,13 @@ final class RunningListeners {
     os.execv(sys.argv[4], sys.argv[4:])
     """
 
-  /// - Parameter passed: ports, or paths, and names of sockets.
-  init(_ listeners: [Listener], certificate: Certificate, passed: [(address: String, name: String)] = [], isBlocking: Bool = false) throws {
+  /// - Parameters:
+  ///   - passed: ports, or paths, and names of sockets.
+  ///   - wrapper: a program that executes its last arguments.
+  init(
+    _ listeners: [Listener], certificate: Certificate, passed: [(address: String, name: String)] = [], isBlocking: Bool = false,
+    under wrapper: [String] = []
+  ) throws {
     path = folder.path + "/starttlsd"
     try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: try Programs.path("starttlsd"))
     let words = [path, "--config", folder.path + "/conf"]
@@ -58,7 +63,7 @@ final class RunningListeners {
     try RunningListeners.write(listeners, certificate, folder)
     self.certificate = certificate
     program = try SpawnedProgram(
-      (passed.isEmpty ? [] : passing) + words, environment: ["STARTTLSD_TEST": folder.path], errors: .file(folder.path + "/log"))
+      wrapper + (passed.isEmpty ? [] : passing) + words, environment: ["STARTTLSD_TEST": folder.path], errors: .file(folder.path + "/log"))
   }
 
   private let certificate: Certificate

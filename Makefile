@@ -83,10 +83,10 @@ bench-syscalls: setup-run ## count the system calls of one session of starttlsd 
 	@[ "$(PROGRAMS)" ] || $(SWIFT) build $(FLAGS) --product starttlsd
 	@Benchmarks/syscalls.py $(or $(PROGRAMS),$(BIN)) --calls
 
-bench-idle: setup-run ## open SESSIONS (10000) idle sessions in clear and TLS (1000) inside TLS: memory and descriptors of each; WORKERS=N
+bench-idle: setup-run ## open SESSIONS (10000) idle sessions in clear and TLS (2000) inside TLS: memory and descriptors of each; WORKERS=N
 	@Scripts/install gcc libc6-dev libgnutls28-dev libssl-dev openssl
 	@[ "$(PROGRAMS)" ] || $(SWIFT) build $(FLAGS) --product starttlsd
-	@Benchmarks/idle.py $(or $(PROGRAMS),$(BIN)) $(BUILD)/bench --sessions $(or $(SESSIONS),10000) --tls $(or $(TLS),1000) $(if $(WORKERS),--workers $(WORKERS))
+	@Benchmarks/idle.py $(or $(PROGRAMS),$(BIN)) $(BUILD)/bench --sessions $(or $(SESSIONS),10000) --tls $(or $(TLS),2000) $(if $(WORKERS),--workers $(WORKERS))
 
 bench-handshakes: setup-run ## full handshakes with the TLS layer beside GnuTLS alone, as a ratio of processor times
 	@Scripts/install gcc libc6-dev libgnutls28-dev openssl

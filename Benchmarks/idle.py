@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """idle: what many sessions that wait cost starttlsd: memory and descriptors of a session, in clear and inside TLS.
 
-Usage: idle.py folder-of-the-programs results-folder [--sessions 10000] [--tls 1000] [--each 5000] [--workers N]
+Usage: idle.py folder-of-the-programs results-folder [--sessions 10000] [--tls 2000] [--each 5000] [--workers N]
 
 The sessions in clear come first, those inside TLS after them; all wait after EHLO, with a connection to a server. The clients are several
 processes with at most EACH sessions: each process has a limit of descriptors, and so has the daemon, which says how many sessions that
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("programs", type=pathlib.Path)
     parser.add_argument("results", type=pathlib.Path)
     parser.add_argument("--sessions", type=int, default=10_000)
-    parser.add_argument("--tls", type=int, default=1_000)
+    parser.add_argument("--tls", type=int, default=2_000)
     parser.add_argument("--each", type=int, default=5_000)
     parser.add_argument("--workers")
     options = parser.parse_args()

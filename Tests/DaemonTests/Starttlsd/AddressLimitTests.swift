@@ -200,15 +200,7 @@ final class AddressLimitTests: StarttlsdTestCase {
           ["--max-penalty", "\(limit)"] + (isImplicit ? ["--listen-tls", "127.0.0.1:0"] : []), backend: .script(backend))
         let client =
           isImplicit ? try client(host: "127.0.0.1", port: daemon.ports[1], from: attacker) : try client(daemon, from: attacker)
-        if isImplicit {
-          try client.sendRaw(try client.beginTLS(version: "3"))
-          try client.finishHandshake()
-          try client.expect("220 ")
-        } else {
-          try client.expect("220 ")
-          try client.ask("EHLO client.example")
-          try client.startTLS()
-        }
+        try client.enterTLS(isImplicit: isImplicit)
         try client.ask("EHLO client.example")
         XCTAssertEqual(try client.ask("MAIL FROM:<>"), "530 5.7.0 log in")
         for _ in 0..<2 { XCTAssertEqual(try client.ask("AUTH PLAIN AGEAYg=="), "535-5.7.8 no|535 5.7.8 refused") }

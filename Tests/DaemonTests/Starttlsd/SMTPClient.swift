@@ -248,6 +248,21 @@ final class SMTPClient {
     try finishHandshake()
   }
 
+  /// TLS from the start, up to the greeting inside it.
+  func startImplicitTLS() throws {
+    try sendRaw(try beginTLS())
+    try finishHandshake()
+    try expect("220 ")
+  }
+
+  /// TLS in one of the two ways, from the connection to what the server sends first inside it.
+  func enterTLS(isImplicit: Bool) throws {
+    guard !isImplicit else { return try startImplicitTLS() }
+    try expect("220 ")
+    try ask("EHLO client.example")
+    try startTLS()
+  }
+
   /// Makes the TLS client; the octets are its ClientHello.
   func beginTLS(serverName: String = "mx.example", version: String = "3") throws -> [UInt8] {
     let begun = try engine().begin(serverName: serverName, version: version)

@@ -9,14 +9,8 @@ final class TLSFailureTests: StarttlsdTestCase {
     for way in ["implicit", "relay", "session"] {
       let daemon = try daemon(way == "implicit" ? ["--listen-tls", "127.0.0.1:0"] : [])
       let client = way == "implicit" ? try client(host: "127.0.0.1", port: daemon.ports[1]) : try client(daemon)
-      if way == "implicit" {
-        try client.sendRaw(try client.beginTLS(version: "3"))
-        try client.finishHandshake()
-        try client.expect("220 ")
-      } else {
-        try client.expect("220 ")
-        try client.ask("EHLO client.example")
-        try client.startTLS()
+      try client.enterTLS(isImplicit: way == "implicit")
+      if way != "implicit" {
         try client.ask("EHLO client.example")
         if way == "relay" { try client.ask("MAIL FROM:<>") }
       }

@@ -189,10 +189,7 @@ final class LearnGreetingTests: LearningTestCase {
     let client = try client(daemon)
     try client.expect("220 ")
     try client.ask("EHLO client.example")
-    daemon.program.signal(SIGTERM)
-    XCTAssertEqual(try client.remainder().text, "421 4.3.2 Service shutting down, closing connection\r\n")
-    client.close()
-    XCTAssertEqual(daemon.program.wait(), .exited(0), daemon.log)
+    try assertStops(daemon, before: client)
   }
 
   func testOptionsThatCannotWorkAreAUsageError() throws {

@@ -1,6 +1,7 @@
 // LearningTestCase: a daemon with --learn-greeting, whose program notes each of its starts.
 
 import Foundation
+import Glibc
 import XCTest
 
 class LearningTestCase: StarttlsdTestCase {
@@ -35,6 +36,15 @@ class LearningTestCase: StarttlsdTestCase {
     XCTAssertEqual(try client.ask("QUIT"), "221 bye")
     client.close()
     return greeting
+  }
+
+  /// The daemon stops at SIGTERM, and its client gets 421.
+  func assertStops(_ daemon: RunningDaemon, before client: SMTPClient, file: StaticString = #filePath, line: UInt = #line) throws {
+    daemon.program.signal(SIGTERM)
+    XCTAssertEqual(
+      try client.remainder().text, "421 4.3.2 Service shutting down, closing connection\r\n", file: file, line: line)
+    client.close()
+    XCTAssertEqual(daemon.program.wait(), .exited(0), daemon.log, file: file, line: line)
   }
 
   /// Waits for so many lines of the log with that text.

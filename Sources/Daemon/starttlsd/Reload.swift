@@ -20,6 +20,12 @@ extension Daemon {
     log.warning("starttlsd-key, which holds the private keys, may make all system calls: this kernel has no filter for them (seccomp)")
   }
 
+  /// The file of the server program is another one, or has other contents.
+  func programChanged(now: Int) {
+    log.notice("the file of the program has changed: what it sends is learnt again")
+    learning?.forget(now: now)
+  }
+
   /// New sessions use these credentials from now on.
   func use(_ loaded: TLSCredentials) {
     credentials = loaded

@@ -32,6 +32,7 @@ final class LearningThroughTheStarterTests: PrivilegeTestCase {
     try Data(("#!/bin/sh\n" + script.replacingOccurrences(of: "ESMTP", with: "ESMTP 2")).utf8).write(to: URL(fileURLWithPath: draft))
     chmod(draft, 0o755)
     XCTAssertEqual(rename(draft, daemon.folder.path + "/backend"), 0)
+    XCTAssertTrue(eventually { daemon.log.contains("the file of the program has changed") }, daemon.log)
     XCTAssertEqual(try serveOne(), "220 backend ESMTP 2")
     XCTAssertTrue(eventually { starts() == 9 })
     daemon.assertIdle()

@@ -4,7 +4,7 @@
 // --learn-greeting. It is learnt again after the interval of the option, after SIGHUP, and when the program's file has changed. What
 // is only old is in use until it is learnt again: at a limit, no session may start the program because there is no process for that.
 //
-// Contract: `replies` is asked at the start of each session and does not wait; it looks at the program's file. One address is learnt at a time, and only while a
+// Contract: `replies` is asked at the start of each session and does not wait. One address is learnt at a time, and only while a
 // process is free for a session.
 // Failure: one line in the log; sessions of that address start the program. It is tried again after the interval. After a program
 // that sent a client something else, the interval doubles each time: each costs one client a 421.
@@ -27,8 +27,6 @@ final class LearntGreetings {
     var state = State.unknown
     /// When it is learnt again.
     var until = 0
-    /// The program's file when it was learnt.
-    var file: FileState?
     /// How often the program has sent something else since its file last changed.
     var differences = 0
     /// The last line about it in the log.
@@ -47,20 +45,14 @@ final class LearntGreetings {
 
   /// What to send to a client that has connected to that address; nil if its session must start the program.
   func replies(at local: SocketAddress, now: Int) -> LearntReplies? {
-    let file = FileState(settings.path)
     guard let entry = entries[local] ?? (entries.count < LearntGreetings.limit ? Entry() : nil) else { return nil }
-    let isChanged = entry.file != file
-    if isChanged || now >= entry.until { learn(local, entry, file, isChanged: isChanged, now: now) }
+    if now >= entry.until { learn(local, entry, now: now) }
     guard case .known(let replies) = entries[local]?.state else { return nil }
     return replies
   }
 
-  private func learn(_ local: SocketAddress, _ entry: Entry, _ file: FileState?, isChanged: Bool, now: Int) {
+  private func learn(_ local: SocketAddress, _ entry: Entry, now: Int) {
     var entry = entry
-    if isChanged {
-      entry.state = .unknown
-      entry.differences = 0
-    }
     // Another address is being learnt, or no process is free: a later session tries again.
     guard learner == nil, !daemon.isStopping, daemon.admission.hasRoomForAnotherProcess else {
       entry.until = now
@@ -68,7 +60,6 @@ final class LearntGreetings {
       return
     }
     entry.until = Int.max
-    entry.file = file
     entries[local] = entry
     learner = GreetingLearner(daemon, local: local, now: now) { [unowned self] in finished(local, $0) }
   }
@@ -102,7 +93,7 @@ final class LearntGreetings {
     entries[local] = entry
   }
 
-  /// SIGHUP: everything is learnt again.
+  /// SIGHUP, or the program's file has changed: everything is learnt again.
   func forget(now: Int) {
     cancel(now: now)
     for local in entries.keys {
@@ -123,25 +114,5 @@ final class LearntGreetings {
     guard entry.logged != text else { return }
     entry.logged = text
     daemon.log.log(level: level, "\(text)")
-  }
-}
-
-/// A file as stat(2) shows it: another one if the file was replaced or written to.
-struct FileState: Equatable {
-  private let device: UInt
-  private let inode: UInt
-  private let size: Int
-  private let seconds: Int
-  private let nanoseconds: Int
-
-  /// nil if the file cannot be seen.
-  init?(_ path: String) {
-    var status = stat()
-    guard stat(path, &status) == 0 else { return nil }
-    device = UInt(status.st_dev)
-    inode = UInt(status.st_ino)
-    size = Int(status.st_size)
-    seconds = status.st_mtim.tv_sec
-    nanoseconds = status.st_mtim.tv_nsec
   }
 }

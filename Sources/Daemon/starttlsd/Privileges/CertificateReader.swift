@@ -13,6 +13,8 @@
 // each of them as a file in memory that nobody can change; the access rules only after a message. With a process of the
 // keys it also does so at its start; pipes, which can be read only once, are opened by starttlsd before.
 //
+// It looks at the file of the server program as well, if starttlsd has learnt what that program sends, and reports a change.
+//
 // Messages to it: `read`, with the first value `retry` if no operator requested it. Messages of it, for each file, with its index in this set as the number: `path`, before the
 // others; `file` with a descriptor, `key` with
 // algorithm, size, 1 if others may read the file, and the digest of the public key; `unusableKey` with an errno or a
@@ -41,6 +43,8 @@ final class CertificateReader {
   static let key: Int32 = 6
   static let unusableKey: Int32 = 7
   static let path: Int32 = 8
+  /// The file of the server program is another one, or has other contents.
+  static let programChanged: Int32 = 9
   /// The number of the file of the access rules.
   static let rules = UInt32.max
 
@@ -51,6 +55,8 @@ final class CertificateReader {
   private let socket: MessageSocket
   private let files: CertificateFiles
   private let rules: String?
+  /// The file of the server program, and what it was; nil if it is not watched.
+  private var program: (path: String, stamp: Stamp)?
   /// The connection to the process of the keys; nil without one.
   private var keys: MessageSocket?
   /// Pipes that starttlsd has opened, until they are read.
@@ -65,11 +71,13 @@ final class CertificateReader {
   ///
   /// - Parameters:
   ///   - rules: the file of the access rules.
+  ///   - program: the file of the server program, if its changes are to be reported.
   ///   - keys: the connection to the process of the keys, which the new process owns; nil without one.
-  static func start(_ files: CertificateFiles, rules: String?, keys: CInt?) throws(SystemError) -> ForkedProcess {
+  static func start(_ files: CertificateFiles, rules: String?, program: String?, keys: CInt?) throws(SystemError) -> ForkedProcess {
     // Before starttlsd loads the files: the process may begin to run after that, and has to see each change since.
     let listing = files.list()
     let stamps = stamps(listing)
+    let program = program.map { (path: $0, stamp: Stamp($0)) }
     var opened: [String: CInt] = [:]
     defer { for number in opened.values { Kernel.close(number) } }
     if keys != nil {
@@ -80,17 +88,18 @@ final class CertificateReader {
       guard kernel_keep_capabilities(KERNEL_CAPABILITIES_TO_READ) == 0, kernel_set_no_new_privileges() == 0,
         kernel_set_undumpable() == 0
       else { _exit(111) }
-      CertificateReader(socket, files, rules, keys, opened, stamps).run()
+      CertificateReader(socket, files, rules, program, keys, opened, stamps).run()
     }
   }
 
   private init(
-    _ socket: consuming MessageSocket, _ files: CertificateFiles, _ rules: String?, _ keys: CInt?, _ opened: [String: CInt],
-    _ stamps: [String: Stamp]
+    _ socket: consuming MessageSocket, _ files: CertificateFiles, _ rules: String?, _ program: (path: String, stamp: Stamp)?,
+    _ keys: CInt?, _ opened: [String: CInt], _ stamps: [String: Stamp]
   ) {
     self.socket = socket
     self.files = files
     self.rules = rules
+    self.program = program
     if let keys { self.keys = MessageSocket(Descriptor(adopting: keys)) }
     self.opened = opened
     self.stamps = stamps
@@ -108,7 +117,7 @@ final class CertificateReader {
     if keys != nil { send(.changed) }
     while true {
       var entry = pollfd(fd: socket.descriptor.number, events: CShort(POLLIN), revents: 0)
-      _ = poll(&entry, 1, isWatching ? CertificateReader.intervalMilliseconds : -1)
+      _ = poll(&entry, 1, isWatching || program != nil ? CertificateReader.intervalMilliseconds : -1)
       switch socket.receive(limit: HelperMessage.limit) {
       case .ended: _exit(0)
       case .message(let message):
@@ -116,12 +125,21 @@ final class CertificateReader {
         send(isRetry ? hasChanged ? .changed : .retried : .requested)
       case .nothing:
         if hasChanged { send(.changed) }
+        reportProgram()
       }
     }
   }
 
   /// True if a file is another one than when all were read.
   private var hasChanged: Bool { isWatching && CertificateReader.stamps(files.list()) != stamps }
+
+  private func reportProgram() {
+    guard let known = program else { return }
+    let stamp = Stamp(known.path)
+    guard stamp != known.stamp else { return }
+    program?.stamp = stamp
+    give(HelperMessage(CertificateReader.programChanged))
+  }
 
   /// Reads all files and sends them.
   private func send(_ cause: Cause) {

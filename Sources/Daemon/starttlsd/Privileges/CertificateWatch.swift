@@ -5,6 +5,8 @@
 // follows within two seconds, once. Some faults end without a change of a file: a certificate becomes valid, the limit of
 // open files no longer applies. So all files are read again each minute until a set can be used.
 //
+// It passes on that the file of the server program has changed.
+//
 // A set is loaded in turns of some milliseconds, between which sessions go on. A set that arrives meanwhile comes next.
 
 import Glibc
@@ -50,6 +52,7 @@ final class CertificateWatch: HelperUser, TimerOwner {
   }
 
   func received(_ message: HelperMessage, _ descriptor: inout Descriptor?, now: Int) {
+    if message.kind == CertificateReader.programChanged { return daemon.programChanged(now: now) }
     guard case .complete(let cause) = received.take(message, &descriptor) else { return }
     var set = CompleteSet(files: received, cause: cause)
     received = ReceivedFiles(files, daemon.keys)

@@ -22,13 +22,14 @@ struct Helpers: ~Copyable {
       if let record = configuration.record { try RecordingProcess.start(record, configuration.privileges) } else { nil }
     do throws(SystemError) {
       let rules = configuration.accessFile?.path
+      let program = configuration.learning?.path
       guard !configuration.hasKeyInProcess else {
-        return Helpers(reader: try CertificateReader.start(files, rules: rules, keys: nil), keys: nil, starter: try starter(configuration), recorder: recorder)
+        return Helpers(reader: try CertificateReader.start(files, rules: rules, program: program, keys: nil), keys: nil, starter: try starter(configuration), recorder: recorder)
       }
       let pair = try MessageSocket.pair()
       // First, so that the one that strangers' octets never reach has no copy of anything else.
       let keys = try KeyProcess.start(loader: pair.first.number)
-      let reader = try CertificateReader.start(files, rules: rules, keys: pair.second.number)
+      let reader = try CertificateReader.start(files, rules: rules, program: program, keys: pair.second.number)
       return Helpers(reader: reader, keys: try KeyConnection(keys), starter: try starter(configuration), recorder: recorder)
     } catch {
       throw .system("cannot start a process: \(error)")

@@ -95,7 +95,13 @@ final class LearningEndsTests: LearningTestCase {
     let draft = daemon.folder.path + "/draft"
     try Data(("#!/bin/sh\n" + LearningTestCase.script(":").replacingOccurrences(of: "ESMTP", with: "ESMTP 2")).utf8).write(to: URL(fileURLWithPath: draft))
     chmod(draft, 0o755)
+    // Another process looks at the file: no session waits for its file system.
+    let reader = try XCTUnwrap(daemon.helpers["starttlsd-read"])
+    kill(reader, SIGSTOP)
     XCTAssertEqual(rename(draft, daemon.folder.path + "/backend"), 0)
+    XCTAssertEqual(try serveOne(daemon), "220 other ESMTP")
+    kill(reader, SIGCONT)
+    try waitForLog(daemon, "the file of the program has changed: what it sends is learnt again")
     XCTAssertEqual(try serveOne(daemon), "220 other ESMTP 2")
     XCTAssertTrue(eventually { daemon.folder.text("starts").split(separator: "\n").count == 12 }, daemon.log)
     daemon.assertIdle()
@@ -163,10 +169,7 @@ final class LearningEndsTests: LearningTestCase {
     try waiting.expect("220 ")
     try waiting.send("NOOP\r\n")
     XCTAssertTrue(eventually { !daemon.backends.isEmpty })
-    daemon.program.signal(SIGTERM)
-    XCTAssertEqual(try waiting.remainder().text, "421 4.3.2 Service shutting down, closing connection\r\n")
-    waiting.close()
-    XCTAssertEqual(daemon.program.wait(), .exited(0), daemon.log)
+    try assertStops(daemon, before: waiting)
   }
 
   /// SIGTERM while the program is being learnt.

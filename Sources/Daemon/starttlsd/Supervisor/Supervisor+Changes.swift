@@ -207,9 +207,11 @@ extension Supervisor {
 
   /// Executes the new program in this process. It returns only if that fails.
   private func execute(_ change: Change) -> SystemError {
+    let held = change.groups.flatMap(\.held)
+    let dropped = groups.flatMap(\.held).filter { socket in !held.contains { $0 === socket } }
     do throws(SystemError) {
       return try SupervisorState.pass(
-        change.groups, passed: passed, retiring: retiring + groups.flatMap(\.workers), environment, to: program.path, log: queue)
+        change.groups, passed: passed, unused: dropped.compactMap(\.file), retiring: retiring + groups.flatMap(\.workers), environment, to: program.path, log: queue)
     } catch {
       return error
     }
@@ -220,6 +222,9 @@ extension Supervisor {
     let now = Clock.now()
     groups = try state.groups(self, now: now)
     passed = state.passed
+    // A socket of the new workers may have the name of an old one, and the kernel may use the number of a file again.
+    let files = groups.flatMap(\.held).compactMap(\.file)
+    for file in state.unused where !files.contains(file) { file.remove() }
     // Those that were retiring end their sessions: a second SIGTERM would cut them off.
     for worker in try state.old(self, now: now) {
       if worker.isRetiring { retiring.append(worker) } else { retire(worker, now: now) }

@@ -20,6 +20,8 @@ struct SupervisorState {
   private(set) var passed: [HeldSocket] = []
   private var plans: [Group] = []
   private var old: [Process] = []
+  /// The files of Unix sockets that no listener has any more, which are removed once the new program has taken over.
+  private(set) var unused: [SocketFile] = []
 
   var listeners: [ListenerSettings] { plans.map(\.settings) }
 
@@ -55,7 +57,7 @@ struct SupervisorState {
 extension SupervisorState {
   /// Executes the program. It returns only if that fails.
   static func pass(
-    _ groups: [WorkerGroup], passed: [HeldSocket], retiring: [Worker], _ environment: ServiceEnvironment, to path: String, log: LogQueue
+    _ groups: [WorkerGroup], passed: [HeldSocket], unused: [SocketFile], retiring: [Worker], _ environment: ServiceEnvironment, to path: String, log: LogQueue
   ) throws(SystemError) -> SystemError {
     let now = Clock.now()
     var text = StateText()
@@ -88,6 +90,9 @@ extension SupervisorState {
     }
     text.add(retiring.count)
     for worker in retiring { add(worker) }
+    // Programs that do not know these read nothing after the workers.
+    text.add(unused.count)
+    for file in unused { text.add(file.text) }
     let file = try StateText.file(text.octets)
     numbers.append(file.number)
     log.finish()
@@ -149,6 +154,11 @@ extension SupervisorState {
     for _ in 0..<retiring {
       guard let process = Process(&text) else { return nil }
       old.append(process)
+    }
+    // None if the program before did not pass them.
+    for _ in 0..<(text.number() ?? 0) {
+      guard let file = text.text().flatMap({ SocketFile($0) }) else { return nil }
+      unused.append(file)
     }
   }
 

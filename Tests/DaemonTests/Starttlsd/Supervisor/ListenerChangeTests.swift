@@ -127,6 +127,33 @@ final class ListenerChangeTests: StarttlsdTestCase {
     try assertChange(SIGHUP, "SIGHUP: the listeners are as the configuration has them: 2 changed, 3 in all\n", keepsUnchanged: true)
   }
 
+  /// The files of Unix sockets go with their listeners, except one that is somebody else's meanwhile.
+  func testATakeOverRemovesTheSocketsOfRemovedListeners() throws {
+    let folder = TestFolder()
+    let ports = try freePorts(3)
+    func listener(_ index: Int) -> Listener {
+      let name = ["stays", "goes", "moved"][index]
+      let sockets = "status-socket = \"\(folder.path)/\(name).status\"\nmetrics = \"unix:\(folder.path)/\(name).metrics\""
+      return Listener(name, "listen = [\"127.0.0.1:\(ports[index])\"]\n\(sockets)", hostname: "\(name).example")
+    }
+    let all = ["goes.metrics", "goes.status", "moved.metrics", "moved.status", "stays.metrics", "stays.status"]
+    let running = try RunningListeners([listener(0), listener(1), listener(2)], certificate: try certificate())
+    running.waits(for: "3 workers serve\n")
+    XCTAssertEqual(folder.names(in: "").sorted(), all)
+    // The old one stays in use until then, so the new one has another number.
+    let other = folder.path + "/other"
+    let bound = try SpawnedProgram(["/usr/bin/python3", "-c", "import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])", other])
+    XCTAssertEqual(bound.wait(), .exited(0))
+    XCTAssertEqual(rename(other, folder.path + "/moved.status"), 0)
+    try running.write([listener(0)])
+    running.program.signal(SIGUSR2)
+    running.waits(for: "has taken over: 1 workers serve, 3 old ones end with their sessions\n")
+    XCTAssertTrue(eventually { folder.names(in: "").sorted() == ["moved.status", "stays.metrics", "stays.status"] }, "\(folder.names(in: ""))")
+    try assertGreets(ports[0], "stays.example")
+    XCTAssertTrue(try run([Programs.path("starttlsd"), "status", folder.path + "/stays.status"]).output.contains("sessions"))
+    running.stop()
+  }
+
   func testATakeOverTakesTheChangedFile() throws {
     try assertChange(SIGUSR2, "has taken over: 3 workers serve, 3 old ones end with their sessions\n", keepsUnchanged: false)
   }

@@ -113,6 +113,25 @@ final class UserTests: PrivilegeTestCase {
     client.close()
   }
 
+  /// The kernel compares a caller's user with the effective user for priorities and processors, and with the others for all else.
+  func testTheProgramsUserCanSlowStartsAndNothingElse() throws {
+    let daemon = try daemon(["--user", "daemon", "--backend-user", "nobody"], backend: .program(shell), isShared: true)
+    let starter = try XCTUnwrap(daemon.helpers["starttlsd-start"])
+    func run(_ words: [String], on process: pid_t, isAllowed: Bool) throws {
+      let drop = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+      _ = try self.run(drop + words + ["\(process)"], expecting: .exited(isAllowed ? 0 : 1))
+    }
+    let slowing = [["renice", "-n", "19", "-p"], ["chrt", "--idle", "-p", "0"], ["taskset", "-c", "-p", "0"]]
+    for words in slowing { try run(words, on: daemon.process, isAllowed: false) }
+    for words in slowing { try run(words, on: starter, isAllowed: true) }
+    for words in [["kill", "-STOP"], ["kill", "-KILL"], ["prlimit", "--nofile=3", "--pid"], ["ionice", "-c", "3", "-p"]] {
+      try run(words, on: starter, isAllowed: false)
+    }
+    let client = try client(daemon)
+    try client.expect("220 ")
+    client.close()
+  }
+
   /// Debian has no set-uid program that does nothing but show it: a copy of cat is one here.
   func testASetUIDProgramGainsNothingUnlessItIsAllowed() throws {
     let folder = TestFolder()

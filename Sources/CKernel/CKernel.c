@@ -9,6 +9,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -36,6 +37,10 @@ int kernel_pipe2(int *ends, int flags) {
 
 int kernel_duplicate_above(int descriptor, int least) {
   return fcntl(descriptor, F_DUPFD_CLOEXEC, least);
+}
+
+int kernel_lock(int descriptor) {
+  return flock(descriptor, LOCK_EX);
 }
 
 int kernel_duplicate_over(int descriptor, int replaced) {

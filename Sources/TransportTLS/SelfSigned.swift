@@ -6,7 +6,7 @@
 // attacker in the middle.
 //
 // Contract: each file appears completely or not at all: it is written under a temporary name, synchronised to disk, and
-// renamed. The key never exists with another mode. After a crash between the two files the pair does not match; it is
+// renamed. The key never exists with another mode. Of several processes with one folder, one creates the pair. After a crash between the two files the pair does not match; it is
 // replaced at the next start. A certificate that is not self-signed is never overwritten.
 
 import CGnuTLS
@@ -26,15 +26,17 @@ public enum SelfSigned {
   public static func pair(
     in folder: String, names: [String], validDays: Int = 3650
   ) throws(TLSCredentialsError) -> TLSCredentials.Pair {
-    guard !names.isEmpty else { throw .badName("") }
-    for name in names where !isDNSName(name) { throw .badName(name) }
-    let pair = TLSCredentials.Pair(certificate: "\(folder)/certificate.pem", key: "\(folder)/key.pem")
-    if try isUsable(pair, names) { return pair }
+    let pair = files(in: folder)
+    if try isUsable(in: folder, names: names) { return pair }
     do {
       try Kernel.makeFolder(folder, mode: 0o700)
     } catch {
       guard error.code == EEXIST else { throw .unwritable(path: folder, error) }
     }
+    let lock = try locked(folder)
+    defer { _ = lock }
+    // Another process may have created it meanwhile.
+    if try isUsable(in: folder, names: names) { return pair }
     let made = try Certificate(names: names, validDays: validDays)
     try made.withKey { (octets) throws(TLSCredentialsError) in
       try replace("key.pem", in: folder, mode: 0o600, octets)
@@ -45,8 +47,18 @@ public enum SelfSigned {
     return pair
   }
 
-  /// True if the files exist and are usable. Throws if a file exists there that must not be overwritten.
-  private static func isUsable(_ pair: TLSCredentials.Pair, _ names: [String]) throws(TLSCredentialsError) -> Bool {
+  /// The names of the files in a folder.
+  public static func files(in folder: String) -> TLSCredentials.Pair {
+    TLSCredentials.Pair(certificate: "\(folder)/certificate.pem", key: "\(folder)/key.pem")
+  }
+
+  /// True if the files exist and `pair` would use them as they are. It writes nothing.
+  ///
+  /// - Throws: as `pair`, if a file exists there that must not be overwritten.
+  public static func isUsable(in folder: String, names: [String]) throws(TLSCredentialsError) -> Bool {
+    guard !names.isEmpty else { throw .badName("") }
+    for name in names where !isDNSName(name) { throw .badName(name) }
+    let pair = files(in: folder)
     do throws(TLSCredentialsError) {
       let chain = try CertificateChain(CredentialFile(pair.certificate), path: pair.certificate)
       guard chain.isSelfSigned else { throw .notSelfSigned(path: pair.certificate) }
@@ -61,6 +73,17 @@ public enum SelfSigned {
       case .badKey: throw .notSelfSigned(path: pair.key)
       default: throw error
       }
+    }
+  }
+
+  /// The folder, open and locked against other processes that create a pair there, until it is closed.
+  private static func locked(_ folder: String) throws(TLSCredentialsError) -> Descriptor {
+    do throws(SystemError) {
+      let directory = Descriptor(adopting: try Kernel.open(folder, O_RDONLY | O_DIRECTORY))
+      try Kernel.lock(directory.number)
+      return directory
+    } catch {
+      throw .unwritable(path: folder, error)
     }
   }
 

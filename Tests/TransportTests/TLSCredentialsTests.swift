@@ -1,6 +1,8 @@
 // A fault of a certificate is found at load and reported so that the operator knows what to do.
 
+import Dispatch
 import Glibc
+import Synchronization
 import Transport
 import TransportTLS
 import XCTest
@@ -121,6 +123,21 @@ final class TLSCredentialsTests: XCTestCase {
       _ = try SelfSigned.pair(in: "\(folder)/tls", names: ["other.example"])
       XCTAssertNotEqual(inode(pair.key), first, "another name needs another certificate")
       XCTAssertEqual(try runProgram(["sh", "-c", "test $(ls -A \(folder)/tls | wc -l) = 2"]), .exited(0), "no drafts")
+    }
+  }
+
+  /// Several listeners of one machine begin at the same time.
+  func testSelfSignedIsMadeOnceForSeveralProcesses() throws {
+    try withFolder { folder in
+      let files = Mutex<Set<UInt64>>([])
+      DispatchQueue.concurrentPerform(iterations: 4) { _ in
+        let pair = try? SelfSigned.pair(in: "\(folder)/tls", names: ["localhost"])
+        var key = stat()
+        let isThere = pair.map { stat($0.key, &key) == 0 } ?? false
+        files.withLock { _ = $0.insert(isThere ? UInt64(key.st_ino) : 0) }
+      }
+      XCTAssertEqual(files.withLock { Array($0) }, [inode("\(folder)/tls/key.pem")], "one key for all; 0 for an error")
+      _ = try TLSCredentials([SelfSigned.files(in: "\(folder)/tls")])
     }
   }
 

@@ -63,6 +63,9 @@ int kernel_pipe2(int *ends, int flags);
 /* fcntl(F_DUPFD_CLOEXEC): a duplicate whose number is at least `least`, close-on-exec. */
 int kernel_duplicate_above(int descriptor, int least);
 
+/* flock(2), exclusive: in Swift its name is that of a structure. */
+int kernel_lock(int descriptor);
+
 /* dup3(2): makes the number `replaced`, which is closed first, a duplicate; close-on-exec. */
 int kernel_duplicate_over(int descriptor, int replaced);
 

@@ -33,8 +33,13 @@ struct CertificatesCommand: ParsableCommand {
 
   /// The lines about certificates that can be served, made in a process of its own: the caller may start a server program
   /// after that.
-  static func lines(_ files: CertificateFiles) throws(ConfigurationError) -> [String] {
-    try SeparateProcess.lines { () throws(ConfigurationError) in try report(files) }
+  ///
+  /// - Parameter folder: that of the self-signed certificate, which the start creates; nil without one.
+  static func lines(_ files: CertificateFiles, selfSigned folder: String? = nil) throws(ConfigurationError) -> [String] {
+    try SeparateProcess.lines { () throws(ConfigurationError) in
+      if let folder, !(try EmbeddedDefault.hasCertificate(in: folder)) { return ["a self-signed certificate will be created in \(folder) at the start"] }
+      return try report(files)
+    }
   }
 
   private static func report(_ files: CertificateFiles) throws(ConfigurationError) -> [String] {

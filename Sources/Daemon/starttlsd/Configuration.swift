@@ -19,6 +19,8 @@ struct Configuration {
   var learning: LearnSettings?
   /// The source of the credentials.
   var certificates: CertificateFiles
+  /// The folder of the self-signed certificate, which the start creates; nil with a certificate of the operator's.
+  var selfSignedFolder: String?
   var connectionsLimit: Int
   /// nil: computed from the system's limits.
   var backendsLimit: Int?

@@ -13,18 +13,30 @@ enum EmbeddedDefault {
     throw .usage("HOME is not set: name a folder for the certificate and the mail with --state-folder")
   }
 
-  /// The self-signed pair of files in the state folder, created if it is missing, in a process of its own.
-  static func certificate(in folder: String) throws(ConfigurationError) -> TLSCredentials.Pair {
-    let paths = try SeparateProcess.lines { () throws(ConfigurationError) in
+  /// Creates the self-signed pair of files in the state folder if it is missing, in a process of its own.
+  static func makeCertificate(in folder: String) throws(ConfigurationError) {
+    _ = try SeparateProcess.lines { () throws(ConfigurationError) in
       do {
         try makeFolders(folder)
-        let pair = try SelfSigned.pair(in: folder, names: names())
-        return [pair.certificate, pair.key]
+        _ = try SelfSigned.pair(in: folder, names: names())
+        return []
       } catch {
-        throw .system("cannot use the self-signed certificate in \(folder): \(error)")
+        throw unusable(folder, error)
       }
     }
-    return TLSCredentials.Pair(certificate: paths[0], key: paths[1])
+  }
+
+  /// True if a start would use the pair of files as it is. It reads the key: call it in a process of its own.
+  static func hasCertificate(in folder: String) throws(ConfigurationError) -> Bool {
+    do {
+      return try SelfSigned.isUsable(in: folder, names: names())
+    } catch {
+      throw unusable(folder, error)
+    }
+  }
+
+  private static func unusable(_ folder: String, _ error: any Error) -> ConfigurationError {
+    .system("cannot use the self-signed certificate in \(folder): \(error)")
   }
 
   /// The command line of maildir-smtpd, which is installed in the same folder as this program.

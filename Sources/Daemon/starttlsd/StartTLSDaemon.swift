@@ -137,6 +137,7 @@ struct StartTLSDaemon: ParsableCommand {
     defer { queue.finish() }
     let log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
     let configuration = try checked(supervision)
+    if let folder = configuration.selfSignedFolder { try EmbeddedDefault.makeCertificate(in: folder) }
     let helpers = try Helpers.start(configuration)
     let credentials = try helpers.credentials(configuration.certificates)
     if !trustingBackend { try configuration.refuseOpenRelay(log) }
@@ -148,7 +149,7 @@ struct StartTLSDaemon: ParsableCommand {
     try daemon.run()
   }
 
-  /// Checks all options and arguments.
+  /// Checks all options and arguments. It writes nothing.
   func checked(_ supervision: Supervision) throws(ConfigurationError) -> Configuration {
     let servers = try backendOptions.servers(hasProgram: !program.isEmpty)
     let isEmbedded = program.isEmpty && certificateOptions.isEmpty && servers == nil
@@ -168,6 +169,7 @@ struct StartTLSDaemon: ParsableCommand {
     return Configuration(
       policy: policy, priorities: try tlsOptions.priorities(policy.security, hasKeyInProcess: keyOptions.keyInProcess), timeouts: try checkedTimeouts(),
       listeners: try addresses(supervision), supervision: supervision, backend: backend, learning: try learning(backend), certificates: certificates,
+      selfSignedFolder: isEmbedded ? try state() : nil,
       connectionsLimit: try part(positive(maxConnections, "--max-connections"), supervision),
       backendsLimit: try checkedBackends().map { max(2, part($0, supervision)) },
       fronts: fronts, addressLimits: limits, greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
@@ -260,7 +262,7 @@ struct StartTLSDaemon: ParsableCommand {
 
   private func certificates(_ isEmbedded: Bool) throws(ConfigurationError) -> CertificateFiles {
     var files = CertificateFiles()
-    if isEmbedded { files.pairs = [try EmbeddedDefault.certificate(in: try state())] } else { files = try certificateOptions.files() }
+    if isEmbedded { files.pairs = [SelfSigned.files(in: try state())] } else { files = try certificateOptions.files() }
     try clientOptions.add(to: &files)
     try ticketOptions.add(to: &files)
     return files

@@ -17,6 +17,11 @@ extension Kernel {
     try perform(.fsync) { Glibc.fsync(number) }
   }
 
+  /// flock(2), exclusive. It waits for another process that has the lock; closing the description ends it.
+  package static func lock(_ number: CInt) throws(SystemError) {
+    try perform(.flock) { kernel_lock(number) }
+  }
+
   package static func setMode(_ number: CInt, _ mode: UInt32) throws(SystemError) {
     try perform(.fchmod) { Glibc.fchmod(number, mode) }
   }

@@ -15,7 +15,7 @@ package enum Kernel {
     case recv, send, sendmsg, recvmsg, read, write, preadv2, pwritev2, poll
     case socket, bind, listen, accept4, connect, shutdown, setsockopt, getsockopt, getsockname, getpeername
     case socketpair, pipe2, fcntl, dup3, fstat
-    case open, fsync, fchmod, rename, unlink, mkdir
+    case open, fsync, flock, fchmod, rename, unlink, mkdir
     case posix_spawnp, execve, fork, pidfd_open, pidfd_send_signal, kill, waitid, getrlimit, setrlimit
   }
 

@@ -145,6 +145,8 @@ final class ConfigurationFileTests: StarttlsdTestCase {
     let printed = effective.split(separator: "\n").filter { $0.contains(" = ") }.map { $0.replacingOccurrences(of: " # default", with: "") }
     let expected = own.split(separator: "\n").filter { $0.wholeMatch(of: /[a-z][a-z0-9-]* = .*/) != nil }.map { String($0) }
     XCTAssertEqual(printed.sorted(), expected.sorted())
+    // The self-signed certificate is made at the start.
+    XCTAssertFalse(folder.names(in: ".").contains("state"))
   }
 
   /// Whoever can write to a folder on the way to a file, also over a link, can put another file there.

@@ -115,6 +115,11 @@ final class CommandTests: StarttlsdTestCase {
     XCTAssertTrue(broken.errors.contains("does not work") && broken.errors.contains("exit code 7"), broken.errors)
     let bad = try check(refusing, ["--policy", "strict"], expecting: 100)
     XCTAssertTrue(bad.errors.contains("policy"), bad.errors)
+    // Only a start creates the self-signed certificate.
+    let state = TestFolder()
+    let embedded = try run([Programs.path("starttlsd"), "check", "--allow-root", "--state-folder", state.path + "/state"]).output
+    XCTAssertTrue(embedded.contains("a self-signed certificate will be created in \(state.path)/state at the start\n"), embedded)
+    XCTAssertEqual(state.names(in: ""), [])
     let untested = try check(ShellBackend.script(), ["--trusting-backend"], expecting: 0)
     XCTAssertTrue(untested.output.contains("is not tested"), untested.output)
   }

@@ -62,7 +62,8 @@ final class HeldSocket {
       }
       do throws(SystemError) {
         let listener = try Listener(address.address)
-        sockets.append(HeldSocket(listener.takeDescriptor(), key: address.key, name: address.socketName))
+        sockets.append(
+          HeldSocket(listener.takeDescriptor(), key: address.key, name: address.socketName, file: SocketFile(of: address.address)))
       } catch {
         throw ListenerPlan.named(
           plan.settings, .system("cannot listen on \(address.address): \(error); choose another with \(address.option)"))
@@ -80,9 +81,7 @@ final class HeldSocket {
     if let known = taken(key, from: &pool) { return known }
     do throws(SystemError) {
       let listener = try ReportSocket.listener(address, owner: plan.owner)
-      var file: SocketFile?
-      if case .unix(let path) = address { file = SocketFile(bound: path) }
-      return HeldSocket(listener.takeDescriptor(), key: key, name: "", file: file)
+      return HeldSocket(listener.takeDescriptor(), key: key, name: "", file: SocketFile(of: address))
     } catch {
       throw ListenerPlan.named(plan.settings, .system("\(option) \(address): \(error)"))
     }

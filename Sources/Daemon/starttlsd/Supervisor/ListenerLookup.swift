@@ -31,6 +31,9 @@ final class ListenerLookup: EventOwner, TimerOwner {
     self.purpose = purpose
     do throws(SystemError) {
       process = try ForkedProcess("starttlsd-names", keepsErrors: true) { socket in
+        // It reads nothing from its connection: if the supervisor is killed, this ends it.
+        signal(SIGALRM, SIG_DFL)
+        alarm(CUnsignedInt(ListenerLookup.limitMilliseconds / 1000 + 1))
         let text = ListenerLookup.text(plans)
         guard let file = try? StateText.file(text.octets) else { _exit(111) }
         do throws(SystemError) {

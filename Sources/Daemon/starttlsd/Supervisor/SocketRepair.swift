@@ -41,11 +41,12 @@ extension HeldSocket {
     return .replaced
   }
 
-  /// A Unix socket at the same path, with the same owner: one that was shut down refuses all clients for good. One of a service
+  /// A Unix socket at the same path, with the same owner and mode: one that was shut down refuses all clients for good. One of a service
   /// manager, or one whose file somebody has moved, is not replaced.
   private func replacedFile(_ path: String) throws(SystemError) -> Descriptor {
     guard let file, file.path == path, let owner = file.owner else { throw SystemError("listen", EINVAL) }
-    let made = try ReportSocket.listener(.unix(path), owner: nil).takeDescriptor()
+    let made = try ReportSocket.listener(.unix(path), owner: nil, mode: owner.mode).takeDescriptor()
+    guard listen(made.number, Self.backlog) == 0 else { throw SystemError.last("listen") }
     self.file = SocketFile(bound: path)
     if owner.user != geteuid(), kernel_give_socket(path, owner.user, owner.group) != 0 { throw SystemError.last("chown") }
     return made
@@ -77,6 +78,12 @@ struct SocketFile: Hashable {
     inode = UInt64(status.st_ino)
   }
 
+  /// The file of a socket that was bound to this address; nil if it has none.
+  init?(of address: SocketAddress) {
+    guard case .unix(let path) = address else { return nil }
+    self.init(bound: path)
+  }
+
   /// Reads `text`; nil if it is none.
   init?(_ text: String) {
     let words = text.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: false)
@@ -88,11 +95,11 @@ struct SocketFile: Hashable {
 
   var text: String { "\(device) \(inode) \(path)" }
 
-  /// The user and the group that it belongs to; nil if it has another name now.
-  var owner: (user: uid_t, group: gid_t)? {
+  /// The user and the group that it belongs to, and its mode; nil if it has another name now.
+  var owner: (user: uid_t, group: gid_t, mode: mode_t)? {
     var status = stat()
     guard SocketFile(bound: path) == self, lstat(path, &status) == 0 else { return nil }
-    return (status.st_uid, status.st_gid)
+    return (status.st_uid, status.st_gid, status.st_mode & 0o7777)
   }
 
   func remove() {

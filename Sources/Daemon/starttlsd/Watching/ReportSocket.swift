@@ -56,12 +56,14 @@ final class ReportSocket: EventOwner, TimerOwner {
 
   /// Creates the socket.
   ///
-  /// - Parameter owner: the user that may connect to a Unix socket besides root.
-  static func listener(_ address: SocketAddress, owner: Identity?) throws(SystemError) -> Listener {
+  /// - Parameters:
+  ///   - owner: the user that may connect to a Unix socket besides root.
+  ///   - mode: that of the file of a Unix socket.
+  static func listener(_ address: SocketAddress, owner: Identity?, mode: UInt32 = 0o600) throws(SystemError) -> Listener {
     if case .unix(let path) = address {
       try ReportSocket.removeStale(path)
       // The mode has to be right from the start: bind creates the file.
-      let mask = umask(0o177)
+      let mask = umask(~mode & 0o777)
       defer { umask(mask) }
       let listener = try Listener(address, backlog: 8)
       // The user that starttlsd changes to may ask as well.

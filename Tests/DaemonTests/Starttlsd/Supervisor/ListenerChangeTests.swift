@@ -134,9 +134,9 @@ final class ListenerChangeTests: StarttlsdTestCase {
     func listener(_ index: Int) -> Listener {
       let name = ["stays", "goes", "moved"][index]
       let sockets = "status-socket = \"\(folder.path)/\(name).status\"\nmetrics = \"unix:\(folder.path)/\(name).metrics\""
-      return Listener(name, "listen = [\"127.0.0.1:\(ports[index])\"]\n\(sockets)", hostname: "\(name).example")
+      return Listener(name, "listen = [\"127.0.0.1:\(ports[index])\", \"unix:\(folder.path)/\(name).smtp\"]\n\(sockets)", hostname: "\(name).example")
     }
-    let all = ["goes.metrics", "goes.status", "moved.metrics", "moved.status", "stays.metrics", "stays.status"]
+    let all = ["goes", "moved", "stays"].flatMap { name in ["metrics", "smtp", "status"].map { "\(name).\($0)" } }
     let running = try RunningListeners([listener(0), listener(1), listener(2)], certificate: try certificate())
     running.waits(for: "3 workers serve\n")
     XCTAssertEqual(folder.names(in: "").sorted(), all)
@@ -148,10 +148,11 @@ final class ListenerChangeTests: StarttlsdTestCase {
     try running.write([listener(0)])
     running.program.signal(SIGUSR2)
     running.waits(for: "has taken over: 1 workers serve, 3 old ones end with their sessions\n")
-    XCTAssertTrue(eventually { folder.names(in: "").sorted() == ["moved.status", "stays.metrics", "stays.status"] }, "\(folder.names(in: ""))")
+    XCTAssertTrue(eventually { folder.names(in: "").sorted() == ["moved.status", "stays.metrics", "stays.smtp", "stays.status"] }, "\(folder.names(in: ""))")
     try assertGreets(ports[0], "stays.example")
     XCTAssertTrue(try run([Programs.path("starttlsd"), "status", folder.path + "/stays.status"]).output.contains("sessions"))
     running.stop()
+    XCTAssertEqual(folder.names(in: ""), ["moved.status"])
   }
 
   func testATakeOverTakesTheChangedFile() throws {

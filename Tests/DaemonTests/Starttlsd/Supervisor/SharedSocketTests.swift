@@ -148,6 +148,23 @@ final class SharedSocketTests: WorkersTestCase {
     XCTAssertEqual(folder.names(in: ""), [], "the new file is removed")
   }
 
+  /// The same for a socket of clients, whose mode an operator may have changed.
+  func testAListeningUnixSocketThatWasShutDownIsReplaced() throws {
+    let folder = TestFolder()
+    let path = folder.path + "/smtp"
+    let workers = try workers(2, ["--listen", "unix:\(path)"])
+    chmod(path, 0o766)
+    try shutDown(path, of: workers.program.process, how: SHUT_RD)
+    workers.waits(for: ": --listen unix:\(path): a worker has shut the socket down: it is replaced, and the workers that have it\n")
+    let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+    XCTAssertEqual(mode, 0o766)
+    let client = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.settimeout(30); s.connect(sys.argv[1]); print(s.recv(100))"
+    XCTAssertTrue(try run(["/usr/bin/python3", "-c", client, path]).output.contains("220 mx.example"))
+    workers.program.signal(SIGTERM)
+    XCTAssertEqual(workers.program.wait(), .exited(0), workers.log)
+    XCTAssertEqual(folder.names(in: ""), [])
+  }
+
   /// The name of a Unix socket may belong to another file when it ends.
   func testAnotherFileWithTheNameOfASocketStays() throws {
     let folder = TestFolder()

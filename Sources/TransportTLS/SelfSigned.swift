@@ -6,8 +6,9 @@
 // attacker in the middle.
 //
 // Contract: each file appears completely or not at all: it is written under a temporary name, synchronised to disk, and
-// renamed. The key never exists with another mode. Of several processes with one folder, one creates the pair. After a crash between the two files the pair does not match; it is
-// replaced at the next start. A certificate that is not self-signed is never overwritten.
+// renamed. The key never exists with another mode. Of several processes with one folder, one creates the pair. After a
+// crash between the two files the pair does not match; it is replaced at the next start. A certificate that is not
+// self-signed is never overwritten.
 
 import CGnuTLS
 import Glibc

@@ -3,7 +3,7 @@
 
 Usage: bench.py folder-of-the-programs results-folder [--seconds 3] [--rounds 3] [--connections 1,16,64,256,1000] [--only PARTS] [--write]
 
-The parts are sessions, rsa, relay, calls, memory and core. The load client, the backends and the bounds are C programs of this folder
+The parts are sessions, rsa, relay, calls, memory, starts and core. The load client, the backends and the bounds are C programs of this folder
 (`load`), which gcc builds. They run on the same machine as the contestants; the table says what share of a core the client takes.
 skarnet's chain takes part where SKARNET names folders, separated by colons, with s6-ucspitlsd, smtpd-starttls-proxy-io and s6-tlsd.
 A contestant that fails ends nothing: its row of the table says why. Writes table.md and performance.svg to the results folder; with
@@ -31,7 +31,7 @@ from measures import Measurements  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 KEYS = {"P-256": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "RSA-2048": ["rsa:2048"]}
-PARTS = ["sessions", "rsa", "relay", "calls", "memory", "core"]
+PARTS = ["sessions", "rsa", "relay", "calls", "memory", "starts", "core"]
 BEGIN, END = "<!-- The last run of `make bench WRITE=1` begins here. -->", "<!-- It ends here. -->"
 
 
@@ -39,6 +39,8 @@ def build(folder: pathlib.Path) -> None:
     """Compiles the C programs. The backend is static: so its start costs the least."""
     libraries = {"load": ["-lssl", "-lcrypto"], "relay": ["-lssl", "-lcrypto"], "server": ["-lgnutls"], "backend": ["-static"]}
     for source in sorted((HERE / "load").glob("*.c")):
+        if source.stem == "starts":
+            continue
         subprocess.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", source, "-o", folder / source.stem,
                         *libraries.get(source.stem, [])], check=True)
 
@@ -56,7 +58,7 @@ class Benchmark:
         self.options, self.tools, self.work = options, work / "tools", work
         self.tools.mkdir()
         build(self.tools)
-        self.keys = {}
+        self.starts, self.keys = [], {}
         for name, kind in KEYS.items():
             (work / name).mkdir()
             self.keys[name] = certificate(work / name, kind)
@@ -127,6 +129,11 @@ class Benchmark:
         parts, counts = self.options.only, self.options.connections
         if "memory" in parts:
             self.measure_memory()
+        if "starts" in parts:
+            try:
+                self.starts = measures.starts(self.tools, HERE.parent / "Sources/CKernel", HERE / "load/starts.c")
+            except (OSError, subprocess.SubprocessError) as failure:
+                self.say(f"starts: {measures.reason(failure)}")
         with contextlib.ExitStack() as stack:
             running = [self.start(one, stack) for one in self.contestants("P-256", "ec")]
             with_rsa = []
@@ -159,6 +166,8 @@ class Benchmark:
             lines += ["## System calls", "", *report.calls_table(self.calls)]
         if self.memory or self.memory.reasons:
             lines += ["## Memory", "", *report.memory_table(self.memory)]
+        if self.starts:
+            lines += ["## Starts", "", *report.starts_table(self.starts)]
         if "core" in options.only:
             self.say("the core, with valgrind")
             lines += ["## The core", "", *report.core_table(*core.measure(options.results.resolve(), self.tools))]

@@ -16,10 +16,14 @@ import subprocess
 import tempfile
 import time
 
-PROGRAM, SERVER, KEY_INSIDE = "starttlsd, a program", "starttlsd, a TCP server", "starttlsd, key in process"
-ONE_USER = "starttlsd, a program of the same user"
+PROGRAM, LEARNT, SERVER = "starttlsd, a program", "starttlsd, greeting learnt", "starttlsd, a TCP server"
+KEY_INSIDE, ONE_USER = "starttlsd, key in process", "starttlsd, a program of the same user"
+PROGRAM_ALONE, SERVER_ALONE = "starttlsd, a program, one process", "starttlsd, a TCP server, one process"
 # Variants, which are measured at one number of connections.
-VARIANTS = (KEY_INSIDE, ONE_USER)
+VARIANTS = (KEY_INSIDE, ONE_USER, PROGRAM_ALONE, SERVER_ALONE)
+# How many programs a session starts, in clear and with STARTTLS, which needs one in clear and one inside TLS.
+STARTS = {PROGRAM: {"clear": 1, "starttls": 2}, LEARNT: {"clear": 1, "starttls": 1}}
+CHAIN, ENGINE = "the chain", "the chain, an engine that stays"
 HANDSHAKES, IN_CLEAR = "handshakes alone", "a server alone"
 MAIN_CF = """compatibility_level = 3.6
 queue_directory = {folder}/queue
@@ -145,31 +149,43 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
     def add(name, front, inner=None, **settings):
         found.append(Contestant(tools, name, front, inner, **settings))
 
-    def starttlsd(port, *more, users=("--allow-root",)):
-        return [programs / "starttlsd", *users, "--listen", f"127.0.0.1:{port}", "--certificate", certificate, "--key", key,
-                "--max-connections", "2000", "--max-connections-per-address", "0", "--max-penalty", "0", "--grace", "1", *more]
+    def starttlsd(port, *more, users=("--allow-root",), workers="auto"):
+        return [programs / "starttlsd", *users, "--workers", workers, "--listen", f"127.0.0.1:{port}", "--certificate", certificate, "--key", key,
+                "--max-connections", "4000", "--max-connections-per-address", "0", "--max-penalty", "0", "--grace", "1", *more]
 
-    both = ("starttls", "clear")
-    # With a user of its own for the program, as recommended, another process starts the programs. Only root can change users.
-    users = ("--user", "daemon", "--backend-user", "nobody") if os.geteuid() == 0 else ("--allow-root",)
-    port = free_port()
-    add(PROGRAM, starttlsd(port, "--", backend, users=users), ports=dict.fromkeys(both, port), own="starttlsd", relays=both)
-    if os.geteuid() == 0:
+    def in_front_of_programs(name, *more, users, **settings):
         port = free_port()
-        add(ONE_USER, starttlsd(port, "--", backend), ports=dict.fromkeys(both, port), own="starttlsd")
-    for name, more in ((SERVER, []), (KEY_INSIDE, ["--key-in-process"])):
+        add(name, starttlsd(port, *more, "--", backend, users=users, **settings), ports=dict.fromkeys(both, port), own="starttlsd",
+            relays=both if name == PROGRAM else ())
+
+    def in_front_of_a_server(name, *more, **settings):
         port, secured, inner = free_port(), free_port(), free_port()
-        add(name, starttlsd(port, "--listen-tls", f"127.0.0.1:{secured}", "--backend", f"127.0.0.1:{inner}", "--backend-client", "none", *more),
+        add(name, starttlsd(port, "--listen-tls", f"127.0.0.1:{secured}", "--backend", f"127.0.0.1:{inner}", "--backend-client", "none", *more, **settings),
             [server, inner], ports=dict.fromkeys(both, port) | {"tls": secured}, own="starttlsd",
             relays=("starttls", "clear", "tls") if name == SERVER else ())
+
+    both = ("starttls", "clear")
+    # With a user of its own for the program, as recommended. Only root can change users.
+    users = ("--user", "daemon", "--backend-user", "nobody") if os.geteuid() == 0 else ("--allow-root",)
+    in_front_of_programs(PROGRAM, users=users)
+    in_front_of_programs(LEARNT, "--learn-greeting", users=users)
+    in_front_of_programs(PROGRAM_ALONE, users=users, workers="1")
+    if os.geteuid() == 0:
+        in_front_of_programs(ONE_USER, users=("--allow-root",))
+    in_front_of_a_server(SERVER)
+    in_front_of_a_server(SERVER_ALONE, workers="1")
+    in_front_of_a_server(KEY_INSIDE, "--key-in-process")
     if tcpserver := shutil.which("tcpserver"):
         serve = [tcpserver, "-HRDl0", "-c", "2000", "-b", "500", "127.0.0.1"]
         environment = {"PATH": os.environ["PATH"], "CERTFILE": certificate, "KEYFILE": key}
         if os.geteuid() == 0:
             environment |= {"TLS_UID": "65534", "TLS_GID": "65534"}
         port = free_port()
-        add("the chain", [*serve, port, programs / "ucspi-tlsd", programs / "starttls-proxy", backend],
+        add(CHAIN, [*serve, port, programs / "ucspi-tlsd", programs / "starttls-proxy", backend],
             ports=dict.fromkeys(both, port), relays=both, environment=environment, most=256)
+        port, engine = free_port(), work / "engine"
+        add(ENGINE, [*serve, port, programs / "ucspi-tlsd", "--engine-socket", engine, programs / "starttls-proxy", backend],
+            ["env", "LD_BIND_NOW=1", programs / "tlsd-io", "--listen", engine], ports=dict.fromkeys(both, port), environment=environment, most=256)
         for skarnet in filter(None, os.environ.get("SKARNET", "").split(":")):
             port, (library, version) = free_port(), library_of(pathlib.Path(skarnet) / "s6-tlsd-io")
             # The engine with libtls ends with an error when the program has ended, before it has read its last reply.

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from contestants import SERVER, Contestant, Failed
 
+# So many sessions are needed to know the processor time of one: it is counted in ticks, and once for a process that has ended.
+FEW = 20
 TICK = 1000 / os.sysconf("SC_CLK_TCK")
 # What `load check` prints for each contestant, with its version of TLS and its cipher. Only then do they do the same work.
 DIALOGUES = {"clear": "220 250+STARTTLS 250 5 221", "starttls": "220 250+STARTTLS 220 {} X25519 250 250 5 221"}
@@ -100,8 +102,8 @@ def sessions(tools: pathlib.Path, contestant: Contestant, kind: str, connections
         result = json.loads(line)
         after = processor_time(contestant)
     settle(contestant)
-    # Without a session, as on a machine that is very busy, there is nothing to divide by: the time of one is not known.
-    cpu, own = ((late - early) / result["sessions"] if result["sessions"] else math.nan for early, late in zip(before, after))
+    # With few sessions, as on a machine that is very busy or with servers that have processes for each, the time of one is not known.
+    cpu, own = ((late - early) / result["sessions"] if result["sessions"] >= max(FEW, connections) else math.nan for early, late in zip(before, after))
     return Sessions(result["sessions"] / result["seconds"], result["failures"], result["p50"], result["p99"], cpu, own, result["client"])
 
 
@@ -200,6 +202,14 @@ def started_programs(tools: pathlib.Path, seconds: float) -> float:
     """How many backend programs a second this machine starts, as many at a time as it has processors."""
     command = [tools / "spawn", str(seconds), str(os.cpu_count()), tools / "backend"]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def starts(tools: pathlib.Path, kernel: pathlib.Path, source: pathlib.Path, count: int = 300) -> list[tuple[int, str, float, float]]:
+    """Open descriptors, the way of starting, and the microseconds of the caller: the median and the 90th percentile. `kernel` has `Spawn.c`,
+    which clang compiles, the compiler that builds it for starttlsd."""
+    subprocess.run(["clang", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{kernel}/include", source, kernel / "Spawn.c", "-o", tools / "starts"], check=True)
+    run = subprocess.run([tools / "starts", tools / "backend", str(count)], check=True, stdout=subprocess.PIPE, text=True, timeout=300)
+    return [(int(match[1]), match[2], float(match[3]), float(match[4])) for match in re.finditer(r"^(\d+) (.*): (\d+) (\d+)$", run.stdout, re.M)]
 
 
 def spread(values: list[float], digits: int = 0) -> str:

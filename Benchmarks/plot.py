@@ -1,7 +1,7 @@
 """plot: curves over the number of connections, as an SVG that needs nothing else."""
 import math
 
-COLOURS = ["#1f77b4", "#17becf", "#2ca02c", "#9467bd", "#ff7f0e", "#d62728", "#8c564b", "#7f7f7f"]
+COLOURS = ["#1f77b4", "#1a3f8f", "#17becf", "#2ca02c", "#98df8a", "#9467bd", "#ff7f0e", "#d62728", "#8c564b", "#7f7f7f", "#bcbd22", "#e377c2"]
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 1080, 420, 70, 210, 40, 50
 
 

@@ -5,7 +5,7 @@ import platform
 import re
 import subprocess
 
-from contestants import HANDSHAKES, IN_CLEAR, PROGRAM, SERVER
+from contestants import HANDSHAKES, IN_CLEAR, PROGRAM, SERVER, STARTS
 from measures import Measurements, spread
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -30,11 +30,6 @@ def machine(command: str, load: float) -> list[str]:
             f"* Load average at the start: {load:.1f}",
             *(["", "**The machine was busy with other programs. Only the system calls, the memory and the core are measured; the rates mean nothing, "
                "and at many connections often no session ended in the time. Run it again on a quiet machine.**"] if is_busy else []), ""]
-
-
-def programs_of(kind: str) -> int:
-    """How many programs a session needs: with STARTTLS one in clear and one inside TLS."""
-    return 2 if kind == "starttls" else 1
 
 
 def ratio(them: list, ours: list) -> str:
@@ -62,7 +57,7 @@ def session_tables(results: Measurements, started: list[float], key: str) -> lis
             [[name, spread([r.rate for r in them]), ratio(them, found.get(SERVER, [])), sum(r.failures for r in them), spread([r.p50 for r in them], 1),
               spread([r.p99 for r in them], 1), spread([r.cpu for r in them], 2), spread([r.own for r in them], 2) if any(r.own > 0 for r in them) else "",
               spread([r.client for r in them], 2)] for name, them in found.items()]
-            + ([["programs alone", spread([s / programs_of(kind) for s in started])]] if started and PROGRAM in found else [])
+            + ([["programs alone", spread([s / STARTS[PROGRAM][kind] for s in started])]] if started and PROGRAM in found else [])
             + failed(results, key, kind, count))
     return lines
 
@@ -71,14 +66,14 @@ def bound_table(results: dict, started: list[float], key: str) -> list[str]:
     """starttlsd as a part of what its handshakes and its programs alone allow."""
     body = []
     for of_key, kind, count, name in results:
-        if of_key != key or name not in (PROGRAM, SERVER):
+        if of_key != key or name not in (*STARTS, SERVER):
             continue
         bound = results.get((key, kind, count, HANDSHAKES if kind == "starttls" else IN_CLEAR), [])
         ours = results[key, kind, count, name]
         row = [f"{name}, {KINDS[kind]}, {count:,}", spread([o.rate for o in ours]), spread([b.rate for b in bound]),
                spread([100 * o.rate / b.rate for o, b in zip(ours, bound) if b.rate])]
-        if name == PROGRAM:
-            programs = programs_of(kind)
+        if name in STARTS:
+            programs = STARTS[name][kind]
             # Both in turn, as the same processors would do it without losing anything.
             together = [100 * o.rate * (1 / b.rate + programs / s) for o, b, s in zip(ours, bound, started) if b.rate]
             row += [spread([s / programs for s in started]), spread([100 * o.rate * programs / s for o, s in zip(ours, started)]), spread(together)]
@@ -87,7 +82,7 @@ def bound_table(results: dict, started: list[float], key: str) -> list[str]:
         body.append(row)
     return [f"The bounds: `{HANDSHAKES}` is an epoll server with GnuTLS that does nothing else, in as many processes as there are cores; "
             f"`{IN_CLEAR}` the same without TLS, in one process; and a loop that only starts the program, {spread(started)} a second, "
-            "twice for a session with STARTTLS. All with the same client on the same cores, except the loop, which has no client.",
+            "twice for a session with STARTTLS if the greeting is not learnt. All with the same client on the same cores, except the loop, which has no client.",
             *rows(["", "sessions/s", "server alone", "% of it", "programs alone", "% of them", "% of both in turn"], body)]
 
 
@@ -123,6 +118,14 @@ def memory_table(results: Measurements) -> list[str]:
     body = [[f"{name}, {KINDS[kind]}", f"{everything:.0f}", f"{own:.0f}" if own else ""] for (kind, name), [(everything, own)] in results.items()]
     return ["Memory of an idle session after EHLO, PSS in KiB: of all processes, and of the front-end itself:",
             *rows(["", "all", "own"], body + failed_kinds(results))]
+
+
+def starts_table(results: list[tuple[int, str, float, float]]) -> list[str]:
+    cells = {(way, descriptors): f"{median:.0f} ({most:.0f})" for descriptors, way, median, most in results}
+    tables, ways = list(dict.fromkeys(row[0] for row in results)), list(dict.fromkeys(row[1] for row in results))
+    return ["How long a start takes its caller until the program is executed, in microseconds, as the number of open descriptors grows: the median, and in "
+            "parentheses what nine of ten do not exceed. kernel_spawn is `Sources/CKernel/Spawn.c`; the number is that of the descriptor that the program gets:",
+            *rows(["", *(f"{count:,} open" for count in tables)], [[way, *(cells[way, count] for count in tables)] for way in ways])]
 
 
 def core_table(costs: dict, allocations: float) -> list[str]:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """syscalls: how many system calls of starttlsd's own a session costs, counted by strace.
 
-The daemon's process is counted alone: neither the server programs nor the processes that it forked at its start. A session in clear is:
-greeting, EHLO, QUIT, end. One with STARTTLS is: greeting, EHLO, STARTTLS, handshake (TLS 1.3), EHLO, QUIT, close_notify, end. The
+One process serves (`--workers 1`). Its calls are counted, and those of the processes that it forked at its start, which start programs
+and sign. The server programs are not counted. A session in clear is: greeting, EHLO, QUIT, end. One with STARTTLS is: greeting, EHLO, STARTTLS, handshake (TLS 1.3), EHLO, QUIT, close_notify, end. The
 sessions come one after the other. The server is a program, one process for each part of a session, and then a TCP server.
 
 Usage: syscalls.py folder-of-the-programs [--sessions 50] [--calls] [option of starttlsd...]
@@ -14,6 +14,7 @@ import argparse
 import collections
 import os
 import pathlib
+import re
 import socket
 import ssl
 import subprocess
@@ -80,15 +81,17 @@ def wait_for(condition, what: str) -> None:
         time.sleep(0.02)
 
 
-def counted(daemon: int, port: int, context: ssl.SSLContext | None, count: int, log: pathlib.Path, work: pathlib.Path) -> dict[str, float]:
-    """The calls of one session by name, as the mean of many."""
+def counted(daemon: int, port: int, context: ssl.SSLContext | None, count: int, log: pathlib.Path, work: pathlib.Path) -> dict[str, dict[str, float]]:
+    """The calls of one session by the name of the process and their own, as the mean of many."""
     for _ in range(WARM_UP):
         session(port, context)
-    wait_for(lambda: children_of(daemon) == HELPERS.get(daemon, children_of(daemon)), "a server program does not end")
+    wait_for(lambda: not programs_of(daemon), "a server program does not end")
+    names = {process: name_of(process) for process in [daemon, *children_of(daemon)]}
     trace = work / "trace"
     trace.unlink(missing_ok=True)
-    strace = subprocess.Popen(["strace", "-q", "-p", str(daemon), "-o", trace], stderr=subprocess.PIPE)
-    wait_for(lambda: tracer_of(daemon) == strace.pid or strace.poll() is not None, "strace does not attach")
+    attach = [word for process in names for word in ("-p", str(process))]
+    strace = subprocess.Popen(["strace", "-q", *attach, "-o", trace], stderr=subprocess.PIPE)
+    wait_for(lambda: all(tracer_of(process) == strace.pid for process in names) or strace.poll() is not None, "strace does not attach")
     if strace.poll() is not None:
         sys.exit(f"syscalls: {strace.stderr.read().decode()}")
     before = sessions_in(log)
@@ -96,22 +99,32 @@ def counted(daemon: int, port: int, context: ssl.SSLContext | None, count: int, 
         session(port, context)
     # The last line and the end of the last program belong to the sessions.
     wait_for(lambda: sessions_in(log) >= before + count, "a session has no line in the log")
-    wait_for(lambda: children_of(daemon) == HELPERS[daemon], "a server program does not end")
+    wait_for(lambda: not programs_of(daemon), "a server program does not end")
     strace.terminate()
     strace.wait(10)
-    calls = collections.Counter()
+    calls: dict[str, collections.Counter] = {name: collections.Counter() for name in names.values()}
     for line in trace.read_text().splitlines():
-        name = line.split("(", 1)[0]
-        if "(" in line and name.isidentifier():
-            calls[name] += 1
-    return {name: number / count for name, number in calls.items()}
+        if found := re.match(r"(\d+) +([a-z_0-9]+)\(", line):
+            calls[names[int(found[1])]][found[2]] += 1
+    return {process: {name: number / count for name, number in them.items()} for process, them in calls.items()}
 
 
-HELPERS: dict[int, int] = {}
+def children_of(process: int) -> list[int]:
+    return [int(word) for word in pathlib.Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-def children_of(process: int) -> int:
-    return len(pathlib.Path(f"/proc/{process}/task/{process}/children").read_text().split())
+def name_of(process: int) -> str:
+    return pathlib.Path(f"/proc/{process}/comm").read_text().strip()
+
+
+def programs_of(daemon: int) -> list[int]:
+    """The server programs, which starttlsd-start has started."""
+    return [program for helper in children_of(daemon) for program in children_of(helper)]
+
+
+def total(calls: dict[str, dict[str, float]], process: str | None = None) -> float:
+    """The calls of one process, or of all."""
+    return sum(number for name, them in calls.items() if process in (None, name) for number in them.values())
 
 
 def tracer_of(process: int) -> int:
@@ -126,12 +139,11 @@ def served(programs: pathlib.Path, log: pathlib.Path, port: int, certificate: li
     root = ["--allow-root"] if os.geteuid() == 0 and "--user" not in options else []
     with log.open("wb") as output:
         daemon = subprocess.Popen(
-            [programs / "starttlsd", *root, "--listen", f"127.0.0.1:{port}", *certificate, "--max-connections-per-address", "0", *options,
+            [programs / "starttlsd", *root, "--workers", "1", "--listen", f"127.0.0.1:{port}", *certificate, "--max-connections-per-address", "0", *options,
              *server], stdin=subprocess.DEVNULL, stderr=output)
     wait_for(lambda: f"listening on 127.0.0.1:{port}" in log.read_text() or daemon.poll() is not None, "starttlsd does not start")
     if daemon.poll() is not None:
         sys.exit(f"syscalls: starttlsd ended:\n{log.read_text()}")
-    HELPERS[daemon.pid] = children_of(daemon.pid)
     return daemon
 
 
@@ -145,8 +157,8 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def measure(programs: pathlib.Path, sessions: int, options: list, work: pathlib.Path) -> dict[tuple[str, str], dict[str, float]]:
-    """The calls of a session by name, for each kind of session and each kind of server."""
+def measure(programs: pathlib.Path, sessions: int, options: list, work: pathlib.Path) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
+    """The calls of a session by process and name, for each kind of session and each kind of server."""
     work.chmod(0o755)
     for tool, libraries in (("backend", []), ("server", ["-lgnutls"])):
         subprocess.run(["cc", "-O2", "-o", work / tool, HERE / f"load/{tool}.c", *libraries], check=True)
@@ -186,13 +198,15 @@ def main() -> None:
     known, options = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         result = measure(known.programs, known.sessions, options, pathlib.Path(folder))
-    print("| a session | a program | a TCP server |\n|---|---|---|")
+    print("| a session | a program | of them starttlsd | a TCP server | of them starttlsd |\n|---|---|---|---|---|")
     for kind in (CLEAR, STARTTLS):
-        print(f"| {kind} | " + " | ".join(f"{sum(result[kind, name].values()):.0f}" for name in (PROGRAM, SERVER)) + " |")
+        cells = [f"{total(result[kind, name], process):.0f}" for name in (PROGRAM, SERVER) for process in (None, "starttlsd")]
+        print(f"| {kind} | {' | '.join(cells)} |")
     if known.calls:
-        print("\n| call | " + " | ".join(f"{kind}, {name}" for kind, name in result) + " |\n|---" + "|---" * len(result) + "|")
-        for call in sorted({call for calls in result.values() for call in calls}, key=lambda call: -result[STARTTLS, PROGRAM].get(call, 0)):
-            print(f"| `{call}` | " + " | ".join(f"{calls.get(call, 0):.1f}" for calls in result.values()) + " |")
+        columns = {(kind, name, process): them for (kind, name), calls in result.items() for process, them in calls.items() if them}
+        print("\n| call | " + " | ".join(", ".join(column) for column in columns) + " |\n|---" + "|---" * len(columns) + "|")
+        for call in sorted({call for them in columns.values() for call in them}, key=lambda call: -columns[STARTTLS, PROGRAM, "starttlsd"].get(call, 0)):
+            print(f"| `{call}` | " + " | ".join(f"{them.get(call, 0):.1f}" for them in columns.values()) + " |")
 
 
 if __name__ == "__main__":

@@ -127,9 +127,9 @@ def test_the_plain_parser_counts_each_command(tools):
 def test_a_session_has_few_system_calls(build, tmp_path):
     """An upper bound: a little more than Docs/Performance.md has. A call that is made twice, or for nothing, does not go unnoticed."""
     result = syscalls.measure(build / "release", 8, [], tmp_path)
-    counts = {what: round(sum(calls.values())) for what, calls in result.items()}
-    most = {(syscalls.CLEAR, syscalls.PROGRAM): 42, (syscalls.STARTTLS, syscalls.PROGRAM): 78,
-            (syscalls.CLEAR, syscalls.SERVER): 38, (syscalls.STARTTLS, syscalls.SERVER): 70}
+    counts = {what: round(syscalls.total(calls)) for what, calls in result.items()}
+    most = {(syscalls.CLEAR, syscalls.PROGRAM): 62, (syscalls.STARTTLS, syscalls.PROGRAM): 120,
+            (syscalls.CLEAR, syscalls.SERVER): 38, (syscalls.STARTTLS, syscalls.SERVER): 74}
     assert all(counts[what] <= most[what] for what in most), (counts, result)
 
 

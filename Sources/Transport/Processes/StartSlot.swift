@@ -7,7 +7,7 @@
 //
 // Contract: reserve it early. Outside of `lend` the number is open on /dev/null.
 //
-// Failure: /dev/null cannot be opened. Then start programs without a slot; it costs time only.
+// Failure: /dev/null cannot be opened, or no descriptor is free. Programs can be started without a slot; it costs time only.
 
 import Glibc
 

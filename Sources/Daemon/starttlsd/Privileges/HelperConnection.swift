@@ -75,23 +75,30 @@ final class HelperConnection: EventOwner {
     watch = wanted
   }
 
+  /// Takes one message. The loop reports the socket again if there are more.
   func ready(now: Int) {
-    receive(now: now)
+    _ = receiveOne(now: now)
     if !hasEnded, !pending.isEmpty { flush() }
   }
 
   /// Takes all messages that have arrived.
   func receive(now: Int) {
-    while !hasEnded {
-      switch process.socket.receive(limit: HelperMessage.limit) {
-      case .nothing: return
-      case .message(var message):
-        guard let known = HelperMessage(message.octets) else { return end("sent a message that is none of ours") }
+    while !hasEnded, receiveOne(now: now) {}
+  }
+
+  /// False if nothing has arrived.
+  private func receiveOne(now: Int) -> Bool {
+    switch process.socket.receive(limit: HelperMessage.limit) {
+    case .nothing: return false
+    case .message(var message):
+      if let known = HelperMessage(message.octets) {
         user?.received(known, &message.descriptor, now: now)
-      case .ended:
-        return end("has ended")
+      } else {
+        end("sent a message that is none of ours")
       }
+    case .ended: end("has ended")
     }
+    return true
   }
 
   private func end(_ what: String) {

@@ -35,7 +35,7 @@ final class Starter: EventOwner {
   /// The limit of descriptors of the programs: the one that starttlsd was started with.
   private let limit: OpenFilesLimit
   private var processes: [UInt32: StarterChild] = [:]
-  private let slot = try? StartSlot()
+  private let slot: StartSlot
 
   /// Starts the process.
   ///
@@ -58,22 +58,22 @@ final class Starter: EventOwner {
   private init(_ socket: consuming MessageSocket, _ program: StartedProgram, limit: OpenFilesLimit) throws(SystemError) {
     self.program = program
     self.limit = limit
+    slot = try StartSlot()
     loop = try EventLoop()
     let number = socket.descriptor.number
     self.socket = socket
     try loop.update(nil, to: Watch(descriptor: number, events: CShort(POLLIN)), for: self)
   }
 
+  /// Takes one message. The loop reports the socket again if there are more.
   func ready(now: Int) {
-    while true {
-      switch socket.receive(limit: HelperMessage.limit) {
-      case .nothing: return
-      // starttlsd has ended. The programs read the end of their input.
-      case .ended: _exit(0)
-      case .message(var message):
-        guard let known = HelperMessage(message.octets) else { _exit(100) }
-        obey(known, message.descriptor.take())
-      }
+    switch socket.receive(limit: HelperMessage.limit) {
+    case .nothing: return
+    // starttlsd has ended. The programs read the end of their input.
+    case .ended: _exit(0)
+    case .message(var message):
+      guard let known = HelperMessage(message.octets) else { _exit(100) }
+      obey(known, message.descriptor.take())
     }
   }
 

@@ -90,7 +90,8 @@ def test_postfix(form, starttlsd, folder):
         daemon = starttlsd("--backend", f"127.0.0.1:{port}", "--backend-client", form)
         for tls in (True, False):
             deliver(daemon.port, tls=tls)
-        assert len(re.findall(r"client=unknown\[127\.0\.0\.7\]", postfix.log())) == 2, postfix.log()
+        # Its log is written by another process.
+        assert eventually(lambda: len(re.findall(r"client=unknown\[127\.0\.0\.7\]", postfix.log())) == 2), postfix.log()
         assert_is_no_relay(daemon)
 
 
@@ -253,15 +254,29 @@ backend starttlsd
 """
 
 
+def handshake(port: int, *words) -> str:
+    """What openssl prints about a session with STARTTLS."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-starttls", "smtp", "-crlf", "-ign_eof", *words]
+    return subprocess.run(command, input=b"QUIT\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE).stdout.decode(errors="replace")
+
+
 def test_one_of_two_daemons_is_killed_under_load(starttlsd, folder, process, build):
     """Each client sends a message again until it has a reply to it. Every message is there, and those with one reply are there once."""
     maildir = folder / "Maildir"
-    server = ["--trusting-backend", "--proxy-from", "127.0.0.1", "--", str(build / "release/maildir-smtpd"), str(maildir)]
+    (folder / "ticket.key").write_bytes(os.urandom(64))
+    (folder / "ticket.key").chmod(0o600)
+    server = ["--workers", "1", "--trusting-backend", "--proxy-from", "127.0.0.1", "--session-tickets", "--ticket-key-file", str(folder / "ticket.key"),
+              "--", str(build / "release/maildir-smtpd"), str(maildir)]
     daemons = [starttlsd(*server) for _ in range(2)]
     port = free_port()
     (folder / "haproxy.cfg").write_text(TWO.format(port=port, one=daemons[0].port, two=daemons[1].port))
     process("haproxy", "-db", "-f", folder / "haproxy.cfg", stderr=subprocess.DEVNULL)
     assert eventually(lambda: listens(port))
+    # Each connection is passed to the other daemon in turn: the second one takes the ticket of the first.
+    assert eventually(lambda: "\nNew, TLSv1.3" in handshake(port, "-sess_out", folder / "ticket")), [daemon.log() for daemon in daemons]
+    second = handshake(port, "-sess_in", folder / "ticket")
+    assert "\nReused, TLSv1.3" in second, second
+    assert eventually(lambda: all(re.search(r" session .* tls=TLSv?1\.3", daemon.log()) for daemon in daemons)), [daemon.log() for daemon in daemons]
     count, senders = 200, 8
     attempts = [0] * count
     done = threading.Semaphore(0)

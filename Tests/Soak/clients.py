@@ -18,7 +18,7 @@ class Refused(Exception):
 
 class Client:
     def __init__(self, run, implicit=False):
-        self.socket = socket.create_connection(("127.0.0.1", run.ports[1 if implicit else 0]), LIMIT)
+        self.socket = socket.create_connection(("127.0.0.1", run.port(implicit)), LIMIT)
         run.connected()
         self.run = run
         if implicit:

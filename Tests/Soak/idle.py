@@ -51,14 +51,14 @@ def measure_idle(make_run, programs, folder):
         server(listener)
     port = listener.getsockname()[1]
     try:
-        run = make_run(programs, folder, ["--max-connections", str(clear + tls + 10), "--command-timeout", "3600", "--clear-phase-timeout", "3600"],
+        run = make_run(programs, folder, ["--workers", "1", "--max-connections", str(clear + tls + 10), "--command-timeout", "3600", "--clear-phase-timeout", "3600"],
                        ["--backend", "127.0.0.1:%d" % port, "--backend-client", "none"])
         # The first sessions cost more: code and tables are loaded.
         warm = [opened(run, True) for _ in range(20)] + [opened(run, False) for _ in range(20)]
         for kind, count, secured in (("in clear", clear, False), ("inside TLS", tls, True)):
-            before = measure.proportional_kib(run.daemon.pid)
+            before = measure.Sample(run.daemons, 0).memory
             held = [opened(run, secured) for _ in range(count)]
-            after = measure.proportional_kib(run.daemon.pid)
+            after = measure.Sample(run.daemons, 0).memory
             print("%d idle sessions %s: %.1f KiB each" % (count, kind, (after - before) / count))
             for client in held:
                 client.socket.close()

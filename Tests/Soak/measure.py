@@ -1,17 +1,30 @@
 """measure: the memory, descriptors and processes of a daemon, and whether they grow."""
 
+import collections
 import os
 import re
 
 
 def children(process):
+    return [one for one, parent in parents() if parent == process]
+
+
+def descendants(process):
+    """Children, their children, and so on."""
+    every, found = parents(), [process]
+    for one in found:
+        found += [child for child, parent in every if parent == one]
+    return found[1:]
+
+
+def parents():
+    """Each process with its parent."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
                 with open("/proc/%s/stat" % name) as file:
-                    if int(file.read().rpartition(")")[2].split()[1]) == process:
-                        found.append(int(name))
+                    found.append((int(name), int(file.read().rpartition(")")[2].split()[1])))
             except (OSError, IndexError):
                 pass
     return found
@@ -35,19 +48,23 @@ def proportional_kib(process):
 
 
 def descriptors(process):
-    return len(os.listdir("/proc/%d/fd" % process))
+    try:
+        return len(os.listdir("/proc/%d/fd" % process))
+    except OSError:
+        return 0
 
 
 class Sample:
-    """The daemon with the processes that it has forked of itself; and how many others it has."""
+    """The daemons with the workers and processes that they have forked of themselves; and how many processes they have in all."""
 
-    def __init__(self, daemon, time):
-        every = children(daemon)
-        helpers = [child for child in every if command(child).startswith("starttlsd-")]
+    def __init__(self, daemons, time):
+        every = [one for daemon in daemons for one in [daemon, *descendants(daemon)]]
+        own = [one for one in every if command(one).startswith("starttlsd")]
         self.time = time
-        self.memory = proportional_kib(daemon) + sum(map(proportional_kib, helpers))
-        self.descriptors = descriptors(daemon)
+        self.memory = sum(map(proportional_kib, own))
+        self.descriptors = sum(map(descriptors, own))
         self.processes = len(every)
+        self.names = dict(collections.Counter(map(command, every)))
 
 
 def growth(samples, name):

@@ -18,7 +18,8 @@ final class ClientLoad: @unchecked Sendable {
   private var faults: [String] = []
   private let group = DispatchGroup()
 
-  private static let threads = 4
+  // Enough for the rate even if a session takes 80 ms.
+  private static let threads = 16
 
   /// - Parameter rate: connections a second.
   init(port: UInt16, rate: Int, delivering: Bool = false) {

@@ -5,7 +5,9 @@ import pathlib
 import re
 import smtplib
 import socket
+import ssl
 import subprocess
+import threading
 import time
 
 import pytest
@@ -153,6 +155,110 @@ def test_one_session_tries_a_server_that_was_left_out(backend_server, starttlsd)
     first.close()
     for each in held:
         each.close()
+
+
+class Greeter:
+    """Accepts connections and sends each the same octets, in place of a server. It closes them after that, or keeps them."""
+
+    def __init__(self, octets: bytes, keeps: bool):
+        self.octets, self.keeps = octets, keeps
+        self.connections: list[socket.socket] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
+
+    def accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.connections.append(connection)
+                connection.sendall(self.octets)
+                if not self.keeps:
+                    connection.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join(timeout=PATIENCE)
+        for connection in self.connections:
+            connection.close()
+
+
+@pytest.fixture
+def greeter():
+    made = []
+
+    def start(octets: bytes = b"", keeps: bool = True) -> Greeter:
+        made.append(Greeter(octets, keeps))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize("octets, keeps, why", [
+    (b"", True, "it sent no greeting in time"),
+    (b"22", True, "it sent no greeting in time"),
+    (b"", False, "it ended before its greeting"),
+    (b"22", False, "it ended before its greeting"),
+    (b"421 busy\r\n", True, "its greeting has the code 421"),
+    (b"554-no\r\n554 service\r\n", False, "its greeting has the code 554"),
+    (b"SSH-2.0-x\r\n", True, "its greeting is none of SMTP"),
+    (b"2201\r\n", True, "its greeting is none of SMTP"),
+])
+def test_a_server_with_a_bad_greeting_is_left_out(backend_server, greeter, starttlsd, octets, keeps, why):
+    """Each client gets the greeting of the next server, in clear and inside TLS."""
+    first, second = greeter(octets, keeps), backend_server(trusts="nobody")
+    daemon = starttlsd("--trusting-backend", "--backend", first.address, "--backend", second.address, "--backend-client", "none",
+                       "--greeting-timeout", "4" if "in time" in why else "60")
+    assert deliver(daemon.port)
+    daemon.wait_for(rf"backend {re.escape(first.address)}: {why}")
+    assert len(second.sessions) == 2 and second.sessions[-1].commands[-1] == "QUIT"
+    # It is left out for the second connection of that session, or it has been tried again.
+    assert 1 <= len(first.connections) <= 2
+
+
+def test_a_server_that_is_left_out_costs_the_next_clients_nothing(backend_server, greeter, starttlsd):
+    """It is tried after 1, 3, 7 seconds, not for each client."""
+    first, second = greeter(b"x\r\n"), backend_server(trusts="nobody")
+    daemon = starttlsd("--trusting-backend", "--backend", first.address, "--backend", second.address, "--backend-client", "none")
+    for _ in range(8):
+        with client(daemon.port, tls=False):
+            pass
+    assert len(second.sessions) == 8 and 1 <= len(first.connections) <= 5
+
+
+def test_after_the_handshake_the_next_server_is_tried(backend_server, greeter, starttlsd):
+    """The first server serves the clear part, then goes bad."""
+    first, second = backend_server(trusts="nobody"), backend_server(trusts="nobody")
+    daemon = starttlsd("--trusting-backend", "--backend", first.address, "--backend", second.address, "--backend-client", "none")
+    made = client(daemon.port, tls=False)
+    made.ehlo()
+    first.greeting = "421 4.3.2 closing"
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    made.starttls(context=context)
+    made.sendmail("a@client.example", ["b@mx.example"], "Subject: x\r\n\r\ntext\r\n")
+    made.quit()
+    assert [len(server.sessions) for server in (first, second)] == [2, 1]
+    assert second.sessions[0].commands[-1] == "quit"
+
+
+@pytest.mark.parametrize("octets, reply", [(b"", b"421 4.3.2 "), (b"421 busy\r\n", b"421 busy\r\n"), (b"x\r\n", b"421 4.3.0 ")])
+def test_the_last_server_counts_if_none_is_better(greeter, starttlsd, octets, reply):
+    """What a client gets if all servers are bad is what the last one gives."""
+    servers = [greeter(b"554 no\r\n"), greeter(octets)]
+    options = [word for server in servers for word in ("--backend", server.address)]
+    daemon = starttlsd("--trusting-backend", *options, "--backend-client", "none", "--greeting-timeout", "1")
+    with connect(daemon.port) as waiting:
+        assert read_to_end(waiting).startswith(reply)
+    assert [len(server.connections) for server in servers] == [1, 1]
+    daemon.wait_for(rf"session .*")
+    if not octets:
+        daemon.wait_for(rf'end="greeting timeout" failure="no server answers: {re.escape(servers[1].address)}: it sent no greeting in time"')
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")

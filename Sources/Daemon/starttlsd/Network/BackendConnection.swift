@@ -15,11 +15,13 @@ import CKernel
 import Glibc
 import Transport
 
-final class BackendConnection: EventOwner, TimerOwner {
+final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
   /// Octets that are only looked at are reported by poll again at once: for the rest of a greeting that was cut it is not asked.
   private static let cutGreetingMilliseconds = 50
 
   private enum Step {
+    /// The socket is to come from the process that connects.
+    case requested
     case connecting
     case greeting
   }
@@ -36,7 +38,9 @@ final class BackendConnection: EventOwner, TimerOwner {
   private var rest: ArraySlice<Int>
   /// nil unless a server is being tried.
   private var current: Int?
-  private var step = Step.connecting
+  private var step = Step.requested
+  /// The number of the request in that step.
+  private var request: UInt32?
   private var socket: Descriptor?
   private var watch: Watch?
   /// The end of the step, and that of the server's part of the time.
@@ -107,12 +111,19 @@ final class BackendConnection: EventOwner, TimerOwner {
   private func advance(now: Int) -> ServerStart {
     while let index = rest.popFirst() {
       current = index
-      step = .connecting
+      step = .requested
       health.attemptBegins(index)
       partUntil = now + max(1, (limit - now) / (rest.count + 1))
       stepUntil = min(partUntil, now + connectMilliseconds)
       do throws(SystemError) {
+        if let connector = daemon.connector {
+          request = try connector.request(index, from: source, for: self)
+          wait(until: stepUntil)
+          return .pending
+        }
+        // One client (--inetd).
         socket = try health.addresses[index].connect(from: source)
+        step = .connecting
       } catch {
         fail(index, error, now: now)
         continue
@@ -122,11 +133,30 @@ final class BackendConnection: EventOwner, TimerOwner {
     return .failed(failureText)
   }
 
+  func connected(_ socket: consuming Descriptor, now: Int) {
+    request = nil
+    deadline = nil
+    self.socket = consume socket
+    step = .connecting
+    ready(now: now)
+  }
+
+  func failed(_ error: SystemError, now: Int) {
+    request = nil
+    if let current { fail(current, error, now: now) }
+    finish(advance(now: now), now: now)
+  }
+
   /// Makes the progress with a server that is possible now.
   ///
   /// - Returns: nil if the next server is to be tried.
   private func proceed(_ index: Int, now: Int) -> ServerStart? {
     do throws(SystemError) {
+      if case .requested = step {
+        guard stepUntil > now else { throw SystemError("recvmsg", ETIMEDOUT) }
+        wait(until: stepUntil)
+        return .pending
+      }
       if case .connecting = step {
         guard try isConnected(now: now) else { return .pending }
         try sendHeader()
@@ -245,12 +275,18 @@ final class BackendConnection: EventOwner, TimerOwner {
     let wanted = Watch(descriptor: socket?.pollNumber() ?? -1, events: events)
     try daemon.loop.update(watch, to: wanted, for: self)
     watch = wanted
+    wait(until: time)
+  }
+
+  private func wait(until time: Int?) {
     deadline = time
     daemon.timers.schedule(self)
   }
 
   private func drop() {
     if let current { health.attemptEnded(current) }
+    if let request { daemon.connector?.cancel(request) }
+    request = nil
     removeWatch()
     socket = nil
     current = nil

@@ -7,6 +7,7 @@ import smtplib
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 
@@ -38,6 +39,28 @@ def test_proxy_version_2_with_the_parameters_of_tls(backend_server, starttlsd):
         deliver(daemon.port, to="x@elsewhere.example")
 
 
+@pytest.mark.parametrize("shows", [True, False])
+def test_proxy_version_2_names_the_server_and_the_certificate(backend_server, starttlsd, certificate, shows):
+    """The requested server name, and what is known of the client's certificate."""
+    backend = backend_server("proxy-v2")
+    daemon = starttlsd("--trusting-backend", "--backend", backend.address, "--backend-client", "proxy-v2", "--client-certificate", "optional",
+                       "--client-ca", certificate.chain)
+    made = client(daemon.port, tls=False)
+    context = ssl.create_default_context(cafile=certificate.chain)
+    if shows:
+        context.load_cert_chain(certificate.chain, certificate.key)
+    # The name that smtplib asks for, and verifies.
+    made._host = "localhost"
+    made.starttls(context=context)
+    made.ehlo()
+    made.quit()
+    clear, secured = (Header.read(session.header).fields for session in backend.sessions)
+    assert 0x02 not in clear and 0x20 not in clear
+    assert secured[0x02] == b"localhost"
+    assert secured[0x20][:5] == (b"\x07\0\0\0\0" if shows else b"\x01\0\0\0\x01")
+    assert Header.fields_of(secured[0x20][5:]).get(0x22) == (b"localhost" if shows else None)
+
+
 def test_proxy_version_1_in_clear(backend_server, starttlsd):
     backend = backend_server("proxy-v1")
     daemon = starttlsd("--backend", backend.address, "--backend-client", "proxy-v1")
@@ -67,6 +90,63 @@ def test_the_connection_comes_from_the_client(backend_server, starttlsd):
     assert [session.peer for session in backend.sessions] == ["127.0.0.9"] * 2
     with pytest.raises(smtplib.SMTPRecipientsRefused):
         deliver(daemon.port, source="127.0.0.9", to="x@elsewhere.example")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_lmtp_has_a_reply_for_each_recipient(starttlsd, tmp_path, tls):
+    """After the final dot an LMTP server sends one reply for each recipient (RFC 2033, 4.2)."""
+    program = tmp_path / "lmtp"
+    program.write_text(LMTP_SERVER)
+    daemon = starttlsd("--trusting-backend", "--protocol", "lmtp", "--", sys.executable, str(program))
+    with smtplib.LMTP("127.0.0.1", daemon.port, "client.example") as made:
+        made.timeout = PATIENCE
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            made.starttls(context=context)
+        # LHLO.
+        made.ehlo()
+        assert made.has_extn("pipelining") and made.has_extn("starttls") != tls
+        assert made.mail("a@client.example")[0] == 250
+        assert [made.rcpt(name)[0] for name in ("b@mx.example", "c@mx.example")] == [250, 250]
+        assert made.docmd("DATA")[0] == 354
+        made.send(b"Subject: x\r\n\r\ntext\r\n.\r\n")
+        assert [made.getreply() for _ in range(2)] == [(250, b"2.0.0 <b@mx.example> stored"), (452, b"4.2.2 <c@mx.example> is full")]
+        # Nothing is out of step after that.
+        assert made.docmd("NOOP") == (250, b"done")
+        assert made.docmd("HELO", "x")[0] == 500
+
+
+# An LMTP server. The second recipient of each message is over quota.
+LMTP_SERVER = r"""
+import sys
+def say(text):
+    sys.stdout.write(text + "\r\n")
+    sys.stdout.flush()
+say("220 lmtp.example LMTP")
+recipients = []
+for line in sys.stdin:
+    verb = line.split(" ")[0].strip().upper()
+    if verb == "LHLO":
+        say("250-lmtp.example\r\n250 PIPELINING")
+    elif verb == "RCPT":
+        recipients.append(line.strip().split(":")[1])
+        say("250 done")
+    elif verb == "DATA":
+        say("354 go on")
+        while sys.stdin.readline().strip() != ".":
+            pass
+        for index, name in enumerate(recipients):
+            say(f"452 4.2.2 {name} is full" if index % 2 else f"250 2.0.0 {name} stored")
+        recipients = []
+    elif verb in ("HELO", "EHLO"):
+        say("500 5.5.1 this is LMTP")
+    elif verb == "QUIT":
+        say("221 bye")
+        break
+    else:
+        say("250 done")
+"""
 
 
 def test_a_unix_socket(backend_server, starttlsd, tmp_path):

@@ -42,8 +42,9 @@ enum {
   REMOVE_FILE = 1 << 5,
   BIND_TCP = 1 << 0,
   CONNECT_TCP = 1 << 1,
-  /* Signals to processes outside. Not abstract Unix sockets: that of a service manager may be one. */
-  SCOPED = 1 << 1,
+  /* Abstract Unix sockets of processes outside, and signals to them. A socket that is connected to one stays so: that of a service
+   * manager may be abstract. */
+  SCOPED = 1 << 0 | 1 << 1,
 };
 
 /* Every access to files that a version knows. */

@@ -2,8 +2,10 @@
  *
  * The process of the private keys: any call that is not listed ends it (SIGSYS). Not among them: open, socket, execve, fork,
  * kill, ptrace. The process that serves: any other call fails with EPERM, so that a call that a new C library makes ends no
- * session. Not among them: execve, fork, ptrace, kill. It may signal itself only, and may set only those options of a socket that
- * it needs: with others it could make the listening socket, which it shares, useless to all. In both, memory can be allocated,
+ * session. Not among them: execve, fork, ptrace, kill, socket, connect, bind: it has the sockets that it was given or that arrive. It may
+ * signal itself only, and may set only those options of a socket that
+ * it needs: with others it could make the listening socket, which it shares, useless to all. The process that connects to servers: it
+ * makes TCP and Unix sockets, connects them and passes them on; any other call fails, too. In all, memory can be allocated,
  * but none that can be executed. */
 
 #define _GNU_SOURCE
@@ -92,13 +94,13 @@ static struct sock_filter instructions[] = {
 
 #define FAIL (SECCOMP_RET_ERRNO | EPERM)
 #define REFUSE RETURN(FAIL)
-/* A Unix socket of any type. The low word of the first argument is loaded. */
-#define ALLOW_UNIX UNLESS_EQUAL(AF_UNIX, 1), RETURN(SECCOMP_RET_ALLOW),
+/* A Unix socket. The low word of the first argument is loaded. */
+#define ALLOW_UNIX UNLESS_EQUAL(AF_UNIX, 1), RETURN(SECCOMP_RET_ALLOW)
 /* A TCP socket: not MPTCP, UDP or a raw one, of which Landlock knows nothing. */
 #define ALLOW_TCP                                                                                                     \
   BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 6), LOAD(args[1]), \
     BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xF), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SOCK_STREAM, 0, 3), LOAD(args[2]),   \
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), RETURN(SECCOMP_RET_ALLOW),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), RETURN(SECCOMP_RET_ALLOW)
 /* A send that does not connect as well (MSG_FASTOPEN), of which Landlock knows nothing either. */
 #define ALLOW_WITHOUT_CONNECTING(call, flags)                                                                         \
   UNLESS_EQUAL(SYS_##call, 4), LOAD(args[flags]), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x20000000, 0, 1), RETURN(FAIL), \
@@ -108,9 +110,16 @@ static struct sock_filter instructions[] = {
 #define OPTION(level, name)                                                                                           \
   UNLESS_EQUAL(level, 4), LOAD(args[2]), UNLESS_EQUAL(name, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
 #define ALLOW_OPTIONS                                                                                                 \
-  UNLESS_EQUAL(SYS_setsockopt, 23), LOAD(args[1]), OPTION(SOL_SOCKET, SO_RCVLOWAT), OPTION(IPPROTO_IP, IP_TRANSPARENT), \
-    OPTION(IPPROTO_IPV6, IPV6_TRANSPARENT), UNLESS_EQUAL(IPPROTO_TCP, 5), LOAD(args[2]), UNLESS_EQUAL(TCP_NODELAY, 1), \
-    RETURN(SECCOMP_RET_ALLOW), UNLESS_EQUAL(TCP_QUICKACK, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
+  UNLESS_EQUAL(SYS_setsockopt, 13), LOAD(args[1]), OPTION(SOL_SOCKET, SO_RCVLOWAT), UNLESS_EQUAL(IPPROTO_TCP, 5),      \
+    LOAD(args[2]), UNLESS_EQUAL(TCP_NODELAY, 1), RETURN(SECCOMP_RET_ALLOW), UNLESS_EQUAL(TCP_QUICKACK, 1),             \
+    RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
+#define ALLOW_OPTIONS_OF_CONNECTIONS                                                                                  \
+  UNLESS_EQUAL(SYS_setsockopt, 17), LOAD(args[1]), OPTION(IPPROTO_TCP, TCP_NODELAY), OPTION(IPPROTO_IP, IP_TRANSPARENT), \
+    OPTION(IPPROTO_IPV6, IPV6_TRANSPARENT), RETURN(FAIL)
+/* Two connected sockets. Not of datagrams: those could be sent to any Unix socket. */
+#define ALLOW_STREAM_PAIR                                                                                             \
+  UNLESS_EQUAL(SYS_socketpair, 7), LOAD(args[0]), UNLESS_EQUAL(AF_UNIX, 4), LOAD(args[1]),                             \
+    BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xF), UNLESS_EQUAL(SOCK_STREAM, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
 /* The owner of a descriptor gets signals, and may be any process of the same user. */
 #define ALLOW_WITHOUT_OWNER                                                                                           \
   UNLESS_EQUAL(SYS_fcntl, 6), LOAD(args[1]), UNLESS_EQUAL(F_SETOWN, 1), RETURN(FAIL), UNLESS_EQUAL(F_SETOWN_EX, 1),   \
@@ -121,32 +130,74 @@ static struct sock_filter instructions[] = {
 #define ALLOW_OWN_SIGNAL                                                                                              \
   UNLESS_EQUAL(SYS_tgkill, 4), LOAD(args[0]), UNLESS_EQUAL(OWN_PROCESS, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
 
-/* The arguments allow sockets; others fail. */
-#define SERVING(...)                                                                                                  \
-  LOAD(arch), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0), RETURN(SECCOMP_RET_KILL_PROCESS), LOAD(nr),     \
-    /* Octets. */                                                                                                      \
-    ALLOW(recvfrom), ALLOW_WITHOUT_CONNECTING(sendto, 3), ALLOW(recvmsg), ALLOW_WITHOUT_CONNECTING(sendmsg, 2), ALLOW(read), ALLOW(write), ALLOW(preadv2),         \
-    ALLOW(pwritev2), ALLOW(readv), ALLOW(writev), ALLOW(lseek), ALLOW(close), ALLOW(shutdown),                         \
-    /* Events. */                                                                                                      \
-    ALLOW_OLD(poll) ALLOW_OLD(epoll_wait) ALLOW(ppoll), ALLOW(epoll_pwait), ALLOW(epoll_ctl), ALLOW(epoll_create1),    \
-    ALLOW(restart_syscall), ALLOW(rt_sigreturn), ALLOW(rt_sigprocmask), ALLOW(rt_sigaction),                           \
-    /* Connections. */                                                                                                 \
-    ALLOW(accept4), ALLOW(getsockname), ALLOW(getpeername), ALLOW_OPTIONS, ALLOW(getsockopt), ALLOW(socketpair),        \
-    ALLOW(bind), ALLOW(connect), ALLOW_WITHOUT_OWNER, ALLOW(dup), ALLOW(fstat), ALLOW(newfstatat),                     \
-    /* /dev/null, and the removal of our own sockets: Landlock knows where. */                                         \
-    ALLOW(openat), ALLOW_OLD(unlink) ALLOW(unlinkat), ALLOW_OLD(open)                                                  \
-    /* Forked processes that end. */                                                                                   \
-    ALLOW(waitid), ALLOW(wait4),                                                                                       \
-    /* Time, random numbers, memory. */                                                                                \
+#define BEGIN LOAD(arch), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0), RETURN(SECCOMP_RET_KILL_PROCESS), LOAD(nr)
+/* What both of the next two need: events, time, random numbers, memory, and the end, also that of a fatal error. */
+#define ALLOW_COMMON                                                                                                  \
+  ALLOW_OLD(poll) ALLOW(ppoll), ALLOW(restart_syscall), ALLOW(rt_sigreturn), ALLOW(rt_sigprocmask), ALLOW(rt_sigaction), \
     ALLOW(clock_gettime), ALLOW(gettimeofday), ALLOW_OLD(time) ALLOW(getrandom), ALLOW(getpid), ALLOW(getrusage),      \
     ALLOW(sysinfo), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise), ALLOW(futex),                            \
-    ALLOW_WITHOUT_EXECUTION(mmap, FAIL), ALLOW_WITHOUT_EXECUTION(mprotect, FAIL),                                                \
-    /* The end, also that of a fatal error. */                                                                         \
-    ALLOW(exit), ALLOW(exit_group), ALLOW(gettid), ALLOW_OWN_SIGNAL,                                                   \
-    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0), REFUSE, LOAD(args[0]), __VA_ARGS__ REFUSE
+    ALLOW_WITHOUT_EXECUTION(mmap, FAIL), ALLOW_WITHOUT_EXECUTION(mprotect, FAIL), ALLOW(exit), ALLOW(exit_group),      \
+    ALLOW(gettid), ALLOW_OWN_SIGNAL
 
-static struct sock_filter serving[] = {SERVING(ALLOW_UNIX)};
-static struct sock_filter serving_by_address[] = {SERVING(ALLOW_UNIX ALLOW_TCP)};
+static struct sock_filter serving[] = {
+  BEGIN,
+  /* Octets. */
+  ALLOW(recvfrom),
+  ALLOW_WITHOUT_CONNECTING(sendto, 3),
+  ALLOW(recvmsg),
+  ALLOW_WITHOUT_CONNECTING(sendmsg, 2),
+  ALLOW(read),
+  ALLOW(write),
+  ALLOW(preadv2),
+  ALLOW(pwritev2),
+  ALLOW(readv),
+  ALLOW(writev),
+  ALLOW(lseek),
+  ALLOW(close),
+  ALLOW(shutdown),
+  /* Events. */
+  ALLOW_OLD(epoll_wait) ALLOW(epoll_pwait),
+  ALLOW(epoll_ctl),
+  ALLOW(epoll_create1),
+  /* Connections. */
+  ALLOW(accept4),
+  ALLOW(getsockname),
+  ALLOW(getpeername),
+  ALLOW_OPTIONS,
+  ALLOW(getsockopt),
+  ALLOW_STREAM_PAIR,
+  ALLOW_WITHOUT_OWNER,
+  ALLOW(dup),
+  ALLOW(fstat),
+  ALLOW(newfstatat),
+  /* /dev/null, and the removal of our own sockets: Landlock knows where. */
+  ALLOW(openat),
+  ALLOW_OLD(unlink) ALLOW(unlinkat),
+  ALLOW_OLD(open)
+  /* Forked processes that end. */
+  ALLOW(waitid),
+  ALLOW(wait4),
+  ALLOW_COMMON,
+  REFUSE,
+};
+
+static struct sock_filter connecting[] = {
+  BEGIN,
+  ALLOW_COMMON,
+  /* The connection to starttlsd. */
+  ALLOW(recvmsg),
+  ALLOW_WITHOUT_CONNECTING(sendmsg, 2),
+  ALLOW(close),
+  ALLOW_OPTIONS_OF_CONNECTIONS,
+  ALLOW(bind),
+  ALLOW(connect),
+  BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0),
+  REFUSE,
+  LOAD(args[0]),
+  ALLOW_UNIX,
+  ALLOW_TCP,
+  REFUSE,
+};
 
 /* Returns 1; 0 if the kernel has no filters; -1 with errno. */
 static int confine(struct sock_filter *filter, size_t size) {
@@ -162,17 +213,16 @@ static int confine(struct sock_filter *filter, size_t size) {
 
 int kernel_confine_to_signing(void) { return confine(instructions, sizeof instructions); }
 
-int kernel_confine_to_serving(bool connects) {
-  return connects ? confine(serving_by_address, sizeof serving_by_address) : confine(serving, sizeof serving);
-}
+int kernel_confine_to_serving(void) { return confine(serving, sizeof serving); }
+
+int kernel_confine_to_connecting(void) { return confine(connecting, sizeof connecting); }
 
 #else
 
 int kernel_confine_to_signing(void) { return 0; }
 
-int kernel_confine_to_serving(bool connects) {
-  (void)connects;
-  return 0;
-}
+int kernel_confine_to_serving(void) { return 0; }
+
+int kernel_confine_to_connecting(void) { return 0; }
 
 #endif

@@ -61,6 +61,7 @@ class Server:
 
     def __init__(self, header: str = "none", trusts: str = "127.0.0.1", path: str | None = None, port: int = 0):
         self.header, self.trusts = header, trusts
+        self.greeting = "220 backend ESMTP"
         self.sessions: list[Session] = []
         if path:
             self.listener = socket.socket(socket.AF_UNIX)
@@ -109,7 +110,7 @@ class Server:
                 stream.write(text.encode() + b"\r\n")
                 stream.flush()
 
-            say("220 backend ESMTP")
+            say(self.greeting)
             while line := stream.readline():
                 command = line.decode("latin-1").rstrip("\r\n")
                 session.commands.append(command)

@@ -5,7 +5,9 @@ import pathlib
 import re
 import smtplib
 import socket
+import ssl
 import subprocess
+import sys
 import time
 
 import pytest
@@ -34,6 +36,28 @@ def test_proxy_version_2_with_the_parameters_of_tls(backend_server, starttlsd):
     assert secured.commands[-4:] == ["Subject: x", "", "text", "QUIT"]
     with pytest.raises(smtplib.SMTPRecipientsRefused):
         deliver(daemon.port, to="x@elsewhere.example")
+
+
+@pytest.mark.parametrize("shows", [True, False])
+def test_proxy_version_2_names_the_server_and_the_certificate(backend_server, starttlsd, certificate, shows):
+    """The requested server name, and what is known of the client's certificate."""
+    backend = backend_server("proxy-v2")
+    daemon = starttlsd("--trusting-backend", "--backend", backend.address, "--backend-client", "proxy-v2", "--client-certificate", "optional",
+                       "--client-ca", certificate.chain)
+    made = client(daemon.port, tls=False)
+    context = ssl.create_default_context(cafile=certificate.chain)
+    if shows:
+        context.load_cert_chain(certificate.chain, certificate.key)
+    # The name that smtplib asks for, and verifies.
+    made._host = "localhost"
+    made.starttls(context=context)
+    made.ehlo()
+    made.quit()
+    clear, secured = (Header.read(session.header).fields for session in backend.sessions)
+    assert 0x02 not in clear and 0x20 not in clear
+    assert secured[0x02] == b"localhost"
+    assert secured[0x20][:5] == (b"\x07\0\0\0\0" if shows else b"\x01\0\0\0\x01")
+    assert Header.fields_of(secured[0x20][5:]).get(0x22) == (b"localhost" if shows else None)
 
 
 def test_proxy_version_1_in_clear(backend_server, starttlsd):
@@ -67,6 +91,63 @@ def test_the_connection_comes_from_the_client(backend_server, starttlsd):
         deliver(daemon.port, source="127.0.0.9", to="x@elsewhere.example")
 
 
+@pytest.mark.parametrize("tls", [False, True])
+def test_lmtp_has_a_reply_for_each_recipient(starttlsd, tmp_path, tls):
+    """After the final dot an LMTP server sends one reply for each recipient (RFC 2033, 4.2)."""
+    program = tmp_path / "lmtp"
+    program.write_text(LMTP_SERVER)
+    daemon = starttlsd("--trusting-backend", "--protocol", "lmtp", "--", sys.executable, str(program))
+    with smtplib.LMTP("127.0.0.1", daemon.port, "client.example") as made:
+        made.timeout = PATIENCE
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            made.starttls(context=context)
+        # LHLO.
+        made.ehlo()
+        assert made.has_extn("pipelining") and made.has_extn("starttls") != tls
+        assert made.mail("a@client.example")[0] == 250
+        assert [made.rcpt(name)[0] for name in ("b@mx.example", "c@mx.example")] == [250, 250]
+        assert made.docmd("DATA")[0] == 354
+        made.send(b"Subject: x\r\n\r\ntext\r\n.\r\n")
+        assert [made.getreply() for _ in range(2)] == [(250, b"2.0.0 <b@mx.example> stored"), (452, b"4.2.2 <c@mx.example> is full")]
+        # Nothing is out of step after that.
+        assert made.docmd("NOOP") == (250, b"done")
+        assert made.docmd("HELO", "x")[0] == 500
+
+
+# An LMTP server. The second recipient of each message is over quota.
+LMTP_SERVER = r"""
+import sys
+def say(text):
+    sys.stdout.write(text + "\r\n")
+    sys.stdout.flush()
+say("220 lmtp.example LMTP")
+recipients = []
+for line in sys.stdin:
+    verb = line.split(" ")[0].strip().upper()
+    if verb == "LHLO":
+        say("250-lmtp.example\r\n250 PIPELINING")
+    elif verb == "RCPT":
+        recipients.append(line.strip().split(":")[1])
+        say("250 done")
+    elif verb == "DATA":
+        say("354 go on")
+        while sys.stdin.readline().strip() != ".":
+            pass
+        for index, name in enumerate(recipients):
+            say(f"452 4.2.2 {name} is full" if index % 2 else f"250 2.0.0 {name} stored")
+        recipients = []
+    elif verb in ("HELO", "EHLO"):
+        say("500 5.5.1 this is LMTP")
+    elif verb == "QUIT":
+        say("221 bye")
+        break
+    else:
+        say("250 done")
+"""
+
+
 def test_a_unix_socket(backend_server, starttlsd, tmp_path):
     backend = backend_server("proxy-v2", path=str(tmp_path / "smtp"))
     daemon = starttlsd("--backend", backend.address, "--backend-client", "proxy-v2")
@@ -94,109 +175,6 @@ def test_a_server_that_is_not_there_at_the_start(starttlsd):
     daemon = starttlsd("--backend", f"127.0.0.1:{port}", "--backend-client", "none")
     assert daemon.process.wait(timeout=PATIENCE) == 111
     assert f"the server at 127.0.0.1:{port} does not work: it cannot be reached: connect: Connection refused" in daemon.log(), daemon.log()
-
-
-# -- Several servers.
-
-def silent() -> tuple[list[socket.socket], str]:
-    """An address that takes no more connections: a client's connect() waits."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(0)
-    held = [listener]
-    for _ in range(4):
-        held.append(socket.socket())
-        held[-1].setblocking(False)
-        held[-1].connect_ex(listener.getsockname())
-    return held, "127.0.0.1:%d" % listener.getsockname()[1]
-
-
-def test_the_next_server_is_tried(backend_server, starttlsd):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        closed = free.getsockname()[1]
-    held, address = silent()
-    backend = backend_server("proxy-v2")
-    daemon = starttlsd("--trusting-backend", "--backend", f"127.0.0.1:{closed}", "--backend", address, "--backend", backend.address,
-                       "--backend-client", "proxy-v2", "--backend-connect-timeout", "1")
-    start = time.monotonic()
-    deliver(daemon.port)
-    assert time.monotonic() - start >= 0.9
-    daemon.wait_for(rf"backend 127\.0\.0\.1:{closed}: connect: Connection refused")
-    daemon.wait_for(rf"backend {re.escape(address)}: connect: Connection timed out")
-    # Both are left out for a while.
-    start = time.monotonic()
-    for _ in range(3):
-        with client(daemon.port, tls=False):
-            pass
-    assert time.monotonic() - start < 0.9
-    for each in held:
-        each.close()
-
-
-def test_one_session_tries_a_server_that_was_left_out(backend_server, starttlsd):
-    """The others do not wait for it."""
-    held, address = silent()
-    backend = backend_server("proxy-v2")
-    daemon = starttlsd("--trusting-backend", "--backend", address, "--backend", backend.address, "--backend-client", "proxy-v2",
-                       "--backend-connect-timeout", "2")
-    with client(daemon.port, tls=False):
-        pass
-    time.sleep(1.1)
-    # Its time is over: the first of these tries it.
-    start = time.monotonic()
-    first = connect(daemon.port)
-    for _ in range(5):
-        with client(daemon.port, tls=False):
-            pass
-    assert time.monotonic() - start < 1.5
-    assert read_until(first, b"\r\n").startswith(b"220 ")
-    first.close()
-    for each in held:
-        each.close()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
-def test_a_client_of_another_family_is_no_fault_of_the_server(backend_server, starttlsd):
-    backend = backend_server()
-    daemon = starttlsd("--listen", "[::1]:0", "--backend", backend.address, "--backend-client", "transparent")
-    other = int(re.search(r"listening on \[::1\]:(\d+)", daemon.log())[1])
-    for _ in range(2):
-        with socket.create_connection(("::1", other), timeout=PATIENCE) as stranger:
-            assert read_to_end(stranger).startswith(b"421 4.3.2 ")
-        deliver(daemon.port)
-    assert "none of the client's address family" in daemon.log() and "backend 127.0.0.1" not in daemon.log(), daemon.log()
-
-
-def test_none_answers_and_one_comes_back(backend_server, starttlsd):
-    first = backend_server(trusts="nobody")
-    port = int(first.address.split(":")[1])
-    daemon = starttlsd("--backend", first.address, "--backend-client", "none")
-    deliver(daemon.port)
-    first.close()
-    with connect(daemon.port) as waiting:
-        assert read_to_end(waiting).startswith(b"421 4.3.2 ")
-    daemon.wait_for(rf"no server answers: 127\.0\.0\.1:{port}: connect: Connection refused")
-    # All are left out, so all are tried.
-    again = backend_server(trusts="nobody", port=port)
-    deliver(daemon.port)
-    assert len(again.sessions) == 2
-
-
-def test_a_client_that_leaves_while_the_connection_is_made(starttlsd):
-    """Neither it nor the stop of the daemon waits for the server, and nothing is left."""
-    held, address = silent()
-    daemon = starttlsd("--trusting-backend", "--backend", address, "--backend-client", "none", "--backend-connect-timeout", "600", "--grace", "1")
-    idle = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
-    connect(daemon.port).close()
-    daemon.wait_for(r'session .*end="client ended"')
-    assert daemon.eventually(lambda: len(os.listdir(f"/proc/{daemon.process.pid}/fd")) == idle)
-    waiting = connect(daemon.port)
-    assert daemon.eventually(lambda: len(os.listdir(f"/proc/{daemon.process.pid}/fd")) == idle + 2)
-    daemon.process.terminate()
-    assert daemon.process.wait(timeout=PATIENCE) == 0
-    waiting.close()
-    for each in held:
-        each.close()
 
 
 # -- Fronts.

@@ -126,9 +126,12 @@ int kernel_keep_capabilities(uint32_t capabilities);
  * the kernel cannot do it, or if it is not known how on this machine, and -1 with errno on failure. */
 int kernel_confine_to_signing(void);
 
-/* Leaves only the system calls that starttlsd makes while it serves; any other fails with EPERM. `connects`: it also makes TCP
- * sockets. Sets no_new_privs. Returns 1; 0 if the kernel has no filters; -1 with errno. */
-int kernel_confine_to_serving(bool connects);
+/* Leaves only the system calls that starttlsd makes while it serves; any other fails with EPERM. Sets no_new_privs. Returns 1; 0 if the
+ * kernel has no filters; -1 with errno. */
+int kernel_confine_to_serving(void);
+
+/* The same for the process that connects to servers and passes the sockets. */
+int kernel_confine_to_connecting(void);
 
 /* What `kernel_leave_file_system` leaves. */
 struct kernel_landlock {
@@ -145,8 +148,8 @@ struct kernel_landlock {
 /* The version of Landlock; 0 if the kernel has none. */
 int kernel_landlock_version(void);
 
-/* Takes all files from this process but /dev/null and what is open, and, as far as the kernel can, TCP and signals to other
- * processes. Sets no_new_privs. Returns the version of Landlock, 0 if the kernel has none, -1 with errno. */
+/* Takes all files from this process but /dev/null and what is open, and, as far as the kernel can, TCP, signals to other
+ * processes and abstract Unix sockets of others. Sets no_new_privs. Returns the version of Landlock, 0 if the kernel has none, -1 with errno. */
 int kernel_leave_file_system(const struct kernel_landlock *setting);
 
 /* What `kernel_spawn` does in the child, besides the default action for all signals, none of which is blocked, and a

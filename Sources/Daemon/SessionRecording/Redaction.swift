@@ -10,6 +10,7 @@
 // machine's own replies.
 
 import SMTPState
+import Transport
 
 package struct Redaction: Hashable, Sendable {
   /// Keep the addresses in MAIL and RCPT.
@@ -65,7 +66,7 @@ package struct Redaction: Hashable, Sendable {
   private func clientName(_ octets: ArraySlice<UInt8>) -> [UInt8] {
     let name = octets.prefix { !Octet.endsWord($0) }
     let end = octets[name.endIndex...].drop(while: Octet.isBlank)
-    guard name.allSatisfy(Octet.isOfClientName), end.allSatisfy(Octet.isLineEnd) else { return Octet.hidden(octets) }
+    guard name.allSatisfy(ClientName.contains), end.allSatisfy(Octet.isLineEnd) else { return Octet.hidden(octets) }
     return Array(octets)
   }
 
@@ -136,8 +137,6 @@ enum Octet {
   static func isOfDomain(_ octet: UInt8) -> Bool {
     isDigit(octet) || (0x41...0x5A).contains(octet & 0xDF) && octet < 0x80 || octet == UInt8(ascii: ".") || octet == UInt8(ascii: "-")
   }
-
-  static func isOfClientName(_ octet: UInt8) -> Bool { isOfDomain(octet) || Octet.of("[]:_").contains(octet) }
 
   /// The neutral octet of the same kind.
   static func hidden(_ octet: UInt8) -> UInt8 { isLineEnd(octet) || octet == 0 ? octet : UInt8(ascii: "x") }

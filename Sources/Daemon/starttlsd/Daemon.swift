@@ -43,6 +43,8 @@ final class Daemon {
   private(set) var certificates: CertificateWatch!
   /// The process that starts the server program; nil if this process does (--inetd), or if there is no program.
   private(set) var starter: StarterConnection?
+  /// The process that connects to the servers; nil if this process does (--inetd), or if the server is a program.
+  private(set) var connector: ConnectorConnection?
   private(set) var expiry: CertificateExpiry?
   private(set) var tickets: TicketRotation?
   /// nil without --learn-greeting.
@@ -131,6 +133,11 @@ final class Daemon {
       self.helpers.append(connection)
       starter = StarterConnection(connection)
     }
+    if let process = helpers.connector {
+      let connection = try HelperConnection(self, "starttlsd-conn, which connects to the servers,", process)
+      self.helpers.append(connection)
+      connector = ConnectorConnection(connection, limit: 2 * configuration.connectionsLimit + 16)
+    }
     if let settings = configuration.record, let process = helpers.recorder { recordings = try Recordings(self, settings, process) }
     learning = configuration.learning.map { LearntGreetings(self, $0) }
     signals = try Signals(self)
@@ -200,6 +207,7 @@ final class Daemon {
     let now = Clock.now()
     if case .no = stopping { stop(now: now) }
     starter?.lostIfEnded(now: now)
+    connector?.lostIfEnded(now: now)
   }
 
   /// One line for the supervisor.

@@ -166,7 +166,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     countSavedStart()
     registered.forget(daemon.loop)
     prepared = nil
-    connecting?.cancel()
+    connecting?.cancel(now: now)
+    failure = failure ?? connecting?.failureOfLast
     connecting = nil
     // The reason of an end may have arrived together with it.
     daemon.starter?.receive(now: now)
@@ -212,8 +213,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
       }
       let now = Clock.now()
       let connection = BackendConnection(
-        daemon, health, header: header, source: servers.client == .transparent ? peer : nil,
-        timeoutMilliseconds: servers.connectMilliseconds, now: now)
+        daemon, health, servers, header: header, peer: peer, greetingMilliseconds: daemon.configuration.policy.greetingTimeoutMilliseconds, now: now)
       let start = connection.begin(now: now) { [unowned self] start, now in
         self.connecting = nil
         self.driver?.serverStarted(start)

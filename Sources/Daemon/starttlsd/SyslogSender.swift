@@ -5,7 +5,10 @@
 // Contract: no call waits. A line that the log cannot take now is lost and counted; the count is sent as a line as soon
 // as the log takes lines again.
 //
-// Failure: if the log is gone, the socket is connected again, at most once a second.
+// The socket is not connected: each line is sent to the path. So a log that was started again is found without a call that the sandbox
+// forbids.
+//
+// Failure: while the log is gone, lines are lost.
 
 import Glibc
 import Logging
@@ -13,20 +16,19 @@ import ProgramSupport
 import Transport
 
 struct SyslogSender: ~Copyable {
-  private static let retryMilliseconds = 1_000
-
   private let facility: Int
   private let host: String
-  private var socket: Descriptor?
+  private let socket: Descriptor
   private var lost = 0
-  private var nextAttempt = 0
 
-  /// Connects to the log.
+  /// Finds the log.
   init(_ facility: SyslogFacility) throws(ConfigurationError) {
     self.facility = facility.number
     host = SyslogSender.hostName()
     do throws(SystemError) {
-      socket = try SyslogSender.connected()
+      // Connecting shows whether there is a log.
+      try DatagramSocket.connect(try DatagramSocket.create(), to: SystemLog.path)
+      socket = try DatagramSocket.create()
     } catch {
       throw .system("--syslog: \(SystemLog.path) cannot be used: \(error): start the system log, or remove --syslog")
     }
@@ -52,24 +54,8 @@ struct SyslogSender: ~Copyable {
     return octets
   }
 
-  private mutating func transmit(_ octets: [UInt8]) -> Bool {
-    if let answer = socket?.sendDatagram(octets) {
-      if answer == 0 { return true }
-      if answer == EAGAIN || answer == ENOBUFS || answer == EMSGSIZE { return false }
-      socket = nil
-    }
-    let now = Clock.now()
-    guard now >= nextAttempt else { return false }
-    nextAttempt = now + SyslogSender.retryMilliseconds
-    guard let made = try? SyslogSender.connected() else { return false }
-    socket = consume made
-    return socket?.sendDatagram(octets) == 0
-  }
-
-  private static func connected() throws(SystemError) -> Descriptor {
-    let socket = try DatagramSocket.create()
-    try DatagramSocket.connect(socket, to: SystemLog.path)
-    return socket
+  private func transmit(_ octets: [UInt8]) -> Bool {
+    (try? DatagramSocket.send(octets, to: socket, at: SystemLog.path)) != nil
   }
 
   private static func severity(_ level: Logger.Level) -> Int {
@@ -90,18 +76,5 @@ struct SyslogSender: ~Copyable {
     let name = octets.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
     guard !name.isEmpty, name.allSatisfy({ (0x21...0x7E).contains($0) }) else { return "-" }
     return String(decoding: name, as: UTF8.self)
-  }
-}
-
-extension Descriptor {
-  /// 0, or the error. Mutating only because an Optional of a noncopyable value gives access to its payload in no other
-  /// way.
-  fileprivate mutating func sendDatagram(_ octets: [UInt8]) -> CInt {
-    do throws(SystemError) {
-      try DatagramSocket.send(octets, to: self)
-      return 0
-    } catch {
-      return error.code
-    }
   }
 }

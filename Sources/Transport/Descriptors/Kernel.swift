@@ -91,6 +91,13 @@ extension Kernel {
     try perform(.send, buffer.count) { Glibc.send(number, buffer.baseAddress, $0, flags) }
   }
 
+  /// sendto(2): a datagram to an address.
+  package static func send(
+    _ number: CInt, _ buffer: UnsafeRawBufferPointer, _ flags: CInt, to address: UnsafePointer<sockaddr>, _ length: socklen_t
+  ) throws(SystemError) -> Int {
+    try perform(.send, buffer.count) { Glibc.sendto(number, buffer.baseAddress, $0, flags, address, length) }
+  }
+
   /// sendmsg(2) of a vector. With a limit from `fault` only the first element is sent.
   package static func sendmsg(
     _ number: CInt, _ vector: UnsafeMutableBufferPointer<iovec>, _ flags: CInt

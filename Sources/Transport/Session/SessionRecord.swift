@@ -44,7 +44,8 @@ public struct SessionRecord {
     case afterServer
   }
 
-  /// The name in the last EHLO, HELO or LHLO, unescaped: escape it before use. At most 255 octets.
+  /// The name in the last EHLO, HELO or LHLO, at most 255 octets; empty if it is not one word with the form of a domain or an address
+  /// literal.
   public internal(set) var heloName: [UInt8] = []
   /// When the client's octets ended inside TLS without a close_notify; nil if they did not.
   public internal(set) var truncation: Truncation?
@@ -83,18 +84,8 @@ public struct SessionRecord {
     self.startedAt = startedAt
   }
 
-  /// Records the name in an EHLO, HELO or LHLO line: everything after the first blanks.
-  /// Without octets nothing changes.
+  /// Records the name in an EHLO, HELO or LHLO line. Without octets nothing changes.
   mutating func noteHelo(_ line: Span<UInt8>) {
-    if line.isEmpty { return }
-    heloName = []
-    var isAfterVerb = false
-    for index in line.indices where heloName.count < 255 {
-      let octet = line[index]
-      if octet == 0x0D || octet == 0x0A { continue }
-      let isBlank = octet == 0x20 || octet == 0x09
-      if isAfterVerb && !(isBlank && heloName.isEmpty) { heloName.append(octet) }
-      isAfterVerb = isAfterVerb || isBlank
-    }
+    if !line.isEmpty { heloName = ClientName.read(line) }
   }
 }

@@ -1,38 +1,72 @@
 // BackendConnection: a connection to one of the servers, until the session gets it.
 //
-// The servers are tried in turn, each with a timeout. Once one has accepted the connection, the PROXY header is sent, and the
-// session gets the socket. A header always fits the buffer of a new connection; a server for which it does not is passed over.
+// The servers are tried in turn. Once one has accepted the connection, the PROXY header is sent, and the first octets of its greeting
+// are looked at. The session gets the socket of the first server that greets with 220, with the greeting still in it. Nothing was sent to
+// the client yet, so the next server may take the place of one that refuses, ends, sends something else or is too slow.
+//
+// All of them share the time in which the client must have its greeting: each gets an equal part of what is left, for connection and
+// greeting. What the last one sends goes to the session whatever it is: so the client reads the server's own refusal.
+//
+// A header always fits the buffer of a new connection; a server for which it does not is passed over.
 //
 // Failure: no server answers; the text names the last one and its error.
 
+import CKernel
 import Glibc
 import Transport
 
-final class BackendConnection: EventOwner, TimerOwner {
+final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
+  /// Octets that are only looked at are reported by poll again at once: for the rest of a greeting that was cut it is not asked.
+  private static let cutGreetingMilliseconds = 50
+
+  private enum Step {
+    /// The socket is to come from the process that connects.
+    case requested
+    case connecting
+    case greeting
+  }
+
   private unowned let daemon: Daemon
   private let health: BackendHealth
   private let header: [UInt8]
   /// The client's address, if the connection is to come from it.
   private let source: SocketAddress?
-  private let timeoutMilliseconds: Int
+  private let connectMilliseconds: Int
+  /// When the last server must have sent its greeting.
+  private let limit: Int
   /// The servers that are still to be tried.
   private var rest: ArraySlice<Int>
+  /// nil unless a server is being tried.
   private var current: Int?
-  /// nil unless a connection is being made.
+  private var step = Step.requested
+  /// The number of the request in that step.
+  private var request: UInt32?
   private var socket: Descriptor?
   private var watch: Watch?
+  /// The end of the step, and that of the server's part of the time.
+  private var stepUntil = 0
+  private var partUntil = 0
+  /// True once the last server is known to be too slow. The session's own timer ends the wait for it.
+  private var isTooSlow = false
   private var failure = "there is none of the client's address family"
   private(set) var deadline: Int?
   var scheduled: Int?
   /// Called once, if the result was pending.
   private var completion: ((consuming ServerStart, Int) -> Void)?
 
-  init(_ daemon: Daemon, _ health: BackendHealth, header: [UInt8], source: SocketAddress?, timeoutMilliseconds: Int, now: Int) {
+  /// - Parameters:
+  ///   - servers: their timeout for a connection.
+  ///   - greetingMilliseconds: the session's timeout for the greeting, which begins now.
+  init(
+    _ daemon: Daemon, _ health: BackendHealth, _ servers: BackendServers, header: [UInt8], peer: SocketAddress, greetingMilliseconds: Int, now: Int
+  ) {
     self.daemon = daemon
     self.health = health
     self.header = header
-    self.source = source
-    self.timeoutMilliseconds = timeoutMilliseconds
+    if case .transparent = servers.client { source = peer } else { source = nil }
+    connectMilliseconds = servers.connectMilliseconds
+    // A little earlier than the session, so that the reason is known when that ends.
+    limit = Clock.time(greetingMilliseconds - greetingMilliseconds / 50, after: now)
     rest = health.order(from: source, now: now)[...]
   }
 
@@ -40,79 +74,111 @@ final class BackendConnection: EventOwner, TimerOwner {
   ///
   /// - Parameter completion: gets the result if this method returned `.pending`.
   func begin(now: Int, _ completion: @escaping (consuming ServerStart, Int) -> Void) -> ServerStart {
-    self.completion = completion
     let start = advance(now: now)
-    if !isPending { self.completion = nil }
+    if isPending { self.completion = completion }
     return start
   }
 
   /// True while a result is to come.
-  var isPending: Bool { watch != nil }
+  var isPending: Bool { current != nil }
+
+  /// Why the client got no server, if it waits for the last one in vain.
+  var failureOfLast: String? { isTooSlow ? failureText : nil }
+
+  private var failureText: String { "no server answers: \(failure)" }
 
   /// The session has ended: no result is wanted.
-  func cancel() {
+  func cancel(now: Int) {
     completion = nil
+    // The session may have ended because of this server, a moment before it was found to be too slow.
+    if let current, case .greeting = step, now >= partUntil { noteTooSlow(current, now: now) }
     drop()
   }
 
   func ready(now: Int) {
-    guard let current, socket != nil else { return }
-    let isDue = deadline.map { $0 <= now } ?? false
-    guard let start = progress(current, isDue: isDue, now: now), !isPending else { return }
-    let completion = completion
+    guard let current else { return }
+    guard let start = proceed(current, now: now) else { return finish(advance(now: now), now: now) }
+    finish(start, now: now)
+  }
+
+  private func finish(_ start: consuming ServerStart, now: Int) {
+    guard !isPending, let completion else { return }
     self.completion = nil
-    completion?(start, now)
+    completion(start, now)
   }
 
   /// Tries the servers until one answers or has to be waited for.
   private func advance(now: Int) -> ServerStart {
     while let index = rest.popFirst() {
-      do {
-        socket = try health.addresses[index].connect(from: source)
-        let number = socket?.pollNumber() ?? -1
-        current = index
-        health.attemptBegins(index)
-        if try Kernel.pollNow(number, CInt(POLLOUT)) != 0 {
-          if let start = progress(index, isReady: true, isDue: false, now: now) { return start }
-          continue
+      current = index
+      step = .requested
+      health.attemptBegins(index)
+      partUntil = now + max(1, (limit - now) / (rest.count + 1))
+      stepUntil = min(partUntil, now + connectMilliseconds)
+      do throws(SystemError) {
+        if let connector = daemon.connector {
+          request = try connector.request(index, from: source, for: self)
+          wait(until: stepUntil)
+          return .pending
         }
-        let wanted = Watch(descriptor: number, events: CShort(POLLOUT))
-        try daemon.loop.update(watch, to: wanted, for: self)
-        watch = wanted
-        deadline = now + timeoutMilliseconds
-        daemon.timers.schedule(self)
-        return .pending
+        // One client (--inetd).
+        socket = try health.addresses[index].connect(from: source)
+        step = .connecting
       } catch {
         fail(index, error, now: now)
+        continue
       }
+      if let start = proceed(index, now: now) { return start }
     }
-    return .failed("no server answers: \(failure)")
+    return .failed(failureText)
   }
 
-  /// The connection to a server is established, or has failed, or its time is over.
+  func connected(_ socket: consuming Descriptor, now: Int) {
+    request = nil
+    deadline = nil
+    self.socket = consume socket
+    step = .connecting
+    ready(now: now)
+  }
+
+  func failed(_ error: SystemError, now: Int) {
+    request = nil
+    if let current { fail(current, error, now: now) }
+    finish(advance(now: now), now: now)
+  }
+
+  /// Makes the progress with a server that is possible now.
   ///
-  /// - Parameter isReady: true if the socket is known to be writable.
-  /// - Returns: nil if it failed while `advance` tries the servers.
-  private func progress(_ index: Int, isReady: Bool = false, isDue: Bool, now: Int) -> ServerStart? {
-    let wasPending = isPending
+  /// - Returns: nil if the next server is to be tried.
+  private func proceed(_ index: Int, now: Int) -> ServerStart? {
     do throws(SystemError) {
-      let number = socket?.pollNumber() ?? -1
-      let events = isReady ? CInt(POLLOUT) : try Kernel.pollNow(number, CInt(POLLOUT))
-      guard events != 0 else {
-        guard isDue else { return .pending }
-        throw SystemError("connect", ETIMEDOUT)
+      if case .requested = step {
+        guard stepUntil > now else { throw SystemError("recvmsg", ETIMEDOUT) }
+        wait(until: stepUntil)
+        return .pending
       }
-      if let error = try socket?.pendingError() { throw error }
-      try sendHeader()
+      if case .connecting = step {
+        guard try isConnected(now: now) else { return .pending }
+        try sendHeader()
+        step = .greeting
+        stepUntil = partUntil
+      }
+      return try lookAtGreeting(index, now: now)
     } catch {
       fail(index, error, now: now)
-      return wasPending ? advance(now: now) : nil
+      return nil
     }
-    health.answered(index)
-    let socket = socket.take()
-    drop()
-    guard let socket else { return .failed(failure) }
-    return .started(socket)
+  }
+
+  private func isConnected(now: Int) throws(SystemError) -> Bool {
+    let number = socket?.pollNumber() ?? -1
+    guard try Kernel.pollNow(number, CInt(POLLOUT)) != 0 else {
+      if stepUntil <= now { throw SystemError("connect", ETIMEDOUT) }
+      try wait(for: CShort(POLLOUT), until: stepUntil)
+      return false
+    }
+    if let error = try socket?.pendingError() { throw error }
+    return true
   }
 
   private func sendHeader() throws(SystemError) {
@@ -124,15 +190,103 @@ final class BackendConnection: EventOwner, TimerOwner {
     }
   }
 
+  // MARK: The greeting
+
+  /// - Returns: nil if the next server is to be tried.
+  private func lookAtGreeting(_ index: Int, now: Int) throws(SystemError) -> ServerStart? {
+    // Before the octets are looked at: then they are all there were.
+    let hasEnded = try Kernel.pollNow(socket?.pollNumber() ?? -1, CInt(KERNEL_POLLRDHUP)) != 0
+    var octets = [UInt8](repeating: 0, count: ServerGreeting.length)
+    var count = 0
+    switch octets.withUnsafeMutableBytes({ socket?.show(in: $0) ?? .ended }) {
+    case .moved(let shown): count = shown
+    case .failed(let error): return reject(index, "its connection broke before its greeting: \(error)", now: now)
+    case .ended: return reject(index, "it ended before its greeting", now: now)
+    case .wouldBlock: break
+    }
+    switch ServerGreeting(octets.prefix(count)) {
+    case .ready:
+      health.answered(index)
+      return take()
+    case .refused(let code): return reject(index, "its greeting has the code \(code)", isRefusal: true, hasAnswered: true, now: now)
+    case .garbage: return reject(index, "its greeting is none of SMTP", hasAnswered: true, now: now)
+    case .incomplete where hasEnded: return reject(index, "it ended before its greeting", now: now)
+    case .incomplete: return try waitForGreeting(index, hasOctets: count > 0, now: now)
+    }
+  }
+
+  private func waitForGreeting(_ index: Int, hasOctets: Bool, now: Int) throws(SystemError) -> ServerStart? {
+    if stepUntil <= now {
+      guard rest.isEmpty else { return reject(index, BackendConnection.slowness, now: now) }
+      noteTooSlow(index, now: now)
+    }
+    let end = isTooSlow ? Int.max : stepUntil
+    if hasOctets {
+      try wait(for: CShort(KERNEL_POLLRDHUP), until: min(end, now + BackendConnection.cutGreetingMilliseconds))
+    } else {
+      try wait(for: CShort(POLLIN), until: isTooSlow ? nil : end)
+    }
+    return .pending
+  }
+
+  private static let slowness = "it sent no greeting in time"
+
+  private func noteTooSlow(_ index: Int, now: Int) {
+    guard !isTooSlow else { return }
+    isTooSlow = true
+    note(index, BackendConnection.slowness, isRefusal: false, now: now)
+  }
+
+  /// The server does not greet as one that is ready.
+  ///
+  /// - Returns: nil if the next server is to be tried.
+  private func reject(_ index: Int, _ why: String, isRefusal: Bool = false, hasAnswered: Bool = false, now: Int) -> ServerStart? {
+    note(index, why, isRefusal: isRefusal, now: now)
+    if hasAnswered, rest.isEmpty { return take() }
+    drop()
+    return nil
+  }
+
+  private func take() -> ServerStart {
+    removeWatch()
+    let socket = socket.take()
+    drop()
+    guard let socket else { return .failed(failureText) }
+    return .started(socket)
+  }
+
+  // MARK: Failures
+
+  private func note(_ index: Int, _ why: String, isRefusal: Bool, now: Int) {
+    failure = "\(health.addresses[index]): \(why)"
+    health.failed(index, why, isRefusal: isRefusal, now: now)
+  }
+
   private func fail(_ index: Int, _ error: SystemError, now: Int) {
     failure = "\(health.addresses[index]): \(error)"
     // Only these reach the server; what this machine refuses says nothing about it.
-    if error.call == "connect" || error.call == "send" { health.failed(index, error, now: now) }
+    if error.call == "connect" || error.call == "send" { health.failed(index, "\(error)", isRefusal: false, now: now) }
     drop()
+  }
+
+  // MARK: Waiting
+
+  private func wait(for events: CShort, until time: Int?) throws(SystemError) {
+    let wanted = Watch(descriptor: socket?.pollNumber() ?? -1, events: events)
+    try daemon.loop.update(watch, to: wanted, for: self)
+    watch = wanted
+    wait(until: time)
+  }
+
+  private func wait(until time: Int?) {
+    deadline = time
+    daemon.timers.schedule(self)
   }
 
   private func drop() {
     if let current { health.attemptEnded(current) }
+    if let request { daemon.connector?.cancel(request) }
+    request = nil
     removeWatch()
     socket = nil
     current = nil
@@ -149,4 +303,5 @@ extension Descriptor {
   // Mutating only because an Optional of a noncopyable value gives access to its payload in no other way.
   fileprivate mutating func pendingError() throws(SystemError) -> SystemError? { try connectionError() }
   fileprivate mutating func give(_ octets: UnsafeRawBufferPointer) -> IOResult { send(octets) }
+  fileprivate mutating func show(in buffer: UnsafeMutableRawBufferPointer) -> IOResult { peek(into: buffer) }
 }

@@ -1,9 +1,12 @@
 // BackendHealth: which of several servers to try, and in which order.
 //
-// The servers are tried in the order of their options. One that does not accept a connection is left out for a second, then for two,
+// The servers are tried in the order of their options. One that does not greet with 220 is left out for a second, then for two,
 // four, up to thirty. After that one session tries it again, and the others still leave it out: else all clients would wait for
 // a server that does not exist any more. If no other server answers, those that were left out are tried: a client must not be
 // refused without an attempt.
+//
+// A server may refuse one client only, because of its address. So a refusal leaves it out for a second and no longer: a stranger
+// who is refused must not take the server from the others.
 
 import Logging
 import Transport
@@ -15,7 +18,7 @@ final class BackendHealth {
   private struct Server {
     var pausedUntil = 0
     var pauseMilliseconds = 0
-    /// How many sessions are connecting to it.
+    /// How many sessions are trying it.
     var attempts = 0
   }
 
@@ -42,26 +45,30 @@ final class BackendHealth {
     return possible.filter { !isLeftOut($0) } + possible.filter(isLeftOut)
   }
 
-  /// A session begins to connect to the server. `attemptEnded` follows, whatever comes of it.
+  /// A session begins to connect to the server, and waits for its greeting. `attemptEnded` follows, whatever comes of it.
   func attemptBegins(_ index: Int) { servers[index].attempts += 1 }
 
   func attemptEnded(_ index: Int) { servers[index].attempts -= 1 }
 
+  /// It has greeted with 220.
   func answered(_ index: Int) {
     servers[index].pausedUntil = 0
     servers[index].pauseMilliseconds = 0
   }
 
-  func failed(_ index: Int, _ error: SystemError, now: Int) {
+  /// - Parameters:
+  ///   - why: for the operator.
+  ///   - isRefusal: true if it works and refuses to serve.
+  func failed(_ index: Int, _ why: String, isRefusal: Bool, now: Int) {
     // Several sessions may find out at the same time: that is one failure.
     if servers[index].pausedUntil <= now {
-      let pause = servers[index].pauseMilliseconds
+      let pause = isRefusal ? 0 : servers[index].pauseMilliseconds
       let next = pause == 0 ? BackendHealth.firstPauseMilliseconds : min(2 * pause, BackendHealth.longestPauseMilliseconds)
       servers[index].pausedUntil = now + next
       servers[index].pauseMilliseconds = next
     }
     metrics.count(.connect)
-    warnings[index].note("backend \(addresses[index]): \(error)", now: now)
+    warnings[index].note("backend \(addresses[index]): \(why)", now: now)
   }
 
   func flush() {

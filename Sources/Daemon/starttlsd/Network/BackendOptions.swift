@@ -7,7 +7,7 @@ struct BackendOptions: ParsableArguments {
   @Option(
     name: .customLong("backend"),
     help: ArgumentHelp(
-      "Address of a server to connect to, in place of a program: host:port or unix:path. May be repeated: the next one is tried if one does not answer.",
+      "Address of a server to connect to, in place of a program: host:port or unix:path. May be repeated: the next one is tried if one does not greet with 220.",
       valueName: "address"))
   var addresses: [String] = []
 

@@ -12,6 +12,8 @@ struct Helpers: ~Copyable {
   /// nil if the keys are in this process.
   let keys: KeyConnection?
   let starter: ForkedProcess?
+  /// nil if the server is a program, and for one client (--inetd).
+  let connector: ForkedProcess?
   /// nil if no session is recorded.
   let recorder: ForkedProcess?
 
@@ -24,13 +26,17 @@ struct Helpers: ~Copyable {
       let rules = configuration.accessFile?.path
       let program = configuration.learning?.path
       guard !configuration.hasKeyInProcess else {
-        return Helpers(reader: try CertificateReader.start(files, rules: rules, program: program, keys: nil), keys: nil, starter: try starter(configuration), recorder: recorder)
+        let reader = try CertificateReader.start(files, rules: rules, program: program, keys: nil)
+        return Helpers(
+          reader: reader, keys: nil, starter: try starter(configuration), connector: try connector(configuration), recorder: recorder)
       }
       let pair = try MessageSocket.pair()
       // First, so that the one that strangers' octets never reach has no copy of anything else.
       let keys = try KeyProcess.start(loader: pair.first.number)
       let reader = try CertificateReader.start(files, rules: rules, program: program, keys: pair.second.number)
-      return Helpers(reader: reader, keys: try KeyConnection(keys), starter: try starter(configuration), recorder: recorder)
+      return Helpers(
+        reader: reader, keys: try KeyConnection(keys), starter: try starter(configuration), connector: try connector(configuration),
+        recorder: recorder)
     } catch {
       throw .system("cannot start a process: \(error)")
     }
@@ -44,6 +50,11 @@ struct Helpers: ~Copyable {
     } catch {
       throw .usage("\(error)")
     }
+  }
+
+  private static func connector(_ configuration: Configuration) throws(SystemError) -> ForkedProcess? {
+    guard let servers = configuration.backend.servers, configuration.supervision.client == nil else { return nil }
+    return try Connector.start(servers, configuration.privileges, configuration.sandbox, connections: configuration.connectionsLimit)
   }
 
   private static func starter(_ configuration: Configuration) throws(SystemError) -> ForkedProcess? {

@@ -1,12 +1,13 @@
 // Sandbox: what the process that serves strangers gives up before it accepts the first one.
 //
-//   Landlock   all files, except reading /dev/null and removing the sockets of --status-socket and --metrics; TCP connections, except to
-//              the ports of --backend; signals to other processes
-//   seccomp    all system calls but those that serving needs: no execve, no fork, no ptrace, no socket of another family, no
-//              memory that can be executed
+//   Landlock   all files, except reading /dev/null and removing the sockets of --status-socket and --metrics; TCP connections; signals to
+//              other processes; abstract Unix sockets
+//   seccomp    all system calls but those that serving needs: no execve, no fork, no ptrace, no socket, no connect, no memory that can be
+//              executed
 //
-// It is possible because this process starts no program itself: the starter does, or the servers are reached by an address. The
-// starter is not in it, so that the program inherits nothing of it. Where the kernel lacks one of the two, the other is in
+// It is possible because this process starts no program itself and makes no connection: the starter does, or the connector. The
+// starter is not in it, so that the program inherits nothing of it. The connector has one of its own: it may make sockets, and of TCP
+// connections those to the ports of --backend. Where the kernel lacks one of the two, the other is in
 // force, and the log states it.
 //
 // Failure: a ConfigurationError. A sandbox that was asked for and cannot be entered ends the program.
@@ -24,34 +25,46 @@ struct Sandbox: Sendable {
   ///
   /// - Returns: for the log, what is in force.
   func enter(_ configuration: Configuration) throws(ConfigurationError) -> String {
-    let servers = configuration.backend.servers
     var parts: [String] = []
     do throws(SystemError) {
       // Before the filter, which has no call of Landlock.
-      parts.append(hasLandlock ? try Sandbox.leaveFileSystem(configuration, servers) : "no Landlock (--no-landlock)")
-      parts.append(hasFilter ? try Sandbox.filter(connects: servers != nil) : "no seccomp (--no-seccomp)")
+      parts.append(hasLandlock ? try Sandbox.leaveFileSystem(configuration) : "no Landlock (--no-landlock)")
+      parts.append(hasFilter ? try Sandbox.inForce(filter: kernel_confine_to_serving()) : "no seccomp (--no-seccomp)")
     } catch {
       throw .system("the sandbox is not possible: \(error); --no-landlock and --no-seccomp do without it")
     }
     return "sandbox: " + parts.joined(separator: ", ")
   }
 
-  private static func filter(connects: Bool) throws(SystemError) -> String {
-    switch kernel_confine_to_serving(connects) {
+  /// Enters that of the process which connects to the servers.
+  func enterConnector(_ servers: BackendServers) throws(SystemError) {
+    if hasLandlock {
+      var isTransparent = false
+      if case .transparent = servers.client { isTransparent = true }
+      _ = try Sandbox.leaveFileSystem(ports: servers.addresses.compactMap(\.port), binds: isTransparent)
+    }
+    if hasFilter { _ = try Sandbox.inForce(filter: kernel_confine_to_connecting()) }
+  }
+
+  private static func inForce(filter: CInt) throws(SystemError) -> String {
+    switch filter {
     case 1: return "seccomp"
     case 0: return "no seccomp, which this kernel lacks"
     default: throw .last("seccomp")
     }
   }
 
-  private static func leaveFileSystem(_ configuration: Configuration, _ servers: BackendServers?) throws(SystemError) -> String {
+  private static func leaveFileSystem(_ configuration: Configuration) throws(SystemError) -> String {
     var paths = [configuration.statusSocket].compactMap { $0 }
     if case .unix(let path) = configuration.metrics { paths.append(path) }
-    let folders = paths.map { path in strdup(folder(of: path)) }
+    let version = try leaveFileSystem(removingIn: paths.map(folder))
+    return version > 0 ? "Landlock \(version)" : "no Landlock, which this kernel lacks"
+  }
+
+  /// - Returns: the version of Landlock; 0 for none.
+  private static func leaveFileSystem(removingIn names: [String] = [], ports: [UInt16] = [], binds: Bool = false) throws(SystemError) -> CInt {
+    let folders = names.map { name in strdup(name) }
     defer { for folder in folders { free(folder) } }
-    let ports = (servers?.addresses ?? []).compactMap(\.port)
-    var isTransparent = false
-    if case .transparent = servers?.client { isTransparent = true }
     let version = folders.map { UnsafePointer($0!) }.withUnsafeBufferPointer { folders in
       ports.withUnsafeBufferPointer { ports in
         var setting = kernel_landlock()
@@ -59,12 +72,12 @@ struct Sandbox: Sendable {
         setting.folders_count = folders.count
         setting.ports = ports.baseAddress
         setting.ports_count = ports.count
-        setting.binds = isTransparent
+        setting.binds = binds
         return kernel_leave_file_system(&setting)
       }
     }
     guard version >= 0 else { throw .last("landlock") }
-    return version > 0 ? "Landlock \(version)" : "no Landlock, which this kernel lacks"
+    return version
   }
 
   private static func folder(of path: String) -> String {

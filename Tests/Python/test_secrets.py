@@ -1,0 +1,201 @@
+"""What clients send at the right and at the wrong time appears nowhere in what starttlsd writes."""
+import base64
+import contextlib
+import re
+import socket
+import ssl
+import subprocess
+import sys
+
+import pytest
+
+from mail import PATIENCE, connect, read_to_end, read_until
+
+# A server that repeats what it was sent in each of its replies.
+ECHO = r"""
+import signal
+import sys
+# As most servers, it ends when nobody reads its replies.
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+source, sink = sys.stdin.buffer, sys.stdout.buffer
+def say(*lines):
+    sink.write(b"".join(line + b"\r\n" for line in lines))
+    sink.flush()
+def read():
+    return source.readline().rstrip(b"\r\n")
+say(b"220 echo.example ESMTP")
+while line := source.readline():
+    line = line.rstrip(b"\r\n")
+    verb = line.split(b" ")[0].upper()
+    if verb == b"EHLO":
+        say(b"250-echo.example", b"250-AUTH PLAIN LOGIN", b"250 CHUNKING")
+    elif verb == b"AUTH" and b"LOGIN" in line:
+        say(b"334 VXNlcm5hbWU6")
+        name = read()
+        say(b"334 " + name)
+        say(b"535 5.7.8 no " + read())
+    elif verb == b"DATA":
+        say(b"354 go on")
+        text = b""
+        while (part := read()) not in (b".", b""):
+            text += part
+        say(b"250 2.0.0 stored " + text)
+    elif verb == b"BDAT":
+        say(b"250 2.0.0 stored " + source.read(int(line.split(b" ")[1])))
+    elif verb == b"QUIT":
+        say(b"221 bye")
+        break
+    else:
+        say((b"535 5.7.8 no " if verb == b"AUTH" else b"250 you said ") + line)
+"""
+
+SECRETS = {name: f"Sec{name}ret" for name in (
+    "helo", "again", "junk", "plain", "user", "word", "ended", "subject", "body", "chunk", "early", "local", "noop", "null")}
+
+
+def coded(*parts: str) -> bytes:
+    return base64.b64encode("\0".join(parts).encode())
+
+
+def secret(name: str) -> bytes:
+    return SECRETS[name].encode()
+
+
+def dialogues() -> list[list[bytes]]:
+    """Each is one session: what is sent, one after the other, after the reply to the one before."""
+    hello = b"EHLO c.example\r\n"
+    plain = b"AUTH PLAIN " + coded("", SECRETS["user"], SECRETS["plain"]) + b"\r\n"
+    login = [b"AUTH LOGIN\r\n", coded(SECRETS["user"]) + b"\r\n", coded(SECRETS["word"]) + b"\r\n"]
+    envelope = [b"MAIL FROM:<" + secret("local") + b"@c.example>\r\n", b"RCPT TO:<b@mx.example>\r\n"]
+    text = b"Subject: " + secret("subject") + b"\r\n\r\n" + secret("body") + b"\r\n.\r\n"
+    chunk = b"BDAT %d LAST\r\n" % len(secret("chunk")) + secret("chunk")
+    return [
+        [b"HELO " + secret("helo") + b" " + secret("again") + b"\r\n", secret("junk") + b"\r\n", b"QUIT\r\n"],
+        [hello, b"NOOP " + secret("noop") + b"\r\n", plain, *login, *envelope, b"DATA\r\n", text, b"QUIT\r\n"],
+        [hello, *envelope, chunk, b"QUIT\r\n"],
+        # A chunk that nobody asked for.
+        [hello, chunk.replace(secret("chunk"), secret("early").ljust(len(secret("chunk")))), b"QUIT\r\n"],
+        # Responses that end the session: an octet that no response has, and no octet more.
+        [hello, b"AUTH LOGIN\r\n", secret("null") + b"\0" + secret("null") + b"\r\n"],
+        [hello, b"AUTH LOGIN\r\n", coded(SECRETS["ended"])],
+        # An EHLO that is text.
+        [b"EHLO " + secret("helo") + b"=" + secret("again") + b"\r\n", b"QUIT\r\n"],
+    ]
+
+
+def hold(made: socket.socket, pieces: list[bytes]) -> None:
+    """Sends the pieces; ends when the session has ended, or when nothing more is to be sent."""
+    with contextlib.suppress(AssertionError, ConnectionResetError, BrokenPipeError):
+        for piece in pieces:
+            made.sendall(piece)
+            if piece.endswith(b"\n"):
+                read_until(made, b"\r\n")
+
+
+def session(port: int, pieces: list[bytes], way: str) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with connect(port) as made:
+        if way == "implicit":
+            made = context.wrap_socket(made)
+        read_until(made, b"\r\n")
+        if way == "STARTTLS":
+            made.sendall(b"EHLO c.example\r\n")
+            read_until(made, b"250 ")
+            made.sendall(b"STARTTLS\r\n")
+            read_until(made, b"220 ")
+            made = context.wrap_socket(made)
+        # EHLO has a reply of several lines.
+        if pieces[0].startswith(b"EHLO c.example"):
+            made.sendall(pieces[0])
+            read_until(made, b"250 ")
+            pieces = pieces[1:]
+        hold(made, pieces)
+        made.close()
+
+
+def assert_no_secret(written: str) -> None:
+    # The test finds what is there.
+    assert "c.example" in written
+    for text in SECRETS.values():
+        forms = [text, coded(text).decode().rstrip("=")[:-1], coded("", SECRETS["user"], text).decode()[:-3]]
+        assert not any(form in written for form in forms), text
+
+
+def program(tmp_path) -> list[str]:
+    path = tmp_path / "echo"
+    path.write_text(ECHO)
+    return ["--", sys.executable, "-IS", str(path)]
+
+
+def report(path: str, kind: bytes) -> str:
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(path)
+        asking.sendall(kind)
+        return read_to_end(asking).decode()
+
+
+@pytest.mark.parametrize("way, options", [
+    ("clear", ["--allow-cleartext-auth"]),
+    ("clear", ["--learn-greeting", "--log-format", "json"]),
+    ("clear", ["--policy", "required"]),
+    ("STARTTLS", ["--policy", "required", "--log-format", "json"]),
+    ("implicit", []),
+])
+def test_in_front_of_a_program(starttlsd, tmp_path, way, options):
+    listening = ["--listen-tls", "127.0.0.1:0"] if way == "implicit" else []
+    daemon = starttlsd("--trusting-backend", "--metrics", f"unix:{tmp_path}/metrics", "--status-socket", f"{tmp_path}/status", *listening,
+                       *options, *program(tmp_path))
+    if "--learn-greeting" in options:
+        # After the first session it is learnt.
+        session(daemon.port, [b"QUIT\r\n"], "clear")
+        daemon.wait_for("greeting is learnt")
+    port = daemon.port
+    if way == "implicit":
+        port = int(re.search(r"listening on 127\.0\.0\.1:(\d+) with TLS", daemon.log())[1])
+    for pieces in dialogues():
+        session(port, pieces, way)
+    sessions = len(dialogues())
+    assert daemon.eventually(lambda: len(re.findall(r"total[=\"]", daemon.log())) >= sessions), daemon.log()
+    # While one is there.
+    with connect(daemon.port) as waiting:
+        read_until(waiting, b"\r\n")
+        waiting.sendall(b"EHLO " + secret("helo") + b" " + secret("again") + b"\r\n")
+        read_until(waiting, b"\r\n")
+        reports = report(f"{tmp_path}/status", b"text\n") + report(f"{tmp_path}/status", b"json\n")
+    reports += report(f"{tmp_path}/metrics", b"GET /metrics HTTP/1.1\r\n\r\n")
+    # After its start, the names of clients inside TLS from the start are not seen.
+    assert_no_secret(daemon.log() + reports + ("c.example" if way == "implicit" else ""))
+
+
+@pytest.mark.skipif(subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL).returncode != 0,
+                    reason="this gives starttlsd a folder /dev of its own")
+def test_in_the_system_log(build, certificate, tmp_path):
+    devices = tmp_path / "devices"
+    devices.mkdir()
+    (devices / "null").touch()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(devices / "log"))
+        log.settimeout(PATIENCE)
+        script = f"mount --bind /dev/null {devices}/null && mount --rbind {devices} /dev && exec \"$@\""
+        daemon = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", script, "sh", build / "release/starttlsd", "--allow-root", "--listen", "127.0.0.1:0", "--certificate",
+             certificate.chain, "--key", certificate.key, "--syslog", "mail", "--trusting-backend", "--allow-cleartext-auth", *program(tmp_path)],
+            stderr=subprocess.PIPE, text=True)
+        try:
+            lines: list[str] = []
+
+            def wait_for(text: str, count: int = 1) -> None:
+                while sum(text in line for line in lines) < count:
+                    lines.append(log.recv(65536).decode())
+
+            wait_for("listening on")
+            port = int(re.search(r"listening on 127\.0\.0\.1:(\d+)", lines[-1])[1])
+            for pieces in dialogues():
+                session(port, pieces, "clear")
+            wait_for("total=", len(dialogues()))
+            assert_no_secret("".join(lines))
+        finally:
+            daemon.terminate()
+            errors = daemon.communicate(timeout=PATIENCE)[1]
+        assert daemon.returncode == 0 and errors == ""

@@ -20,16 +20,20 @@ struct Helpers: ~Copyable {
     let files = configuration.certificates
     let recorder: ForkedProcess? =
       if let record = configuration.record { try RecordingProcess.start(record, configuration.privileges) } else { nil }
-    do throws(SystemError) {
+    do {
       let rules = configuration.accessFile?.path
       guard !configuration.hasKeyInProcess else {
         return Helpers(reader: try CertificateReader.start(files, rules: rules, keys: nil), keys: nil, starter: try starter(configuration), recorder: recorder)
       }
       let pair = try MessageSocket.pair()
       // First, so that the one that strangers' octets never reach has no copy of anything else.
-      let keys = try KeyProcess.start(loader: pair.first.number)
+      let keys = try KeyProcess.start(loader: pair.first.number, configuration.rsaSigner)
       let reader = try CertificateReader.start(files, rules: rules, keys: pair.second.number)
-      return Helpers(reader: reader, keys: try KeyConnection(keys), starter: try starter(configuration), recorder: recorder)
+      let connection = try KeyConnection(keys)
+      try connection.rsa.check(configuration.rsaSigner)
+      return Helpers(reader: reader, keys: connection, starter: try starter(configuration), recorder: recorder)
+    } catch let error as ConfigurationError {
+      throw error
     } catch {
       throw .system("cannot start a process: \(error)")
     }

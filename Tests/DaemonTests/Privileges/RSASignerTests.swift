@@ -2,6 +2,7 @@
 
 import Foundation
 import Glibc
+import Transport
 import XCTest
 
 final class RSASignerTests: StarttlsdTestCase {
@@ -127,6 +128,30 @@ final class RSASignerTests: StarttlsdTestCase {
     let keys = try keys(status)
     XCTAssertEqual(keys.byLibcrypto, keys.signatures)
     XCTAssertGreaterThan(keys.byLibcrypto, 0)
+  }
+
+  /// With --inetd each client would wait for it.
+  func testOneConnectionDoesNotLoadIt() throws {
+    let folder = TestFolder()
+    let certificate = try rsa("plain", in: folder)
+    let mark = folder.path + "/loaded"
+    try compile("#include <stdio.h>\n__attribute__((constructor)) static void mark(void) { fclose(fopen(\"\(mark)\", \"w\")); }\n", in: folder)
+    for (options, isLoaded) in [([], false), (["--rsa-signer", "libcrypto"], true)] {
+      let listener = try Listener(.loopback(port: 0))
+      let client = try SMTPClient(port: XCTUnwrap(listener.address.port), from: nil, receiveBuffer: nil) { throw Failure("no TLS here") }
+      defer { client.close() }
+      guard case .connection(let connection) = listener.accept() else { return XCTFail("no client") }
+      let end = SpawnedProgram.Stream.descriptor(connection.descriptor.number)
+      let program = try SpawnedProgram(
+        [Programs.path("starttlsd"), "--inetd", "--allow-root", "--trusting-backend", "--certificate", certificate.certificate, "--key", certificate.key]
+          + options + ["--", "/bin/sh", "-c", "echo 220 mx.example ESMTP"],
+        environment: ["LD_LIBRARY_PATH": folder.path], input: end, output: end, errors: .file(folder.path + "/log"))
+      defer { program.kill() }
+      if !isLoaded { try client.expect("220 ") }
+      client.close()
+      XCTAssertEqual(program.wait() == .exited(100), isLoaded, folder.text("log"))
+      XCTAssertEqual(access(mark, F_OK) == 0, isLoaded)
+    }
   }
 
   // MARK: Without it

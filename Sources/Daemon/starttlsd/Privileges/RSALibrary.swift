@@ -26,7 +26,7 @@ enum RSALibrary {
   /// GnuTLS, because libcrypto cannot be used.
   case fallback(reason: String)
 
-  private static let trialSeconds: UInt32 = 10
+  private static let trialSeconds: UInt32 = 20
 
   /// Loads libcrypto into this process, unless GnuTLS is to sign.
   static func load(_ choice: RSASignerChoice) -> (library: CryptoLibrary?, state: RSALibrary) {
@@ -44,6 +44,7 @@ enum RSALibrary {
   private static func survives(_ library: CryptoLibrary) -> Bool {
     guard let child = try? Kernel.fork() else { return false }
     if child == 0 {
+      Glibc.signal(SIGALRM, SIG_DFL)
       alarm(trialSeconds)
       guard kernel_confine_to_signing() >= 0 else { _exit(1) }
       _exit(library.tryOut() ? 0 : 1)

@@ -122,7 +122,12 @@ let package = Package(
 
     // The only Swift that links GnuTLS.
     .systemLibrary(name: "CGnuTLS", pkgConfig: "gnutls", providers: [.apt(["libgnutls28-dev"])]),
-    .target(name: "TransportTLS", dependencies: ["Transport", "CGnuTLS"], swiftSettings: settings),
+    // libcrypto, loaded at run time if it is there: no library to link, no header.
+    .target(
+      name: "CLibcrypto",
+      cSettings: isFuzzing
+        ? [.unsafeFlags(["-fsanitize=fuzzer-no-link,address,undefined", "-fno-sanitize-recover=undefined"])] : []),
+    .target(name: "TransportTLS", dependencies: ["Transport", "CGnuTLS", "CLibcrypto"], swiftSettings: settings),
 
     // What the programs share: options, texts, standard streams, the version.
     .target(name: "ProgramSupport", dependencies: ["Transport", "CKernel"], swiftSettings: settings),

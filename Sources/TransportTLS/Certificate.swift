@@ -192,6 +192,18 @@ struct PrivateKey: ~Copyable {
     return copy
   }
 
+  /// Passes the key as an unencrypted PKCS #8 structure in DER, which is wiped after that; nil if it cannot be made.
+  func withStructure<Result>(_ body: (UnsafePointer<UInt8>, Int) -> Result?) -> Result? {
+    var made = gnutls_datum_t()
+    guard gnutls_x509_privkey_export2_pkcs8(key, GNUTLS_X509_FMT_DER, nil, GNUTLS_PKCS_PLAIN.rawValue, &made) >= 0, let data = made.data
+    else { return nil }
+    defer {
+      gnutls_memset(data, 0, Int(made.size))
+      shim_gnutls_free(data)
+    }
+    return body(data, Int(made.size))
+  }
+
   /// The algorithm and size: `RSA, 2048 bits`.
   var keyType: String {
     var bits: UInt32 = 0

@@ -1,4 +1,4 @@
-// SigningKey: a private key in the process that holds it.
+// SigningKey: a private key in the process that holds it. GnuTLS signs with it, or libcrypto if it is an RSA key.
 
 import CGnuTLS
 package import Transport
@@ -11,11 +11,23 @@ package final class SigningKey {
   package let bits: UInt32
   /// SHA-256 of the public key (SubjectPublicKeyInfo).
   package let publicKeyDigest: [UInt8]
+  private let rsa: RSASigner?
+  /// True if libcrypto is not used for this key because a signature that it made is wrong.
+  package let isLibcryptoWrong: Bool
+
+  /// The signature, or the library's error code.
+  package struct Answer {
+    package var signature: [UInt8] = []
+    package var code: Int32 = 0
+    package var isByLibcrypto = false
+  }
 
   /// Reads an unencrypted key, in PEM or DER. No system call but read(2) is made for it, besides those for memory.
   ///
-  /// - Parameter path: for the error.
-  package init(reading file: consuming Descriptor, path: String) throws(TLSCredentialsError) {
+  /// - Parameters:
+  ///   - path: for the error.
+  ///   - library: signs if it is an RSA key; nil for GnuTLS.
+  package init(reading file: consuming Descriptor, path: String, library: CryptoLibrary? = nil) throws(TLSCredentialsError) {
     let own = try PrivateKey(CredentialFile(reading: file, path: path), path: path)
     guard let digest = own.publicKeyDigest else { throw .badKey(path: path, "its public key cannot be computed") }
     publicKeyDigest = digest
@@ -23,15 +35,30 @@ package final class SigningKey {
     var bits: UInt32 = 0
     algorithm = gnutls_privkey_get_pk_algorithm(key, &bits)
     self.bits = bits
+    do throws(RSASigner.Refusal) {
+      rsa = library == nil ? nil : try RSASigner.make(own, key, algorithm: algorithm, bits: bits)
+      isLibcryptoWrong = false
+    } catch {
+      rsa = nil
+      isLibcryptoWrong = error == .wrong
+    }
   }
 
   deinit { gnutls_privkey_deinit(key) }
 
-  /// The signature, or the library's error code.
-  package func sign(_ request: SignatureRequest) -> (signature: [UInt8], code: Int32) {
+  /// True if it is an RSA key, for any signature or for PSS alone.
+  package var isRSA: Bool {
+    let algorithm = gnutls_pk_algorithm_t(UInt32(bitPattern: algorithm))
+    return algorithm == GNUTLS_PK_RSA || algorithm == GNUTLS_PK_RSA_PSS
+  }
+  /// True if libcrypto signs with this key.
+  package var isLibcryptoUsed: Bool { rsa != nil }
+
+  package func sign(_ request: SignatureRequest) -> Answer {
     guard !request.octets.isEmpty, request.octets.count <= SignatureRequest.octetsLimit else {
-      return ([], GNUTLS_E_INVALID_REQUEST)
+      return Answer(code: GNUTLS_E_INVALID_REQUEST)
     }
+    if let signature = rsa?.sign(request) { return Answer(signature: signature, isByLibcrypto: true) }
     var octets = request.octets
     var made = gnutls_datum_t()
     let code = octets.withUnsafeMutableBufferPointer { octets -> CInt in
@@ -42,8 +69,8 @@ package final class SigningKey {
       // PKCS #1: a DigestInfo, which the library pads.
       return gnutls_privkey_sign_hash(key, GNUTLS_DIG_UNKNOWN, GNUTLS_PRIVKEY_SIGN_FLAG_TLS1_RSA.rawValue, &input, &made)
     }
-    guard code >= 0, let data = made.data else { return ([], code < 0 ? code : GNUTLS_E_INTERNAL_ERROR) }
+    guard code >= 0, let data = made.data else { return Answer(code: code < 0 ? code : GNUTLS_E_INTERNAL_ERROR) }
     defer { shim_gnutls_free(data) }
-    return (Array(UnsafeBufferPointer(start: data, count: Int(made.size))), 0)
+    return Answer(signature: Array(UnsafeBufferPointer(start: data, count: Int(made.size))))
   }
 }

@@ -34,16 +34,23 @@ struct CertificatesCommand: ParsableCommand {
   /// The lines about certificates that can be served, made in a process of its own: the caller may start a server program
   /// after that.
   ///
-  /// - Parameter folder: that of the self-signed certificate, which the start creates; nil without one.
-  static func lines(_ files: CertificateFiles, selfSigned folder: String? = nil) throws(ConfigurationError) -> [String] {
+  /// - Parameters:
+  ///   - folder: that of the self-signed certificate, which the start creates; nil without one.
+  ///   - signer: what is to sign with RSA keys; nil if no line is wanted about it.
+  static func lines(
+    _ files: CertificateFiles, selfSigned folder: String? = nil, _ signer: RSASignerChoice? = nil
+  ) throws(ConfigurationError) -> [String] {
     try SeparateProcess.lines { () throws(ConfigurationError) in
       if let folder, !(try EmbeddedDefault.hasCertificate(in: folder)) { return ["a self-signed certificate will be created in \(folder) at the start"] }
-      return try report(files)
+      return try report(files, signer)
     }
   }
 
-  private static func report(_ files: CertificateFiles) throws(ConfigurationError) -> [String] {
+  private static func report(_ files: CertificateFiles, _ signer: RSASignerChoice?) throws(ConfigurationError) -> [String] {
     var lines: [String] = []
+    // As in the process that signs: before there is a key.
+    let rsa = signer.map { RSALibrary.load($0).state }
+    if let signer { try rsa?.check(signer) }
     do {
       // Certificates and keys are checked as for serving.
       let credentials = try files.load()
@@ -57,6 +64,7 @@ struct CertificatesCommand: ParsableCommand {
         lines.append("  \(record(report.publicKeyDigest))")
         if let response = served.response { lines.append("  OCSP response: \(response)") }
       }
+      if let rsa, credentials.hasRSAKey { lines.append(rsa.summary) }
       for warning in credentials.warnings { lines.append("warning: \(warning)") }
       if let advice = credentials.advice { lines.append("advice: \(advice)") }
     } catch {

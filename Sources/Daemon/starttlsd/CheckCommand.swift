@@ -43,7 +43,8 @@ struct CheckCommand: ParsableCommand {
     if let file = configuration.accessFile, let rules = configuration.accessRules { print("\(rules.count) access rules from \(file.path)") }
     print(configuration.priorities.summary)
     for line in configuration.privileges.lines { print(line) }
-    for line in try CertificatesCommand.lines(configuration.certificates, selfSigned: configuration.selfSignedFolder) { print(line) }
+    let signer = configuration.hasKeyInProcess ? RSASignerChoice.gnutls : configuration.rsaSigner
+    for line in try CertificatesCommand.lines(configuration.certificates, selfSigned: configuration.selfSignedFolder, signer) { print(line) }
     if daemon.trustingBackend {
       print("the server program is not tested (--trusting-backend)")
     } else {

@@ -43,6 +43,8 @@ struct Configuration {
   var isClientImplicit: Bool
   /// True if no process of their own holds the private keys.
   var hasKeyInProcess: Bool
+  /// What signs with RSA keys in the process of the keys.
+  var rsaSigner: RSASignerChoice
   /// nil if no session is recorded.
   var record: RecordSettings?
 }

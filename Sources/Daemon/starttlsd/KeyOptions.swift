@@ -10,8 +10,24 @@ struct KeyOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
+      "What signs with RSA keys: libcrypto of OpenSSL 3, which needs a third of the time, gnutls, or auto: libcrypto where it can be loaded.",
+      valueName: "library"))
+  var rsaSigner = RSASignerChoice.auto
+
+  @Option(
+    help: ArgumentHelp(
       "Append the secrets of all sessions to this file, to decrypt captured packets. Only for tests.", valueName: "file"))
   var debugKeylog: String?
+
+  /// The checked choice.
+  ///
+  /// - Parameter isSingle: true if the process of the keys ends with one client. It takes longer to load libcrypto than it saves then.
+  func rsaSigner(isSingle: Bool) throws(ConfigurationError) -> RSASignerChoice {
+    guard !keyInProcess || rsaSigner != .libcrypto else {
+      throw .usage("--rsa-signer libcrypto cannot be used with --key-in-process: the process that serves clients does not load libcrypto; remove one")
+    }
+    return isSingle && rsaSigner == .auto ? .gnutls : rsaSigner
+  }
 
   /// Opens the file, before the user is changed.
   func keyLog() throws(ConfigurationError) -> KeyLog? {

@@ -16,8 +16,17 @@ extension Daemon {
 
   /// Called at the start.
   func warnOfKeyProcess() {
-    guard let keys, !keys.isConfined else { return }
-    log.warning("starttlsd-key, which holds the private keys, may make all system calls: this kernel has no filter for them (seccomp)")
+    guard let keys else { return }
+    if !keys.isConfined {
+      log.warning("starttlsd-key, which holds the private keys, may make all system calls: this kernel has no filter for them (seccomp)")
+    }
+    if !isSingle, credentials.hasRSAKey { log.info("\(keys.rsa.summary)") }
+    if keys.isLibcryptoWrong { warnOfWrongSignatures() }
+  }
+
+  func warnOfWrongSignatures() {
+    log.warning(
+      "libcrypto makes wrong signatures with an RSA key, so GnuTLS signs with it: check the memory of this machine and the package of OpenSSL")
   }
 
   /// The file of the server program is another one, or has other contents.

@@ -178,6 +178,7 @@ struct StartTLSDaemon: ParsableCommand {
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),
       privileges: privileges, sandbox: self.privileges.sandbox, isClientImplicit: try implicit.isClientImplicit(supervisor), hasKeyInProcess: keyOptions.keyInProcess,
+      rsaSigner: try keyOptions.rsaSigner(isSingle: supervision.client != nil),
       record: try recordOptions.settings(supervision.worker))
   }
 

@@ -37,6 +37,9 @@ struct StatusReport {
     let isAvailable: Bool
     /// True if its system calls are filtered.
     let isConfined: Bool
+    /// What signs with RSA keys.
+    let rsa: RSALibrary
+    let signaturesByLibcrypto: Int
     let signatures: Int
     let signaturesInLastMinute: Int
   }
@@ -102,6 +105,7 @@ struct StatusReport {
         private keys: process \(keys.process)\(keys.isAvailable ? "" : ", which does not answer")\(keys.isConfined ? "" : ", system calls not filtered"), signatures \(keys.signatures), \
         \(keys.signaturesInLastMinute) in the last minute
         """)
+      lines.append("RSA signatures: by \(keys.rsa.name)\(keys.rsa.isLibcrypto ? ", \(keys.signaturesByLibcrypto)" : "")")
     } else {
       lines.append("private keys: in this process")
     }
@@ -146,6 +150,7 @@ struct StatusReport {
     JSONText.object([
       ("process", "\(keys.process)"), ("available", "\(keys.isAvailable)"), ("filtered", "\(keys.isConfined)"), ("signatures", "\(keys.signatures)"),
       ("signatures-per-minute", "\(keys.signaturesInLastMinute)"),
+      ("rsa-signer", JSONText.string(keys.rsa.name)), ("signatures-by-libcrypto", "\(keys.signaturesByLibcrypto)"),
     ])
   }
 

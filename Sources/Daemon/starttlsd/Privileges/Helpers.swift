@@ -22,7 +22,7 @@ struct Helpers: ~Copyable {
     let files = configuration.certificates
     let recorder: ForkedProcess? =
       if let record = configuration.record { try RecordingProcess.start(record, configuration.privileges) } else { nil }
-    do throws(SystemError) {
+    do {
       let rules = configuration.accessFile?.path
       let program = configuration.learning?.path
       guard !configuration.hasKeyInProcess else {
@@ -32,11 +32,14 @@ struct Helpers: ~Copyable {
       }
       let pair = try MessageSocket.pair()
       // First, so that the one that strangers' octets never reach has no copy of anything else.
-      let keys = try KeyProcess.start(loader: pair.first.number)
+      let keys = try KeyProcess.start(loader: pair.first.number, configuration.rsaSigner)
       let reader = try CertificateReader.start(files, rules: rules, program: program, keys: pair.second.number)
+      let connection = try KeyConnection(keys)
+      try connection.rsa.check(configuration.rsaSigner)
       return Helpers(
-        reader: reader, keys: try KeyConnection(keys), starter: try starter(configuration), connector: try connector(configuration),
-        recorder: recorder)
+        reader: reader, keys: connection, starter: try starter(configuration), connector: try connector(configuration), recorder: recorder)
+    } catch let error as ConfigurationError {
+      throw error
     } catch {
       throw .system("cannot start a process: \(error)")
     }

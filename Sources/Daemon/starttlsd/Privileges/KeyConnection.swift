@@ -24,8 +24,13 @@ final class KeyConnection: EventOwner {
   private(set) var hasEnded = false
   /// True if the process can make few system calls; false if the kernel cannot restrict it.
   private(set) var isConfined = false
-  /// What it has signed.
+  /// What signs with RSA keys.
+  private(set) var rsa = RSALibrary.gnutls
+  /// True if libcrypto makes wrong signatures with a key, so that GnuTLS signs with it.
+  private(set) var isLibcryptoWrong = false
+  /// What it has signed, and how much of it by libcrypto.
   private(set) var signatures = EventCount()
+  private var signaturesByLibcrypto = 0
 
   /// Waits until the process is ready.
   init(_ process: consuming ForkedProcess) throws(SystemError) {
@@ -34,12 +39,13 @@ final class KeyConnection: EventOwner {
       throw SystemError("the process of the private keys", ECHILD)
     }
     isConfined = message.first == 1
+    rsa = RSALibrary(message)
   }
 
   /// For the status.
   func report(now: Int) -> StatusReport.Keys {
     StatusReport.Keys(
-      process: process.process, isAvailable: isAvailable, isConfined: isConfined, signatures: signatures.total,
+      process: process.process, isAvailable: isAvailable, isConfined: isConfined, rsa: rsa, signaturesByLibcrypto: signaturesByLibcrypto, signatures: signatures.total,
       signaturesInLastMinute: signatures.lastMinute(now: now))
   }
 
@@ -67,7 +73,10 @@ final class KeyConnection: EventOwner {
     while let answer = receive(until: limit) {
       guard answer.number == last else { continue }
       signatures.add(now: Clock.now())
-      if answer.kind == KeyProcess.signed { return answer.payload }
+      if answer.kind == KeyProcess.signed {
+        note(KeyProcess.Signer(rawValue: answer.first))
+        return answer.payload
+      }
       // Limited in number: clients choose the algorithm, and may choose one that the key is too small for.
       daemon?.tlsWarning.note("\(KeyConnection.name) cannot sign: error \(answer.first) of GnuTLS", now: Clock.now())
       return nil
@@ -77,6 +86,17 @@ final class KeyConnection: EventOwner {
       daemon?.log.critical("\(KeyConnection.name) does not answer: STARTTLS is refused with 454 until it does")
     }
     return nil
+  }
+
+  private func note(_ signer: KeyProcess.Signer?) {
+    switch signer {
+    case .libcrypto: signaturesByLibcrypto += 1
+    case .replacement where !isLibcryptoWrong:
+      isLibcryptoWrong = true
+      // At the start nobody listens yet: see warnOfKeyProcess.
+      daemon?.warnOfWrongSignatures()
+    default: break
+    }
   }
 
   /// No certificate of this generation is in use any more.

@@ -6,7 +6,7 @@
 //
 // Before it has a key it gives up all capabilities and the right to gain privileges, cannot be traced or dumped, and
 // can make no system calls but those to move octets, to allocate memory and to end (see SystemCallFilter.c). It ends with
-// starttlsd, however that ends.
+// starttlsd, however that ends. Before the filter it loads libcrypto, if that is to sign with RSA keys (see RSALibrary).
 //
 // Messages of starttlsd; all values that are not of starttlsd's own are checked:
 //
@@ -14,8 +14,8 @@
 //             digest, the octets
 //   release   the first value is a generation that is not used any more
 //
-// Messages to starttlsd: `ready`, whose first value is 1 if the system calls are filtered; `signed` with the signature, or
-// `refused` with the library's error code.
+// Messages to starttlsd: `ready`, whose first value is 1 if the system calls are filtered, with an RSALibrary; `signed` with the
+// signature, whose first value states a `Signer`, or `refused` with the library's error code.
 //
 // Messages of the reading process: `load`, with the generation, the index of the file and a descriptor. The answer is
 // `loaded`, with the algorithm, the size and the digest of the public key, or `unusable` with the reason.
@@ -35,34 +35,54 @@ final class KeyProcess {
   static let loaded: Int32 = 7
   static let unusable: Int32 = 8
 
+  /// What made a signature.
+  enum Signer: Int32 {
+    case gnutls, libcrypto
+    /// GnuTLS, because libcrypto makes wrong signatures with this key.
+    case replacement
+  }
+
   /// More than are in use at a time: a handshake takes at most half a minute, and the oldest one is forgotten.
   private static let generationsLimit = 64
 
   private let daemon: MessageSocket
   private let loader: MessageSocket
+  /// Signs with RSA keys; nil for GnuTLS.
+  private let library: CryptoLibrary?
+  private let isLibraryRequired: Bool
   private var generations: [Int32: [Int32: SigningKey]] = [:]
 
   /// Starts the process.
   ///
-  /// - Parameter loader: the connection to the reading process, which the new process owns.
-  static func start(loader: CInt) throws(SystemError) -> ForkedProcess {
+  /// - Parameters:
+  ///   - loader: the connection to the reading process, which the new process owns.
+  ///   - choice: what signs with RSA keys.
+  static func start(loader: CInt, _ choice: RSASignerChoice) throws(SystemError) -> ForkedProcess {
     try ForkedProcess("starttlsd-key", keepsErrors: false, keeping: [loader]) { socket in
       let loader = MessageSocket(Descriptor(adopting: loader))
       guard kernel_keep_capabilities(0) == 0, kernel_set_no_new_privileges() == 0, kernel_set_undumpable() == 0
       else { _exit(111) }
+      // It executes code of a library: without capabilities, and before there is a key.
+      let (library, rsa) = RSALibrary.load(choice)
       let isConfined = kernel_confine_to_signing()
       guard isConfined >= 0 else { _exit(111) }
-      KeyProcess(socket, loader).run(isConfined: isConfined == 1)
+      KeyProcess(socket, loader, library, isLibraryRequired: choice == .libcrypto).run(isConfined: isConfined == 1, rsa)
     }
   }
 
-  private init(_ daemon: consuming MessageSocket, _ loader: consuming MessageSocket) {
+  private init(
+    _ daemon: consuming MessageSocket, _ loader: consuming MessageSocket, _ library: CryptoLibrary?, isLibraryRequired: Bool
+  ) {
     self.daemon = daemon
     self.loader = loader
+    self.library = library
+    self.isLibraryRequired = isLibraryRequired
   }
 
-  private func run(isConfined: Bool) -> Never {
-    give(HelperMessage(KeyProcess.ready, first: isConfined ? 1 : 0), to: daemon)
+  private func run(isConfined: Bool, _ rsa: RSALibrary) -> Never {
+    let state = rsa.message
+    let ready = HelperMessage(KeyProcess.ready, first: isConfined ? 1 : 0, second: state.value, payload: Array(state.text.utf8.prefix(512)))
+    give(ready, to: daemon)
     var isLoaderThere = true
     while true {
       var entries = [
@@ -104,7 +124,8 @@ final class KeyProcess {
       if made.signature.isEmpty {
         answer.first = made.code
       } else {
-        answer = HelperMessage(KeyProcess.signed, number: message.number, payload: made.signature)
+        let signer: Signer = made.isByLibcrypto ? .libcrypto : key.isLibcryptoWrong ? .replacement : .gnutls
+        answer = HelperMessage(KeyProcess.signed, number: message.number, first: signer.rawValue, payload: made.signature)
       }
     }
     give(answer, to: daemon)
@@ -116,7 +137,8 @@ final class KeyProcess {
     do throws(TLSCredentialsError) {
       // The kernel had no descriptor for it here.
       guard let file else { throw .unreadable(path: "", SystemError("recvmsg", EMFILE)) }
-      let key = try SigningKey(reading: file, path: "")
+      let key = try SigningKey(reading: file, path: "", library: library)
+      guard !isLibraryRequired || !key.isRSA || key.isLibcryptoUsed else { throw .badKey(path: "", "libcrypto cannot sign with it (--rsa-signer)") }
       generations[message.first, default: [:]][Int32(bitPattern: message.number)] = key
       if generations.count > KeyProcess.generationsLimit, let oldest = generations.keys.min() { generations[oldest] = nil }
       answer = HelperMessage(

@@ -144,7 +144,7 @@ final class RevocationListTests: XCTestCase {
         try revoked.readOn()
         steps += 1
       }
-      XCTAssertEqual(steps, 3)
+      XCTAssertEqual(steps, 10)
       XCTAssertEqual(revoked.count, 10_000)
       var entries = RevocationEntries(0..<6)
       var serials = SerialNumbers()

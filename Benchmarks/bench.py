@@ -37,7 +37,7 @@ BEGIN, END = "<!-- The last run of `make bench WRITE=1` begins here. -->", "<!--
 
 def build(folder: pathlib.Path) -> None:
     """Compiles the C programs. The backend is static: so its start costs the least."""
-    libraries = {"load": ["-lssl", "-lcrypto"], "relay": ["-lssl", "-lcrypto"], "server": ["-lgnutls"], "backend": ["-static"]}
+    libraries = {**dict.fromkeys(("load", "relay", "transfer"), ["-lssl", "-lcrypto"]), "server": ["-lgnutls"], "backend": ["-static"]}
     for source in sorted((HERE / "load").glob("*.c")):
         if source.stem == "starts":
             continue

@@ -22,6 +22,19 @@ static bool discard_text(void) {
   }
 }
 
+static bool put_lines(long long octets) {
+  enum { AT_ONCE = 1 << 16 };
+  static char lines[AT_ONCE + 64];
+  make_lines(lines, sizeof lines);
+  for (long long sent = 0; sent < octets;) {
+    long long left = octets - sent;
+    ssize_t now = write(1, lines + sent % 64, left < AT_ONCE ? (size_t)left : AT_ONCE);
+    if (now <= 0) return false;
+    sent += now;
+  }
+  return true;
+}
+
 int main(int arguments, char **words) {
   (void)words;
   char line[1024];
@@ -34,7 +47,7 @@ int main(int arguments, char **words) {
     char *end;
     while ((end = memchr(line, '\n', count))) {
       const char *reply = reply_to(line, 0);
-      if (!put(reply)) return 0;
+      if (!put_lines(octets_to_send(line)) || !put(reply)) return 0;
       if (!memcmp(reply, "221", 3)) {
         while (arguments > 1 && read(0, line, sizeof line) > 0) {}
         return 0;

@@ -2,10 +2,12 @@
  * dialogue: the replies of the SMTP server that stands for all servers of the benchmark.
  *
  * It does the least that the sessions need, so that the front-end is what is measured. Recipients are refused, as a server refuses
- * those of other domains. Only sink@backend.example is accepted: it is for the measurement of relays, whose text is thrown away.
+ * those of other domains. Only sink@backend.example is accepted: it is for the measurement of relays, whose text is thrown away. SEND is
+ * for that of the other direction: so many MiB of lines, and then the reply.
  */
 #ifndef DIALOGUE_H
 #define DIALOGUE_H
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -25,6 +27,16 @@ static inline const char *reply_to(const char *line, int offers_starttls) {
   if (!strncasecmp(line, "QUIT", 4)) return BYE;
   if (offers_starttls && !strncasecmp(line, "STARTTLS", 8)) return GO_AHEAD;
   return OK;
+}
+
+/* How many octets the command SEND asks for; 0 for every other line. */
+static inline long long octets_to_send(const char *line) {
+  return strncasecmp(line, "SEND ", 5) ? 0 : atoll(line + 5) << 20;
+}
+
+/* Lines of 64 octets; so they fit into a buffer and into a MiB. */
+static inline void make_lines(char *octets, size_t count) {
+  for (size_t i = 0; i < count; i++) octets[i] = i % 64 == 62 ? '\r' : i % 64 == 63 ? '\n' : 'x';
 }
 
 /* True at the end of the text: the last five octets of it are those of a line with only a dot. */

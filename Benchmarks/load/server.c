@@ -26,8 +26,10 @@
 
 struct client {
   int socket;
-  enum { COMMANDS, TEXT, HANDSHAKE } phase;
+  enum { COMMANDS, TEXT, HANDSHAKE, SENDING } phase;
   gnutls_session_t tls;
+  /* SENDING: so many octets of lines are left, of so many. */
+  long long left, all;
   size_t count;
   char last[5];
   char line[1024];
@@ -36,7 +38,9 @@ struct client {
 static gnutls_certificate_credentials_t credentials;
 static gnutls_priority_t priorities;
 static bool lists_starttls;
-static char text[1 << 16];
+static int poll_queue;
+enum { AT_ONCE = 1 << 16 };
+static char text[AT_ONCE], lines[AT_ONCE + 64];
 
 static bool put(struct client *c, const char *octets) {
   size_t count = strlen(octets);
@@ -55,6 +59,30 @@ static ssize_t get(struct client *c, char *octets, size_t count) {
   return got < 0 ? 0 : got;
 }
 
+static void watch(struct client *c, unsigned events) {
+  struct epoll_event event = {.events = events, .data.ptr = c};
+  epoll_ctl(poll_queue, EPOLL_CTL_MOD, c->socket, &event);
+}
+
+/* Sends lines until the socket takes no more, and the reply after them. False: the session is over. */
+static bool put_lines(struct client *c) {
+  while (c->left > 0) {
+    const char *from = lines + (c->all - c->left) % 64;
+    size_t count = c->left < AT_ONCE ? (size_t)c->left : AT_ONCE;
+    /* The library wants the same octets again after it could not send them. */
+    ssize_t sent = c->tls ? gnutls_record_send(c->tls, from, count) : send(c->socket, from, count, MSG_NOSIGNAL);
+    if (c->tls ? sent == GNUTLS_E_AGAIN || sent == GNUTLS_E_INTERRUPTED : sent < 0 && errno == EAGAIN) {
+      watch(c, EPOLLOUT);
+      return true;
+    }
+    if (sent <= 0) return false;
+    c->left -= sent;
+  }
+  c->phase = COMMANDS;
+  watch(c, EPOLLIN);
+  return put(c, OK);
+}
+
 static void begin_tls(struct client *c) {
   gnutls_init(&c->tls, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS);
   gnutls_priority_set(c->tls, priorities);
@@ -68,7 +96,9 @@ static bool process_lines(struct client *c) {
   char *end;
   while (c->phase == COMMANDS && (end = memchr(c->line, '\n', c->count))) {
     const char *reply = reply_to(c->line, lists_starttls && !c->tls);
-    if (!put(c, reply)) return false;
+    c->left = c->all = octets_to_send(c->line);
+    if (c->left > 0) c->phase = SENDING;
+    else if (!put(c, reply)) return false;
     c->count -= (size_t)(end + 1 - c->line);
     memmove(c->line, end + 1, c->count);
     if (!memcmp(reply, "221", 3)) {
@@ -87,7 +117,10 @@ static bool process_lines(struct client *c) {
 /* Serves what has arrived. False: the session is over. */
 static bool serve(struct client *c) {
   for (;;) {
-    if (c->phase == HANDSHAKE) {
+    if (c->phase == SENDING) {
+      if (!put_lines(c)) return false;
+      if (c->phase == SENDING) return true;
+    } else if (c->phase == HANDSHAKE) {
       int result = gnutls_handshake(c->tls);
       if (result < 0) return !gnutls_error_is_fatal(result);
       c->phase = COMMANDS;
@@ -110,11 +143,12 @@ static bool serve(struct client *c) {
 }
 
 static void loop(int listener) {
-  int poll = epoll_create1(0);
+  poll_queue = epoll_create1(0);
+  make_lines(lines, sizeof lines);
   struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = NULL}, events[64];
-  epoll_ctl(poll, EPOLL_CTL_ADD, listener, &event);
+  epoll_ctl(poll_queue, EPOLL_CTL_ADD, listener, &event);
   for (;;) {
-    int count = epoll_wait(poll, events, 64, -1);
+    int count = epoll_wait(poll_queue, events, 64, -1);
     for (int i = 0; i < count; i++) {
       struct client *c = events[i].data.ptr;
       if (!c) {
@@ -124,7 +158,7 @@ static void loop(int listener) {
         c = calloc(1, sizeof *c);
         c->socket = socket;
         event = (struct epoll_event){.events = EPOLLIN, .data.ptr = c};
-        epoll_ctl(poll, EPOLL_CTL_ADD, socket, &event);
+        epoll_ctl(poll_queue, EPOLL_CTL_ADD, socket, &event);
         put(c, GREETING);
       } else if (!serve(c)) {
         if (c->tls) gnutls_deinit(c->tls);

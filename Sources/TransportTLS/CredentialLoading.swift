@@ -1,7 +1,7 @@
 // CredentialLoading: loads the certificates, keys, responses, issuers and lists of a TLS server, one file after the other.
 //
-// Contract: each step reads one file or one revocation list, or makes the certificates of one server name ready. So an event loop
-// can go on between two steps, however many files there are. The longest step is that of a revocation list of 1 MiB, some 30 ms.
+// Contract: each step reads one file, verifies one revocation list, reads some of its entries, or makes the certificates of one
+// server name ready. So an event loop can go on between two steps, however many files there are.
 //
 // Failure: a TLSCredentialsError, which ends the loading.
 
@@ -109,7 +109,7 @@ package final class CredentialLoading {
     case .issuers: issuers.add(optional: try CredentialFile(issuerFiles[index], opening: opening))
     case .revocations:
       try addList(request.clients.revocations[index])
-      if !lists.isEmpty { position.index -= 1 }
+      if !lists.isEmpty || revoked.isReading { position.index -= 1 }
     case .sets: sets.append(try CertificateSet(plan?.lists[index] ?? [], issuers: issuers))
     case .choice, .end: break
     }
@@ -165,10 +165,13 @@ package final class CredentialLoading {
     }
   }
 
-  /// Adds the next list of a file; the first one after the file is read.
+  /// Goes on with the lists of a file: reads the file, begins a list, or reads some of its entries.
   private func addList(_ path: String) throws(TLSCredentialsError) {
-    if lists.isEmpty { lists = try RevocationList.all(in: CredentialFile(path, opening: opening), path: path).reversed() }
-    if let list = lists.popLast() { try revoked.add(list, of: path, signedBy: issuers) }
+    if revoked.isReading { return try revoked.readOn() }
+    guard let list = lists.popLast() else {
+      return lists = try RevocationList.all(in: CredentialFile(path, opening: opening), path: path).reversed()
+    }
+    try revoked.begin(list, of: path, signedBy: issuers)
   }
 
   private func makeTicketKeys() throws(TLSCredentialsError) -> TicketKeys {

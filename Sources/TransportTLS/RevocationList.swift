@@ -4,27 +4,26 @@
 // The entries are read here. The library gets the list without them, and reads and judges the rest: issuer, dates, algorithm, the
 // signer's rights. The signature is verified over the octets of the complete list.
 //
-// Contract: linear in the length. What is not plain DER of this form, has no entries, or is signed with RSA-PSS, whose parameters
-// the library does not take for a signature alone, is left to the library completely.
+// Contract: linear in the length. What is not plain DER of this form, or has no entries, is left to the library completely.
 //
 // Failure: the library's code.
 
 import CGnuTLS
 import Glibc
 
-/// A list in the library's form, and its entries.
+/// A list in the library's form, and what the library does not get of it.
 final class RevocationList {
-  /// The list; without its entries unless `signed` is nil.
+  /// The list; without its entries unless `parts` is nil.
   let list: gnutls_x509_crl_t
-  /// What the signature is about, the signature and its algorithm; nil if `list` is complete.
-  let signed: (octets: [UInt8], signature: [UInt8], algorithm: gnutls_sign_algorithm_t)?
-  /// The serial numbers of the entries; nil if the library has them.
-  let serials: Set<[UInt8]>?
+  /// The complete list in DER.
+  let octets: [UInt8]
+  /// Where its parts are; nil if `list` is complete.
+  let parts: RevocationListParts?
 
-  private init(_ list: gnutls_x509_crl_t, _ signed: ([UInt8], [UInt8], gnutls_sign_algorithm_t)?, _ serials: Set<[UInt8]>?) {
+  private init(_ list: gnutls_x509_crl_t, _ octets: [UInt8], _ parts: RevocationListParts?) {
     self.list = list
-    self.signed = signed
-    self.serials = serials
+    self.octets = octets
+    self.parts = parts
   }
 
   deinit { gnutls_x509_crl_deinit(list) }
@@ -32,14 +31,19 @@ final class RevocationList {
   /// Reads a list in DER; nil, with the library's code, if it is none.
   static func read(_ octets: [UInt8], _ code: inout CInt) -> RevocationList? {
     if let parts = RevocationListParts(octets), let list = imported(parts.withoutEntries, &code) {
-      let algorithm = gnutls_sign_algorithm_t(rawValue: gnutls_sign_algorithm_t.RawValue(max(0, gnutls_x509_crl_get_signature_algorithm(list))))
-      if ![GNUTLS_SIGN_UNKNOWN, GNUTLS_SIGN_RSA_PSS_SHA256, GNUTLS_SIGN_RSA_PSS_SHA384, GNUTLS_SIGN_RSA_PSS_SHA512].contains(algorithm) {
-        return RevocationList(list, (parts.signed, parts.signature, algorithm), parts.serials)
-      }
-      gnutls_x509_crl_deinit(list)
+      let read = RevocationList(list, octets, parts)
+      if read.algorithm != GNUTLS_SIGN_UNKNOWN, !read.isPSS || parts.saltLength != nil { return read }
     }
-    return imported(octets, &code).map { RevocationList($0, nil, nil) }
+    return imported(octets, &code).map { RevocationList($0, octets, nil) }
   }
+
+  /// With what it is signed.
+  var algorithm: gnutls_sign_algorithm_t {
+    gnutls_sign_algorithm_t(rawValue: gnutls_sign_algorithm_t.RawValue(max(0, gnutls_x509_crl_get_signature_algorithm(list))))
+  }
+
+  /// True if that is RSA-PSS, which has parameters.
+  var isPSS: Bool { [GNUTLS_SIGN_RSA_PSS_SHA256, GNUTLS_SIGN_RSA_PSS_SHA384, GNUTLS_SIGN_RSA_PSS_SHA512].contains(algorithm) }
 
   /// True for a list of changes to another one (RFC 5280, 5.2.4): alone it says nothing of the certificates that are not in it.
   var isDelta: Bool {
@@ -60,7 +64,7 @@ final class RevocationList {
     var made: gnutls_x509_crl_t?
     code = gnutls_x509_crl_init(&made)
     guard code >= 0, let made else { return nil }
-    code = withDatum(octets) { gnutls_x509_crl_import(made, $0, GNUTLS_X509_FMT_DER) }
+    code = withDatum(octets[...]) { gnutls_x509_crl_import(made, $0, GNUTLS_X509_FMT_DER) }
     if code >= 0 { return made }
     gnutls_x509_crl_deinit(made)
     return nil
@@ -94,7 +98,7 @@ final class RevocationList {
   }
 
   /// Passes octets in the library's form.
-  static func withDatum<Result>(_ octets: [UInt8], _ body: (UnsafePointer<gnutls_datum_t>) -> Result) -> Result {
+  static func withDatum<Result>(_ octets: ArraySlice<UInt8>, _ body: (UnsafePointer<gnutls_datum_t>) -> Result) -> Result {
     octets.withUnsafeBufferPointer {
       var datum = gnutls_datum_t(data: UnsafeMutablePointer(mutating: $0.baseAddress), size: UInt32($0.count))
       return body(&datum)

@@ -1,7 +1,7 @@
 // RevokedCertificates: what the revocation lists of the clients' issuers say (RFC 5280, 5), for all server names.
 //
 // Of the lists only the serial numbers are kept, by issuer: the library would search a list from its start for each
-// client, and would need a copy of it for each server name.
+// client, and would need a copy of it for each server name. The numbers of a large list are read in several steps.
 
 import CGnuTLS
 import Glibc
@@ -10,9 +10,18 @@ import Glibc
 struct RevokedCertificates {
   private var issuers: [[UInt8]: Issuer] = [:]
   private var expired: [Expired] = []
+  private var pending: Pending?
+
+  /// A list whose entries are being read.
+  private struct Pending {
+    let list: RevocationList
+    let path: String
+    let issuer: [UInt8]
+    var entries: RevocationEntries
+  }
 
   private struct Issuer {
-    var serials: Set<[UInt8]> = []
+    var serials = SerialNumbers()
     /// The last end of its lists, in seconds since 1970; nil if none has an end.
     var end: Int?
   }
@@ -35,13 +44,19 @@ struct RevokedCertificates {
   /// True if there is no list.
   var isEmpty: Bool { issuers.isEmpty }
 
-  /// Adds a list in DER.
+  /// How many entries are read in a step, in a fraction of a millisecond.
+  private static let entriesInAStep = 1024
+
+  /// How many serial numbers it has.
+  var count: Int { issuers.values.reduce(0) { $0 + $1.serials.count } }
+
+  /// Begins to add a list in DER. Its entries follow in further steps.
   ///
   /// - Parameters:
   ///   - path: its file.
   ///   - trusted: those of whom one must have signed each list that has not expired. A list that has expired and that none of
   ///     them has signed revokes nothing.
-  mutating func add(_ octets: [UInt8], of path: String, signedBy trusted: TrustedIssuers) throws(TLSCredentialsError) {
+  mutating func begin(_ octets: [UInt8], of path: String, signedBy trusted: TrustedIssuers) throws(TLSCredentialsError) {
     var code: CInt = 0
     guard let read = RevocationList.read(octets, &code) else { throw .badRevocations(path: path, libraryText(code)) }
     let list = read.list
@@ -57,8 +72,28 @@ struct RevokedCertificates {
       if isExpired { return }
       throw .badRevocations(path: path, "not signed by one of the issuers that are trusted")
     }
-    let serials = if let serials = read.serials { serials } else { try RevokedCertificates.serials(of: list, path) }
-    issuers[issuer, default: Issuer()].serials.formUnion(serials)
+    if let parts = read.parts {
+      pending = Pending(list: read, path: path, issuer: issuer, entries: RevocationEntries(parts.entries))
+    } else {
+      try RevokedCertificates.read(list, path, into: &issuers[issuer, default: Issuer()].serials)
+    }
+  }
+
+  /// True if entries of the list are not read yet.
+  var isReading: Bool { pending != nil }
+
+  /// Reads the next entries of the list. One that cannot be read must not be missing.
+  mutating func readOn() throws(TLSCredentialsError) {
+    guard var reading = pending.take() else { return }
+    let isRead = reading.entries.read(of: reading.list.octets, atMost: RevokedCertificates.entriesInAStep, into: &issuers[reading.issuer, default: Issuer()].serials)
+    guard isRead else { throw .badRevocations(path: reading.path, "an entry that cannot be read") }
+    if !reading.entries.isEmpty { pending = reading }
+  }
+
+  /// Adds a list in DER, in one step.
+  mutating func add(_ octets: [UInt8], of path: String, signedBy trusted: TrustedIssuers) throws(TLSCredentialsError) {
+    try begin(octets, of: path, signedBy: trusted)
+    while isReading { try readOn() }
   }
 
   /// For the operator, after the last file: the files whose lists have expired without a later one of their issuer.
@@ -71,18 +106,16 @@ struct RevokedCertificates {
     }
   }
 
-  /// The serial numbers of a list. A number that cannot be read must not be missing.
-  private static func serials(of list: gnutls_x509_crl_t, _ path: String) throws(TLSCredentialsError) -> Set<[UInt8]> {
-    var serials: Set<[UInt8]> = []
-    serials.reserveCapacity(Int(max(0, gnutls_x509_crl_get_crt_count(list))))
+  /// Reads the serial numbers of a list of the library. A number that cannot be read must not be missing.
+  private static func read(_ list: gnutls_x509_crl_t, _ path: String, into serials: inout SerialNumbers) throws(TLSCredentialsError) {
     var iterator: gnutls_x509_crl_iter_t?
     defer { gnutls_x509_crl_iter_deinit(iterator) }
     while true {
       var code: CInt = 0
       let serial = serialNumber { code = gnutls_x509_crl_iter_crt_serial(list, &iterator, $0, &$1, nil); return code }
-      if code == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return serials }
+      if code == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return }
       guard let serial else { throw .badRevocations(path: path, libraryText(code)) }
-      serials.insert(serial)
+      serials.insert(serial[...])
     }
   }
 

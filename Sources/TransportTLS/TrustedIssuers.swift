@@ -56,22 +56,37 @@ final class TrustedIssuers {
       var signer = certificate
       var fault: UInt32 = 0
       guard let certificate, gnutls_x509_crl_verify(revocations.list, &signer, 1, 0, &fault) >= 0 else { return false }
-      guard let signed = revocations.signed else { return fault == 0 || fault == invalid | age }
+      guard let parts = revocations.parts else { return fault == 0 || fault == invalid | age }
       // Without its entries a list has another signature: that, and its age, are the only faults that it may have.
       guard fault & ~age == invalid | GNUTLS_CERT_SIGNATURE_FAILURE.rawValue else { return false }
-      return TrustedIssuers.verify(signed.octets, signed.signature, signed.algorithm, with: certificate)
+      return TrustedIssuers.verify(revocations, parts, with: certificate)
     }
   }
 
-  private static func verify(
-    _ octets: [UInt8], _ signature: [UInt8], _ algorithm: gnutls_sign_algorithm_t, with certificate: gnutls_x509_crt_t
-  ) -> Bool {
+  /// Verifies the signature of a list over its octets.
+  private static func verify(_ list: RevocationList, _ parts: RevocationListParts, with certificate: gnutls_x509_crt_t) -> Bool {
     var made: gnutls_pubkey_t?
     guard gnutls_pubkey_init(&made) >= 0, let key = made else { return false }
     defer { gnutls_pubkey_deinit(key) }
-    guard gnutls_pubkey_import_x509(key, certificate, 0) >= 0 else { return false }
-    return RevocationList.withDatum(octets) { octets in
-      RevocationList.withDatum(signature) { gnutls_pubkey_verify_data2(key, algorithm, 0, octets, $0) >= 0 }
+    guard gnutls_pubkey_import_x509(key, certificate, 0) >= 0, !list.isPSS || use(list, parts, in: key) else { return false }
+    return RevocationList.withDatum(list.octets[parts.signed]) { octets in
+      RevocationList.withDatum(list.octets[parts.signature]) { gnutls_pubkey_verify_data2(key, list.algorithm, 0, octets, $0) >= 0 }
     }
+  }
+
+  /// Gives a key the parameters of an RSA-PSS signature, without which the library assumes a salt as long as the digest.
+  ///
+  /// - Returns: false if the key has parameters itself and does not allow these (RFC 4055, 3.3).
+  private static func use(_ list: RevocationList, _ parts: RevocationListParts, in key: gnutls_pubkey_t) -> Bool {
+    var made: gnutls_x509_spki_t?
+    guard let length = parts.saltLength, gnutls_x509_spki_init(&made) >= 0, let parameters = made else { return false }
+    defer { gnutls_x509_spki_deinit(parameters) }
+    let digest = gnutls_sign_get_hash_algorithm(list.algorithm)
+    var own = (digest: GNUTLS_DIG_UNKNOWN, length: UInt32(0))
+    if gnutls_pubkey_get_spki(key, parameters, 0) >= 0, gnutls_x509_spki_get_rsa_pss_params(parameters, &own.digest, &own.length) >= 0 {
+      guard own.digest == GNUTLS_DIG_UNKNOWN || own.digest == digest && own.length <= length else { return false }
+    }
+    gnutls_x509_spki_set_rsa_pss_params(parameters, digest, UInt32(length))
+    return gnutls_pubkey_set_spki(key, parameters, 0) >= 0
   }
 }

@@ -17,9 +17,10 @@ import bench  # noqa: E402
 import measures  # noqa: E402
 import plot  # noqa: E402
 import syscalls  # noqa: E402
+import transfer  # noqa: E402
 from bench import KEYS, certificate  # noqa: E402
 from bench import build as build_tools  # noqa: E402
-from contestants import Contestant, Failed, free_port  # noqa: E402
+from contestants import SERVER, Contestant, Failed, contestants, free_port  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +149,46 @@ def test_idle_sessions_up_to_the_limit_of_descriptors(tools, tmp_path, build):
     in_clear, in_tls = [[cell.strip() for cell in line.split("|")[2:-1]] for line in run.stdout.splitlines() if line.startswith(("| in clear", "| inside"))]
     assert 70 <= most <= 98, run.stdout
     assert (int(in_clear[0]) + int(in_tls[0]), in_tls[0], in_clear[3], in_tls[3]) == (most, "5", "2.00", "2.00"), run.stdout
+
+
+def test_a_transfer_in_both_directions(tools, tmp_path, build):
+    """Every octet arrives, in each kind of session. The TLS processes are some of all processes. One that ends gets no result."""
+    tmp_path.chmod(0o755)
+    [one] = [one for one in contestants(build / "release", tools, tmp_path, *certificate(tmp_path, KEYS["P-256"])) if one.name == SERVER]
+    with one:
+        results = transfer.measure([one], tools, size=3, rounds=2)
+        assert not results.reasons and {key: len(them) for key, them in results.items()} == {
+            (direction, kind, SERVER): 2 for direction in ("send", "receive") for kind in ("starttls", "tls")}, results.reasons
+        assert all(0 <= each.engine <= each.cpu and each.seconds > 0 for them in results.values() for each in them), results
+        text = "\n".join(transfer.table(results, "send", 3) + transfer.table(results, "receive", 3))
+        assert text.count(f"| {SERVER}, with STARTTLS | ") == text.count(f"| {SERVER}, with TLS from the start | ") == 2 and "3 MiB" in text, text
+        for process in one.processes:
+            process.kill()
+            process.wait()
+        results = transfer.measure([one], tools, size=3, rounds=2)
+    assert not results and all("does not begin" in reason for reason in results.reasons.values()), results.reasons
+
+
+@pytest.mark.parametrize("line, count, last, reason", [
+    (b"x" * 62 + b"\r\n", 100, b"", "closed the connection"), (b"x" * 64, 1 << 14, b"", "other text"),
+    (b"x" * 62 + b"\r\n", 1 << 14, b"451 no\r\n", "451 no")], ids=["less", "other", "refused"])
+def test_octets_that_are_missing_or_others_are_no_transfer(tools, line, count, last, reason):
+    """A server that sends less, other octets, or another reply after them."""
+    replies = [b"220 x\r\n", *[b"250 x\r\n"] * 3]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def serve():
+            client, _ = listener.accept()
+            with client:
+                for reply in replies:
+                    client.sendall(reply)
+                    client.recv(1000)
+                client.sendall(line * count + last)
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        run = subprocess.run([tools / "transfer", str(listener.getsockname()[1]), "clear", "receive", "1"], input="\n", stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, timeout=60)
+        server.join(60)
+    assert run.returncode == 1 and run.stdout == "begin\n" and reason in run.stderr, run
 
 
 def test_the_plot():

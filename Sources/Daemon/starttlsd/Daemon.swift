@@ -78,13 +78,16 @@ final class Daemon {
     case grace(until: Int)
     /// Clients that got a 421 have time to read it.
     case closing(until: Int)
-    case cutOff
+    /// All connections are closed. Until then the ends of the programs may be reported; nil after that.
+    case cutOff(until: Int?)
   }
   var stopping = Stopping.no
   /// True if the daemon serves one connection, which a supervisor passed, and then ends.
   var isSingle: Bool { configuration.supervision.client != nil }
   /// The time for a client to read its 421 and to close.
   static let closingMilliseconds = 3_000
+  /// The time for the reports of the ends of programs, which have got SIGKILL by then.
+  static let cutOffMilliseconds = 3_000
 
   /// Binds all addresses; no connection is accepted yet.
   init(

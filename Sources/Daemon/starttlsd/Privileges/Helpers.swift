@@ -51,8 +51,9 @@ struct Helpers: ~Copyable {
     switch configuration.backend {
     case .program(let arguments, let environment):
       let program = StartedProgram(
-        arguments: arguments, environment: environment, rules: RuleVariables(configuration), setting: privileges.setting)
-      return try Starter.start(program, privileges, descriptors: try ResourceLimits.starterLimit(configuration))
+        arguments: arguments, environment: environment, rules: RuleVariables(configuration), setting: privileges.setting,
+        limit: try ResourceLimits.programs(configuration))
+      return try Starter.start(program, privileges, descriptors: ResourceLimits.starterLimit(program))
     case .servers: return nil
     }
   }

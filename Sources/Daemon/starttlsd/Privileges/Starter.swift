@@ -2,18 +2,19 @@
 // sandbox that the program does not inherit, and the program can have a user and limits of its own.
 //
 // It takes no path, no argument and no variable but those of a session: the program, its arguments and the rest of its
-// environment are fixed at its start. It has no more privileges than starttlsd: see `Privileges.becomeStarter`.
+// environment are fixed at its start, and so is the number of programs that run at a time: a starttlsd that an attacker controls
+// can start no more. It has no more privileges than starttlsd: see `Privileges.becomeStarter`.
 //
 // Messages to it; the number names a process from its start until it is reaped:
 //
 //   start     the session's variables, each ended by NUL; with the descriptor that becomes 0 and 1
 //   signal    to the process group of the program; the first value is the signal
-//   reap      after `ended`
+//   reap      after `ended`; before that it has no effect: what runs stays counted
 //
 // Messages of it:
 //
 //   started   the first value is the process number
-//   failed    the first value is the errno
+//   failed    the first value is the errno; EAGAIN over the limit of programs
 //   ended     the first value is 1 if a signal ended it; the second one is the signal or the exit code. The process is not
 //             reaped yet, so that its group can still be signalled
 
@@ -85,7 +86,9 @@ final class Starter: EventOwner {
       start(message, descriptor)
     case Starter.signal: processes[message.number]?.signal(message.first)
     case Starter.reap:
-      if let child = processes.removeValue(forKey: message.number) { child.reap() }
+      guard let child = processes[message.number], child.isReported else { return }
+      child.reap()
+      processes[message.number] = nil
     default: _exit(100)
     }
   }
@@ -93,6 +96,7 @@ final class Starter: EventOwner {
   private func start(_ message: HelperMessage, _ descriptor: consuming Descriptor) {
     guard processes[message.number] == nil else { _exit(100) }
     do throws(SystemError) {
+      guard processes.count < program.limit else { throw SystemError("execve", EAGAIN) }
       guard let variables = Environment.session(message.payload, rules: program.rules) else {
         throw SystemError("execve", EINVAL)
       }
@@ -127,6 +131,8 @@ struct StartedProgram: Sendable {
   let environment: [String]
   let rules: RuleVariables
   let setting: ProgramSetting
+  /// How many processes of it there may be at a time, until they are reaped.
+  let limit: Int
 }
 
 /// A process of the program.
@@ -135,7 +141,8 @@ private final class StarterChild: EventOwner {
   private let number: UInt32
   private let loop: EventLoop
   private let give: (HelperMessage) -> Void
-  private var isReported = false
+  /// True if its end was reported.
+  private(set) var isReported = false
 
   init(_ child: consuming ChildProcess, _ number: UInt32, _ loop: EventLoop, _ give: @escaping (HelperMessage) -> Void) {
     self.child = child

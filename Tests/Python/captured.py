@@ -25,9 +25,13 @@ def duplicate(process: int, number: int) -> socket.socket:
 
 def connection_to(other: int, process: int) -> socket.socket:
     """A duplicate of the process's end of its connection to a child. Ends of a pair have neighbouring numbers."""
-    first = min(sockets(other))
-    held = sockets(process)
-    return duplicate(process, held[min(held, key=lambda known: abs(known - first))])
+    ends, held = sockets(other), sockets(process)
+    for known in sorted(held, key=lambda known: min(abs(known - end) for end in ends)):
+        connection = duplicate(process, held[known])
+        if connection.type == socket.SOCK_SEQPACKET:
+            return connection
+        connection.close()
+    raise AssertionError(f"no connection to {other}: {held}")
 
 
 def children(process: int) -> list[int]:

@@ -21,15 +21,20 @@ struct Helpers: ~Copyable {
     let recorder: ForkedProcess? =
       if let record = configuration.record { try RecordingProcess.start(record, configuration.privileges) } else { nil }
     do throws(SystemError) {
-      let rules = configuration.accessFile?.path
+      let rules = configuration.accessFile
+      let pairOfNames = try MessageSocket.pair()
+      let hasNames = configuration.hasStarter && rules != nil && !configuration.privileges.needsStarter
+      let names = hasNames ? (end: pairOfNames.first.number, rules: RuleVariables(configuration)) : nil
+      let starterNames = hasNames ? pairOfNames.second.number : nil
       guard !configuration.hasKeyInProcess else {
-        return Helpers(reader: try CertificateReader.start(files, rules: rules, keys: nil), keys: nil, starter: try starter(configuration), recorder: recorder)
+        let reader = try CertificateReader.start(files, rules: rules, keys: nil, names: names)
+        return Helpers(reader: reader, keys: nil, starter: try starter(configuration, starterNames), recorder: recorder)
       }
       let pair = try MessageSocket.pair()
       // First, so that the one that strangers' octets never reach has no copy of anything else.
       let keys = try KeyProcess.start(loader: pair.first.number)
-      let reader = try CertificateReader.start(files, rules: rules, keys: pair.second.number)
-      return Helpers(reader: reader, keys: try KeyConnection(keys), starter: try starter(configuration), recorder: recorder)
+      let reader = try CertificateReader.start(files, rules: rules, keys: pair.second.number, names: names)
+      return Helpers(reader: reader, keys: try KeyConnection(keys), starter: try starter(configuration, starterNames), recorder: recorder)
     } catch {
       throw .system("cannot start a process: \(error)")
     }
@@ -45,7 +50,8 @@ struct Helpers: ~Copyable {
     }
   }
 
-  private static func starter(_ configuration: Configuration) throws(SystemError) -> ForkedProcess? {
+  /// - Parameter names: the connection from the reader, which the new process owns; nil without one.
+  private static func starter(_ configuration: Configuration, _ names: CInt?) throws(SystemError) -> ForkedProcess? {
     let privileges = configuration.privileges
     guard configuration.hasStarter else { return nil }
     switch configuration.backend {
@@ -53,7 +59,7 @@ struct Helpers: ~Copyable {
       let program = StartedProgram(
         arguments: arguments, environment: environment, rules: RuleVariables(configuration), setting: privileges.setting,
         limit: try ResourceLimits.programs(configuration))
-      return try Starter.start(program, privileges, descriptors: ResourceLimits.starterLimit(program))
+      return try Starter.start(program, privileges, descriptors: ResourceLimits.starterLimit(program), names: names)
     case .servers: return nil
     }
   }

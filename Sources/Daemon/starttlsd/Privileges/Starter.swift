@@ -37,18 +37,25 @@ final class Starter: EventOwner {
   private let limit: OpenFilesLimit
   private var processes: [UInt32: StarterChild] = [:]
   private let slot = try? StartSlot()
+  private var rules: RuleVariables
+  /// nil if no more names come.
+  private let names: RuleNamesReceiver?
 
   /// Starts the process.
   ///
-  /// - Parameter descriptors: the number of descriptors that it needs: one for each program, and some more.
-  static func start(_ program: StartedProgram, _ privileges: Privileges, descriptors: UInt) throws(SystemError) -> ForkedProcess {
-    try ForkedProcess("starttlsd-start", keepsErrors: true) { socket in
+  /// - Parameters:
+  ///   - descriptors: the number of descriptors that it needs: one for each program, and some more.
+  ///   - names: the connection from the process that reads the files, which the new process owns; nil without one.
+  static func start(
+    _ program: StartedProgram, _ privileges: Privileges, descriptors: UInt, names: CInt?
+  ) throws(SystemError) -> ForkedProcess {
+    try ForkedProcess("starttlsd-start", keepsErrors: true, keeping: [names].compactMap { $0 }) { socket in
       do {
         let limit = try OpenFilesLimit.current()
         // Before the privileges are given up. If it is too low, `ResourceLimits` allows fewer programs.
         _ = try OpenFilesLimit.raise(to: max(descriptors, limit.hard))
         try privileges.becomeStarter()
-        let starter = try Starter(socket, program, limit: limit)
+        let starter = try Starter(socket, program, limit: limit, names: names)
         while true { try starter.loop.wait(until: nil) }
       } catch {
         _exit(111)
@@ -56,8 +63,12 @@ final class Starter: EventOwner {
     }
   }
 
-  private init(_ socket: consuming MessageSocket, _ program: StartedProgram, limit: OpenFilesLimit) throws(SystemError) {
+  private init(
+    _ socket: consuming MessageSocket, _ program: StartedProgram, limit: OpenFilesLimit, names: CInt?
+  ) throws(SystemError) {
     self.program = program
+    rules = program.rules
+    self.names = if let names { RuleNamesReceiver(MessageSocket(Descriptor(adopting: names))) } else { nil }
     self.limit = limit
     loop = try EventLoop()
     let number = socket.descriptor.number
@@ -97,9 +108,7 @@ final class Starter: EventOwner {
     guard processes[message.number] == nil else { _exit(100) }
     do throws(SystemError) {
       guard processes.count < program.limit else { throw SystemError("execve", EAGAIN) }
-      guard let variables = Environment.session(message.payload, rules: program.rules) else {
-        throw SystemError("execve", EINVAL)
-      }
+      guard let variables = variables(of: message) else { throw SystemError("execve", EINVAL) }
       let child = try ChildProcess(
         program.arguments, environment: Environment.adding(variables, to: program.environment), standardStreams: descriptor, limit: limit,
         setting: program.setting, through: slot)
@@ -113,6 +122,13 @@ final class Starter: EventOwner {
       // Before the descriptor is closed: starttlsd reads why before it reads the end.
       give(HelperMessage(Starter.failed, number: message.number, first: error.code))
     }
+  }
+
+  /// nil if one of them is not accepted, also not after the names that have arrived.
+  private func variables(of message: HelperMessage) -> [String]? {
+    if let variables = Environment.session(message.payload, rules: rules) { return variables }
+    guard names?.receive(into: &rules) == true else { return nil }
+    return Environment.session(message.payload, rules: rules)
   }
 
   private func give(_ message: HelperMessage) {

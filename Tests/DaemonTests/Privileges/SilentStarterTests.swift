@@ -37,4 +37,30 @@ final class SilentStarterTests: StarttlsdTestCase {
     XCTAssertTrue(eventually { kill(starter, 0) != 0 || ProcessTable.commandLine(of: starter).isEmpty })
     XCTAssertTrue(eventually { daemon.leftovers.isEmpty }, "\(daemon.leftovers)")
   }
+
+  /// A signal is sent to it once: it is slow, and loses none.
+  func testSIGKILLIsSentToTheStarterOnce() throws {
+    let daemon = try fastDaemon(["--grace", "0", "--backend-grace", "0"])
+    let client = try client(daemon)
+    try client.expect("220 ")
+    let starter = try XCTUnwrap(daemon.helpers["starttlsd-start"])
+    stop(starter)
+    defer { kill(starter, SIGCONT) }
+    let trace = daemon.folder.path + "/trace"
+    let tracer = try SpawnedProgram(
+      ["strace", "-xx", "-e", "trace=sendmsg", "-o", trace, "-p", "\(daemon.process)"], errors: .file(daemon.folder.path + "/tracer"))
+    XCTAssertTrue(eventually { daemon.folder.text("tracer").contains("attached") }, daemon.folder.text("tracer"))
+    func signals(_ signal: CInt) -> Int {
+      daemon.folder.text("trace").components(separatedBy: String(format: "\\x%02x\\x00\\x00\\x00\\x00\\x00\\x00\\x00\"", signal)).count - 1
+    }
+    client.close()
+    XCTAssertTrue(eventually { signals(SIGKILL) > 0 }, daemon.folder.text("trace"))
+    // Until its end SIGKILL would come three times more.
+    daemon.program.signal(SIGTERM)
+    XCTAssertEqual(daemon.program.wait(), .exited(0), daemon.log)
+    _ = tracer.wait()
+    XCTAssertEqual([signals(SIGTERM), signals(SIGKILL)], [1, 1], daemon.folder.text("trace"))
+    kill(starter, SIGCONT)
+    XCTAssertTrue(eventually { daemon.leftovers.isEmpty }, "\(daemon.leftovers)")
+  }
 }

@@ -225,6 +225,13 @@ final class Daemon {
       log.warning(
         "the limit of descriptors allows \(limits.backends) backends at a time: raise it (ulimit -Hn), or lower --max-backends")
     }
+    if learning != nil, !admission.hasRoomForAnotherProcess {
+      log.warning(
+        """
+        --learn-greeting has no effect: it needs 3 backends at a time, two for a session and one to learn from, but the limit of \
+        this process is \(limits.backends): raise --max-backends, or with --workers its part for each of them
+        """)
+    }
   }
 
   // MARK: Accepting

@@ -91,7 +91,8 @@ ssize_t kernel_receive_message(int socket, void *buffer, size_t count, int *desc
   if (rights && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS &&
       rights->cmsg_len == CMSG_LEN(sizeof(int)))
     memcpy(descriptor, CMSG_DATA(rights), sizeof *descriptor);
-  if (message.msg_flags & MSG_TRUNC) {
+  /* MSG_CTRUNC without a descriptor: this process has no number left for it. */
+  if (message.msg_flags & MSG_TRUNC || (message.msg_flags & MSG_CTRUNC && *descriptor >= 0)) {
     if (*descriptor >= 0) close(*descriptor);
     *descriptor = -1;
     errno = EMSGSIZE;

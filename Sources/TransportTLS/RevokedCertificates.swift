@@ -19,6 +19,8 @@ struct RevokedCertificates {
     let issuer: [UInt8]
     var entries: RevocationEntries
   }
+  /// The files with a list that has expired and that none of the issuers signed.
+  private var unsigned: [String] = []
 
   private struct Issuer {
     var serials = SerialNumbers()
@@ -55,7 +57,7 @@ struct RevokedCertificates {
   /// - Parameters:
   ///   - path: its file.
   ///   - trusted: those of whom one must have signed each list that has not expired. A list that has expired and that none of
-  ///     them has signed revokes nothing.
+  ///     them has signed has no effect.
   mutating func begin(_ octets: [UInt8], of path: String, signedBy trusted: TrustedIssuers) throws(TLSCredentialsError) {
     var code: CInt = 0
     guard let read = RevocationList.read(octets, &code) else { throw .badRevocations(path: path, libraryText(code)) }
@@ -64,14 +66,14 @@ struct RevokedCertificates {
     guard let issuer = derName({ gnutls_x509_crl_get_raw_issuer_dn(list, $0) }) else { throw .badRevocations(path: path, "a list without an issuer") }
     let now = time(nil)
     let end = gnutls_x509_crl_get_next_update(list)
-    if end >= 0 { issuers[issuer, default: Issuer()].end = max(end, issuers[issuer]?.end ?? end) }
-    // What a list revokes stays revoked after its end, also beside a later list without it.
     let isExpired = end >= 0 && end <= now
-    if isExpired { expired.append(Expired(path: path, issuer: issuer, end: end)) }
     guard trusted.haveSigned(read) else {
-      if isExpired { return }
+      if isExpired { return unsigned.append(path) }
       throw .badRevocations(path: path, "not signed by one of the issuers that are trusted")
     }
+    if end >= 0 { issuers[issuer, default: Issuer()].end = max(end, issuers[issuer]?.end ?? end) }
+    if isExpired { expired.append(Expired(path: path, issuer: issuer, end: end)) }
+    // What a list revokes stays revoked after its end, also beside a later list without it.
     if let parts = read.parts {
       pending = Pending(list: read, path: path, issuer: issuer, entries: RevocationEntries(parts.entries))
     } else {
@@ -96,11 +98,14 @@ struct RevokedCertificates {
     while isReading { try readOn() }
   }
 
-  /// For the operator, after the last file: the files whose lists have expired without a later one of their issuer.
+  /// For the operator, after the last file: the files whose lists have expired without a later one of their issuer, or unsigned.
   var warnings: [String] {
     let last = expired.filter { issuers[$0.issuer]?.end == $0.end }
     let paths = last.indices.filter { index in !last[..<index].contains { $0.path == last[index].path } }.map { last[$0].path }
-    return paths.map { path in
+    let others = unsigned.indices.filter { !unsigned[..<$0].contains(unsigned[$0]) }.map { index in
+      "\(unsigned[index]): a revocation list has expired and is not signed by one of the issuers that are trusted: it has no effect: fetch it again"
+    }
+    return others + paths.map { path in
       let end = last.filter { $0.path == path }.map(\.end).min() ?? 0
       return "\(path): this revocation list expired on \(calendarDate(end)), and the certificates of its issuer are refused: fetch it again"
     }

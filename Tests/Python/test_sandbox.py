@@ -15,6 +15,7 @@ import struct
 import pytest
 
 from backends import Daemon, deliver
+from captured import child, connection_to
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.restype = ctypes.c_long
@@ -222,7 +223,7 @@ def test_the_process_that_records_writes_recordings_only(backend_server, starttl
                        "--record-size", "1")
     daemon.wait_for("recordings in")
 
-    recorder = child("starttlsd-rec", daemon.process.pid)
+    recorder = child(daemon.process.pid, "starttlsd-rec")
     connection = connection_to(recorder, daemon.process.pid)
 
     def send(kind: int, payload: bytes) -> None:
@@ -240,7 +241,7 @@ def test_the_process_that_records_writes_recordings_only(backend_server, starttl
             for _ in range(1000):
                 send(2, bytes(4000))
     # It has ended, and so it had read the message.
-    assert daemon.eventually(lambda: child("starttlsd-rec", daemon.process.pid) != recorder)
+    assert daemon.eventually(lambda: child(daemon.process.pid, "starttlsd-rec") != recorder)
     assert not (tmp_path / "made").exists()
     connection.close()
 
@@ -250,7 +251,7 @@ def test_the_process_that_connects_reaches_the_servers_only(backend_server, star
     backend = backend_server(trusts="nobody")
     daemon = starttlsd("--trusting-backend", "--backend", backend.address, "--backend-client", "none", "--grace", "0")
     daemon.wait_for("listening on")
-    connector = child("starttlsd-conn", daemon.process.pid)
+    connector = child(daemon.process.pid, "starttlsd-conn")
     status = pathlib.Path(f"/proc/{connector}/status").read_text()
     assert re.search(r"Seccomp:\s+2", status) and re.search(r"NoNewPrivs:\s+1", status), status
     connection = connection_to(connector, daemon.process.pid)
@@ -272,33 +273,3 @@ def test_the_process_that_connects_reaches_the_servers_only(backend_server, star
     os.kill(daemon.process.pid, signal.SIGCONT)
     assert daemon.process.wait(timeout=60) == 111
     daemon.wait_for("starttlsd-conn, which connects to the servers, has ended")
-
-
-def sockets(process: int) -> dict[int, int]:
-    """The descriptors of a process that are sockets, by the number of the socket."""
-    folder = pathlib.Path(f"/proc/{process}/fd")
-    links = {number: os.readlink(folder / number) for number in os.listdir(folder)}
-    return {int(link[8:-1]): int(number) for number, link in links.items() if link.startswith("socket:[")}
-
-
-def connection_to(child: int, process: int) -> socket.socket:
-    """A duplicate of the process's end of its connection to a child. Ends of a pair have neighbouring numbers."""
-    (other,) = sockets(child)
-    held = sockets(process)
-    number = held[min(held, key=lambda known: abs(known - other))]
-    with open(os.pidfd_open(process), "rb", buffering=0) as reference:
-        duplicate = libc.syscall(438, reference.fileno(), number, 0)
-    assert duplicate >= 0
-    return socket.socket(fileno=duplicate)
-
-
-def child(name: str, daemon: int) -> int | None:
-    """The child of the daemon with that name."""
-    for number in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            found, _, rest = pathlib.Path(f"/proc/{number}/stat").read_text().partition(") ")
-        except OSError:
-            continue
-        if found.endswith(f"({name}") and int(rest.split()[1]) == daemon and rest[0] != "Z":
-            return int(number)
-    return None

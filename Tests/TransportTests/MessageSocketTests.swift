@@ -52,6 +52,28 @@ final class MessageSocketTests: XCTestCase {
     XCTAssertEqual(openNumbers, before)
   }
 
+  /// sendmsg(2) with two descriptors.
+  func testAMessageWithTwoDescriptorsIsTheEndAndLeavesNone() throws {
+    let (a, b) = try ends()
+    let before = openNumbers
+    var octet: UInt8 = 1
+    // cmsghdr(3): the length, SOL_SOCKET, SCM_RIGHTS, the descriptors.
+    var control: (Int, CInt, CInt, CInt, CInt) = (24, SOL_SOCKET, 1, 0, 1)
+    let sent = withUnsafeMutablePointer(to: &octet) { octet in
+      withUnsafeMutablePointer(to: &control) { control in
+        var vector = iovec(iov_base: octet, iov_len: 1)
+        return withUnsafeMutablePointer(to: &vector) { vector in
+          var message = msghdr(
+            msg_name: nil, msg_namelen: 0, msg_iov: vector, msg_iovlen: 1, msg_control: control, msg_controllen: 24, msg_flags: 0)
+          return sendmsg(a.socket.descriptor.number, &message, 0)
+        }
+      }
+    }
+    XCTAssertEqual(sent, 1)
+    XCTAssertEqual(next(b)?.octets, [])
+    XCTAssertEqual(openNumbers, before)
+  }
+
   func testWithoutRoomNothingIsSentInPart() throws {
     let (a, b) = try ends()
     var count = 0

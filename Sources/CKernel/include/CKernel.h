@@ -80,7 +80,8 @@ ssize_t kernel_write_nowait(int descriptor, const void *_Nullable buffer, size_t
 ssize_t kernel_send_message(int socket, const void *octets, size_t count, int descriptor, int flags);
 
 /* recvmsg(2) of one message; *descriptor is a received descriptor, close-on-exec, or -1. EMSGSIZE if the message is
- * larger than the buffer, or has more than one descriptor; its descriptors are closed then. */
+ * larger than the buffer, or has more than one descriptor; its descriptors are closed then. If this process has no number
+ * left for a descriptor, the message comes without it. */
 ssize_t kernel_receive_message(int socket, void *buffer, size_t count, int *descriptor, int flags);
 
 /* socketpair(2): connected Unix sockets that keep message boundaries (SOCK_SEQPACKET), close-on-exec. */

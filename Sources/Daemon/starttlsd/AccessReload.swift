@@ -48,9 +48,10 @@ extension Daemon {
     }
   }
 
-  /// The name of a variable that the starter does not accept; nil if there is none, or no starter.
+  /// The name of a variable that the starter does not accept; nil if there is none, or no starter. Other starters have the names from
+  /// the process that reads the files.
   private func unknownSetting(_ rules: AccessRules) -> String? {
-    guard starter != nil else { return nil }
+    guard starter != nil, configuration.privileges.needsStarter else { return nil }
     let known = RuleVariables(configuration)
     guard let setting = rules.settings.first(where: { !known.contain($0) }) else { return nil }
     return String(decoding: setting.prefix { $0 != UInt8(ascii: "=") }, as: UTF8.self)

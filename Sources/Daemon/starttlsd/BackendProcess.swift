@@ -59,7 +59,7 @@ final class BackendProcess: EventOwner, TimerOwner {
 
   /// Its session no longer uses it.
   func release(now: Int) {
-    guard end == nil, deadline == nil else { return }
+    guard end == nil, deadline == nil, case .none = ending else { return }
     isCounted = true
     daemon.addresses.backendRemains(peer, now: now)
     deadline = now + daemon.configuration.backendGraceMilliseconds
@@ -118,7 +118,8 @@ final class BackendProcess: EventOwner, TimerOwner {
     let isFirst = if case .none = ending { true } else { false }
     child?.signalGroup(isFirst ? SIGTERM : SIGKILL)
     ending = isFirst ? .asked : .killed
-    deadline = now + BackendProcess.killMilliseconds
+    // The starter loses no signal, and may be slow to read: SIGKILL is not sent to it again.
+    deadline = isFirst || !(child is StartedChild) ? now + BackendProcess.killMilliseconds : nil
     daemon.timers.schedule(self)
   }
 

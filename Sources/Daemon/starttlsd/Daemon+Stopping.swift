@@ -1,4 +1,6 @@
 // The end of the daemon: the grace time, the 421 for clients between two commands, the close.
+//
+// It ends also if the process that starts the programs does not answer, as in execve(2) of a file system that is gone.
 
 import Logging
 import Transport
@@ -11,8 +13,9 @@ extension Daemon {
 
   var stopDeadline: Int? {
     switch stopping {
-    case .no, .cutOff: nil
+    case .no: nil
     case .grace(let until), .closing(let until): until
+    case .cutOff(let until): until
     }
   }
 
@@ -33,7 +36,7 @@ extension Daemon {
   /// The next step of stopping.
   func goOnStopping(now: Int) {
     switch stopping {
-    case .no, .cutOff: break
+    case .no: break
     case .grace:
       stopping = .closing(until: now + Daemon.closingMilliseconds)
       for header in headers.values { header.stop(now: now) }
@@ -41,9 +44,20 @@ extension Daemon {
       for session in sessions.values { session.shutDown(now: now) }
       for process in processes.values { process.terminate(now: now) }
     case .closing:
-      stopping = .cutOff
+      stopping = .cutOff(until: now + Daemon.cutOffMilliseconds)
       for session in sessions.values { session.stop(now: now) }
       for refusal in refusals.values { refusal.finish() }
+    case .cutOff(let until):
+      // A signal does not shorten it.
+      guard let until, until <= now else { return }
+      stopping = .cutOff(until: nil)
+      guard let starter, !processes.isEmpty else { return }
+      log.error(
+        """
+        starttlsd-start, which starts the server program, has not reported the ends of \(processes.count) programs after SIGKILL: they may \
+        still run: look for a file system that does not answer
+        """)
+      starter.forgetAll(now: now)
     }
   }
 }

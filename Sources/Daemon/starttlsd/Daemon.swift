@@ -80,13 +80,16 @@ final class Daemon {
     case grace(until: Int)
     /// Clients that got a 421 have time to read it.
     case closing(until: Int)
-    case cutOff
+    /// All connections are closed. Until then the ends of the programs may be reported; nil after that.
+    case cutOff(until: Int?)
   }
   var stopping = Stopping.no
   /// True if the daemon serves one connection, which a supervisor passed, and then ends.
   var isSingle: Bool { configuration.supervision.client != nil }
   /// The time for a client to read its 421 and to close.
   static let closingMilliseconds = 3_000
+  /// The time for the reports of the ends of programs, which have got SIGKILL by then.
+  static let cutOffMilliseconds = 3_000
 
   /// Binds all addresses; no connection is accepted yet.
   init(
@@ -229,6 +232,13 @@ final class Daemon {
     } else if let wanted = configuration.backendsLimit, limits.backends < wanted {
       log.warning(
         "the limit of descriptors allows \(limits.backends) backends at a time: raise it (ulimit -Hn), or lower --max-backends")
+    }
+    if learning != nil, !admission.hasRoomForAnotherProcess {
+      log.warning(
+        """
+        --learn-greeting has no effect: it needs 3 backends at a time, two for a session and one to learn from, but the limit of \
+        this process is \(limits.backends): raise --max-backends, or with --workers its part for each of them
+        """)
     }
   }
 

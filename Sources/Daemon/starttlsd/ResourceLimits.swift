@@ -80,10 +80,11 @@ struct ResourceLimits {
     return max(2, min(3 * configuration.connectionsLimit, try processes() / 2, own))
   }
 
+  /// The most processes of the program that the starter starts: `backends`, unless the descriptors allow fewer.
+  static func programs(_ configuration: Configuration) throws(SystemError) -> Int { max(2, try wantedBackends(configuration)) }
+
   /// The limit of descriptors that the starter needs.
-  static func starterLimit(_ configuration: Configuration) throws(SystemError) -> UInt {
-    UInt(try wantedBackends(configuration) + ofStarter)
-  }
+  static func starterLimit(_ program: StartedProgram) -> UInt { UInt(program.limit + ofStarter) }
 
   /// The soft limit of processes of this user (RLIMIT_NPROC).
   private static func processes() throws(SystemError) -> Int {

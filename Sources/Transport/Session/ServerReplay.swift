@@ -3,13 +3,23 @@
 // Purpose: the client has read a learnt greeting, and perhaps a learnt reply to its EHLO. The server must send the same octets.
 // Contract: it has no I/O. Read `wanted` octets of the server at most, so that what it sends after them stays unread. While
 // `toSend` has octets, nothing is read. It is complete when neither is left.
-// Failure: `received` returns false for an octet that is not the learnt one. Nothing that the server sent is shown to anybody.
+// Failure: `received` returns something else for an octet that is not the learnt one. Nothing that the server sent is shown to anybody.
 
 /// The first dialogue with a server that takes the place of a learnt one.
 package struct ServerReplay: Sendable {
   private var greeting: ArraySlice<UInt8>
   private var hello: ArraySlice<UInt8>
   private var line: ArraySlice<UInt8>
+  /// True while nothing of the reply that comes next has arrived.
+  private var isAtStart = true
+
+  /// What the octets of the server are.
+  enum Comparison {
+    case same
+    /// A reply with a code 4yz, in place of the learnt one: the server cannot serve this client now.
+    case temporaryFailure
+    case different
+  }
 
   /// - Parameter line: the client's line of EHLO that was answered; without octets if none was.
   init(_ replies: LearntReplies, hello line: [UInt8]) {
@@ -30,14 +40,13 @@ package struct ServerReplay: Sendable {
   package mutating func sent(_ count: Int) { line = line.dropFirst(count) }
 
   /// The server sent octets, at most `wanted`.
-  ///
-  /// - Returns: true if they are the learnt ones.
-  package mutating func received(_ octets: UnsafeRawBufferPointer) -> Bool {
-    guard octets.count <= wanted else { return false }
+  mutating func received(_ octets: UnsafeRawBufferPointer) -> Comparison {
+    guard octets.count <= wanted else { return .different }
     let isGreeting = !greeting.isEmpty
     let expected = isGreeting ? greeting : hello
-    guard expected.starts(with: octets) else { return false }
+    guard expected.starts(with: octets) else { return isAtStart && octets.first == UInt8(ascii: "4") ? .temporaryFailure : .different }
     if isGreeting { greeting = greeting.dropFirst(octets.count) } else { hello = hello.dropFirst(octets.count) }
-    return true
+    isAtStart = isGreeting && greeting.isEmpty
+    return .same
   }
 }

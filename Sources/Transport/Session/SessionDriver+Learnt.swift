@@ -14,7 +14,7 @@ package import SMTPState
 package protocol LearntServerHost: SessionHost {
   /// Starts the server that the learnt one stands for. `.pending`: as for `restart`.
   func startServer() -> ServerStart
-  /// The server has sent something else than what was learnt.
+  /// The server has sent something else than what was learnt, and no reply 4yz in its place.
   func learntServerDiffers()
 }
 
@@ -90,9 +90,13 @@ extension SessionDriver {
     switch replacement.connection?.receive(into: window) {
     case .wouldBlock: return false
     case .moved(let count):
-      guard !replacement.replay.received(UnsafeRawBufferPointer(rebasing: window.prefix(count))) else { break }
-      learntHost?.learntServerDiffers()
-      endWithoutReplacement("the server does not send the greeting or the reply to EHLO that was learnt")
+      switch replacement.replay.received(UnsafeRawBufferPointer(rebasing: window.prefix(count))) {
+      case .same: break
+      case .temporaryFailure: endWithoutReplacement("the server refuses this client for now, in place of its greeting or its reply to EHLO")
+      case .different:
+        learntHost?.learntServerDiffers()
+        endWithoutReplacement("the server does not send the greeting or the reply to EHLO that was learnt")
+      }
     case .ended, .failed, nil: endWithoutReplacement("the server ended before its greeting and its reply to EHLO")
     }
     return true

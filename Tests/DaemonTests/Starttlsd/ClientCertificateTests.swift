@@ -43,6 +43,7 @@ final class ClientCertificateTests: StarttlsdTestCase {
     try make("forger", names: [], in: path, subject: "/CN=Client CA")
     let forger = ["openssl", "ca", "-config", path + "/ca.conf", "-cert", path + "/forger.pem", "-keyfile", path + "/forger.key"]
     try run(forger + ["-gencrl", "-crldays", "30", "-out", path + "/forged.crl"])
+    try run(["faketime", "-f", "-2d"] + forger + ["-gencrl", "-crldays", "1", "-out", path + "/forged-old.crl"])
     for (name, current) in [("mixed-forged.crl", "forged.crl"), ("mixed-good.crl", "crl.pem")] {
       try folder.write(folder.contents(current) + folder.contents("foreign-old.crl"), to: name)
     }
@@ -194,6 +195,16 @@ final class ClientCertificateTests: StarttlsdTestCase {
     XCTAssertEqual(session["failure"], "TLS handshake: the client's certificate is not accepted: revoked", "\(session)")
     let good = try self.session("good", ["--client-certificate", "required", "--client-crl", path + "/mixed-good.crl"])
     XCTAssertEqual(good.session["client-verify"], "success", "\(good.session)")
+  }
+
+  /// Anybody can make a list with the name of an issuer.
+  func testAListThatHasExpiredAndThatNobodySignedHasNoEffect() throws {
+    let path = try files()
+    let crl = ["--client-crl", path + "/forged-old.crl"]
+    let good = try session("good", ["--client-certificate", "required"] + crl)
+    XCTAssertEqual(good.session["client-verify"], "success", "\(good.session)")
+    let text = try check(["--client-ca", path + "/ca.pem"] + crl)
+    XCTAssertTrue(text.contains("warning: \(path)/forged-old.crl: a revocation list has expired and is not signed by one of the issuers"), text)
   }
 
   private func check(_ options: [String]) throws -> String {

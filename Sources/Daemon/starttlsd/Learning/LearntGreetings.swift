@@ -7,7 +7,8 @@
 // Contract: `replies` is asked at the start of each session and does not wait. One address is learnt at a time, and only while a
 // process is free for a session.
 // Failure: one line in the log; sessions of that address start the program. It is tried again after the interval. After a program
-// that sent a client something else, the interval doubles each time: each costs one client a 421.
+// that sent a client something else, the interval doubles each time: each costs one client a 421. Each interval without that halves
+// it again. A reply 4yz in place of the learnt one is no such difference: clients could cause it at will.
 
 import Glibc
 import Logging
@@ -27,7 +28,7 @@ final class LearntGreetings {
     var state = State.unknown
     /// When it is learnt again.
     var until = 0
-    /// How often the program has sent something else since its file last changed.
+    /// How often the program has sent something else since its file last changed, less one for each interval in which it has not.
     var differences = 0
     /// The last line about it in the log.
     var logged = ""
@@ -70,6 +71,8 @@ final class LearntGreetings {
     entry.until = Clock.time(settings.intervalMilliseconds, after: Clock.now())
     switch outcome {
     case .learnt(let replies):
+      // What was learnt before has been in use until now.
+      if case .known = entry.state { entry.differences = max(0, entry.differences - 1) }
       entry.state = .known(replies)
       log(&entry, .info, "\(local): the program's greeting is learnt: a session starts the program when it needs it")
     case .failed(let why):

@@ -6,7 +6,7 @@
 //
 // Private keys go to the process that holds them (KeyProcess) and to no other. starttlsd gets what is public: of a key
 // what that process answers, of every other file what PublicPart leaves. With --key-in-process there is no such process,
-// and starttlsd gets all files as they are.
+// and starttlsd gets all files as they are. The starter gets the names of the rules' variables: see RuleNames.
 //
 // Once a second it looks at the files: at device, inode, size and times of what a path leads to, so that a new target of
 // a symbolic link is a change too; and it lists the folders. After a change, or a message, it reads all files and sends
@@ -57,6 +57,8 @@ final class CertificateReader {
   private let rules: String?
   /// The file of the server program, and what it was; nil if it is not watched.
   private var program: (path: String, stamp: Stamp)?
+  /// nil if a SIGHUP brings the starter no names.
+  private let names: RuleNamesSender?
   /// The connection to the process of the keys; nil without one.
   private var keys: MessageSocket?
   /// Pipes that starttlsd has opened, until they are read.
@@ -73,7 +75,10 @@ final class CertificateReader {
   ///   - rules: the file of the access rules.
   ///   - program: the file of the server program, if its changes are to be reported.
   ///   - keys: the connection to the process of the keys, which the new process owns; nil without one.
-  static func start(_ files: CertificateFiles, rules: String?, program: String?, keys: CInt?) throws(SystemError) -> ForkedProcess {
+  ///   - names: the connection to the starter and what that accepts already; nil without one.
+  static func start(
+    _ files: CertificateFiles, rules: AccessFile?, program: String?, keys: CInt?, names: (end: CInt, rules: RuleVariables)?
+  ) throws(SystemError) -> ForkedProcess {
     // Before starttlsd loads the files: the process may begin to run after that, and has to see each change since.
     let listing = files.list()
     let stamps = stamps(listing)
@@ -83,23 +88,25 @@ final class CertificateReader {
     if keys != nil {
       for path in listing.paths where stamps[path]?.isRegular == false { opened[path] = try? Kernel.open(path, O_RDONLY) }
     }
-    let kept = Array(opened.values) + [keys].compactMap { $0 }
+    let kept = Array(opened.values) + [keys, names?.end].compactMap { $0 }
     return try ForkedProcess("starttlsd-read", keepsErrors: false, keeping: kept) { socket in
       guard kernel_keep_capabilities(KERNEL_CAPABILITIES_TO_READ) == 0, kernel_set_no_new_privileges() == 0,
         kernel_set_undumpable() == 0
       else { _exit(111) }
-      CertificateReader(socket, files, rules, program, keys, opened, stamps).run()
+      CertificateReader(socket, files, rules, program, keys, names, opened, stamps).run()
     }
   }
 
   private init(
-    _ socket: consuming MessageSocket, _ files: CertificateFiles, _ rules: String?, _ program: (path: String, stamp: Stamp)?,
-    _ keys: CInt?, _ opened: [String: CInt], _ stamps: [String: Stamp]
+    _ socket: consuming MessageSocket, _ files: CertificateFiles, _ rules: AccessFile?, _ program: (path: String, stamp: Stamp)?,
+    _ keys: CInt?, _ names: (end: CInt, rules: RuleVariables)?, _ opened: [String: CInt], _ stamps: [String: Stamp]
   ) {
     self.socket = socket
     self.files = files
-    self.rules = rules
+    self.rules = rules?.path
     self.program = program
+    self.names =
+      if let names, let rules { RuleNamesSender(MessageSocket(Descriptor(adopting: names.end)), rules, names.rules) } else { nil }
     if let keys { self.keys = MessageSocket(Descriptor(adopting: keys)) }
     self.opened = opened
     self.stamps = stamps
@@ -169,6 +176,7 @@ final class CertificateReader {
         // The key of tickets has any octets, and could begin as a private key does.
         if path != files.tickets.keyFile || contents.length != SessionTickets.keyLength { contents.keepPublicPart() }
       }
+      if number == CertificateReader.rules, let names { names.send(try contents.copy()) }
       let copy = try contents.copy()
       give(HelperMessage(CertificateReader.file, number: number), copy.number)
     } catch {

@@ -40,12 +40,14 @@ final class HelperConnection: EventOwner {
   func send(_ message: HelperMessage, _ descriptor: SharedDescriptor? = nil) -> Bool {
     guard let octets = message.octets else { return false }
     pending.append(PendingMessage(octets: octets, descriptor: descriptor))
-    flush()
+    flush(added: descriptor == nil ? 0 : 1)
     return true
   }
 
-  private func flush() {
-    var count = 0
+  /// - Parameter added: the number of descriptors that the last message brought.
+  private func flush(added: Int = 0) {
+    var sent = 0
+    var change = added
     for message in pending {
       do {
         try process.socket.send(message.octets, descriptor: message.descriptor?.descriptor.number ?? -1)
@@ -53,18 +55,19 @@ final class HelperConnection: EventOwner {
         // Without room the rest stays. If the process has ended, the end of the connection is reported soon.
         break
       }
-      count += 1
+      sent += 1
+      if message.descriptor != nil { change -= 1 }
     }
-    pending.removeFirst(count)
-    countDescriptors()
+    pending.removeFirst(sent)
+    count(change)
     do { try register() } catch { daemon.lost(name, "cannot be waited for: \(error)") }
   }
 
-  private func countDescriptors() {
-    let count = pending.count { $0.descriptor != nil }
-    guard count != descriptors else { return }
-    daemon.queued(count - descriptors)
-    descriptors = count
+  /// So many more descriptors are in `pending`.
+  private func count(_ difference: Int) {
+    guard difference != 0 else { return }
+    descriptors += difference
+    daemon.queued(difference)
   }
 
   private func register() throws(SystemError) {
@@ -106,7 +109,7 @@ final class HelperConnection: EventOwner {
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
     pending = []
-    countDescriptors()
+    count(-descriptors)
     daemon.lost(name, process.howItEnded(what))
   }
 

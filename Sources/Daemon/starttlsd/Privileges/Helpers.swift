@@ -23,21 +23,27 @@ struct Helpers: ~Copyable {
     let recorder: ForkedProcess? =
       if let record = configuration.record { try RecordingProcess.start(record, configuration.privileges) } else { nil }
     do {
-      let rules = configuration.accessFile?.path
+      let rules = configuration.accessFile
       let program = configuration.learning?.path
+      let pairOfNames = try MessageSocket.pair()
+      let hasNames = configuration.hasStarter && rules != nil && !configuration.privileges.needsStarter
+      let names = hasNames ? (end: pairOfNames.first.number, rules: RuleVariables(configuration)) : nil
+      let starterNames = hasNames ? pairOfNames.second.number : nil
       guard !configuration.hasKeyInProcess else {
-        let reader = try CertificateReader.start(files, rules: rules, program: program, keys: nil)
+        let reader = try CertificateReader.start(files, rules: rules, program: program, keys: nil, names: names)
         return Helpers(
-          reader: reader, keys: nil, starter: try starter(configuration), connector: try connector(configuration), recorder: recorder)
+          reader: reader, keys: nil, starter: try starter(configuration, starterNames), connector: try connector(configuration),
+          recorder: recorder)
       }
       let pair = try MessageSocket.pair()
       // First, so that the one that strangers' octets never reach has no copy of anything else.
       let keys = try KeyProcess.start(loader: pair.first.number, configuration.rsaSigner)
-      let reader = try CertificateReader.start(files, rules: rules, program: program, keys: pair.second.number)
+      let reader = try CertificateReader.start(files, rules: rules, program: program, keys: pair.second.number, names: names)
       let connection = try KeyConnection(keys)
       try connection.rsa.check(configuration.rsaSigner)
       return Helpers(
-        reader: reader, keys: connection, starter: try starter(configuration), connector: try connector(configuration), recorder: recorder)
+        reader: reader, keys: connection, starter: try starter(configuration, starterNames), connector: try connector(configuration),
+        recorder: recorder)
     } catch let error as ConfigurationError {
       throw error
     } catch {
@@ -60,14 +66,16 @@ struct Helpers: ~Copyable {
     return try Connector.start(servers, configuration.privileges, configuration.sandbox, connections: configuration.connectionsLimit)
   }
 
-  private static func starter(_ configuration: Configuration) throws(SystemError) -> ForkedProcess? {
+  /// - Parameter names: the connection from the reader, which the new process owns; nil without one.
+  private static func starter(_ configuration: Configuration, _ names: CInt?) throws(SystemError) -> ForkedProcess? {
     let privileges = configuration.privileges
     guard configuration.hasStarter else { return nil }
     switch configuration.backend {
     case .program(let arguments, let environment):
       let program = StartedProgram(
-        arguments: arguments, environment: environment, rules: RuleVariables(configuration), setting: privileges.setting)
-      return try Starter.start(program, privileges, descriptors: try ResourceLimits.starterLimit(configuration))
+        arguments: arguments, environment: environment, rules: RuleVariables(configuration), setting: privileges.setting,
+        limit: try ResourceLimits.programs(configuration))
+      return try Starter.start(program, privileges, descriptors: ResourceLimits.starterLimit(program), names: names)
     case .servers: return nil
     }
   }

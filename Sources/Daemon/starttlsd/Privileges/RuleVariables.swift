@@ -1,26 +1,31 @@
 // RuleVariables: which variables of access rules the starter passes to the server program.
 //
-// If the program has a user or limits of its own, only those that a rule had at the start, with their values: a daemon that an
-// attacker controls cannot name a program to the server program, such as with QMAILQUEUE. Otherwise all that a rule may set, if
-// there are rules, so that SIGHUP can bring new ones.
+// If the program has a user or limits of its own, only those that a rule had at the start, with their values. Otherwise any value,
+// but only of names that a rule had at the start or after a SIGHUP: a daemon that an attacker controls cannot set LD_PRELOAD or
+// QMAILQUEUE unless a rule does. The starter has the names after a SIGHUP from the process that reads the files, see RuleNames.
 
 import ClientAccess
 
 struct RuleVariables: Sendable {
   /// As `NAME=value`.
   private let known: Set<[UInt8]>
-  /// True if a variable need not be known.
-  private let isOpen: Bool
+  /// The names that may have any value.
+  private(set) var names: Set<[UInt8]>
 
   init(_ configuration: Configuration) {
     known = configuration.accessRules?.settings ?? []
-    isOpen = configuration.accessFile != nil && !configuration.privileges.needsStarter
+    names = configuration.privileges.needsStarter ? [] : RuleVariables.names(known)
   }
 
   /// True if a rule may set this variable, `NAME=value`.
   func contain(_ variable: [UInt8]) -> Bool {
-    if known.contains(variable) { return true }
-    guard isOpen, let end = variable.firstIndex(of: UInt8(ascii: "=")), end > 0 else { return false }
-    return !Environment.isReservedInRules(String(decoding: variable[..<end], as: UTF8.self)[...])
+    known.contains(variable) || variable.contains(UInt8(ascii: "=")) && names.contains(RuleVariables.name(variable))
   }
+
+  mutating func add(_ name: [UInt8]) { names.insert(name) }
+
+  /// The names of variables, `NAME=value`.
+  static func names(_ variables: Set<[UInt8]>) -> Set<[UInt8]> { Set(variables.map(name)) }
+
+  private static func name(_ variable: [UInt8]) -> [UInt8] { Array(variable.prefix { $0 != UInt8(ascii: "=") }) }
 }

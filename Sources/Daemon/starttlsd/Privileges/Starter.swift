@@ -2,18 +2,19 @@
 // sandbox that the program does not inherit, and the program can have a user and limits of its own.
 //
 // It takes no path, no argument and no variable but those of a session: the program, its arguments and the rest of its
-// environment are fixed at its start. It has no more privileges than starttlsd: see `Privileges.becomeStarter`.
+// environment are fixed at its start, and so is the number of programs that run at a time: a starttlsd that an attacker controls
+// can start no more. It has no more privileges than starttlsd: see `Privileges.becomeStarter`.
 //
 // Messages to it; the number names a process from its start until it is reaped:
 //
 //   start     the session's variables, each ended by NUL; with the descriptor that becomes 0 and 1
 //   signal    to the process group of the program; the first value is the signal
-//   reap      after `ended`
+//   reap      after `ended`; before that it has no effect: what runs stays counted
 //
 // Messages of it:
 //
 //   started   the first value is the process number
-//   failed    the first value is the errno
+//   failed    the first value is the errno; EAGAIN over the limit of programs
 //   ended     the first value is 1 if a signal ended it; the second one is the signal or the exit code. The process is not
 //             reaped yet, so that its group can still be signalled
 
@@ -36,18 +37,25 @@ final class Starter: EventOwner {
   private let limit: OpenFilesLimit
   private var processes: [UInt32: StarterChild] = [:]
   private let slot: StartSlot
+  private var rules: RuleVariables
+  /// nil if no more names come.
+  private let names: RuleNamesReceiver?
 
   /// Starts the process.
   ///
-  /// - Parameter descriptors: the number of descriptors that it needs: one for each program, and some more.
-  static func start(_ program: StartedProgram, _ privileges: Privileges, descriptors: UInt) throws(SystemError) -> ForkedProcess {
-    try ForkedProcess("starttlsd-start", keepsErrors: true) { socket in
+  /// - Parameters:
+  ///   - descriptors: the number of descriptors that it needs: one for each program, and some more.
+  ///   - names: the connection from the process that reads the files, which the new process owns; nil without one.
+  static func start(
+    _ program: StartedProgram, _ privileges: Privileges, descriptors: UInt, names: CInt?
+  ) throws(SystemError) -> ForkedProcess {
+    try ForkedProcess("starttlsd-start", keepsErrors: true, keeping: [names].compactMap { $0 }) { socket in
       do {
         let limit = try OpenFilesLimit.current()
         // Before the privileges are given up. If it is too low, `ResourceLimits` allows fewer programs.
         _ = try OpenFilesLimit.raise(to: max(descriptors, limit.hard))
         try privileges.becomeStarter()
-        let starter = try Starter(socket, program, limit: limit)
+        let starter = try Starter(socket, program, limit: limit, names: names)
         while true { try starter.loop.wait(until: nil) }
       } catch {
         _exit(111)
@@ -55,8 +63,12 @@ final class Starter: EventOwner {
     }
   }
 
-  private init(_ socket: consuming MessageSocket, _ program: StartedProgram, limit: OpenFilesLimit) throws(SystemError) {
+  private init(
+    _ socket: consuming MessageSocket, _ program: StartedProgram, limit: OpenFilesLimit, names: CInt?
+  ) throws(SystemError) {
     self.program = program
+    rules = program.rules
+    self.names = if let names { RuleNamesReceiver(MessageSocket(Descriptor(adopting: names))) } else { nil }
     self.limit = limit
     slot = try StartSlot()
     loop = try EventLoop()
@@ -85,7 +97,9 @@ final class Starter: EventOwner {
       start(message, descriptor)
     case Starter.signal: processes[message.number]?.signal(message.first)
     case Starter.reap:
-      if let child = processes.removeValue(forKey: message.number) { child.reap() }
+      guard let child = processes[message.number], child.isReported else { return }
+      child.reap()
+      processes[message.number] = nil
     default: _exit(100)
     }
   }
@@ -93,9 +107,8 @@ final class Starter: EventOwner {
   private func start(_ message: HelperMessage, _ descriptor: consuming Descriptor) {
     guard processes[message.number] == nil else { _exit(100) }
     do throws(SystemError) {
-      guard let variables = Environment.session(message.payload, rules: program.rules) else {
-        throw SystemError("execve", EINVAL)
-      }
+      guard processes.count < program.limit else { throw SystemError("execve", EAGAIN) }
+      guard let variables = variables(of: message) else { throw SystemError("execve", EINVAL) }
       let child = try ChildProcess(
         program.arguments, environment: Environment.adding(variables, to: program.environment), standardStreams: descriptor, limit: limit,
         setting: program.setting, through: slot)
@@ -109,6 +122,13 @@ final class Starter: EventOwner {
       // Before the descriptor is closed: starttlsd reads why before it reads the end.
       give(HelperMessage(Starter.failed, number: message.number, first: error.code))
     }
+  }
+
+  /// nil if one of them is not accepted, also not after the names that have arrived.
+  private func variables(of message: HelperMessage) -> [String]? {
+    if let variables = Environment.session(message.payload, rules: rules) { return variables }
+    guard names?.receive(into: &rules) == true else { return nil }
+    return Environment.session(message.payload, rules: rules)
   }
 
   private func give(_ message: HelperMessage) {
@@ -127,6 +147,8 @@ struct StartedProgram: Sendable {
   let environment: [String]
   let rules: RuleVariables
   let setting: ProgramSetting
+  /// How many processes of it there may be at a time, until they are reaped.
+  let limit: Int
 }
 
 /// A process of the program.
@@ -135,7 +157,8 @@ private final class StarterChild: EventOwner {
   private let number: UInt32
   private let loop: EventLoop
   private let give: (HelperMessage) -> Void
-  private var isReported = false
+  /// True if its end was reported.
+  private(set) var isReported = false
 
   init(_ child: consuming ChildProcess, _ number: UInt32, _ loop: EventLoop, _ give: @escaping (HelperMessage) -> Void) {
     self.child = child

@@ -50,7 +50,11 @@ final class StarterConnection: HelperUser {
 
   /// If the starter has ended, nothing more is known of its processes.
   func lostIfEnded(now: Int) {
-    guard connection.hasEnded else { return }
+    if connection.hasEnded { forgetAll(now: now) }
+  }
+
+  /// Counts all its processes as ended: nothing more is expected from the starter.
+  func forgetAll(now: Int) {
     let known = children.values
     children = [:]
     for child in known { child.ended(.exited(0), failure: nil, now: now) }

@@ -28,9 +28,11 @@ final class HeldSocket {
     self.key = key
     self.name = name
     self.file = file
-    // A worker that was taken over could otherwise attach a filter that drops all connections, and which nobody can see.
-    try? Kernel.setOption(self.descriptor.number, SOL_SOCKET, SO_LOCK_FILTER, 1)
+    lockFilter()
   }
+
+  /// A worker that was taken over could otherwise attach a filter that drops all connections, and which nobody can see.
+  func lockFilter() { try? Kernel.setOption(descriptor.number, SOL_SOCKET, SO_LOCK_FILTER, 1) }
 
   deinit {
     file?.remove()

@@ -38,7 +38,16 @@ extension HeldSocket {
     let made: Descriptor
     if case .unix(let path) = address { made = try replacedFile(path) } else { made = try Listener(address).takeDescriptor() }
     guard kernel_duplicate_over(made.number, descriptor.number) >= 0 else { throw SystemError.last("dup3") }
+    lockFilter()
     return .replaced
+  }
+
+  /// True for another number of a socket that a service manager passed: each listener of a configuration file has a duplicate.
+  func isSame(as other: HeldSocket) -> Bool { self !== other && address != nil && address == other.address }
+
+  /// Has this number lead to the socket that replaced the one of both: a later reload and a take-over begin with it.
+  func replace(by other: HeldSocket) throws(SystemError) {
+    guard kernel_duplicate_over(other.descriptor.number, descriptor.number) >= 0 else { throw SystemError.last("dup3") }
   }
 
   /// A Unix socket at the same path, with the same owner and mode: one that was shut down refuses all clients for good. One of a service

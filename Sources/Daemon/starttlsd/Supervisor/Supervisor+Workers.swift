@@ -121,8 +121,9 @@ extension Supervisor {
               retire(worker, now: now)
               slot.restartAt = now
             }
+            for other in passed where other.isSame(as: socket) { try other.replace(by: socket) }
             // The new workers have the old socket. The change can be requested again.
-            if let change, change.fresh.contains(where: { $0.held.contains { $0 === socket } }) {
+            if let change, change.fresh.contains(where: { $0.held.contains { $0 === socket || $0.isSame(as: socket) } }) {
               failed(change, "\(group.title(socket)): the socket was shut down meanwhile", code: ExitCode.system, now: now)
             }
           }

@@ -78,6 +78,40 @@ final class LearningEndsTests: LearningTestCase {
     }
   }
 
+  /// A program that is busy refuses a client with 4yz: that client gets 421, and what was learnt stays in use.
+  func testAReplyInPlaceOfTheLearntOneThatIsTemporary() throws {
+    let opening = "[ -e \"$FOLDER/busy\" ] && { say '421 4.3.2 busy'; exit; }"
+    let answer = ("EHLO*", "[ -e \"$FOLDER/full\" ] && { say '452 4.3.1 full'; exit; }; say '250-backend' '250 SIZE 1000'")
+    let daemon = try learntDaemon([], LearningTestCase.script(opening, answers: [answer]))
+    for name in ["busy", "full"] {
+      let path = try daemon.folder.write([], to: name)
+      for _ in 0..<2 {
+        _ = starts(daemon)
+        let client = try client(daemon)
+        try client.expect("220 backend ESMTP")
+        try client.ask("EHLO client.example")
+        try client.send("MAIL FROM:<a@client.example>\r\n")
+        XCTAssertEqual(try client.remainder().text, failed)
+        client.close()
+        XCTAssertEqual(starts(daemon), ["127.0.0.1 clear"])
+      }
+      try FileManager.default.removeItem(atPath: path)
+    }
+    XCTAssertEqual(
+      daemon.sessions.last?["failure"], "the server refuses this client for now, in place of its greeting or its reply to EHLO")
+    XCTAssertEqual(try serveOne(daemon), "220 backend ESMTP")
+    XCTAssertEqual(starts(daemon), [], "it is still learnt")
+    XCTAssertFalse(daemon.log.contains("has not sent a client what was learnt"), daemon.log)
+  }
+
+  /// With two processes in all there is none to learn from beside a session.
+  func testALimitAtWhichNothingIsLearntIsAWarning() throws {
+    for (limit, isExpected) in [("2", true), ("3", false)] {
+      let daemon = try daemon(["--learn-greeting", "--max-backends", limit], backend: .script(LearningTestCase.script()))
+      XCTAssertEqual(daemon.log.contains("--learn-greeting has no effect: it needs 3 backends at a time"), isExpected, daemon.log)
+    }
+  }
+
   /// SIGHUP, and a new program in its place: it is learnt again.
   func testSIGHUPAndANewFileAreLearntAgain() throws {
     let daemon = try learntDaemon()
@@ -123,6 +157,48 @@ final class LearningEndsTests: LearningTestCase {
       return daemon.folder.text("starts").components(separatedBy: "2001:db8::25 clear").count > 2
     }
     XCTAssertTrue(isLearntTwice, daemon.log)
+    daemon.stopWithFastClock()
+  }
+
+  /// After a difference sessions start the program for an interval, after the next one for two, unless an interval without one came
+  /// in between. A minute of a clock at 60 times the speed.
+  func testAnIntervalWithoutADifferenceHalvesTheTime() throws {
+    let library = try run(["faketime", "-f", "+0", "printenv", "LD_PRELOAD"]).output.trimmingCharacters(in: .whitespacesAndNewlines)
+    let fast = ["/usr/bin/env", "FAKETIME_DISABLE_SHM=1", "LD_PRELOAD=\(library)", "FAKETIME=+0 x60", "/usr/bin/env"]
+    // The filter of the process of the keys does not allow what the library does.
+    let daemon = try daemon(
+      ["--key-in-process", "--learn-greeting", "--learn-interval", "1", "--greeting-timeout", "600"],
+      backend: .script(LearningTestCase.script()), under: fast)
+    let text = "each session starts the program for"
+    func isLearnt(_ count: Int) throws -> Bool {
+      try eventually {
+        try serveOne(daemon)
+        usleep(20_000)
+        return daemon.folder.text("starts").components(separatedBy: "2001:db8::25 clear").count > count
+      }
+    }
+    /// Until a client has met what was learnt.
+    func differ(_ count: Int) throws {
+      XCTAssertTrue(
+        try eventually {
+          let client = try client(daemon)
+          defer { client.close() }
+          try client.expect("220 ")
+          try client.ask("EHLO client.example")
+          let path = try daemon.folder.write(Array("other".utf8), to: "greeting")
+          defer { try? FileManager.default.removeItem(atPath: path) }
+          try client.send("NOOP\r\n")
+          _ = try client.reply()
+          return eventually(within: 0.2) { daemon.log.components(separatedBy: text).count > count }
+        }, daemon.log)
+    }
+    XCTAssertTrue(try isLearnt(1), daemon.log)
+    try differ(1)
+    // After the pause, and after the interval.
+    let learnt = daemon.folder.text("starts").components(separatedBy: "2001:db8::25 clear").count - 1
+    XCTAssertTrue(try isLearnt(learnt + 2), daemon.log)
+    try differ(2)
+    XCTAssertEqual(daemon.log.components(separatedBy: text + " 1 min").count, 3, daemon.log)
     daemon.stopWithFastClock()
   }
 

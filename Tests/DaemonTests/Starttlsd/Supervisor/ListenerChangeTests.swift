@@ -69,6 +69,23 @@ final class ListenerChangeTests: StarttlsdTestCase {
     running.stop()
   }
 
+  /// A socket with a port of the kernel is replaced after shutdown(2); a later reload begins with the new one.
+  func testAPassedSocketThatWasReplacedStaysReplacedAfterAReload() throws {
+    func listener(_ hostname: String) -> Listener { Listener("other", "listen = [\"127.0.0.1:0\"]", hostname: hostname) }
+    let running = try RunningListeners([listener("other.example")], certificate: try certificate(), passed: [("0", "other")])
+    running.waits(for: "1 workers serve\n")
+    let port = try XCTUnwrap(ProcessTable.listeningPorts(of: running.program.process).first)
+    try assertGreets(port, "other.example")
+    try shutDown("\(port)", of: running.program.process)
+    running.waits(for: "a worker has shut the socket down: it is replaced, and the workers that have it\n")
+    XCTAssertTrue(eventually { running.workers(of: "other").count == 2 }, running.log)
+    try running.write([listener("new.example")])
+    running.program.signal(SIGHUP)
+    running.waits(for: "SIGHUP: the listeners are as the configuration has them: 1 changed, 1 in all\n")
+    try assertGreets(port, "new.example")
+    running.stop()
+  }
+
   func testWhatHasNoListenerOrNoSocketIsRefused() throws {
     let ports = try freePorts(2)
     let mx = Listener("mx", "listen = [\"127.0.0.1:\(ports[0])\"]", hostname: "mx.example")

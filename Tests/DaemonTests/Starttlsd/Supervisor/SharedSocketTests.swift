@@ -70,31 +70,6 @@ final class SharedSocketTests: WorkersTestCase {
     XCTAssertEqual(program.wait(), .exited(0), folder.text("log"))
   }
 
-  /// shutdown(2) of a listening socket of another process, by its path or its port.
-  private func shutDown(_ name: String, of process: pid_t, how: Int = SHUT_RDWR) throws {
-    let script = """
-      import ctypes, errno, os, socket, sys
-      process, wanted = int(sys.argv[1]), sys.argv[2]
-      descriptor = os.pidfd_open(process)
-      libc = ctypes.CDLL(None, use_errno=True)
-      for name in os.listdir(f"/proc/{process}/fd"):
-          if os.readlink(f"/proc/{process}/fd/{name}").startswith("socket:"):
-              number = libc.syscall(438, descriptor, int(name), 0)
-              if number < 0:
-                  print(errno.errorcode[ctypes.get_errno()])
-                  break
-              taken = socket.socket(fileno=number)
-              address = taken.getsockname()
-              if wanted == (str(address[1]) if taken.family == socket.AF_INET else address):
-                  taken.shutdown(int(sys.argv[3]))
-                  print("done")
-      """
-    let output = try run(["/usr/bin/python3", "-c", script, "\(process)", name, "\(how)"]).output
-    // pidfd_getfd(2)
-    try XCTSkipIf(["EPERM\n", "ENOSYS\n"].contains(output), "descriptors of another process cannot be taken here")
-    XCTAssertEqual(output, "done\n")
-  }
-
   /// The kernel gives up a port that it chose itself when the socket is shut down: another socket is bound to it, for all workers.
   func testASocketWithAPortOfTheKernelIsReplaced() throws {
     let workers = try workers(2)
@@ -175,6 +150,34 @@ final class SharedSocketTests: WorkersTestCase {
     XCTAssertEqual(workers.program.wait(), .exited(0), workers.log)
     XCTAssertEqual(folder.names(in: ""), ["status.1"])
     XCTAssertEqual(folder.text("status.1"), "mine")
+  }
+}
+
+extension StarttlsdTestCase {
+  /// shutdown(2) of a listening socket of another process, by its path or its port. Once: another number may lead to it.
+  func shutDown(_ name: String, of process: pid_t, how: Int = SHUT_RDWR) throws {
+    let script = """
+      import ctypes, errno, os, socket, sys
+      process, wanted = int(sys.argv[1]), sys.argv[2]
+      descriptor = os.pidfd_open(process)
+      libc = ctypes.CDLL(None, use_errno=True)
+      for name in os.listdir(f"/proc/{process}/fd"):
+          if os.readlink(f"/proc/{process}/fd/{name}").startswith("socket:"):
+              number = libc.syscall(438, descriptor, int(name), 0)
+              if number < 0:
+                  print(errno.errorcode[ctypes.get_errno()])
+                  break
+              taken = socket.socket(fileno=number)
+              address = taken.getsockname()
+              if wanted == (str(address[1]) if taken.family == socket.AF_INET else address):
+                  taken.shutdown(int(sys.argv[3]))
+                  print("done")
+                  break
+      """
+    let output = try run(["/usr/bin/python3", "-c", script, "\(process)", name, "\(how)"]).output
+    // pidfd_getfd(2)
+    try XCTSkipIf(["EPERM\n", "ENOSYS\n"].contains(output), "descriptors of another process cannot be taken here")
+    XCTAssertEqual(output, "done\n")
   }
 }
 

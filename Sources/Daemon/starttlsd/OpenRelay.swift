@@ -41,8 +41,10 @@ extension Configuration {
     let isLMTP = policy.mailProtocol == .lmtp
     switch backend {
     case .program(let arguments, let inherited):
-      let connection = Environment.adding(probedVariables, to: inherited) + RelayProbe.connection(localPort: localPort)
-      let sessions = [connection, connection + Environment.tls(facts)]
+      let client = hidesClient ? Environment.unnamed : RelayProbe.connection(localPort: localPort)
+      let connection = Environment.adding(probedVariables, to: inherited) + client
+      // A process that is started before its client is known is the same inside TLS.
+      let sessions = spares == nil ? [connection, connection + Environment.tls(facts)] : [connection]
       let programs = sessions.map {
         RelayProbe.Program(arguments: arguments, environment: $0, setting: privileges.setting)
       }

@@ -75,6 +75,8 @@ extension Configuration {
   /// What the operator can do about a server that relays.
   private var remedy: String {
     switch backend {
+    case .program where hidesClient:
+      "it is not given the client's address: remove --backend-client none, or restrict the domains that it accepts mail for"
     case .program(let arguments, _): RelayFinding.remedy(for: KnownProgram.trusting(arguments))
     case .servers(let servers):
       switch servers.client {

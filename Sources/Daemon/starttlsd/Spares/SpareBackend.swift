@@ -79,7 +79,8 @@ final class SpareBackend: EventOwner, TimerOwner {
       state = .failed(isReady ? "ends while it waits for a client" : "ends at its start")
       return
     }
-    var buffer = [UInt8](repeating: 0, count: SpareGreeting.limit)
+    // One more octet than a greeting may have, so that nothing after it is missed.
+    var buffer = [UInt8](repeating: 0, count: SpareGreeting.limit + 1)
     switch buffer.withUnsafeMutableBytes({ socket?.peek(into: $0) ?? .ended }) {
     case .wouldBlock: judge(.incomplete, now: now)
     case .moved(let count): judge(SpareGreeting(buffer.prefix(count)), now: now)

@@ -96,6 +96,7 @@ final class SpareBackendTests: SpareTestCase {
     XCTAssertTrue(eventually { daemon.log.contains("the program's greeting is learnt") }, daemon.log)
     try waitFor(ready: 1, taken: 1, daemon)
     for isInTLS in [false, true] {
+      XCTAssertTrue(eventually { daemon.backends.count == 1 })
       let process = try XCTUnwrap(daemon.backends.first)
       let before = try spares().taken
       let client = try client(daemon)
@@ -107,7 +108,6 @@ final class SpareBackendTests: SpareTestCase {
       XCTAssertEqual(try client.ask("QUIT"), "221 bye")
       client.close()
       try waitFor(ready: 1, taken: before + 1, daemon)
-      XCTAssertTrue(eventually { daemon.backends.count == 1 })
     }
     for start in starts(daemon) { XCTAssertEqual(Array(start.dropFirst()), ["none", "none", "none", "none", "TCP"]) }
     XCTAssertFalse(daemon.log.contains("has not sent a client"), daemon.log)

@@ -7,11 +7,11 @@ import XCTest
 final class SpareOptionsTests: SpareTestCase {
   private let spare = ["--spare-backends", "1", "--backend-client", "none"]
 
-  private func assertRefused(_ options: [String], _ text: String, line: UInt = #line) throws {
+  private func assertRefused(_ options: [String], _ texts: String..., line: UInt = #line) throws {
     let good = try certificate()
     let words = [try Programs.path("starttlsd"), "--allow-root", "--certificate", good.certificate, "--key", good.key] + options
     let result = try run(words, expecting: .exited(100))
-    XCTAssertTrue(result.errors.contains(text), "\(options): \(result.errors)", line: line)
+    for text in texts { XCTAssertTrue(result.errors.contains(text), "\(text): \(options): \(result.errors)", line: line) }
     XCTAssertEqual(result.errors.split(separator: "\n").count { $0.hasPrefix("starttlsd: ") }, 1, result.errors, line: line)
   }
 
@@ -45,7 +45,7 @@ final class SpareOptionsTests: SpareTestCase {
       Array(("#!/bin/sh\n" + ShellBackend.script(answers: [("RCPT*", "if [ -n \"$TCPREMOTEIP\" ]; then say '550 no'; else say '250 ok'; fi")])).utf8),
       to: "server")
     chmod(path, 0o755)
-    for options in [spare, ["--backend-client", "none"]] { try assertRefused(options + ["--", path], "is an open relay") }
+    for options in [spare, ["--backend-client", "none"]] { try assertRefused(options + ["--", path], "is an open relay", "remove --backend-client none") }
     let daemon = try daemon(backend: .program([path]), trusting: false)
     daemon.stop()
   }

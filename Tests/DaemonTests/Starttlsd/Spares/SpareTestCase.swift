@@ -7,14 +7,6 @@ import XCTest
 class SpareTestCase: StarttlsdTestCase {
   static let isGivenUp = "a spare process is given up (--spare-backends)"
 
-  /// What the status says of spare processes.
-  struct Spares: Equatable {
-    var ready = 0
-    var wanted = 0
-    var taken = 0
-    var givenUp = 0
-  }
-
   /// The socket of the status is in it.
   private var folder = TestFolder()
   private var statusPath: String { folder.path + "/status" }
@@ -45,31 +37,7 @@ class SpareTestCase: StarttlsdTestCase {
   }
 
   /// The state now.
-  func spares() throws -> Spares {
-    let octets = try ask(statusPath, "json\n")
-    let object = try XCTUnwrap(try JSONSerialization.jsonObject(with: Data(octets)) as? [String: Any])
-    let members = try XCTUnwrap(object["spare-backends"] as? [String: Int])
-    return Spares(
-      ready: members["ready"] ?? -1, wanted: members["wanted"] ?? -1, taken: members["taken"] ?? -1, givenUp: members["given-up"] ?? -1)
-  }
-
-  private func ask(_ path: String, _ request: String) throws -> [UInt8] {
-    let number = Glibc.socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
-    defer { Glibc.close(number) }
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-    let connected = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
-    }
-    guard connected == 0, Glibc.send(number, request, request.utf8.count, CInt(MSG_NOSIGNAL)) == request.utf8.count else {
-      throw Failure("no status: \(String(cString: strerror(errno)))")
-    }
-    var octets: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 65_536)
-    while case let count = recv(number, &buffer, buffer.count, 0), count > 0 { octets += buffer[..<count] }
-    return octets
-  }
+  func spares() throws -> Spares { try Spares(of: statusPath) }
 
   func waitFor(ready: Int, taken: Int? = nil, _ daemon: RunningDaemon) throws {
     let isSo = try eventually {
@@ -96,5 +64,43 @@ class SpareTestCase: StarttlsdTestCase {
   /// Whether a process has ended. The one that started it may not have noticed.
   func hasEnded(_ process: pid_t) -> Bool {
     eventually { kill(process, 0) != 0 || ProcessTable.status(of: process)["State"]?.hasPrefix("Z") == true }
+  }
+}
+
+/// What the status of a daemon says of its spare processes.
+struct Spares: Equatable {
+  var ready = 0
+  var wanted = 0
+  var taken = 0
+  var givenUp = 0
+
+  init(ready: Int, wanted: Int, taken: Int, givenUp: Int) {
+    (self.ready, self.wanted, self.taken, self.givenUp) = (ready, wanted, taken, givenUp)
+  }
+
+  /// Asks at the path of --status-socket.
+  init(of path: String) throws {
+    let object = try XCTUnwrap(try JSONSerialization.jsonObject(with: Data(try Spares.ask(path, "json\n"))) as? [String: Any])
+    let members = try XCTUnwrap(object["spare-backends"] as? [String: Int])
+    func number(_ name: String) throws -> Int { try XCTUnwrap(members[name], name) }
+    self.init(ready: try number("ready"), wanted: try number("wanted"), taken: try number("taken"), givenUp: try number("given-up"))
+  }
+
+  private static func ask(_ path: String, _ request: String) throws -> [UInt8] {
+    let number = Glibc.socket(AF_UNIX, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+    defer { Glibc.close(number) }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    let connected = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(number, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+    }
+    guard connected == 0, Glibc.send(number, request, request.utf8.count, CInt(MSG_NOSIGNAL)) == request.utf8.count else {
+      throw Failure("no status: \(String(cString: strerror(errno)))")
+    }
+    var octets: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    while case let count = recv(number, &buffer, buffer.count, 0), count > 0 { octets += buffer[..<count] }
+    return octets
   }
 }

@@ -33,6 +33,7 @@
 
 static const int KERNEL_EPOLL_CLOEXEC = EPOLL_CLOEXEC;
 static const uint32_t KERNEL_EPOLL_EXCLUSIVE = 1u << 28 /* EPOLLEXCLUSIVE */;
+static const uint32_t KERNEL_EPOLL_CHANGES = 1u << 31 /* EPOLLET */;
 static const int KERNEL_SFD_CLOEXEC = SFD_CLOEXEC;
 static const int KERNEL_SFD_NONBLOCK = SFD_NONBLOCK;
 

@@ -33,6 +33,9 @@ extension Daemon {
     guard let file = configuration.accessFile else { return }
     do throws(AccessRulesError) {
       let rules = try file.load(isReserved: Environment.isReservedInRules, open: open)
+      if configuration.spares != nil, let name = rules.nameOfSetting {
+        return log.error("SIGHUP: the access rules stay as they were: \(file.path) sets \(name), which no spare process could get (--spare-backends)")
+      }
       if let setting = unknownSetting(rules) {
         return log.error(
           """

@@ -23,6 +23,8 @@ struct Admission {
   var sessions = 0
   /// Backend processes.
   var backends = 0
+  /// Those among them that wait for a session (--spare-backends): a session takes one in place of a start.
+  var spares = 0
   /// The number of sessions that may still need another process.
   var reserved = 0
   /// The number of clients that are being refused.
@@ -46,7 +48,7 @@ struct Admission {
     let reason: String
     if sessions >= limits.sessions {
       reason = "there are \(sessions) sessions (--max-connections)"
-    } else if backends + reserved + 2 > limits.backends {
+    } else if backends - spares + reserved + 2 > limits.backends {
       reason = "there are \(backends) backends, \(reserved) more may be needed (--max-backends)"
     } else if descriptors + 2 + 2 * limits.ofProcess > limits.descriptors {
       reason = "\(descriptors) of \(limits.descriptors) descriptors are in use or reserved (ulimit -Hn)"

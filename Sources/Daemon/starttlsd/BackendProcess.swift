@@ -17,9 +17,12 @@ final class BackendProcess: EventOwner, TimerOwner {
   /// The time for the rest of the group after the program itself has ended by SIGTERM. Until then the program is not
   /// reaped, so that its number and the number of the group stay reserved.
   private static let groupMilliseconds = 200
+  /// The longest grace time of a process that no session used: it has accepted no message.
+  private static let spareGraceMilliseconds = 5_000
 
   private unowned let daemon: Daemon
-  private let peer: SocketAddress
+  /// The client whose address counts it; nil if it is no client's.
+  private var peer: SocketAddress?
   /// True if the client's address counts it, because its session no longer uses it.
   private var isCounted = false
   /// nil after it was reaped: the descriptor must not stay open while a timer still refers to this object.
@@ -36,21 +39,27 @@ final class BackendProcess: EventOwner, TimerOwner {
   }
   private var ending = Ending.none
 
-  /// The process number, for messages.
+  /// The process number, for messages, once it has ended.
   private(set) var process: CInt = 0
+  /// The process number; 0 while it is not known.
+  var number: CInt { child?.process ?? process }
   /// The identifier of its session.
   var session = ""
   /// Why the program could not be started, if that was found out after the start of the session.
   private(set) var startFailure: String?
   private(set) var end: ProcessEnd?
+  /// True while no session has used it (--spare-backends).
+  private(set) var isSpare = false
   /// True if another process replaces it inside TLS.
   private var isReplaced = false
   private(set) var deadline: Int?
   var scheduled: Int?
 
-  init(_ daemon: Daemon, for peer: SocketAddress, _ child: any BackendChild) throws(SystemError) {
+  /// - Parameter peer: nil for a process that no session uses yet.
+  init(_ daemon: Daemon, for peer: SocketAddress?, _ child: any BackendChild) throws(SystemError) {
     self.daemon = daemon
     self.peer = peer
+    isSpare = peer == nil
     self.child = child
     if let watch = child.watch { try daemon.loop.update(nil, to: watch, for: self) }
     watch = child.watch
@@ -60,10 +69,20 @@ final class BackendProcess: EventOwner, TimerOwner {
   /// Its session no longer uses it.
   func release(now: Int) {
     guard end == nil, deadline == nil, case .none = ending else { return }
-    isCounted = true
-    daemon.addresses.backendRemains(peer, now: now)
-    deadline = now + daemon.configuration.backendGraceMilliseconds
+    if let peer {
+      isCounted = true
+      daemon.addresses.backendRemains(peer, now: now)
+    }
+    let grace = daemon.configuration.backendGraceMilliseconds
+    deadline = now + (isSpare ? min(grace, BackendProcess.spareGraceMilliseconds) : grace)
     daemon.timers.schedule(self)
+  }
+
+  /// A session uses it from now on.
+  func assign(to session: String, of peer: SocketAddress) {
+    self.session = session
+    self.peer = peer
+    isSpare = false
   }
 
   /// Its session no longer uses it, because another process replaces it.
@@ -139,7 +158,7 @@ final class BackendProcess: EventOwner, TimerOwner {
     if let watch { daemon.loop.forget(watch.descriptor) }
     watch = nil
     child = nil
-    if isCounted { daemon.addresses.backendEnded(peer, now: Clock.now()) }
+    if isCounted, let peer { daemon.addresses.backendEnded(peer, now: Clock.now()) }
     isCounted = false
     daemon.ended(self)
     return true

@@ -17,6 +17,10 @@ struct Configuration {
   var backend: Backend
   /// nil without --learn-greeting.
   var learning: LearnSettings?
+  /// nil without --spare-backends.
+  var spares: SpareSettings?
+  /// True if the program is not given the client's address (--backend-client none).
+  var hidesClient: Bool
   /// The source of the credentials.
   var certificates: CertificateFiles
   /// The folder of the self-signed certificate, which the start creates; nil with a certificate of the operator's.

@@ -8,13 +8,13 @@ extension Daemon {
   ///
   /// - Parameters:
   ///   - variables: those of the session, `NAME=value`.
-  ///   - peer: the client whose address counts the process if it stays.
+  ///   - peer: the client whose address counts the process if it stays; nil for a process that no session uses yet.
   ///   - session: for messages about the process.
   ///   - process: is set to the process.
   /// - Returns: the connection to its standard input and output. With the starter the start may still fail: then the connection
   ///   ends.
   func startProgram(
-    _ variables: [String], for peer: SocketAddress, session: String, _ process: inout BackendProcess?
+    _ variables: [String], for peer: SocketAddress?, session: String, _ process: inout BackendProcess?
   ) throws(SystemError) -> Descriptor {
     guard case .program(let arguments, let inherited) = configuration.backend else { throw SystemError("execve", ENOENT) }
     let pair = try DescriptorPair.sockets()

@@ -25,6 +25,7 @@ extension Daemon {
     log.info("stopping: \(sessions.count) sessions have \(configuration.graceMilliseconds / 1000) s to end")
     listen(false)
     learning?.cancel(now: now)
+    spares?.close(now: now)
     for listener in listeners { listener.close() }
     listeners = []
     // The worker that replaces this one answers there.

@@ -49,6 +49,8 @@ final class Daemon {
   private(set) var tickets: TicketRotation?
   /// nil without --learn-greeting.
   private(set) var learning: LearntGreetings?
+  /// nil without --spare-backends.
+  private(set) var spares: SpareBackends?
 
   private let queue: LogQueue
   private var helpers: [HelperConnection] = []
@@ -143,6 +145,7 @@ final class Daemon {
     }
     if let settings = configuration.record, let process = helpers.recorder { recordings = try Recordings(self, settings, process) }
     learning = configuration.learning.map { LearntGreetings(self, $0) }
+    spares = configuration.spares.map { SpareBackends(self, $0) }
     signals = try Signals(self)
     supervisorEnd = try configuration.supervision.worker.map { role throws(SystemError) in try SupervisorEnd(self, channel: role.channel) }
     if let path = configuration.statusSocket { status = try ReportSocket.status(self, path: path) }
@@ -178,6 +181,7 @@ final class Daemon {
     if let recordings { log.info("\(recordings.summary)") }
     if let metricsSocket { log.info("metrics at \(metricsSocket.bound)") }
     listen(true)
+    spares?.begin(now: Clock.now())
     notification.ready(statusText, log, timers: timers, now: Clock.now())
     while !isStopped {
       try loop.wait(until: [timers.earliest, stopDeadline].compactMap { $0 }.min())
@@ -304,6 +308,7 @@ final class Daemon {
     processes[ObjectIdentifier(process)] = nil
     admission.backends = processes.count
     defer { reconsider() }
+    if process.isSpare { return spares?.ended(process, now: Clock.now()) ?? () }
     if process.startFailure != nil { metrics.count(.start) }
     if process.isEndedByUs { return }
     switch process.end {

@@ -11,6 +11,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   /// nil after it has finished: a timer may still refer to this object for minutes.
   private(set) var driver: SessionDriver!
   private var backend: BackendProcess?
+  /// The numbers of the spare processes that it has taken (--spare-backends).
+  private var spareProcesses: [CInt] = []
   /// The connection to a server that is being made.
   private var connecting: BackendConnection?
   /// Created before the 220, so that nothing can fail after it.
@@ -187,6 +189,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
       ]
     }
     engine = nil
+    if !spareProcesses.isEmpty { fields.append(LogField("spare", .word(spareProcesses.map { "\($0)" }.joined(separator: ",")))) }
     daemon.finished(self, record, fields)
   }
 
@@ -199,8 +202,11 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   func startBackend(tls: TLSFacts?) -> ServerStart {
     switch daemon.configuration.backend {
     case .program:
-      var variables = self.variables + Environment.connection(peer: peer, local: local, identifier)
-      if let tls { variables += Environment.tls(tls) }
+      if let socket = daemon.spares?.take(for: peer, session: identifier, &backend, now: Clock.now()) {
+        if let backend, backend.number > 0 { spareProcesses.append(backend.number) }
+        return .started(socket)
+      }
+      let variables = self.variables + daemon.configuration.sessionVariables(peer: peer, local: local, identifier, tls: tls)
       do {
         return .started(try daemon.startProgram(variables, for: peer, session: identifier, &backend))
       } catch {

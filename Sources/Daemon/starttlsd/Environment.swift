@@ -89,6 +89,9 @@ enum Environment {
     return strings
   }
 
+  /// The variables of a connection whose client the program is not to know (--backend-client none).
+  static let unnamed = ["PROTO=TCP"]
+
   /// The negotiated parameters, with the variable names of mod_ssl, which s/qmail reads as well, and of s6-tlsd-io.
   ///
   /// Nothing of a certificate that is not valid: s/qmail lets a client relay for which SSL_CLIENT_S_DN is set.

@@ -3,7 +3,7 @@
 // Each owner gets the time at which its own turn starts. A turn that starts a program takes milliseconds: with one time
 // for the whole batch, timers of the later owners would start too early.
 //
-// Level-triggered. Each descriptor has one owner, found by its number. If a number is closed and reused within one
+// Level-triggered, unless an owner asks for something else. Each descriptor has one owner, found by its number. If a number is closed and reused within one
 // batch, an owner may be notified of an event of another descriptor. So `ready` means "make progress", never "it is
 // readable". An owner of several descriptors is notified once in a batch and can ask for the events of each.
 
@@ -54,7 +54,11 @@ final class EventLoop {
   ///   - old: the current registration. Pass nil if the number was closed meanwhile: closing removes it.
   ///   - isShared: true if other processes wait for the same socket: an event wakes one of them, not all (EPOLLEXCLUSIVE). Such a
   ///     registration can be removed, but not changed.
-  func update(_ old: Watch?, to new: Watch?, for owner: any EventOwner, isShared: Bool = false) throws(SystemError) {
+  ///   - reportsChanges: true to be notified of what arrives from now on, and once of what is there (EPOLLET): for an owner that
+  ///     leaves octets unread.
+  func update(
+    _ old: Watch?, to new: Watch?, for owner: any EventOwner, isShared: Bool = false, reportsChanges: Bool = false
+  ) throws(SystemError) {
     if old == new { return }
     if let old, old.descriptor != new?.descriptor { remove(old.descriptor) }
     guard let new else { return }
@@ -65,7 +69,7 @@ final class EventLoop {
       owners[index].generation &+= 1
       owners[index].reported = 0
     }
-    let events = UInt32(UInt16(bitPattern: new.events)) | (isShared ? KERNEL_EPOLL_EXCLUSIVE : 0)
+    let events = UInt32(UInt16(bitPattern: new.events)) | (isShared ? KERNEL_EPOLL_EXCLUSIVE : 0) | (reportsChanges ? KERNEL_EPOLL_CHANGES : 0)
     try control(isKnown ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, index, events)
     owners[index].owner = owner
     owners[index].events = events

@@ -41,8 +41,10 @@ extension Configuration {
     let isLMTP = policy.mailProtocol == .lmtp
     switch backend {
     case .program(let arguments, let inherited):
-      let connection = Environment.adding(probedVariables, to: inherited) + RelayProbe.connection(localPort: localPort)
-      let sessions = [connection, connection + Environment.tls(facts)]
+      let client = hidesClient ? Environment.unnamed : RelayProbe.connection(localPort: localPort)
+      let connection = Environment.adding(probedVariables, to: inherited) + client
+      // A process that is started before its client is known is the same inside TLS.
+      let sessions = spares == nil ? [connection, connection + Environment.tls(facts)] : [connection]
       let programs = sessions.map {
         RelayProbe.Program(arguments: arguments, environment: $0, setting: privileges.setting)
       }
@@ -73,6 +75,8 @@ extension Configuration {
   /// What the operator can do about a server that relays.
   private var remedy: String {
     switch backend {
+    case .program where hidesClient:
+      "it is not given the client's address: remove --backend-client none, or restrict the domains that it accepts mail for"
     case .program(let arguments, _): RelayFinding.remedy(for: KnownProgram.trusting(arguments))
     case .servers(let servers):
       switch servers.client {

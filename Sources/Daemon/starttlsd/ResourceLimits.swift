@@ -52,12 +52,15 @@ struct ResourceLimits {
     let now = configuration.certificates.list().paths.count
     let certificates = configuration.certificates.folders.isEmpty ? now : 3 * min(CertificateFiles.limit, 2 * now + 32)
     let learning = configuration.learning == nil ? 0 : 1
-    let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + learning + status + certificates
+    // One each, and one while the next one is being started.
+    let spareProcesses = configuration.spares?.number ?? 0
+    let spares = spareProcesses == 0 ? 0 : spareProcesses + 1
+    let others = ResourceLimits.openDescriptors() + ResourceLimits.transient + learning + spares + status + certificates
     let hasStarter = configuration.hasStarter
     ofProcess = configuration.backend.servers != nil || hasStarter ? 0 : 1
     inherited = try OpenFilesLimit.current()
     var needed = 2 * wanted + ofProcess * wantedBackends + wantedRefusals + others
-    if hasStarter { needed = max(needed, wantedBackends + ResourceLimits.ofStarter) }
+    if hasStarter { needed = max(needed, wantedBackends + spareProcesses + ResourceLimits.ofStarter) }
     // With room for the starts that wait, where that is possible.
     let limit = try OpenFilesLimit.raise(to: UInt(needed + (hasStarter ? wanted : 0)))
     let isEnough = limit.soft >= UInt(needed)
@@ -65,7 +68,7 @@ struct ResourceLimits {
     refusals = isEnough ? wantedRefusals : min(wantedRefusals, max(4, available / 16))
     descriptors = max(2 + 2 * ofProcess, available - refusals)
     // The starter has the same hard limit.
-    let room = hasStarter ? Int(clamping: limit.hard) - ResourceLimits.ofStarter : ofProcess > 0 ? descriptors : Int.max
+    let room = hasStarter ? Int(clamping: limit.hard) - ResourceLimits.ofStarter - spareProcesses : ofProcess > 0 ? descriptors : Int.max
     backends = max(2, min(wantedBackends, room))
     sessions = isEnough ? wanted : max(1, min(wanted, descriptors / (2 + ofProcess)))
     sessionsInClear = isEnough ? wanted : max(1, min(wanted, descriptors / (2 + 2 * ofProcess)))
@@ -77,11 +80,14 @@ struct ResourceLimits {
     if let limit = configuration.backendsLimit { return limit }
     // Servers that are connected to have no processes.
     if configuration.backend.servers != nil { return configuration.connectionsLimit + 2 }
-    return max(2, min(3 * configuration.connectionsLimit, try processes() / 2, own))
+    return max(2, min(3 * configuration.connectionsLimit + (configuration.spares?.number ?? 0), try processes() / 2, own))
   }
 
-  /// The most processes of the program that the starter starts: `backends`, unless the descriptors allow fewer.
-  static func programs(_ configuration: Configuration) throws(SystemError) -> Int { max(2, try wantedBackends(configuration)) }
+  /// The most processes of the program that the starter starts: `backends`, unless the descriptors allow fewer. A spare process that ends
+  /// while the limit of processes is reached may still be there when the process starts that a session has in its place.
+  static func programs(_ configuration: Configuration) throws(SystemError) -> Int {
+    max(2, try wantedBackends(configuration)) + (configuration.spares?.number ?? 0)
+  }
 
   /// The limit of descriptors that the starter needs.
   static func starterLimit(_ program: StartedProgram) -> UInt { UInt(program.limit + ofStarter) }

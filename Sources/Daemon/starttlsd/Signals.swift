@@ -1,7 +1,8 @@
 // Signals: the effect of each signal.
 //
 //   SIGTERM, SIGINT   stop; the second one ends the grace time, the third one the sessions
-//   SIGHUP            reload the certificates and the access rules; learn the program's greeting again
+//   SIGHUP            reload the certificates and the access rules; learn the program's greeting again; replace
+//                     spare processes of the program
 //   SIGUSR2           ignored: only a supervisor (--workers) hands its sockets to a new program
 //   others            signals whose default ends a process, or stops it on a write to a terminal, are ignored
 //
@@ -47,6 +48,7 @@ final class Signals: EventOwner {
         if daemon.isStopping { continue }
         daemon.notification.reloading(daemon.statusText, now: now)
         daemon.learning?.forget(now: now)
+        daemon.spares?.renew(now: now)
         daemon.certificates.readAgain()
       } else {
         daemon.stop(now: now)

@@ -78,6 +78,7 @@ struct StartTLSDaemon: ParsableCommand {
   var tolerateBareLf = false
 
   @OptionGroup(title: "Start when needed") var learnOptions: LearnOptions
+  @OptionGroup(title: "Spare processes") var spareOptions: SpareOptions
   @OptionGroup(title: "Servers by address") var backendOptions: BackendOptions
   @OptionGroup(title: "Fronts") var frontOptions: FrontOptions
   @OptionGroup(title: "Private keys") var keyOptions: KeyOptions
@@ -168,7 +169,8 @@ struct StartTLSDaemon: ParsableCommand {
       if let servers { .servers(servers) } else { try backend(isEmbedded, hasStarter: privileges.needsStarter) }
     return Configuration(
       policy: policy, priorities: try tlsOptions.priorities(policy.security, hasKeyInProcess: keyOptions.keyInProcess), timeouts: try checkedTimeouts(),
-      listeners: try addresses(supervision), supervision: supervision, backend: backend, learning: try learning(backend), certificates: certificates,
+      listeners: try addresses(supervision), supervision: supervision, backend: backend, learning: try learning(backend),
+      spares: try spares(backend, access?.rules, supervision.worker), hidesClient: backendOptions.hidesClient, certificates: certificates,
       selfSignedFolder: isEmbedded ? try state() : nil,
       connectionsLimit: try part(positive(maxConnections, "--max-connections"), supervision),
       backendsLimit: try checkedBackends().map { max(2, part($0, supervision)) },
@@ -281,6 +283,13 @@ struct StartTLSDaemon: ParsableCommand {
   private func learning(_ backend: Backend) throws(ConfigurationError) -> LearnSettings? {
     guard case .program(let arguments, _) = backend else { return try learnOptions.settings(path: nil, isSingle: supervisor.inetd) }
     return try learnOptions.settings(path: executable(arguments[0]) ?? arguments[0], isSingle: supervisor.inetd)
+  }
+
+  private func spares(_ backend: Backend, _ rules: AccessRules?, _ worker: WorkerRole?) throws(ConfigurationError) -> SpareSettings? {
+    var path: String?
+    if case .program(let arguments, _) = backend { path = executable(arguments[0]) ?? arguments[0] }
+    return try spareOptions.settings(
+      path: path, isUnnamed: backendOptions.hidesClient, isSingle: supervisor.inetd, rules: rules, backendsLimit: maxBackends, worker)
   }
 
   /// The path of an executable program; nil if there is none.

@@ -44,6 +44,14 @@ struct StatusReport {
     let signaturesInLastMinute: Int
   }
 
+  /// Processes of the server program that no session uses yet.
+  struct Spares {
+    let ready: Int
+    let wanted: Int
+    let taken: Int
+    let discarded: Int
+  }
+
   var upSeconds: Int
   var isStopping: Bool
   var addresses: [String]
@@ -54,6 +62,8 @@ struct StatusReport {
   var sessionsLimit: Int
   var backends: Int
   var backendsLimit: Int
+  /// nil without --spare-backends.
+  var spares: Spares?
   var totals: Totals
   /// The profile and the groups in force.
   var priorities: TLSPriorities
@@ -97,6 +107,9 @@ struct StatusReport {
       "since the start: \(sums)",
       priorities.summary,
     ]
+    if let spares {
+      lines.insert("spare backends: \(spares.ready) of \(spares.wanted) ready, taken \(spares.taken), given up \(spares.discarded)", at: 4)
+    }
     let groups = totals.groupValues.map { "\($0.name) \($0.value)" }
     if !groups.isEmpty { lines.append("TLS sessions by group: \(groups.joined(separator: ", "))") }
     if let keys {
@@ -134,6 +147,7 @@ struct StatusReport {
       ("addresses-with-tls", JSONText.array(implicitAddresses.map(JSONText.string))),
       ("sessions", "\(sessions.count)"), ("sessions-limit", "\(sessionsLimit)"), ("phases", JSONText.object(stages)),
       ("backends", "\(backends)"), ("backends-limit", "\(backendsLimit)"),
+      ("spare-backends", spares.map(json) ?? "null"),
       ("totals", JSONText.object(totals.values.map { ($0.name, "\($0.value)") })),
       ("tls-profile", JSONText.string("\(priorities.profile)")),
       ("tls-groups", JSONText.array(priorities.groups.map(JSONText.string))),
@@ -144,6 +158,12 @@ struct StatusReport {
       ("list", JSONText.array(listed.map(json))),
     ]
     return JSONText.object(members) + "\n"
+  }
+
+  private func json(_ spares: Spares) -> String {
+    JSONText.object([
+      ("ready", "\(spares.ready)"), ("wanted", "\(spares.wanted)"), ("taken", "\(spares.taken)"), ("given-up", "\(spares.discarded)"),
+    ])
   }
 
   private func json(_ keys: Keys) -> String {

@@ -31,7 +31,8 @@ extension Daemon {
       upSeconds: (now - startedAt) / 1000, isStopping: isStopping, addresses: listeningAddresses(isImplicit: false),
       implicitAddresses: listeningAddresses(isImplicit: true),
       sessions: runningSessions.map { $0.summary(now: now) }, sessionsLimit: admission.limits.sessions,
-      backends: admission.backends, backendsLimit: admission.limits.backends, totals: totals,
+      backends: admission.backends, backendsLimit: admission.limits.backends,
+      spares: spares?.report, totals: totals,
       priorities: configuration.priorities,
       certificates: StatusReport.certificates(credentials.served),
       certificatesFailure: certificates.failure, keys: keys?.report(now: now))

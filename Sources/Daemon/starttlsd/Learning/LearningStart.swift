@@ -65,7 +65,7 @@ final class LearningStart: EventOwner, TimerOwner {
     self.finished = finished
     let identifier = daemon.nextIdentifier()
     socket = try daemon.startProgram(
-      Environment.connection(peer: client.address, local: local, identifier), for: client.address, session: "\(identifier) (--learn-greeting)",
+      daemon.configuration.sessionVariables(peer: client.address, local: local, identifier, tls: nil), for: client.address, session: "\(identifier) (--learn-greeting)",
       &process)
     deadline = Clock.time(min(daemon.configuration.policy.greetingTimeoutMilliseconds, LearningStart.limitMilliseconds), after: now)
     let number = socket?.number ?? -1

@@ -14,17 +14,22 @@ struct BackendOptions: ParsableArguments {
   @Option(
     help: """
       How the server learns the client's address: proxy-v2 or proxy-v1 (a PROXY header), transparent (the connection comes \
-      from the client's address), or none. Required with --backend.
+      from the client's address), or none. Required with --backend; a program can only have none.
       """)
   var backendClient: BackendServers.ClientForm?
 
   @Option(help: ArgumentHelp("Timeout for a connection to a server.", valueName: "seconds"))
   var backendConnectTimeout = 10
 
+  /// True if the server program is not given the client's address.
+  var hidesClient: Bool { addresses.isEmpty && backendClient == .unnamed }
+
   /// The checked servers; nil without --backend.
   func servers(hasProgram: Bool) throws(ConfigurationError) -> BackendServers? {
     guard !addresses.isEmpty else {
-      if backendClient != nil { throw .usage("--backend-client needs --backend: name the server's address, or remove it") }
+      if let backendClient, !(backendClient == .unnamed && hasProgram) {
+        throw .usage("--backend-client needs --backend: name the server's address, or remove it; a program can only have --backend-client none")
+      }
       return nil
     }
     guard !hasProgram else { throw .usage("there are both --backend and a program: remove one") }

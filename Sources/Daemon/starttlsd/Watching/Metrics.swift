@@ -19,6 +19,8 @@ final class Metrics {
     case refusals
     case backendFailures = "backend_failures"
     case startsSaved = "backend_starts_saved"
+    case sparesTaken = "spare_backends_taken"
+    case sparesDiscarded = "spare_backends_discarded"
 
     var help: String {
       switch self {
@@ -32,6 +34,8 @@ final class Metrics {
       case .refusals: "Connections that were refused, by the reason."
       case .backendFailures: "Failures of the backend, by kind."
       case .startsSaved: "Starts of the server program that were not needed, because its greeting was learnt."
+      case .sparesTaken: "Spare processes of the server program that a session has taken."
+      case .sparesDiscarded: "Spare processes of the server program that no session has taken, by why they were given up."
       }
     }
 

@@ -44,6 +44,10 @@ enum MetricsText {
     family("sessions_limit", "gauge", "How many sessions may run.", [("", "\(report.sessionsLimit)")])
     family("backends", "gauge", "Backend processes that run.", [("", "\(report.backends)")])
     family("backends_limit", "gauge", "How many backend processes may run.", [("", "\(report.backendsLimit)")])
+    if let spares = report.spares {
+      family("spare_backends", "gauge", "Spare processes of the server program that wait for a session.", [("", "\(spares.ready)")])
+      family("spare_backends_wanted", "gauge", "How many spare processes are to wait for a session.", [("", "\(spares.wanted)")])
+    }
     family(
       "certificate_valid_until_seconds", "gauge", "The end of a certificate's validity, in seconds since 1970.", unit: "seconds",
       report.certificates.map { (labels([("file", $0.path)]), "\($0.validUntil)") })

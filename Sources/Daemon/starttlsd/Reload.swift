@@ -31,8 +31,14 @@ extension Daemon {
 
   /// The file of the server program is another one, or has other contents.
   func programChanged(now: Int) {
-    log.notice("the file of the program has changed: what it sends is learnt again")
-    learning?.forget(now: now)
+    if let learning {
+      log.notice("the file of the program has changed: what it sends is learnt again")
+      learning.forget(now: now)
+    }
+    if let spares {
+      log.notice("the file of the program has changed: the spare processes are replaced")
+      spares.renew(.file, now: now)
+    }
   }
 
   /// New sessions use these credentials from now on.

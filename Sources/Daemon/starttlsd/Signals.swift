@@ -48,7 +48,7 @@ final class Signals: EventOwner {
         if daemon.isStopping { continue }
         daemon.notification.reloading(daemon.statusText, now: now)
         daemon.learning?.forget(now: now)
-        daemon.spares?.renew(now: now)
+        daemon.spares?.renew(.reload, now: now)
         daemon.certificates.readAgain()
       } else {
         daemon.stop(now: now)

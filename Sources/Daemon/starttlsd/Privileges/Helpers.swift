@@ -24,7 +24,7 @@ struct Helpers: ~Copyable {
       if let record = configuration.record { try RecordingProcess.start(record, configuration.privileges) } else { nil }
     do {
       let rules = configuration.accessFile
-      let program = configuration.learning?.path
+      let program = configuration.learning?.path ?? configuration.spares?.path
       let pairOfNames = try MessageSocket.pair()
       let hasNames = configuration.hasStarter && rules != nil && !configuration.privileges.needsStarter
       let names = hasNames ? (end: pairOfNames.first.number, rules: RuleVariables(configuration)) : nil

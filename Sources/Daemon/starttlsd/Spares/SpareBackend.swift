@@ -33,8 +33,6 @@ final class SpareBackend: EventOwner, TimerOwner {
   private let changed: (SpareBackend, Int) -> Void
   private var socket: Descriptor?
   private(set) var process: BackendProcess?
-  /// The program's file before the start.
-  let file: FileState?
   private(set) var state = State.starting
   /// When its greeting was complete; nil before.
   private(set) var readyAt: Int?
@@ -42,12 +40,9 @@ final class SpareBackend: EventOwner, TimerOwner {
   var scheduled: Int?
 
   /// Starts the program.
-  ///
-  /// - Parameter path: the program's file.
-  init(_ daemon: Daemon, path: String, now: Int, _ changed: @escaping (SpareBackend, Int) -> Void) throws(SystemError) {
+  init(_ daemon: Daemon, now: Int, _ changed: @escaping (SpareBackend, Int) -> Void) throws(SystemError) {
     self.daemon = daemon
     self.changed = changed
-    file = FileState(path)
     socket = try daemon.startProgram(Environment.unnamed, for: nil, session: "none (--spare-backends)", &process)
     deadline = Clock.time(daemon.configuration.policy.greetingTimeoutMilliseconds, after: now)
     do throws(SystemError) {

@@ -7,7 +7,7 @@
 //   given up and replaced   it ended, sent something besides a greeting 220, did not greet in time; it is old; SIGHUP; the program's
 //                           file was replaced or written to
 //
-// Contract: `take` does not wait; it looks at the program's file. Spare processes count in --max-backends, and each one takes the place
+// Contract: `take` does not wait. Spare processes count in --max-backends, and each one takes the place
 // of a start that a session would need. They are started only while there is room for one besides both processes of a session.
 // Failure: one line in the log, the same one at most once an hour; sessions start the program themselves. After failures the
 // next start waits for 1, 2, 4, up to 60 seconds.
@@ -70,13 +70,13 @@ final class SpareBackends: TimerOwner {
     giveUpAll(.stop, now: now)
   }
 
-  /// SIGHUP: the program may read its configuration at its start.
-  func renew(now: Int) {
+  /// After SIGHUP, since the program may read its configuration at its start, or after a change of the program's file.
+  func renew(_ reason: Reason, now: Int) {
     guard isOpen else { return }
     failures = 0
     pausedUntil = now
     logged = nil
-    giveUpAll(.reload, now: now)
+    giveUpAll(reason, now: now)
     fill(at: now)
   }
 
@@ -86,7 +86,6 @@ final class SpareBackends: TimerOwner {
   ///
   /// - Parameter process: is set to the process.
   func take(for peer: SocketAddress, session: String, _ process: inout BackendProcess?, now: Int) -> Descriptor? {
-    giveUpThoseOfAnotherFile(now: now)
     while let spare = spares.first(where: \.isReady) {
       spare.look(now: now)
       guard spare.isReady else {
@@ -105,17 +104,6 @@ final class SpareBackends: TimerOwner {
     return nil
   }
 
-  private func giveUpThoseOfAnotherFile(now: Int) {
-    guard !spares.isEmpty else { return }
-    let file = FileState(settings.path)
-    let others = spares.filter { $0.file != file }
-    guard !others.isEmpty else { return }
-    for spare in others { giveUp(spare, .file, now: now) }
-    failures = 0
-    pausedUntil = now
-    fill(at: now)
-  }
-
   // MARK: Starts and ends
 
   /// Schedules the next start.
@@ -131,7 +119,7 @@ final class SpareBackends: TimerOwner {
     guard isOpen, spares.count < settings.number, spares.allSatisfy(\.isReady) else { return }
     guard daemon.admission.hasRoomForAnotherProcess else { return fill(at: Clock.time(SpareBackends.roomMilliseconds, after: now)) }
     do throws(SystemError) {
-      spares.append(try SpareBackend(daemon, path: settings.path, now: now) { [unowned self] spare, now in changed(spare, now: now) })
+      spares.append(try SpareBackend(daemon, now: now) { [unowned self] spare, now in changed(spare, now: now) })
     } catch {
       failed("the backend cannot be started: \(error)", isAtOnce: true, now: now)
     }

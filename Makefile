@@ -36,7 +36,7 @@ test-debug: setup-test ## without optimisation, under ThreadSanitizer: sessions 
 
 test-tls-memory: setup-test ## run the tests of TLS under AddressSanitizer, which also finds leaks, and tlsd-io under valgrind
 	@$(SWIFT) build -j $(JOBS) --sanitize=address --scratch-path $(BUILD)/address --build-tests
-	@Scripts/leaks $(SWIFT) test --skip-build --sanitize=address --scratch-path $(BUILD)/address --filter 'TransportTests\.(TLS|ServerName)'
+	@Scripts/leaks $(SWIFT) test --skip-build --sanitize=address --scratch-path $(BUILD)/address --filter 'TransportTests\.(TLS|ServerName|PeerCertificate|RevocationList|TicketKey|EndOfTLS|CredentialLoading)'
 	@Scripts/install valgrind binutils python3-pytest
 	@$(SWIFT) build $(FLAGS) --product tlsd-io
 	@$(PYTESTS) -m valgrind
@@ -89,7 +89,7 @@ bench-idle: setup-run ## open SESSIONS (10000) idle sessions in clear and TLS (2
 	@Benchmarks/idle.py $(or $(PROGRAMS),$(BIN)) $(BUILD)/bench --sessions $(or $(SESSIONS),10000) --tls $(or $(TLS),2000) $(if $(WORKERS),--workers $(WORKERS))
 
 bench-handshakes: setup-run ## full handshakes with the TLS layer beside GnuTLS alone, as a ratio of processor times
-	@Scripts/install gcc libc6-dev libgnutls28-dev openssl
+	@Scripts/install gcc libc6-dev libgnutls28-dev gnutls-bin openssl
 	@Benchmarks/handshakes.py $(BUILD)/bench --seconds $(or $(SECONDS),2) --rounds $(or $(ROUNDS),3)
 
 bench-transfer: setup-run ## SIZE (1024) MiB inside TLS in both directions, beside stunnel, HAProxy and SKARNET: times and processor times; ROUNDS=3

@@ -88,7 +88,7 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
       "\(path): valid only from \(calendarDate(time)) on: check this machine's clock"
     case .badPriorities(let text, let rest):
       rest.isEmpty
-        ? "priorities '\(text)': nothing usable is left: see gnutls priority strings"
+        ? "priorities '\(text)': nothing usable is left: allow a version, a cipher, a key exchange with a certificate such as ECDHE-RSA and a group for it; see gnutls priority strings"
         : "priorities '\(text)': not understood at octet \(position(of: rest, in: text)), from '\(rest)' on: see gnutls priority strings"
     case .weakPriorities(let text, let name):
       "priorities '\(text)' allow \(name): leave it out; a string that begins with NORMAL needs -VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"

@@ -22,6 +22,8 @@ public final class TLSPriorities: @unchecked Sendable {
   public let text: String
   /// The registered names of the groups in force, in the order of the string.
   public let groups: [String]
+  /// True if the profile has RSA key exchange, which was removed because the key only signs.
+  package let isRSAKeyExchangeRemoved: Bool
   let parsed: gnutls_priority_t
 
   /// Parses and checks a profile.
@@ -30,30 +32,40 @@ public final class TLSPriorities: @unchecked Sendable {
   ///   - profile: the profile.
   ///   - groups: the names of groups that replace those of the profile, in the order of preference; nil for the profile's
   ///     own. A group that the library does not have is an error.
-  public init(_ profile: TLSProfile, groups: [String]? = nil) throws(TLSCredentialsError) {
+  public convenience init(_ profile: TLSProfile, groups: [String]? = nil) throws(TLSCredentialsError) {
+    try self.init(profile, groups: groups, keyOnlySigns: false)
+  }
+
+  /// The same.
+  ///
+  /// - Parameter keyOnlySigns: true if the key cannot decrypt: then RSA key exchange is removed. If nothing else is allowed, it
+  ///   stays, and `needsDecryption` is true.
+  package init(_ profile: TLSProfile, groups: [String]?, keyOnlySigns: Bool) throws(TLSCredentialsError) {
     let chosen = try groups.map(TLSPriorities.checked)
-    let (text, parsed) = try TLSPriorities.parse(profile, chosen)
+    var (text, parsed) = try TLSPriorities.parse(profile, chosen)
     do {
       try TLSPriorities.check(parsed, text)
+      let kinds = TLSPriorities.removable(parsed, keyOnlySigns: keyOnlySigns)
+      isRSAKeyExchangeRemoved = kinds.contains("RSA")
+      if !kinds.isEmpty {
+        let smaller = try TLSPriorities.parsed(kinds.reduce(text) { "\($0):-\($1)" })
+        gnutls_priority_deinit(parsed)
+        (text, parsed) = smaller
+      }
     } catch {
       gnutls_priority_deinit(parsed)
       throw error
     }
     self.profile = profile
     self.text = text
-    // A string may name ffdhe2048, which the credentials exclude.
-    self.groups = TLSPriorities.groups(parsed).filter { $0 != GNUTLS_GROUP_FFDHE2048 }.compactMap(TLSGroup.name)
+    self.groups = TLSPriorities.usableGroups(parsed).compactMap(TLSGroup.name)
     self.parsed = parsed
   }
 
   deinit { gnutls_priority_deinit(parsed) }
 
   /// True if no client can have a session with a key that only signs: each one would have to encrypt for it.
-  package var needsDecryption: Bool {
-    let kinds = TLSPriorities.list(parsed, gnutls_priority_kx_list)
-    return !TLSPriorities.list(parsed, gnutls_priority_protocol_list).contains(GNUTLS_TLS1_3.rawValue)
-      && kinds.allSatisfy { $0 == GNUTLS_KX_RSA.rawValue || $0 == GNUTLS_KX_RSA_PSK.rawValue }
-  }
+  package var needsDecryption: Bool { TLSPriorities.exchanges(parsed).allSatisfy(TLSPriorities.decrypts) }
 
   // MARK: - The profiles
 
@@ -148,19 +160,7 @@ public final class TLSPriorities: @unchecked Sendable {
     }
     if list(parsed, gnutls_priority_cipher_list).contains(GNUTLS_CIPHER_NULL.rawValue) { throw .weakPriorities(text, "NULL") }
     if list(parsed, gnutls_priority_mac_list).contains(GNUTLS_MAC_NULL.rawValue) { throw .weakPriorities(text, "MAC-NULL") }
-    guard hasSuite(parsed) else { throw .badPriorities(text, at: "") }
-  }
-
-  /// True if a cipher suite is left. The library skips indexes of suites that a session would not have.
-  private static func hasSuite(_ parsed: gnutls_priority_t) -> Bool {
-    var index: UInt32 = 0
-    while true {
-      var suite: UInt32 = 0
-      let code = gnutls_priority_get_cipher_suite_index(parsed, index, &suite)
-      if code >= 0 { return true }
-      if code != GNUTLS_E_UNKNOWN_CIPHER_SUITE { return false }
-      index += 1
-    }
+    guard !exchanges(parsed).isEmpty else { throw .badPriorities(text, at: "") }
   }
 
   private static func isDatagram(_ version: UInt32) -> Bool {
@@ -169,15 +169,15 @@ public final class TLSPriorities: @unchecked Sendable {
 
   private static func name(_ text: UnsafePointer<CChar>?) -> String { text.map { String(cString: $0) } ?? "unknown" }
 
-  private typealias Lister = (gnutls_priority_t, UnsafeMutablePointer<UnsafePointer<UInt32>?>) -> CInt
+  typealias Lister = (gnutls_priority_t, UnsafeMutablePointer<UnsafePointer<UInt32>?>) -> CInt
 
-  private static func list(_ parsed: gnutls_priority_t, _ lister: Lister) -> [UInt32] {
+  static func list(_ parsed: gnutls_priority_t, _ lister: Lister) -> [UInt32] {
     var first: UnsafePointer<UInt32>?
     let count = lister(parsed, &first)
     return Array(UnsafeBufferPointer(start: first, count: max(0, Int(count))))
   }
 
-  private static func groups(_ parsed: gnutls_priority_t) -> [gnutls_group_t] {
+  static func groups(_ parsed: gnutls_priority_t) -> [gnutls_group_t] {
     list(parsed, gnutls_priority_group_list).map { gnutls_group_t(rawValue: $0) }
   }
 }

@@ -23,7 +23,39 @@ final class TLSBrokenHandshakeTests: XCTestCase {
     case stalled
   }
 
-  private static let clients = ["1.2", "1.3"].map { "NORMAL:-VERS-ALL:+VERS-TLS\($0)" }
+  /// A client of a test.
+  private struct Client {
+    let name: String
+    let priorities: String
+    /// The number of records of a handshake, at least.
+    let records: Int
+    var hasCertificate = false
+    /// The server's groups; nil for those of the profile.
+    var groups: [String]?
+  }
+
+  private static let clients = [
+    Client(name: "TLS 1.2", priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.2", records: 4),
+    Client(name: "TLS 1.3", priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.3", records: 3),
+    // Certificate and CertificateVerify as well.
+    Client(name: "TLS 1.2 with a certificate", priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.2", records: 6, hasCertificate: true),
+    Client(name: "TLS 1.3 with a certificate", priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.3", records: 5, hasCertificate: true),
+    // The server has no group of the first ClientHello's keys: HelloRetryRequest, and a second ClientHello.
+    Client(
+      name: "TLS 1.3 with a second ClientHello", priorities: "NORMAL:-VERS-ALL:+VERS-TLS1.3:-GROUP-ALL:+GROUP-SECP256R1:+GROUP-SECP384R1",
+      records: 4, groups: ["secp384r1"]),
+  ]
+
+  private struct Setting {
+    let credentials: TLSCredentials
+    let pair: TLSCredentials.Pair
+  }
+
+  /// Clients may send a certificate, and the server's own is trusted for it.
+  private func setting(_ folder: String) throws -> Setting {
+    let pair = try SelfSigned.pair(in: folder, names: ["localhost"])
+    return Setting(credentials: try TLSCredentials([pair], clients: ClientCertificates(.reported, trust: .file(pair.certificate))), pair: pair)
+  }
 
   /// The records that a client's octets consist of.
   private func records(_ octets: some Sequence<UInt8>) -> [[UInt8]] {
@@ -55,17 +87,20 @@ final class TLSBrokenHandshakeTests: XCTestCase {
   ///
   /// - Returns: what the handshake came to, and the number of the client's records.
   private func meet(
-    _ credentials: TLSCredentials, _ client: String, _ fault: Fault?, at position: Int
+    _ setting: Setting, _ client: Client, _ fault: Fault?, at position: Int
   ) throws -> (outcome: TLSHandshake, stream: GnuTLSStream, count: Int) {
     let ends = try Kernel.socketPair()
     let wire = FarEnd(socket: ends.1)
-    let stream = try GnuTLSStream(credentials, try TLSPriorities(.compatible))
+    let stream = try GnuTLSStream(setting.credentials, try TLSPriorities(.compatible, groups: client.groups))
     stream.attach(Descriptor(adopting: ends.0))
     // The client's own connection ends in the test.
     let inner = try Kernel.socketPair()
     let relay = FarEnd(socket: inner.0)
     let own = FarEnd(socket: inner.1)
-    let tunnel = TLSTunnel(own, priorities: client)
+    let identity: (gnutls_certificate_credentials_t) -> Void = {
+      XCTAssertEqual(gnutls_certificate_set_x509_key_file($0, setting.pair.certificate, setting.pair.key, GNUTLS_X509_FMT_PEM), 0)
+    }
+    let tunnel = TLSTunnel(own, priorities: client.priorities, identity: client.hasCertificate ? identity : nil)
     var count = 0
     var isBroken = false
     for _ in 0..<50 {
@@ -91,15 +126,16 @@ final class TLSBrokenHandshakeTests: XCTestCase {
 
   func testEveryRecordOfAClient() throws {
     try withFolder { folder in
-      let credentials = try selfSigned(folder)
+      let setting = try setting(folder)
       for client in TLSBrokenHandshakeTests.clients {
-        let whole = try meet(credentials, client, nil, at: 0)
-        XCTAssertEqual(whole.outcome, .established)
-        XCTAssertGreaterThanOrEqual(whole.count, 3, "ClientHello, change_cipher_spec, Finished")
+        let whole = try meet(setting, client, nil, at: 0)
+        XCTAssertEqual(whole.outcome, .established, client.name)
+        XCTAssertGreaterThanOrEqual(whole.count, client.records, client.name)
+        XCTAssertEqual(whole.stream.facts.client?.digest != nil, client.hasCertificate, client.name)
         for fault in Fault.allCases {
           for position in 0..<whole.count {
-            let what = "\(client): \(fault) at \(position) of \(whole.count)"
-            let (outcome, stream, count) = try meet(credentials, client, fault, at: position)
+            let what = "\(client.name): \(fault) at \(position) of \(whole.count)"
+            let (outcome, stream, count) = try meet(setting, client, fault, at: position)
             XCTAssertGreaterThan(count, position, what)
             XCTAssertTrue(stream.facts.version.isEmpty, what)
             if fault == .stalled {

@@ -128,21 +128,23 @@ struct TicketOptions: ParsableArguments {
       valueName: "file"))
   var ticketKeyFile: String?
 
-  @Option(help: ArgumentHelp("Seconds for which a ticket is accepted.", valueName: "seconds"))
-  var ticketLifetime = SessionTickets.defaultLifetimeSeconds
+  @Option(help: ArgumentHelp("Seconds for which a ticket is accepted [\(SessionTickets.defaultLifetimeSeconds)].", valueName: "seconds"))
+  var ticketLifetime: Int?
 
   /// Adds the setting.
   func add(to files: inout CertificateFiles) throws(ConfigurationError) {
     guard sessionTickets else {
       guard ticketKeyFile == nil else { throw .usage("--ticket-key-file needs --session-tickets: give it as well") }
+      guard ticketLifetime == nil else { throw .usage("--ticket-lifetime needs --session-tickets: give it as well") }
       return
     }
     // A resumed session has the certificate of the first one: it is not verified again, and may be revoked meanwhile.
     guard files.clientRequest == .ignored else { throw .usage("--session-tickets cannot be used with --client-certificate: choose one") }
     // Longer than a week is not permitted: RFC 8446, 4.6.1.
-    guard (1...604_800).contains(ticketLifetime) else {
-      throw .usage("--ticket-lifetime \(ticketLifetime): give a number of seconds from 1 to 604800")
+    let lifetime = ticketLifetime ?? SessionTickets.defaultLifetimeSeconds
+    guard (1...604_800).contains(lifetime) else {
+      throw .usage("--ticket-lifetime \(lifetime): give a number of seconds from 1 to 604800")
     }
-    files.tickets = SessionTickets(isOn: true, keyFile: ticketKeyFile, lifetimeSeconds: ticketLifetime)
+    files.tickets = SessionTickets(isOn: true, keyFile: ticketKeyFile, lifetimeSeconds: lifetime)
   }
 }

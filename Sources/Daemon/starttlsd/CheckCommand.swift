@@ -42,6 +42,7 @@ struct CheckCommand: ParsableCommand {
     if let warning = configuration.warningOfPort { print(warning) }
     if let file = configuration.accessFile, let rules = configuration.accessRules { print("\(rules.count) access rules from \(file.path)") }
     print(configuration.priorities.summary)
+    if let warning = configuration.priorities.warning { print("warning: \(warning)") }
     for line in configuration.privileges.lines { print(line) }
     let signer = configuration.hasKeyInProcess ? RSASignerChoice.gnutls : configuration.rsaSigner
     for line in try CertificatesCommand.lines(configuration.certificates, selfSigned: configuration.selfSignedFolder, signer) { print(line) }

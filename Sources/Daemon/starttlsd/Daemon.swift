@@ -167,6 +167,7 @@ final class Daemon {
     if let trouble = notification.trouble { log.warning("\(trouble)") }
     if !isSingle {
       log.info("\(configuration.priorities.summary)")
+      if let warning = configuration.priorities.warning { log.warning("\(warning)") }
       // Not for one client, whose process ends with it.
       let sandbox = try configuration.sandbox.enter(configuration)
       log.info("\(sandbox)")

@@ -31,7 +31,7 @@ struct TLSOptions: ParsableArguments {
     let groups = tlsGroups?.split(separator: ",", omittingEmptySubsequences: false).map { String($0) }
     let priorities: TLSPriorities
     do throws(TLSCredentialsError) {
-      priorities = try TLSPriorities(profile, groups: groups)
+      priorities = try TLSPriorities(profile, groups: groups, keyOnlySigns: !hasKeyInProcess)
     } catch {
       throw .usage("\(groups == nil ? "--tls-profile" : "--tls-profile and --tls-groups"): \(error)")
     }
@@ -46,4 +46,10 @@ struct TLSOptions: ParsableArguments {
 extension TLSPriorities {
   /// For the operator: `TLS profile modern, groups x25519 secp256r1`.
   var summary: String { "TLS profile \(profile), groups \(groups.isEmpty ? "none" : groups.joined(separator: " "))" }
+
+  /// What the operator should know about the profile, if anything.
+  var warning: String? {
+    isRSAKeyExchangeRemoved
+      ? "--tls-profile: the RSA key exchange is left out, because the process that holds the keys only signs: add :-RSA, or use --key-in-process" : nil
+  }
 }

@@ -45,19 +45,37 @@ enum Certificates {
   /// By name as the variables have it.
   private static func namedPairs() throws(Failure) -> [String: TLSCredentials.Pair] {
     var pairs: [String: TLSCredentials.Pair] = [:]
+    for (name, key) in try variables("KEYFILE:") {
+      guard let certificate = variable("CERTFILE:\(name)") else {
+        throw Failure(.configuration, "KEYFILE:\(name) is set and CERTFILE:\(name) is not")
+      }
+      guard !pairs.keys.contains(where: { $0.lowercased() == name.lowercased() }) else {
+        throw Failure(.configuration, "KEYFILE:\(name) is set twice, in upper and lower case: remove one")
+      }
+      pairs[name] = .init(certificate: certificate, key: key)
+    }
+    for (name, _) in try variables("CERTFILE:") where pairs[name] == nil {
+      throw Failure(.configuration, "CERTFILE:\(name) is set and KEYFILE:\(name) is not")
+    }
+    for (name, _) in try variables("OCSPFILE:") where pairs[name] == nil {
+      throw Failure(.configuration, "OCSPFILE:\(name) is set and CERTFILE:\(name) is not")
+    }
+    return pairs
+  }
+
+  /// The names and values of all variables that begin with a prefix, without it.
+  private static func variables(_ prefix: String) throws(Failure) -> [(name: String, value: String)] {
+    var found: [(String, String)] = []
     var entry = environ
     while let string = entry.pointee {
       entry += 1
       let parts = String(cString: string).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      guard parts.count == 2, parts[0].hasPrefix("KEYFILE:") else { continue }
-      let name = parts[0].dropFirst("KEYFILE:".count)
-      guard !name.isEmpty else { continue }
-      guard let certificate = variable("CERTFILE:\(name)") else {
-        throw Failure(.configuration, "KEYFILE:\(name) is set and CERTFILE:\(name) is not")
-      }
-      pairs[String(name)] = .init(certificate: certificate, key: String(parts[1]))
+      guard parts.count == 2, parts[0].hasPrefix(prefix) else { continue }
+      let name = String(parts[0].dropFirst(prefix.count))
+      guard !name.isEmpty else { throw Failure(.configuration, "\(prefix) has no name: set \(prefix)NAME") }
+      found.append((name, String(parts[1])))
     }
-    return pairs
+    return found
   }
 
   private static func clients(_ request: ClientCertificates.Request) throws(Failure) -> ClientCertificates {

@@ -2,7 +2,8 @@
 //
 // A change is any other file, size or time at a path. A renewal in several steps may be seen between two of them: then the
 // pair does not match, the earlier one stays, and the next session finds the rest. Files that cannot be used are read again
-// when they change, and at most once a minute otherwise.
+// when they change, and at most once a minute otherwise. Of a folder of issuers each file is looked at: one that is written in
+// place changes nothing in the folder itself.
 //
 // Failure: at the start a Failure; later a line for the operator, once for each reason.
 
@@ -15,7 +16,10 @@ import TransportTLS
 final class EngineFiles {
   private(set) var credentials: TLSCredentials
   private let paths: [String]
-  private var states: [FileState?]
+  /// The folder of issuers, if clients are asked for a certificate; nil without one.
+  private let folder: String?
+  /// By path.
+  private var states: [String: FileState]
   private var trouble: String?
   /// When files that could not be used are read again, by the clock of `Clock.now()`; nil if they could.
   private var retry: Int?
@@ -58,15 +62,23 @@ final class EngineFiles {
       paths.append(String(parts[1]))
     }
     self.paths = paths
-    states = paths.map { FileState($0) }
+    folder = own.options.clientCertificate == .ignored ? nil : getenv("CADIR").map { String(cString: $0) }
+    states = EngineFiles.look(paths, folder)
     credentials = try Certificates.load(own.options)
+  }
+
+  /// What all files look like now. Those that do not exist are left out.
+  private static func look(_ paths: [String], _ folder: String?) -> [String: FileState] {
+    // A folder that cannot be read has no files; to load it fails, with the reason.
+    let issuers = folder.flatMap { try? CredentialFolder.files(in: $0) } ?? []
+    return (paths + issuers).reduce(into: [:]) { $0[$1] = FileState($1) }
   }
 
   /// Reads the files again if one has changed.
   ///
   /// - Returns: why they cannot be used; nil if they can, or if this was returned before.
   func refresh(_ options: TLSHelperOptions) -> String? {
-    let now = paths.map { FileState($0) }
+    let now = EngineFiles.look(paths, folder)
     let isRetry = retry.map { Clock.now() >= $0 } ?? false
     guard now != states || isRetry else { return nil }
     states = now

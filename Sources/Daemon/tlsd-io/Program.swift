@@ -66,8 +66,8 @@ enum Program {
   /// Logs what the operator should change.
   static func warn(_ credentials: TLSCredentials, _ options: TLSHelperOptions) {
     guard options.verbosity >= 1 else { return }
-    if credentials.validUntil <= time(nil) {
-      StandardStreams.complain(name, "warning: a certificate has expired: renew it")
+    for served in credentials.served where served.validUntil <= time(nil) {
+      StandardStreams.complain(name, "warning: \(TLSCredentialsError.expired(path: served.path, at: served.validUntil))")
     }
     for warning in credentials.warnings { StandardStreams.complain(name, "warning: \(warning)") }
   }

@@ -16,18 +16,18 @@ final class KeySecrecyTests: PrivilegeTestCase {
   }
 
   /// A handshake that needs this key.
-  private func shakeHands(_ daemon: RunningDaemon, _ algorithm: String, _ version: String) throws -> Result {
+  private func shakeHands(_ port: UInt16, _ algorithm: String, _ version: String) throws -> Result {
     try run(
-      ["openssl", "s_client", "-starttls", "smtp", "-sigalgs", algorithm, version, "-connect", "127.0.0.1:\(daemon.port)"],
+      ["openssl", "s_client", "-starttls", "smtp", "-sigalgs", algorithm, version, "-connect", "127.0.0.1:\(port)"],
       input: "QUIT\r\n", inputEnds: false)
   }
 
-  private func shakeHandsWithEachKey(_ daemon: RunningDaemon) throws {
+  private func shakeHandsWithEachKey(_ port: UInt16) throws {
     for version in ["-tls1_3", "-tls1_2"] {
       var cases = [("ECDSA+SHA256", "ECDSA"), ("RSA-PSS+SHA256", "RSA-PSS"), ("RSA-PSS+SHA512", "RSA-PSS"), ("ed25519", "ed25519")]
       if version == "-tls1_2" { cases += [("RSA+SHA256", "RSA"), ("RSA+SHA512", "RSA")] }
       for (algorithm, kind) in cases {
-        let result = try shakeHands(daemon, algorithm, version)
+        let result = try shakeHands(port, algorithm, version)
         XCTAssertTrue(result.output.lowercased().contains("peer signature type: \(kind.lowercased())\n"), "\(version) \(algorithm): \(result.output)")
       }
     }
@@ -43,7 +43,7 @@ final class KeySecrecyTests: PrivilegeTestCase {
       _ = try presented(by: daemon)
       daemon.program.signal(SIGHUP)
       XCTAssertTrue(eventually { daemon.log.contains("SIGHUP: the certificates are loaded again") }, daemon.log)
-      try shakeHandsWithEachKey(daemon)
+      try shakeHandsWithEachKey(daemon.port)
       XCTAssertEqual(try ProcessMemory.find(patterns, in: daemon.process), [])
       for (name, process) in daemon.helpers {
         let found = try ProcessMemory.find(patterns, in: process)
@@ -76,6 +76,25 @@ final class KeySecrecyTests: PrivilegeTestCase {
     for key in keys { XCTAssertFalse(try ProcessMemory.find(key.patterns, in: helper).isEmpty, "\(key.kind)") }
   }
 
+  /// Each worker has a process of the keys; neither the workers nor their supervisor has one.
+  func testNoKeyIsInTheMemoryOfASupervisorOrOfItsWorkers() throws {
+    let folder = TestFolder()
+    let keys = try keys(in: folder)
+    let patterns = keys.flatMap(\.patterns)
+    let running = try RunningWorkers(2, options(keys.dropFirst()), certificate: keys[0].certificate)
+    for algorithm in ["ECDSA+SHA256", "RSA-PSS+SHA256", "ed25519"] { _ = try shakeHands(running.port, algorithm, "-tls1_3") }
+    XCTAssertEqual(running.workers.count, 2, running.log)
+    XCTAssertEqual(try ProcessMemory.find(patterns, in: running.program.process), [])
+    for (number, worker) in running.workers {
+      XCTAssertEqual(try ProcessMemory.find(patterns, in: worker), [], "worker \(number)")
+      let keeper = try XCTUnwrap(ProcessTable.helpers(of: worker)["starttlsd-key"])
+      XCTAssertFalse(try ProcessMemory.find(patterns, in: keeper).isEmpty, "worker \(number)")
+    }
+    running.program.signal(SIGTERM)
+    XCTAssertEqual(running.program.wait(), .exited(0), running.log)
+    XCTAssertTrue(eventually { running.processes.isEmpty }, "\(running.processes.map(ProcessTable.commandLine))")
+  }
+
   /// So the test above can fail.
   func testTheKeysAreInTheMemoryOfTheDaemonIfThatIsRequested() throws {
     let folder = TestFolder()
@@ -84,7 +103,7 @@ final class KeySecrecyTests: PrivilegeTestCase {
       ["--key-in-process", "--user", "daemon"] + options(keys.dropFirst()), backend: .script(ShellBackend.script()),
       certificate: keys[0].certificate, isShared: true)
     XCTAssertNil(daemon.helpers["starttlsd-key"])
-    try shakeHandsWithEachKey(daemon)
+    try shakeHandsWithEachKey(daemon.port)
     for key in keys {
       XCTAssertFalse(try ProcessMemory.find(key.patterns, in: daemon.process).isEmpty, "\(key.kind)")
     }

@@ -32,9 +32,18 @@ extension SMTPClient {
   func startTLS(_ way: ClientHelloPieces) throws {
     try send("STARTTLS\r\n")
     try expect("220 2.0.0 ")
+    try beginTLS(way)
+  }
+
+  /// The same without STARTTLS.
+  ///
+  /// - Parameter header: what comes before it, in the same segment as the first piece.
+  func beginTLS(_ way: ClientHelloPieces, after header: String = "") throws {
     let hello = try beginTLS(version: "L")
     guard hello.count > 2000 else { throw Failure("a ClientHello of \(hello.count) octets only") }
-    for piece in way.pieces(of: hello) {
+    var pieces = way.pieces(of: hello)
+    pieces[0] = Array(header.utf8) + pieces[0]
+    for piece in pieces {
       try sendRaw(piece)
       guard isUnread(0) else { throw Failure("the ClientHello is not read") }
     }
@@ -53,6 +62,41 @@ final class LargeClientHelloTests: StarttlsdTestCase {
       XCTAssertTrue(try client.ask("QUIT").hasPrefix("221"))
       client.close()
       XCTAssertEqual(try daemon.sessions(index + 1)[index]["tls"], "TLSv1.3", "\(way)")
+    }
+  }
+
+  private let header = "PROXY TCP4 192.0.2.7 127.0.0.1 4000 25\r\n"
+
+  /// After a PROXY header in a segment of its own.
+  func testItArrivesInPiecesFromAFront() throws {
+    let daemon = try daemon(["--proxy-from", "127.0.0.1/32"])
+    for (index, way) in ClientHelloPieces.allCases.enumerated() {
+      let client = try client(daemon)
+      try client.sendRaw(Array(header.utf8))
+      try SessionPhase.negotiating.enter(client)
+      try client.startTLS(way)
+      XCTAssertTrue(try client.ask("QUIT").hasPrefix("221"), "\(way)")
+      client.close()
+      let session = try daemon.sessions(index + 1)[index]
+      XCTAssertEqual(session["tls"], "TLSv1.3", "\(way)")
+      XCTAssertEqual(session["peer"]?.hasPrefix("192.0.2.7"), true, "\(session)")
+    }
+  }
+
+  /// With TLS from the start the first piece comes at once, or in the segment of the PROXY header.
+  func testItArrivesInPiecesWithTLSFromTheStart() throws {
+    for header in ["", header] {
+      let daemon = try daemon(["--listen-tls", "127.0.0.1:0"] + (header.isEmpty ? [] : ["--proxy-from", "127.0.0.1/32"]))
+      for (index, way) in ClientHelloPieces.allCases.enumerated() {
+        let client = try client(host: "127.0.0.1", port: daemon.ports[1])
+        try client.beginTLS(way, after: header)
+        try client.expect("220 ")
+        XCTAssertTrue(try client.ask("QUIT").hasPrefix("221"), "\(way)")
+        client.close()
+        let session = try daemon.sessions(index + 1)[index]
+        XCTAssertEqual(session["tls"], "TLSv1.3", "\(way)")
+        XCTAssertEqual(session.outcome, "implicit: relayed", "\(way)")
+      }
     }
   }
 

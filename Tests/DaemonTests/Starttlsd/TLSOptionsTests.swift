@@ -36,6 +36,8 @@ final class TLSOptionsTests: StarttlsdTestCase {
       (["--tls-profile", "priority=NORMAL:-VERS-ALL:+VERS-TLS1.3:+AES-257"], "not understood at octet 31, from '+AES-257' on"),
       (["--tls-profile", "priority=NONE:+VERS-TLS1.3"], "nothing usable is left"),
       (["--tls-profile", "priority=NONE:+VERS-TLS1.2:+CTYPE-X509:+COMP-NULL:+RSA:+AES-128-GCM:+AEAD:+SIGN-ALL"], "only the RSA key exchange"),
+      (["--tls-profile", "priority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+PSK:+DHE-PSK"], "nothing usable is left: allow"),
+      (["--ticket-lifetime", "100"], "--ticket-lifetime needs --session-tickets: give it as well"),
       (["--tls-groups", "x25519,curve25519"], "'curve25519' is not a group of this TLS library, which has "),
       (["--tls-groups", ""], "'' is not a group"),
     ] {
@@ -45,6 +47,31 @@ final class TLSOptionsTests: StarttlsdTestCase {
       XCTAssertTrue(result.errors.contains(text), "\(options): \(result.errors)")
       XCTAssertEqual(result.errors.split(separator: "\n").count, 1, result.errors)
       XCTAssertFalse(result.errors.contains("listening"))
+    }
+  }
+
+  /// The process of the keys cannot decrypt. A client that has RSA key exchange and another one gets the other one.
+  func testRSAKeyExchangeIsLeftOutUnlessTheKeyIsInTheProcess() throws {
+    let folder = TestFolder()
+    let rsa = try make("rsa", .rsa, in: folder.path)
+    let profile = ["--tls-profile", "priority=NORMAL:-VERS-ALL:+VERS-TLS1.2"]
+    let client = ["-tls1_2", "-cipher", "AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"]
+    let warning = "--tls-profile: the RSA key exchange is left out, because the process that holds the keys only signs"
+    for (own, ciphers) in [
+      ([], ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", nil]),
+      (["--key-in-process"], ["TLS_RSA_WITH_AES_128_GCM_SHA256", "TLS_RSA_WITH_AES_128_GCM_SHA256"]),
+    ] as [([String], [String?])] {
+      let daemon = try daemon(profile + own, certificate: rsa)
+      XCTAssertEqual(daemon.log.components(separatedBy: warning).count, own.isEmpty ? 2 : 1, daemon.log)
+      _ = try openssl(daemon, client)
+      _ = try openssl(daemon, ["-tls1_2", "-cipher", "AES128-GCM-SHA256"])
+      let sessions = try daemon.sessions(2)
+      XCTAssertEqual(sessions.map { $0["cipher"] }, ciphers, "\(own)")
+      XCTAssertEqual(sessions[1]["alert-name"], own.isEmpty ? "handshake_failure" : nil)
+      let check = try run(
+        [Programs.path("starttlsd"), "check", "--allow-root"] + profile + own
+          + ["--certificate", rsa.certificate, "--key", rsa.key, "--trusting-backend", "--", "/bin/cat"])
+      XCTAssertEqual(check.output.contains("warning: " + warning), own.isEmpty, check.output)
     }
   }
 

@@ -5,32 +5,12 @@ import Foundation
 import Glibc
 import XCTest
 
-final class EngineTests: UCSPITestCase {
+final class EngineTests: EngineTestCase {
   private let echo = """
     printf Y >&$SSLCTLFD
     cat <&$SSLCTLFD >"$FOLDER/report"
     cat <&$SSLREADFD >&$SSLWRITEFD
     """
-
-  private var path: String { "\(folder.path)/engine" }
-
-  override func setUpWithError() throws {
-    try super.setUpWithError()
-    adoptOrphans(true)
-  }
-
-  override func tearDown() {
-    super.tearDown()
-    for orphan in ProcessTable.children(of: getpid()) { waitpid(orphan, nil, WNOHANG) }
-    adoptOrphans(false)
-  }
-
-  private func startEngine(_ options: [String] = [], _ environment: [String: String]? = nil) throws -> ChannelProcess {
-    let engine = try start(
-      [try Programs.path("tlsd-io")] + options + ["--listen", path], [:], try environment ?? credentials())
-    XCTAssertTrue(eventually { FileManager.default.fileExists(atPath: path) }, engine.errors)
-    return engine
-  }
 
   /// A connection to the engine's socket.
   private func connected() throws -> TestDescriptor {

@@ -22,6 +22,14 @@ final class TLSDIOSetUpTests: UCSPITestCase {
       (["-y"], server, 100, "neither CADIR nor CAFILE is set"),
       (["-Y"], server.merging(["CAFILE": garbage]) { $1 }, 96, "garbage.pem"),
       (["-k", "1"], server.merging(["KEYFILE:a.example": garbage]) { $1 }, 96, "CERTFILE:a.example is not"),
+      (["-k", "1"], server.merging(["CERTFILE:a.example": garbage]) { $1 }, 96, "KEYFILE:a.example is not"),
+      (["-k", "1"], server.merging(["OCSPFILE:a.example": garbage]) { $1 }, 96, "OCSPFILE:a.example is set and CERTFILE:a.example is not"),
+      (["-k", "1"], server.merging(["KEYFILE:": garbage]) { $1 }, 96, "KEYFILE: has no name"),
+      (
+        ["-k", "1"], server.merging(["a", "A"].flatMap { [("KEYFILE:\($0)", garbage), ("CERTFILE:\($0)", garbage)] }) { $1 }, 96,
+        "is set twice, in upper and lower case"
+      ),
+      (["--tls-profile", "priority=NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+PSK"], server, 100, "nothing usable is left"),
       (["-k", "2"], server, 96, "no certificate was given"),
       (["-K", "soon"], server, 100, "--handshake-timeout must be an unsigned integer"),
       (["-x"], server, 100, "-x is not an option"),
@@ -203,14 +211,7 @@ final class TLSDIOSetUpTests: UCSPITestCase {
   func testRevokedClientCertificates() throws {
     let other = ["-cert", try file("other.pem"), "-key", try file("other.key")]
     let path = folder.path
-    let configuration = "[ca]\ndefault_ca=d\n[d]\ndatabase=\(path)/index\ndefault_md=sha256\ncrlnumber=\(path)/number\n"
-    try folder.write(Array(configuration.utf8), to: "ca.conf")
-    try folder.write([], to: "index")
-    try folder.write(Array("01\n".utf8), to: "number")
-    let command = ["ca", "-config", path + "/ca.conf", "-cert", try file("other.pem"), "-keyfile", try file("other.key")]
-    try openssl(command + ["-gencrl", "-crldays", "2", "-out", path + "/empty.crl"])
-    try openssl(command + ["-revoke", try file("other.pem")])
-    try openssl(command + ["-gencrl", "-crldays", "2", "-out", path + "/revoked.crl"])
+    try makeRevocationLists()
     let trusting = try credentials().merging(["CAFILE": file("other.pem")]) { $1 }
     for version in ["-tls1_2", "-tls1_3"] {
       for (list, code) in [("empty.crl", 0), ("revoked.crl", 98)] as [(String, CInt)] {
@@ -227,21 +228,7 @@ final class TLSDIOSetUpTests: UCSPITestCase {
   /// Each certificate is sent with its own response. One that cannot be used is not sent, and the session goes on.
   func testOCSPResponses() throws {
     let path = folder.path
-    let script = """
-      cd "$1" && exec >ocsp-output 2>&1
-      req() { openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 30 "$@"; }
-      req -subj /CN=ca -keyout ca.key -out ca.pem || exit 1
-      for name in one two; do
-        req -subj /CN=$name.example -CA ca.pem -CAkey ca.key -addext basicConstraints=critical,CA:FALSE -keyout $name.key -out $name.own || exit 1
-        cat $name.own ca.pem >$name.chain
-        serial=$(openssl x509 -in $name.own -noout -serial | cut -d= -f2)
-        printf 'V\\t391231000000Z\\t\\t%s\\tunknown\\t/CN=%s\\n' "$serial" $name >ocsp-index
-        openssl ocsp -issuer ca.pem -cert $name.own -no_nonce -reqout request || exit 1
-        openssl ocsp -index ocsp-index -rsigner ca.pem -rkey ca.key -CA ca.pem -reqin request -respout $name.ocsp -ndays 7 || exit 1
-      done
-      """
-    let made = try SpawnedProgram(["/bin/sh", "-c", script, "sh", path])
-    XCTAssertEqual(made.wait(), .exited(0), folder.text("ocsp-output"))
+    try makeCertificatesWithResponses()
     let environment = [
       "CERTFILE": path + "/one.chain", "KEYFILE": path + "/one.key", "CERTFILE:Two.example": path + "/two.chain", "KEYFILE:Two.example": path + "/two.key",
     ]
@@ -317,6 +304,13 @@ final class TLSDIOSetUpTests: UCSPITestCase {
     let environment = ["CERTFILE": folder.path + "/expired.pem", "KEYFILE": try file("server.key")]
     let tunnel = try Tunnel(self, environment: environment)
     try tunnel.peer.handshake()
-    XCTAssertEqual(tunnel.process.errors, "tlsd-io: warning: a certificate has expired: renew it\n")
+    let date = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    let expected = "^tlsd-io: warning: \(folder.path)/expired.pem: expired on \(date): renew the certificate\n$"
+    XCTAssertNotNil(tunnel.process.errors.range(of: expected, options: .regularExpression), tunnel.process.errors)
+    // The file of the one that has expired, and of no other.
+    let named = try credentials().merging(["CERTFILE:other.example": environment["CERTFILE"]!, "KEYFILE:other.example": environment["KEYFILE"]!]) { $1 }
+    let two = try Tunnel(self, ["-k", "1"], environment: named)
+    try two.peer.handshake()
+    XCTAssertNotNil(two.process.errors.range(of: expected, options: .regularExpression), two.process.errors)
   }
 }

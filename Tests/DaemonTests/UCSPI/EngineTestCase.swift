@@ -1,0 +1,27 @@
+// EngineTestCase: what the tests of `tlsd-io --listen` have in common.
+
+import Foundation
+import Glibc
+import XCTest
+
+class EngineTestCase: UCSPITestCase {
+  var path: String { "\(folder.path)/engine" }
+
+  override func setUpWithError() throws {
+    try super.setUpWithError()
+    adoptOrphans(true)
+  }
+
+  override func tearDown() {
+    super.tearDown()
+    for orphan in ProcessTable.children(of: getpid()) { waitpid(orphan, nil, WNOHANG) }
+    adoptOrphans(false)
+  }
+
+  func startEngine(_ options: [String] = [], _ environment: [String: String]? = nil) throws -> ChannelProcess {
+    let engine = try start(
+      [try Programs.path("tlsd-io")] + options + ["--listen", path], [:], try environment ?? credentials())
+    XCTAssertTrue(eventually { FileManager.default.fileExists(atPath: path) }, engine.errors)
+    return engine
+  }
+}

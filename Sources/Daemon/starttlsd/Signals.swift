@@ -2,7 +2,8 @@
 //
 //   SIGTERM, SIGINT   stop; the second one ends the grace time, the third one the sessions
 //   SIGHUP            reload the certificates and the access rules; learn the program's greeting again
-//   SIGUSR2           ignored: only a supervisor (--workers) hands its sockets to a new program
+//   SIGUSR2           a warning: only a supervisor (--workers) hands its sockets to a new program. A worker ignores it, since it may
+//                     have been sent to all processes
 //   others            signals whose default ends a process, or stops it on a write to a terminal, are ignored
 //
 // SIGHUP is blocked from the start, so that a hook may send it at any time. Backends get all signals with their default
@@ -10,6 +11,7 @@
 
 import CKernel
 import Glibc
+import Logging
 import Transport
 
 /// The signals in the event loop.
@@ -33,7 +35,9 @@ final class Signals: EventOwner {
 
   init(_ daemon: Daemon) throws(SystemError) {
     self.daemon = daemon
-    var mask = Signals.block([SIGHUP, SIGTERM, SIGINT])
+    // A blocked signal reaches the descriptor, although it is ignored until here.
+    let isSupervised = daemon.configuration.supervision.worker != nil
+    var mask = Signals.block([SIGHUP, SIGTERM, SIGINT] + (isSupervised ? [] : [SIGUSR2]))
     let number = signalfd(-1, &mask, KERNEL_SFD_CLOEXEC | KERNEL_SFD_NONBLOCK)
     guard number >= 0 else { throw SystemError.last("signalfd") }
     descriptor = Descriptor(adopting: number)
@@ -43,13 +47,16 @@ final class Signals: EventOwner {
   func ready(now: Int) {
     var information = signalfd_siginfo()
     while read(descriptor.number, &information, MemoryLayout<signalfd_siginfo>.size) > 0 {
-      if CInt(information.ssi_signo) == SIGHUP {
+      switch CInt(information.ssi_signo) {
+      case SIGHUP:
         if daemon.isStopping { continue }
         daemon.notification.reloading(daemon.statusText, now: now)
         daemon.learning?.forget(now: now)
         daemon.certificates.readAgain()
-      } else {
-        daemon.stop(now: now)
+      case SIGUSR2:
+        daemon.log.warning(
+          "SIGUSR2: one process serves, and no program can take over from it: restart starttlsd, with --workers 2 or more for the next time")
+      default: daemon.stop(now: now)
       }
     }
   }

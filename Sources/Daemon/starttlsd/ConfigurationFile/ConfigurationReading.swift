@@ -128,7 +128,7 @@ struct ConfigurationReading {
     if !hasAddress { note(table.position.line, name, "there is no address: add listen = [\"address:port\"], or listen-tls") }
     let options = entries.filter { $0.key.kind != .program }.flatMap { ConfigurationWords.words($0.key, $0.entry.value) }
     let program = entries.filter { $0.key.kind == .program }.flatMap { ConfigurationWords.words($0.key, $0.entry.value) }
-    let workers = settings[.workers].map { ConfigurationWords.workers($0.value) } ?? 1
+    let workers = ConfigurationWords.workers(settings[.workers]?.value)
     listeners.append(
       FileListener(
         settings: ListenerSettings(name: name, arguments: options + (program.isEmpty ? [] : ["--"] + program), workers: workers),

@@ -1,6 +1,7 @@
 // Signals: the effect of each signal.
 //
-//   SIGTERM, SIGINT   stop; the second one ends the grace time, the third one the sessions
+//   SIGTERM, SIGINT   stop; the second one ends the grace time, the third one the sessions. Of a worker only those of its supervisor
+//                     are counted: a service manager may send one to all processes
 //   SIGHUP            reload the certificates and the access rules; learn the program's greeting again
 //   SIGUSR2           a warning: only a supervisor (--workers) hands its sockets to a new program. A worker ignores it, since it may
 //                     have been sent to all processes
@@ -24,6 +25,9 @@ final class Signals: EventOwner {
 
   private unowned let daemon: Daemon
   private let descriptor: Descriptor
+  /// The process whose stops are counted; nil for all.
+  private let supervisor: pid_t?
+  private var countedStops = 0
 
   /// Call it before anything else.
   static func prepare() {
@@ -36,8 +40,8 @@ final class Signals: EventOwner {
   init(_ daemon: Daemon) throws(SystemError) {
     self.daemon = daemon
     // A blocked signal reaches the descriptor, although it is ignored until here.
-    let isSupervised = daemon.configuration.supervision.worker != nil
-    var mask = Signals.block([SIGHUP, SIGTERM, SIGINT] + (isSupervised ? [] : [SIGUSR2]))
+    supervisor = daemon.configuration.supervision.worker == nil ? nil : getppid()
+    var mask = Signals.block([SIGHUP, SIGTERM, SIGINT] + (supervisor == nil ? [SIGUSR2] : []))
     let number = signalfd(-1, &mask, KERNEL_SFD_CLOEXEC | KERNEL_SFD_NONBLOCK)
     guard number >= 0 else { throw SystemError.last("signalfd") }
     descriptor = Descriptor(adopting: number)
@@ -56,9 +60,18 @@ final class Signals: EventOwner {
       case SIGUSR2:
         daemon.log.warning(
           "SIGUSR2: one process serves, and no program can take over from it: restart starttlsd, with --workers 2 or more for the next time")
-      default: daemon.stop(now: now)
+      default: stop(from: pid_t(bitPattern: information.ssi_pid), now: now)
       }
     }
+  }
+
+  /// A stop was requested.
+  private func stop(from sender: pid_t, now: Int) {
+    if let supervisor {
+      if sender == supervisor { countedStops += 1 }
+      if daemon.isStopping, sender != supervisor || countedStops == 1 { return }
+    }
+    daemon.stop(now: now)
   }
 
   @discardableResult

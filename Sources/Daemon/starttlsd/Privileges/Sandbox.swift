@@ -1,7 +1,7 @@
 // Sandbox: what the process that serves strangers gives up before it accepts the first one.
 //
-//   Landlock   all files, except reading /dev/null and removing the sockets of --status-socket and --metrics; TCP connections, except to
-//              the ports of --backend; signals to other processes
+//   Landlock   all files, except reading /dev/null and, without a supervisor, removing the sockets of --status-socket and --metrics; TCP
+//              connections, except to the ports of --backend; signals to other processes
 //   seccomp    all system calls but those that serving needs: no execve, no fork, no ptrace, no socket of another family, no
 //              memory that can be executed
 //
@@ -45,8 +45,10 @@ struct Sandbox: Sendable {
   }
 
   private static func leaveFileSystem(_ configuration: Configuration, _ servers: BackendServers?) throws(SystemError) -> String {
-    var paths = [configuration.statusSocket].compactMap { $0 }
-    if case .unix(let path) = configuration.metrics { paths.append(path) }
+    // The sockets of a worker are removed by its supervisor.
+    let removesSockets = configuration.supervision.worker == nil
+    var paths = removesSockets ? [configuration.statusSocket].compactMap { $0 } : []
+    if removesSockets, case .unix(let path) = configuration.metrics { paths.append(path) }
     let folders = paths.map { path in strdup(folder(of: path)) }
     defer { for folder in folders { free(folder) } }
     let ports = (servers?.addresses ?? []).compactMap(\.port)

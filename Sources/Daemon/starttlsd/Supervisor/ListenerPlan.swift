@@ -60,7 +60,7 @@ struct ListenerPlan {
   /// The status socket of a worker: with several workers the path ends with its number.
   func statusAddress(_ number: Int) throws(ConfigurationError) -> SocketAddress? {
     guard let status else { return nil }
-    let path = settings.workers > 1 ? "\(status).\(number)" : status
+    let path = StatusCommand.paths(status, workers: settings.workers)[number - 1]
     guard path.utf8.count <= 107 else {
       throw ListenerPlan.named(settings, .usage("--status-socket \(path): the path of a Unix socket has 1 to 107 octets"))
     }

@@ -2,59 +2,16 @@
 import base64
 import contextlib
 import json
-import os
-import pathlib
 import re
-import signal
 import socket
 import time
 
 import pytest
 
-from backends import Daemon, client, deliver
+from backends import client, deliver
 from mail import connect, read_to_end, read_until
+from metrics import ended, families, get, scrape, two_workers
 from servers import ROOT
-
-NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-
-
-def get(address, request: bytes = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n") -> tuple[str, dict[str, str], str]:
-    """The status, the header and the body of a response."""
-    with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as asking:
-        asking.connect(address)
-        asking.sendall(request)
-        answer = read_to_end(asking).decode()
-    head, body = answer.split("\r\n\r\n", 1)
-    status, *lines = head.split("\r\n")
-    header = dict(line.split(": ", 1) for line in lines)
-    assert int(header["Content-Length"]) == len(body) or request.startswith(b"HEAD")
-    return status, header, body
-
-
-def families(text: str) -> dict[str, dict[str, float]]:
-    """Reads the text as OpenMetrics 1.0 demands it, and strictly: the samples of each family."""
-    assert text.endswith("# EOF\n") and text.count("# EOF") == 1
-    found: dict[str, dict[str, float]] = {}
-    name = kind = ""
-    for line in text.splitlines()[:-1]:
-        if line.startswith("# TYPE "):
-            name, kind = line.removeprefix("# TYPE ").split(" ")
-            assert NAME.fullmatch(name) and name not in found and kind in ("counter", "gauge", "histogram", "info")
-            found[name] = {}
-        elif line.startswith("# UNIT "):
-            unit = line.removeprefix(f"# UNIT {name} ")
-            assert name.endswith("_" + unit)
-        elif line.startswith("#"):
-            assert line.startswith(f"# HELP {name} ") and line.endswith(".")
-        else:
-            match = re.fullmatch(r'([a-z_]+)((?:\{(?:[a-z]+="(?:[^"\\]|\\.)*",?)+\})?) (-?[0-9.]+)', line)
-            assert match, line
-            suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"], "info": ["_info"]}[kind]
-            assert match[1] in [name + suffix for suffix in suffixes], line
-            sample = match[1] + match[2]
-            assert sample not in found[name]
-            found[name][sample] = float(match[3])
-    return found
 
 
 @pytest.fixture
@@ -65,26 +22,6 @@ def watched(backend_server, starttlsd, tmp_path):
                        str(tmp_path / "status"), "--greeting-timeout", "5")
     daemon.metrics = ("127.0.0.1", int(re.search(r"metrics at 127\.0\.0\.1:(\d+)", daemon.log())[1]))
     return daemon
-
-
-def scrape(daemon) -> dict[str, float]:
-    status, header, body = get(daemon.metrics)
-    assert status == "HTTP/1.1 200 OK"
-    assert header["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    return {sample: value for family in families(body).values() for sample, value in family.items()}
-
-
-def ended(daemon, count: int) -> dict[str, float]:
-    """The metrics once so many sessions have ended."""
-    seen: dict[str, float] = {}
-
-    def have_ended() -> bool:
-        seen.clear()
-        seen.update(scrape(daemon))
-        return sum(v for k, v in seen.items() if k.startswith("starttlsd_session_ends_total")) == count
-
-    assert daemon.eventually(have_ended)
-    return seen
 
 
 def test_sessions_are_counted(watched):
@@ -181,117 +118,8 @@ def test_only_this_machine_may_ask(starttlsd, backend_server):
         assert daemon.process.wait(timeout=60) == 100 and "--metrics" in daemon.log()
 
 
-@pytest.fixture
-def workers(backend_server, starttlsd, tmp_path):
-    """Two workers, whose metrics are at one address."""
-    backend = backend_server(trusts="nobody")
-    daemon = starttlsd("--workers", "2", "--backend", backend.address, "--backend-client", "none", "--metrics", f"unix:{tmp_path}/metrics")
-    daemon.metrics = f"{tmp_path}/metrics"
-    daemon.wait_for("2 workers serve")
-    return daemon
-
-
-def worker(daemon, number: int) -> int:
-    """The process of a worker."""
-    return int(re.findall(rf"worker {number} started, process (\d+)", daemon.log())[-1])
-
-
-def up(daemon) -> list[float]:
-    seen = scrape(daemon)
-    return [seen[f'starttlsd_worker_up{{worker="{number}"}}'] for number in (1, 2)]
-
-
-def test_one_address_has_the_metrics_of_all_workers(workers):
-    for _ in range(4):
-        deliver(workers.port)
-    seen = ended(workers, 4)
-    assert seen["starttlsd_workers"] == 2 and workers.eventually(lambda: up(workers) == [1, 1])
-    assert sum(value for name, value in seen.items() if name.startswith("starttlsd_connections_total{worker=")) == 4
-    assert sum(value for name, value in seen.items() if name.startswith("starttlsd_handshake_seconds_count{worker=")) == 4
-    builds = [name for name in seen if name.startswith("starttlsd_build_info")]
-    assert [re.sub('version="[0-9.]+"', "VERSION", name) for name in builds] == [
-        f'starttlsd_build_info{{worker="{number}",VERSION}}' for number in (1, 2)]
-    # Nothing is left of it but the number of its starts.
-    os.kill(worker(workers, 1), signal.SIGKILL)
-    assert workers.eventually(lambda: scrape(workers)['starttlsd_worker_restarts_total{worker="1"}'] == 1 and up(workers) == [1, 1])
-    assert scrape(workers).get('starttlsd_session_ends_total{worker="1",end="relayed"}', 0) == 0
-
-
-def test_a_worker_that_does_not_answer_is_left_out(workers):
-    assert workers.eventually(lambda: up(workers) == [1, 1])
-    process = worker(workers, 2)
-    os.kill(process, signal.SIGSTOP)
-    try:
-        assert workers.eventually(lambda: up(workers) == [1, 0])
-        seen = scrape(workers)
-        assert {name.split("{")[0] for name in seen if 'worker="2"' in name} == {"starttlsd_worker_up", "starttlsd_worker_restarts_total"}
-        # It is asked once, however often the supervisor is; and the supervisor waits for nothing else.
-        number = len(list(pathlib.Path(f"/proc/{workers.process.pid}/fd").iterdir()))
-        for _ in range(50):
-            assert up(workers)[1] == 0
-        assert len(list(pathlib.Path(f"/proc/{workers.process.pid}/fd").iterdir())) <= number + 1
-    finally:
-        os.kill(process, signal.SIGCONT)
-    assert workers.eventually(lambda: up(workers) == [1, 1])
-    assert get(workers.metrics, b"HEAD /metrics HTTP/1.0\r\n\r\n")[2] == ""
-    assert get(workers.metrics, b"GET / HTTP/1.1\r\n\r\n")[0].endswith("404 Not Found")
-
-
-# A program that takes over. Its workers answer with the text of a file; its supervisor is the real one.
-TAKEN_OVER = """#!/usr/bin/python3
-import os, socket, sys
-if "STARTTLSD_TAKE_OVER" in os.environ:
-    os.execv({program!r}, sys.argv)
-channel = socket.socket(fileno=int(os.environ["STARTTLSD_WORKER"].split()[2]))
-channel.send(b"READY=1\\nTAKE_OVER=2")
-while True:
-    message, descriptors, _, _ = socket.recv_fds(channel, 64, 1)
-    if not message:
-        break
-    with socket.socket(fileno=descriptors[0]) as asking, open({text!r}, "rb") as file:
-        try:
-            asking.sendall(file.read())
-        except OSError:
-            pass
-"""
-
-
-def test_what_a_captured_worker_says_does_not_spoil_the_metrics(build, backend_server, certificate, tmp_path):
-    """Its text is used only if it is as ours are: it cannot speak for another worker, nor make the text of all unreadable."""
-    program, text = (build / "release/starttlsd").resolve(), tmp_path / "text"
-    (tmp_path / "release").mkdir()
-    (tmp_path / "release/starttlsd").symlink_to(program)
-    daemon = Daemon(tmp_path, certificate, tmp_path, "--workers", "2", "--backend", backend_server(trusts="nobody").address, "--backend-client",
-                    "none", "--metrics", f"unix:{tmp_path}/metrics")
-    daemon.metrics = f"{tmp_path}/metrics"
-    try:
-        daemon.wait_for("2 workers serve")
-        replaced = tmp_path / "replaced"
-        replaced.write_text(TAKEN_OVER.format(program=str(program), text=str(text)))
-        replaced.chmod(0o755)
-        replaced.rename(tmp_path / "release/starttlsd")
-        daemon.process.send_signal(signal.SIGUSR2)
-        daemon.wait_for("has taken over")
-        good = 'starttlsd_sessions{phase="clear"} 7\nstarttlsd_connections_total 3\n'
-        text.write_text("# HELP x y\n" + good + 'starttlsd_greeting_seconds_bucket{le="0.1"} 1\n# EOF\n')
-        assert daemon.eventually(lambda: up(daemon) == [1, 1])
-        assert scrape(daemon)['starttlsd_sessions{worker="2",phase="clear"}'] == 7
-        for bad in ['starttlsd_sessions{worker="1"} 1\n', 'starttlsd_other 1\n', "starttlsd_sessions 1\n" * 2, "starttlsd_sessions one\n",
-                    'starttlsd_sessions{a="1"\n', 'starttlsd_sessions{a="\\x"} 1\n', 'starttlsd_sessions{a="1",} 1\n', "starttlsd_sessions\n",
-                    'starttlsd_sessions{a="1"}{b="2"} 1\n', "starttlsd_sessions 1 1\n", "starttlsd_connections 1\n", "\x00\n", "# EOF\n x\n",
-                    'starttlsd_sessions{a="\xe9"} 1\n', "starttlsd_sessions 1..0\n", "x" * (2 << 20) + "\n"]:
-            text.write_text(good + bad + "# EOF\n")
-            assert up(daemon) == [0, 0], bad[:100]
-        for bad in [b"", good.encode(), b"\xff# EOF\n"]:
-            text.write_bytes(bad)
-            assert up(daemon) == [0, 0], bad
-        text.write_text(good + "# EOF\n")
-        assert daemon.eventually(lambda: up(daemon) == [1, 1])
-    finally:
-        daemon.finish()
-
-
-def test_dashboard_and_alerts_use_metrics_that_exist(watched, workers):
+def test_dashboard_and_alerts_use_metrics_that_exist(watched, backend_server, starttlsd, tmp_path):
+    workers = two_workers(backend_server, starttlsd, tmp_path)
     deliver(watched.port)
     ended(watched, 1)
     known = set()

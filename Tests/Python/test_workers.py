@@ -85,13 +85,19 @@ def test_one_worker_for_each_processor(default, build, tmp_path):
     processors = min(16, len(os.sched_getaffinity(0)), quota())
     if processors < 2:
         pytest.skip("this machine has one processor")
-    daemon = default("--listen", "127.0.0.1:0", "--status-socket", str(tmp_path / "status"))
+    # What a killed one has left, which had one process, and one with more workers.
+    for name in ("status", f"status.{processors + 1}"):
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(tmp_path / name))
+            left.listen()
+    daemon = default("--listen", "127.0.0.1:0", "--status-socket", str(tmp_path / "status"), "--session-tickets")
     assert int(daemon.wait_for(r"(\d+) workers serve")[1]) == processors
     port = int(daemon.wait_for(r"listening on 127\.0\.0\.1:(\d+)")[1])
     # The certificate was made once, by the first worker.
     assert len({certificate(port) for _ in range(2 * processors)}) == 1
     output = subprocess.run([build / "release/starttlsd", "status", tmp_path / "status"], capture_output=True, text=True, timeout=PATIENCE)
-    assert output.stdout.count(f"listening on: 127.0.0.1:{port}\n") == processors, output
+    assert output.returncode == 0 and output.stdout.count(f"listening on: 127.0.0.1:{port}\n") == processors, output
+    assert daemon.log().count(f"--session-tickets: each of {processors} workers knows only its own tickets") == 1
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_for(r"(?s)(SIGHUP: the certificates are loaded again.*){%d}" % processors)
 

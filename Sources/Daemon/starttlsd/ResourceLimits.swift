@@ -77,7 +77,9 @@ struct ResourceLimits {
     if let limit = configuration.backendsLimit { return limit }
     // Servers that are connected to have no processes.
     if configuration.backend.servers != nil { return configuration.connectionsLimit + 2 }
-    return max(2, min(3 * configuration.connectionsLimit, try processes() / 2, own))
+    // The system counts the processes of all workers.
+    let ofAll = min(try processes() / 2, own)
+    return max(2, min(3 * configuration.connectionsLimit, configuration.supervision.worker?.part(of: ofAll) ?? ofAll))
   }
 
   /// The limit of descriptors that the starter needs.

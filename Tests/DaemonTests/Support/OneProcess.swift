@@ -12,12 +12,16 @@ enum OneProcess {
 
   /// A command line, perhaps of a program that executes starttlsd, with `--workers 1` if it says nothing about them.
   static func arguments(_ arguments: [String]) -> [String] {
-    guard let index = arguments.firstIndex(where: { $0.hasSuffix("/starttlsd") && FileManager.default.isExecutableFile(atPath: $0) }) else {
-      return arguments
-    }
+    guard let index = arguments.firstIndex(where: { isProgram($0) }) else { return arguments }
     let options = arguments[(index + 1)...].prefix { $0 != "--" }
     if let first = options.first, commands.contains(first) { return arguments }
     if options.contains(where: { own.contains($0) || $0.hasPrefix("--workers=") }) { return arguments }
     return arguments[...index] + ["--workers", "1"] + arguments[(index + 1)...]
+  }
+
+  /// False for the folder of a service, which has the same name.
+  private static func isProgram(_ path: String) -> Bool {
+    var isFolder: ObjCBool = false
+    return path.hasSuffix("/starttlsd") && FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && !isFolder.boolValue
   }
 }

@@ -1,6 +1,5 @@
 // ConfigurationWords: the value of a key as words of a command line.
 
-import Glibc
 import TOMLText
 
 enum ConfigurationWords {

@@ -148,8 +148,8 @@ extension SupervisorState {
         guard let status = text.number(), let process = Process(&text) else { return nil }
         slots.append(Slot(status: socket(status), process: process))
       }
-      plans.append(Group(settings: ListenerSettings(name: name, arguments: arguments, workers: workers), sockets: own,
-          metrics: socket(metrics), slots: slots))
+      let settings = ListenerSettings(name: name, arguments: arguments, workers: workers)
+      plans.append(Group(settings: settings, sockets: own, metrics: socket(metrics), slots: slots))
     }
     guard let retiring = text.number() else { return nil }
     for _ in 0..<retiring {
@@ -162,8 +162,8 @@ extension SupervisorState {
   func groups(_ supervisor: Supervisor, now: Int) throws(SystemError) -> [WorkerGroup] {
     try plans.map { plan throws(SystemError) in
       let stop = plan.slots.first?.process.stopMilliseconds ?? 0
-      let group = WorkerGroup(ListenerPlan(serving: plan.settings, stopMilliseconds: stop), plan.sockets, metrics: plan.metrics,
-        program: WorkerStart.ownProgram)
+      let serving = ListenerPlan(serving: plan.settings, stopMilliseconds: stop)
+      let group = WorkerGroup(serving, plan.sockets, metrics: plan.metrics, program: WorkerStart.ownProgram)
       for (index, slot) in plan.slots.enumerated() {
         let made = WorkerSlot(index + 1, status: slot.status)
         made.worker = try slot.process.worker(supervisor, now: now)

@@ -152,6 +152,16 @@ int kernel_set_undumpable(void) {
   return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
+int kernel_processors(void) {
+  /* The kernel refuses a set that is smaller than its own. */
+  unsigned long set[1024];
+  int size = (int)syscall(SYS_sched_getaffinity, 0, sizeof set, set);
+  if (size < 0) return -1;
+  int count = 0;
+  for (size_t index = 0; index < (size_t)size / sizeof set[0]; index++) count += __builtin_popcountl(set[index]);
+  return count;
+}
+
 int kernel_set_process_name(const char *name) {
   return prctl(PR_SET_NAME, name, 0, 0, 0);
 }

@@ -132,7 +132,7 @@ class Server:
 
 
 class Daemon:
-    """starttlsd on a free port."""
+    """starttlsd on a free port: one process, unless the options name the workers."""
 
     def __init__(self, build: pathlib.Path, certificate, folder: pathlib.Path, *options: str):
         self.log_file = folder / "log"
@@ -140,7 +140,7 @@ class Daemon:
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(
                 [build / "release/starttlsd", "--allow-root", "--listen", "127.0.0.1:0", "--certificate", certificate.chain, "--key",
-                 certificate.key, *options], stderr=log)
+                 certificate.key, *([] if "--workers" in options else ["--workers", "1"]), *options], stderr=log)
         assert self.eventually(lambda: "listening on" in self.log() or self.process.poll() is not None)
         match = re.search(r"listening on 127\.0\.0\.1:(\d+)", self.log())
         self.port = int(match.group(1)) if match else 0

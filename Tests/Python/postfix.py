@@ -124,7 +124,7 @@ class Starttlsd(Server):
     def __enter__(self):
         # maildir-smtpd accepts mail for every domain; its processes are found by their environment.
         self.process = subprocess.Popen(
-            [self.programs / "starttlsd", "--allow-root", "--listen", "127.0.0.1:0", "--certificate", self.certificate,
+            [self.programs / "starttlsd", "--allow-root", "--workers", "1", "--listen", "127.0.0.1:0", "--certificate", self.certificate,
              "--key", self.key, "--trusting-backend", "--backend-environment", "TEST_POSTFIX", "--", *self.backend],
             stderr=self.log, stdin=subprocess.DEVNULL, env=self.environment)
         port = r"listening on 127\.0\.0\.1:(\d+)"

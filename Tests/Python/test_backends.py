@@ -279,7 +279,7 @@ def test_a_name_that_cannot_be_looked_up_now(build, certificate, tmp_path, name,
     services.write_text("hosts: files dns\n")
     script = f"mount --bind {resolver} /etc/resolv.conf && mount --bind {services} /etc/nsswitch.conf && exec \"$@\""
     result = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", build / "release/starttlsd", "--allow-root", "--listen", "127.0.0.1:0", "--certificate",
-         certificate.chain, "--key", certificate.key, "--backend", name, "--backend-client", "none"], capture_output=True, text=True, timeout=PATIENCE)
+        ["unshare", "--mount", "sh", "-c", script, "sh", build / "release/starttlsd", "--allow-root", "--workers", "1", "--listen", "127.0.0.1:0",
+         "--certificate", certificate.chain, "--key", certificate.key, "--backend", name, "--backend-client", "none"], capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == code, result.stderr
     assert f"--backend '{name}': " in result.stderr

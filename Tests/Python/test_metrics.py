@@ -10,48 +10,8 @@ import pytest
 
 from backends import client, deliver
 from mail import connect, read_to_end, read_until
+from metrics import ended, families, get, scrape, two_workers
 from servers import ROOT
-
-NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-
-
-def get(address, request: bytes = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n") -> tuple[str, dict[str, str], str]:
-    """The status, the header and the body of a response."""
-    with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as asking:
-        asking.connect(address)
-        asking.sendall(request)
-        answer = read_to_end(asking).decode()
-    head, body = answer.split("\r\n\r\n", 1)
-    status, *lines = head.split("\r\n")
-    header = dict(line.split(": ", 1) for line in lines)
-    assert int(header["Content-Length"]) == len(body) or request.startswith(b"HEAD")
-    return status, header, body
-
-
-def families(text: str) -> dict[str, dict[str, float]]:
-    """Reads the text as OpenMetrics 1.0 demands it, and strictly: the samples of each family."""
-    assert text.endswith("# EOF\n") and text.count("# EOF") == 1
-    found: dict[str, dict[str, float]] = {}
-    name = kind = ""
-    for line in text.splitlines()[:-1]:
-        if line.startswith("# TYPE "):
-            name, kind = line.removeprefix("# TYPE ").split(" ")
-            assert NAME.fullmatch(name) and name not in found and kind in ("counter", "gauge", "histogram", "info")
-            found[name] = {}
-        elif line.startswith("# UNIT "):
-            unit = line.removeprefix(f"# UNIT {name} ")
-            assert name.endswith("_" + unit)
-        elif line.startswith("#"):
-            assert line.startswith(f"# HELP {name} ") and line.endswith(".")
-        else:
-            match = re.fullmatch(r'([a-z_]+)((?:\{(?:[a-z]+="(?:[^"\\]|\\.)*",?)+\})?) (-?[0-9.]+)', line)
-            assert match, line
-            suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"], "info": ["_info"]}[kind]
-            assert match[1] in [name + suffix for suffix in suffixes], line
-            sample = match[1] + match[2]
-            assert sample not in found[name]
-            found[name][sample] = float(match[3])
-    return found
 
 
 @pytest.fixture
@@ -62,19 +22,6 @@ def watched(backend_server, starttlsd, tmp_path):
                        str(tmp_path / "status"), "--greeting-timeout", "5")
     daemon.metrics = ("127.0.0.1", int(re.search(r"metrics at 127\.0\.0\.1:(\d+)", daemon.log())[1]))
     return daemon
-
-
-def scrape(daemon) -> dict[str, float]:
-    status, header, body = get(daemon.metrics)
-    assert status == "HTTP/1.1 200 OK"
-    assert header["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    return {sample: value for family in families(body).values() for sample, value in family.items()}
-
-
-def ended(daemon, count: int) -> dict[str, float]:
-    """The metrics once so many sessions have ended."""
-    assert daemon.eventually(lambda: sum(v for k, v in scrape(daemon).items() if k.startswith("starttlsd_session_ends_total")) == count)
-    return scrape(daemon)
 
 
 def test_sessions_are_counted(watched):
@@ -171,11 +118,12 @@ def test_only_this_machine_may_ask(starttlsd, backend_server):
         assert daemon.process.wait(timeout=60) == 100 and "--metrics" in daemon.log()
 
 
-def test_dashboard_and_alerts_use_metrics_that_exist(watched):
+def test_dashboard_and_alerts_use_metrics_that_exist(watched, backend_server, starttlsd, tmp_path):
+    workers = two_workers(backend_server, starttlsd, tmp_path)
     deliver(watched.port)
     ended(watched, 1)
     known = set()
-    for name, samples in families(get(watched.metrics)[2]).items():
+    for name, samples in (families(get(watched.metrics)[2]) | families(get(workers.metrics)[2])).items():
         kind = "counter" if any(sample.split("{")[0] == name + "_total" for sample in samples) or not samples else ""
         known |= {sample.split("{")[0] for sample in samples} | ({name + "_total"} if kind else set())
     alerts = (ROOT / "Docs/monitoring/alerts.yml").read_text()

@@ -87,11 +87,11 @@ def address(port: int) -> bytes:
     return struct.pack("<H", socket.AF_INET) + struct.pack("!H", port) + socket.inet_aton("127.0.0.1") + bytes(8)
 
 
-def attack(daemon, tmp_path) -> dict[str, int]:
+def attack(process: int, tmp_path) -> dict[str, int]:
     """What a captured process gets from the kernel, by attempt."""
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    captured = Captured(daemon.process.pid)
+    captured = Captured(process)
     try:
         results = {
             "read": captured.call("openat", AT_FDCWD, str(secret).encode(), os.O_RDONLY),
@@ -104,7 +104,7 @@ def attack(daemon, tmp_path) -> dict[str, int]:
             "ptrace": captured.call("ptrace", ATTACH, os.getppid()),
             "kill": captured.call("kill", os.getppid(), 0),
             "kill by thread": captured.call("tgkill", os.getpid(), os.getpid(), 0),
-            "signal itself": captured.call("tgkill", daemon.process.pid, daemon.process.pid, 0),
+            "signal itself": captured.call("tgkill", process, process, 0),
             "owner": captured.call("fcntl", 0, 8, os.getpid()),
             "owner, extended": captured.call("fcntl", 0, 15, struct.pack("<ii", 1, os.getpid())),
             "filter": captured.call("setsockopt", 0, socket.SOL_SOCKET, 26, bytes(16), 16),
@@ -145,7 +145,7 @@ def test_a_captured_process_in_front_of_a_server_by_address(backend_server, star
     daemon = starttlsd("--backend", backend_server(trusts="nobody").address, "--backend-client", "none", "--status-socket",
                        str(tmp_path / "run/status"))
     daemon.wait_for(r"sandbox: Landlock \d+, seccomp")
-    results = attack(daemon, tmp_path)
+    results = attack(daemon.process.pid, tmp_path)
     assert_confined(results)
     # It works on.
     deliver(daemon.port)
@@ -155,10 +155,10 @@ def test_a_captured_process_in_front_of_a_server_by_address(backend_server, star
     assert not (tmp_path / "run" / "status").exists()
 
 
-def assert_confined_with_a_program(daemon, tmp_path, maildir) -> None:
+def assert_confined_with_a_program(daemon, tmp_path, maildir, process: int | None = None) -> None:
     """Mail is delivered afterwards."""
     daemon.wait_for(r"sandbox: Landlock \d+, seccomp")
-    assert_confined(attack(daemon, tmp_path))
+    assert_confined(attack(process or daemon.process.pid, tmp_path))
     deliver(daemon.port)
     deliver(daemon.port, tls=False)
     assert len(list((maildir / "new").iterdir())) == 2
@@ -198,6 +198,16 @@ def test_switched_off_it_is_not_in_force(backend_server, starttlsd, tmp_path):
 def test_without_any_option_a_captured_process_is_confined(starttlsd, build, tmp_path):
     daemon = starttlsd("--", str(build / "release/maildir-smtpd"), "--domain", "mx.example", str(tmp_path / "Maildir"))
     assert_confined_with_a_program(daemon, tmp_path, tmp_path / "Maildir")
+
+
+def test_a_captured_worker_is_confined(starttlsd, build, tmp_path):
+    """One of two that a supervisor has started; the supervisor is not in its reach."""
+    daemon = starttlsd("--workers", "2", "--metrics", f"unix:{tmp_path}/metrics", "--", str(build / "release/maildir-smtpd"), "--domain", "mx.example",
+                       str(tmp_path / "Maildir"))
+    daemon.wait_for("2 workers serve")
+    process = int(re.search(r"worker 1 started, process (\d+)", daemon.log())[1])
+    assert_confined_with_a_program(daemon, tmp_path, tmp_path / "Maildir", process)
+    assert f"worker 1, process {process}" not in daemon.log()
 
 
 def test_metrics_and_reload_inside_it(backend_server, starttlsd, tmp_path):

@@ -134,8 +134,8 @@ def running_starttlsd(program, certificate, folder: pathlib.Path, *options: str)
     log = folder / "log"
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [program.parent / "starttlsd", *(["--allow-root"] if os.getuid() == 0 else []), "--listen", "127.0.0.1:0", "--exempt",
-             "127.0.0.0/8", "--certificate", certificate.chain, "--key", certificate.key, *options, "--",
+            [program.parent / "starttlsd", *(["--allow-root"] if os.getuid() == 0 else []), "--workers", "1", "--listen",
+             "127.0.0.1:0", "--exempt", "127.0.0.0/8", "--certificate", certificate.chain, "--key", certificate.key, *options, "--",
              program.parent / "maildir-smtpd", "--hostname", "mx.example", "--domain", "planted.example", folder / "Maildir"],
             stderr=errors)
         try:

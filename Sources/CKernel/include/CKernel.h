@@ -117,6 +117,9 @@ int kernel_set_no_new_privileges(void);
 /* prctl(PR_SET_DUMPABLE, 0): no core dump; only privileged processes can trace this process or read its memory. */
 int kernel_set_undumpable(void);
 
+/* sched_getaffinity(2): the number of processors that this process may run on; -1 with errno on failure. */
+int kernel_processors(void);
+
 /* prctl(PR_SET_NAME): the name that ps(1) shows, at most 15 octets. */
 int kernel_set_process_name(const char *name);
 

@@ -149,7 +149,8 @@ final class Daemon {
     signals = try Signals(self)
     supervisorEnd = try configuration.supervision.worker.map { role throws(SystemError) in try SupervisorEnd(self, channel: role.channel) }
     if let path = configuration.statusSocket { status = try ReportSocket.status(self, path: path) }
-    if let address = configuration.metrics { metricsSocket = try ReportSocket.metrics(self, address) }
+    // Those of a worker are at the address of the supervisor, which asks for them.
+    if let address = configuration.metrics, configuration.supervision.worker == nil { metricsSocket = try ReportSocket.metrics(self, address) }
     queue.attach(loop, timers)
     admission = Admission(try ResourceLimits(configuration))
   }

@@ -80,7 +80,10 @@ struct ResourceLimits {
     if let limit = configuration.backendsLimit { return limit }
     // Servers that are connected to have no processes.
     if configuration.backend.servers != nil { return configuration.connectionsLimit + 2 }
-    return max(2, min(3 * configuration.connectionsLimit + (configuration.spares?.number ?? 0), try processes() / 2, own))
+    // The system counts the processes of all workers.
+    let ofAll = min(try processes() / 2, own)
+    let wanted = 3 * configuration.connectionsLimit + (configuration.spares?.number ?? 0)
+    return max(2, min(wanted, configuration.supervision.worker?.part(of: ofAll) ?? ofAll))
   }
 
   /// The most processes of the program that the starter starts: `backends`, unless the descriptors allow fewer. A spare process that ends

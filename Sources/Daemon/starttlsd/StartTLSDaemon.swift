@@ -131,12 +131,14 @@ struct StartTLSDaemon: ParsableCommand {
     Signals.prepare()
     if let file = fileOptions.config { return try ConfigurationOptions.run(file, supervisor) }
     if let settings = try workerOptions.supervised(self) { return try Supervisor.run([settings]) }
+    let isOneForBlockingSocket = !supervisor.inetd && workerOptions.isOneForBlockingSocket
     // Before anything is opened.
     let supervision = try Supervision.take(supervisor, listen: listen + implicit.listenTLS)
     let notification = try ServiceNotification(supervisor, supervision)
     let queue = try LogQueue(logging)
     defer { queue.finish() }
     let log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
+    if isOneForBlockingSocket { log.notice("one process serves, since the supervisor passed a blocking socket: set NonBlocking=yes for more workers") }
     let configuration = try checked(supervision)
     if let folder = configuration.selfSignedFolder { try EmbeddedDefault.makeCertificate(in: folder) }
     let helpers = try Helpers.start(configuration)

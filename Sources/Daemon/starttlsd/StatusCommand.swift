@@ -36,12 +36,24 @@ struct StatusCommand: ParsableCommand {
     if let failure { throw failure }
   }
 
+  /// The status sockets of a listener: of a worker among several the path ends with its number.
+  static func paths(_ path: String, workers: Int) -> [String] { workers > 1 ? (1...workers).map { "\(path).\($0)" } : [path] }
+
   /// The path, or those of the workers.
   private var paths: [String] {
-    guard access(path, F_OK) != 0 else { return [path] }
-    let candidates: [String] = (1...WorkerCount.limit).map { "\(path).\($0)" }
-    let workers = Array(candidates.prefix { access($0, F_OK) == 0 })
+    if isListening(path) { return [path] }
+    let workers = StatusCommand.paths(path, workers: WorkerCount.limit).filter { isListening($0) }
     return workers.isEmpty ? [path] : workers
+  }
+
+  /// False for a file that is missing, or that is left of a process that was killed.
+  private func isListening(_ path: String) -> Bool {
+    do throws(SystemError) {
+      _ = try SocketAddress.unix(path).connect()
+      return true
+    } catch {
+      return error.code != ENOENT && error.code != ECONNREFUSED
+    }
   }
 
   private func ask(_ path: String) throws(ConfigurationError) {

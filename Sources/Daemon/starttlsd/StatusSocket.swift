@@ -12,10 +12,11 @@ extension ReportSocket {
   static func status(_ daemon: Daemon, path: String) throws(ConfigurationError) -> ReportSocket {
     do throws(SystemError) {
       return try ReportSocket(
-        daemon, .unix(path), inherited: daemon.configuration.supervision.worker?.status, requestLimit: statusRequestLimit) { [unowned daemon] request in
-        guard request.contains(UInt8(ascii: "\n")) || request.count >= statusRequestLimit else { return nil }
+        daemon, .unix(path), inherited: daemon.configuration.supervision.worker?.status, requestLimit: statusRequestLimit) { [unowned daemon] client, request in
+        guard request.contains(UInt8(ascii: "\n")) || request.count >= statusRequestLimit else { return false }
         let report = daemon.statusReport
-        return Array((request.starts(with: "json".utf8) ? report.json : report.text).utf8)
+        client.send(Array((request.starts(with: "json".utf8) ? report.json : report.text).utf8))
+        return true
       }
     } catch {
       throw .system("--status-socket \(path): \(error)")

@@ -77,6 +77,9 @@ struct Supervision {
     return count
   }
 
+  /// The numbers of the sockets that were passed to this process, before `take`.
+  static var passedNumbers: Range<CInt> { first..<first + CInt((try? activated()) ?? 0) }
+
   private static func listening(_ number: CInt, _ name: String?) throws(ConfigurationError) -> Socket {
     let title = "descriptor \(number)" + (name.map { " (\($0))" } ?? "") + ", passed by the supervisor,"
     let kind: InheritedSocket
@@ -134,7 +137,7 @@ struct Supervision {
 extension Supervision {
   /// True if a descriptor was passed as a socket.
   func uses(_ number: CInt) -> Bool {
-    number == client || sockets.contains { $0.number == number } || worker.map { [$0.channel, $0.status, $0.metrics].contains(number) } ?? false
+    number == client || sockets.contains { $0.number == number } || worker.map { [$0.channel, $0.status].contains(number) } ?? false
   }
 
   /// The client's connection as a descriptor of our own. The standard streams become /dev/null, so that the connection

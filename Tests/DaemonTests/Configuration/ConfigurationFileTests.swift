@@ -85,10 +85,27 @@ final class ConfigurationFileTests: StarttlsdTestCase {
         "line \(own + 3), listener c: 127.0.0.1:4650 is that of the listener b already: choose another"
       ),
       (
-        good.replacingOccurrences(of: "[listener.mx]", with: "status-socket = \"/run/s\"\n[listener.mx]") + "[listener.b]\nlisten = [\"127.0.0.1:0\"]\n",
-        "line \(own + 2), listener b: the status socket /run/s is that of the listener mx already: choose another"
+        good.replacingOccurrences(of: "[listener.mx]", with: "workers = 1\nstatus-socket = \"/run/s\"\n[listener.mx]") + "[listener.b]\nlisten = [\"127.0.0.1:0\"]\n",
+        "line \(own + 3), listener b: the status socket /run/s is that of the listener mx already: choose another"
       ),
     ] { XCTAssertEqual(try faults(text), [fault], text) }
+  }
+
+  /// With several workers each has a status socket of its own, whose path follows from that of the key.
+  func testSocketsThatFollowFromTheKeysOfOthersAreRefused() throws {
+    let second = "[listener.b]\nlisten = [\"127.0.0.1:0\"]\n"
+    let own = try good.split(separator: "\n").count
+    let first = try good + "workers = 2\nstatus-socket = \"/run/s\"\n"
+    for (keys, fault) in [
+      ("workers = 1\nstatus-socket = \"/run/s.2\"\n", "line \(own + 6), listener b: the status socket /run/s.2 is that of the listener mx already: choose another"),
+      ("workers = 3\nstatus-socket = \"/run/s\"\n", "line \(own + 6), listener b: the status socket /run/s.1 is that of the listener mx already: choose another"),
+      ("metrics = \"unix:/run/s.1\"\n", "line \(own + 5), listener b: the metrics socket unix:/run/s.1 is that of the listener mx already: choose another"),
+      (
+        "workers = 2\nstatus-socket = \"/run/t\"\nmetrics = \"unix:/run/t.2\"\n",
+        "line \(own + 7), listener b: the metrics socket unix:/run/t.2 is named twice: choose another"
+      ),
+    ] { XCTAssertEqual(try faults(first + second + keys), [fault], keys) }
+    XCTAssertEqual(try run([Programs.path("starttlsd"), "config", file(first + second + "workers = 1\nstatus-socket = \"/run/s\"\n")]).errors, "")
   }
 
   func testAFileThatOthersCanChangeIsRefused() throws {

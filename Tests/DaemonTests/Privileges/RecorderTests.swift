@@ -66,7 +66,7 @@ final class RecorderTests: PrivilegeTestCase {
           os.dup2(end.fileno(), 100 + number)
       for number in range(3):
           os.dup2(100 + number, 3 + number)
-      os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), STARTTLSD_WORKER="1 256 4 -1 -1")
+      os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), STARTTLSD_WORKER="1 256 4 -1")
       os.closerange(6, 200)
       os.execv(sys.argv[1], sys.argv[1:])
       """

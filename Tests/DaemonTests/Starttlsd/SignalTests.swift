@@ -21,6 +21,18 @@ final class SignalTests: StarttlsdTestCase {
     XCTAssertEqual(try daemon.session().outcome, "handoff: relayed")
   }
 
+  /// Only a supervisor can hand over to another program.
+  func testATakeOverWithoutASupervisorIsAWarning() throws {
+    let daemon = try daemon()
+    daemon.program.signal(SIGUSR2)
+    let line = "warning starttlsd: SIGUSR2: one process serves, and no program can take over from it: restart starttlsd, with --workers 2 or more for the next time\n"
+    XCTAssertTrue(eventually { daemon.log.contains(line) || !daemon.program.isRunning }, daemon.log)
+    XCTAssertTrue(daemon.program.isRunning, daemon.log)
+    let client = try client(daemon)
+    try SessionPhase.negotiatingInsideTLS.enter(client)
+    XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye")
+  }
+
   /// Backends have all signals as they are by default, in clear and inside TLS, and a session of their own.
   func testBackendsFindNoSignalBlockedOrIgnored() throws {
     let opening = """

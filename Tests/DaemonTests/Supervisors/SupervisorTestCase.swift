@@ -44,10 +44,10 @@ class SupervisorTestCase: StarttlsdTestCase {
   /// The command line of starttlsd.
   func starttlsd(_ options: [String] = []) throws -> [String] {
     let made = try certificate()
-    return [
+    return OneProcess.arguments([
       try Programs.path("starttlsd"), "--allow-root", "--certificate", made.certificate, "--key", made.key, "--grace", "5",
       "--backend-environment", "STARTTLSD_TEST", "--trusting-backend",
-    ] + options + ["--", try backend()]
+    ] + options + ["--", try backend()])
   }
 
   /// An executable script.

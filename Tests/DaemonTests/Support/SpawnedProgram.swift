@@ -28,7 +28,8 @@ final class SpawnedProgram {
   let process: pid_t
   private var end: End?
 
-  /// Starts a program, looked for in PATH unless its name contains a slash.
+  /// Starts a program, looked for in PATH unless its name contains a slash. starttlsd is one process unless the words say otherwise,
+  /// see OneProcess.
   init(
     _ arguments: [String], environment: [String: String] = [:], input: Stream = .nowhere, output: Stream = .nowhere,
     errors: Stream = .nowhere
@@ -45,7 +46,7 @@ final class SpawnedProgram {
       }
     }
     _ = kernel_spawn_close_from(&actions, 3)
-    var words = arguments.map { strdup($0) } + [nil]
+    var words = OneProcess.arguments(arguments).map { strdup($0) } + [nil]
     // Coverage data of the child, if the build makes any, goes nowhere.
     let variables = ["PATH": SpawnedProgram.path, "LC_ALL": "C.UTF-8", "LLVM_PROFILE_FILE": "/dev/null"]
       .merging(environment) { _, given in given }

@@ -48,8 +48,8 @@ struct ConfigurationKey: Hashable {
     name: "backend-program", kind: .program, isRepeating: false, defaultText: nil, valueName: "word",
     meaning: "Server program and its arguments.", section: "")
   static let workers = ConfigurationKey(
-    name: "workers", kind: .workers, isRepeating: false, defaultText: "1", valueName: "number",
-    meaning: "Processes that serve the listener, or \"auto\" for one on each core.", section: "")
+    name: "workers", kind: .workers, isRepeating: false, defaultText: "auto", valueName: "number",
+    meaning: "Processes that serve the listener, or \"auto\" for one on each core, at most \(WorkerCount.autoLimit).", section: "")
 
   /// Each listener has its own addresses.
   var isOfListener: Bool { name == "listen" || name == "listen-tls" }

@@ -128,7 +128,7 @@ struct ConfigurationReading {
     if !hasAddress { note(table.position.line, name, "there is no address: add listen = [\"address:port\"], or listen-tls") }
     let options = entries.filter { $0.key.kind != .program }.flatMap { ConfigurationWords.words($0.key, $0.entry.value) }
     let program = entries.filter { $0.key.kind == .program }.flatMap { ConfigurationWords.words($0.key, $0.entry.value) }
-    let workers = settings[.workers].map { ConfigurationWords.workers($0.value) } ?? 1
+    let workers = ConfigurationWords.workers(settings[.workers]?.value)
     listeners.append(
       FileListener(
         settings: ListenerSettings(name: name, arguments: options + (program.isEmpty ? [] : ["--"] + program), workers: workers),
@@ -162,16 +162,34 @@ struct ConfigurationReading {
   private mutating func checkAddresses() {
     var owners: [String: String] = [:]
     for listener in listeners {
-      guard let configuration = listener.configuration else { continue }
-      var used = configuration.listeners.filter { $0.address.port != 0 }.map { "\($0.address)" }
-      if let path = configuration.statusSocket { used.append("the status socket \(path)") }
-      if let address = configuration.metrics, address.port != 0 { used.append("the metrics socket \(address)") }
-      for place in used {
-        let owner = owners.updateValue(listener.settings.name, forKey: place)
-        guard let owner else { continue }
-        let what = owner == listener.settings.name ? "is named twice" : "is that of the listener \(owner) already"
-        note(listener.line, listener.settings.name, "\(place) \(what): choose another")
+      var named: Set<String> = []
+      for place in listener.places {
+        let owner = owners.updateValue(listener.settings.name, forKey: "\(place.address)")
+        // Once for each key: workers have a socket each.
+        guard let owner, named.insert(place.key).inserted else { continue }
+        let fault = owner == listener.settings.name ? "is named twice" : "is that of the listener \(owner) already"
+        note(listener.line(of: place.key), listener.settings.name, "\(place.title) \(fault): choose another")
       }
     }
+  }
+}
+
+extension ConfigurationReading.FileListener {
+  /// Where it binds a socket, and the key that names it.
+  fileprivate var places: [(address: SocketAddress, title: String, key: String)] {
+    guard let configuration else { return [] }
+    var places = configuration.listeners.filter { $0.address.port != 0 }.map { (address: $0.address, title: "\($0.address)", key: "\($0.address)") }
+    if let path = configuration.statusSocket {
+      let paths = StatusCommand.paths(path, workers: settings.workers)
+      places += paths.map { (.unix($0), "the status socket \($0)", "status-socket") }
+    }
+    if let address = configuration.metrics, address.port != 0 { places.append((address, "the metrics socket \(address)", "metrics")) }
+    return places
+  }
+
+  /// The line of a key in its table, or that of the header.
+  fileprivate func line(of key: String) -> Int {
+    let own = entries.first { $0.key.name == key }?.entry.position.line ?? 0
+    return max(own, line)
   }
 }

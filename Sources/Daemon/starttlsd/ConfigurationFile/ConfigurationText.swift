@@ -41,7 +41,7 @@ enum ConfigurationText {
   private static func value(ofDefault key: ConfigurationKey) -> String? {
     if key.kind == .flag { return "false" }
     guard let known = key.defaultText else { return nil }
-    return key.kind == .string ? text(.string(known)) : known
+    return key.kind == .string || key.kind == .workers && Int(known) == nil ? text(.string(known)) : known
   }
 
   private static func text(strings: [String]) -> String { text(.array(strings.map { .string($0) })) }

@@ -1,12 +1,8 @@
 // ConfigurationWords: the value of a key as words of a command line.
 
-import Glibc
 import TOMLText
 
 enum ConfigurationWords {
-  /// More processes are a mistake.
-  private static let workersLimit = 256
-
   /// Why a value cannot be that of a key; nil if it can.
   static func fault(_ key: ConfigurationKey, _ value: TOMLValue) -> String? {
     guard hasType(key, value) else {
@@ -15,8 +11,8 @@ enum ConfigurationWords {
       } else { nil as TOMLValue? }
       return "\(key.name): \(key.expected) is expected, not \(element.map { "\($0.kind) in it" } ?? value.kind)"
     }
-    if key.kind == .workers, case .integer(let number) = value, !(1...workersLimit).contains(number) {
-      return "workers: \(number) is not possible: give a number from 1 to \(workersLimit)"
+    if key.kind == .workers, case .integer(let number) = value, !(1...WorkerCount.limit).contains(number) {
+      return "workers: \(number) is not possible: give a number from 1 to \(WorkerCount.limit)"
     }
     let hasNUL = strings(value).contains { $0.utf8.contains(0) }
     return hasNUL ? "\(key.name): a text with a NUL cannot be an argument" : nil
@@ -33,9 +29,11 @@ enum ConfigurationWords {
   }
 
   /// The number of processes that the key `workers` asks for.
-  static func workers(_ value: TOMLValue) -> Int {
-    if case .integer(let number) = value { return number }
-    return min(workersLimit, max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN))))
+  ///
+  /// - Parameter value: nil without the key.
+  static func workers(_ value: TOMLValue?) -> Int {
+    if case .integer(let number)? = value { return number }
+    return WorkerCount.auto.value
   }
 
   private static func hasType(_ key: ConfigurationKey, _ value: TOMLValue) -> Bool {

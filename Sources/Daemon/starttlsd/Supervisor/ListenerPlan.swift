@@ -11,7 +11,7 @@ struct ListenerPlan {
   /// Empty if a service manager passed the sockets.
   let addresses: [ListeningAddress]
   private let status: String?
-  private let metrics: SocketAddress?
+  let metrics: SocketAddress?
   /// The user that the workers change to, who may connect to their Unix sockets.
   let owner: Identity?
   /// The time that a worker may take to end after SIGTERM.
@@ -94,33 +94,11 @@ struct ListenerPlan {
   /// The status socket of a worker: with several workers the path ends with its number.
   func statusAddress(_ number: Int) throws(ConfigurationError) -> SocketAddress? {
     guard let status else { return nil }
-    let path = settings.workers > 1 ? "\(status).\(number)" : status
+    let path = StatusCommand.paths(status, workers: settings.workers)[number - 1]
     guard path.utf8.count <= 107 else {
       throw ListenerPlan.named(settings, .usage("--status-socket \(path): the path of a Unix socket has 1 to 107 octets"))
     }
     return .unix(path)
-  }
-
-  /// The address of a worker's metrics: with several workers its number is appended to the path, or its port follows the first one's.
-  func metricsAddress(_ number: Int) throws(ConfigurationError) -> SocketAddress? {
-    guard let metrics, settings.workers > 1 else { return metrics }
-    switch metrics {
-    case .unix(let path):
-      guard path.utf8.count + "\(number)".utf8.count < 107 else {
-        throw ListenerPlan.named(settings, .usage("--metrics \(path).\(number): the path of a Unix socket has 1 to 107 octets"))
-      }
-      return .unix("\(path).\(number)")
-    case .ipv4(let octets, let port): return .ipv4(octets, port: try self.port(port, number))
-    case .ipv6(let octets, let port, let scope): return .ipv6(octets, port: try self.port(port, number), scope: scope)
-    }
-  }
-
-  private func port(_ first: UInt16, _ number: Int) throws(ConfigurationError) -> UInt16 {
-    guard first > 0 else { return 0 }
-    guard let port = UInt16(exactly: Int(first) + number - 1) else {
-      throw ListenerPlan.named(settings, .usage("--metrics: \(settings.workers) workers need as many ports from \(first) on"))
-    }
-    return port
   }
 }
 

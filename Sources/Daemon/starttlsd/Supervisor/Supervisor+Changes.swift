@@ -44,6 +44,7 @@ extension Supervisor {
     case .start:
       groups = change.groups
       self.change = nil
+      serveMetrics()
       log.info("\(groups.reduce(0) { $0 + $1.slots.count }) workers serve")
       notification.ready(statusText, log, timers: timers, now: now)
     case .reload: replace(change, now: now)
@@ -64,6 +65,7 @@ extension Supervisor {
     let old = groups.filter { group in !change.groups.contains { $0 === group } }
     groups = change.groups
     self.change = nil
+    serveMetrics()
     for worker in old.flatMap(\.workers) { retire(worker, now: now) }
     log.notice("SIGHUP: the listeners are as the configuration has them: \(change.fresh.count) changed, \(groups.count) in all")
   }
@@ -225,6 +227,7 @@ extension Supervisor {
     // A socket of the new workers may have the name of an old one, and the kernel may use the number of a file again.
     let files = groups.flatMap(\.held).compactMap(\.file)
     for file in state.unused where !files.contains(file) { file.remove() }
+    serveMetrics()
     // Those that were retiring end their sessions: a second SIGTERM would cut them off.
     for worker in try state.old(self, now: now) {
       if worker.isRetiring { retiring.append(worker) } else { retire(worker, now: now) }

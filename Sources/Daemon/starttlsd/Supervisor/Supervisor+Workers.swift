@@ -7,6 +7,7 @@ import Transport
 extension Supervisor {
   /// The descriptors and variables of a worker, and its start.
   func start(_ slot: WorkerSlot, of group: WorkerGroup, now: Int) {
+    if slot.restartAt != nil { slot.restarts += 1 }
     slot.restartAt = nil
     checkSockets(now: now)
     // That may have ended the change to which this group belongs.
@@ -22,7 +23,7 @@ extension Supervisor {
       }
       let role = WorkerRole(
         number: slot.number, count: group.settings.workers, channel: added(pair.second.number) ?? -1,
-        status: added(slot.status?.descriptor.number), metrics: added(slot.metrics?.descriptor.number))
+        status: added(slot.status?.descriptor.number))
       var variables = [
         ("LISTEN_FDS", "\(group.sockets.count)"), ("LISTEN_FDNAMES", group.sockets.map(\.name).joined(separator: ":")),
         (WorkerRole.variable, role.text),

@@ -1,7 +1,8 @@
 // Supervisor: starttlsd as the parent of several workers, each a starttlsd of its own with its helpers.
 //
 // It binds the sockets, starts the workers, starts one again that has ended, passes signals on, and hands over to a new program
-// (SIGUSR2). It reads no octet of a client; what a worker reports is not trusted, see Worker.
+// (SIGUSR2), and serves the metrics of all workers. It reads no octet of a client; what a worker reports is not trusted, see Worker
+// and WorkerSamples.
 //
 // Contract: a listening socket is open from the start of the supervisor to its stop, whatever happens to the workers, so no client
 // is refused meanwhile. If the supervisor ends in any way, its workers stop as after SIGTERM.
@@ -10,7 +11,7 @@
 // BackOff.
 //
 // Parts: Supervisor+Workers (starts and ends), Supervisor+Changes (start, reload, take-over), ListenerLookup (reads the
-// configuration for them), SupervisorState (what a take-over passes on), HeldSocket, WorkerGroup, Worker, WorkerStart.
+// configuration for them), SupervisorState (what a take-over passes on), HeldSocket, WorkerGroup, Worker, WorkerStart, GroupMetrics.
 
 import Glibc
 import Logging
@@ -37,6 +38,8 @@ final class Supervisor {
   var change: Change?
   /// The configuration is being read for a change; nil if none is.
   var lookup: ListenerLookup?
+  /// The metrics of the groups that serve.
+  var metrics: [GroupMetrics] = []
   /// True if SIGHUP was received in a change.
   var isReloadWanted = false
   /// True from the SIGHUP until all workers have loaded the configuration.
@@ -139,6 +142,7 @@ final class Supervisor {
     for worker in groups.flatMap(\.workers) + (change?.fresh.flatMap(\.workers) ?? []) { retire(worker, now: now) }
     // Closes the sockets: a client must not wait in a queue that nobody reads.
     groups = []
+    serveMetrics()
     change = nil
     lookup?.cancel()
     lookup = nil

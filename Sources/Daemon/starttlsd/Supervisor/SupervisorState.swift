@@ -13,9 +13,9 @@ import Transport
 
 struct SupervisorState {
   /// In a worker's READY: the form that its program can read. Another form has another number.
-  static let offer = "TAKE_OVER=1"
+  static let offer = "TAKE_OVER=2"
   private static let variable = "STARTTLSD_TAKE_OVER"
-  private static let mark = "starttlsd take-over 1"
+  private static let mark = "starttlsd take-over 2"
 
   private(set) var passed: [HeldSocket] = []
   private var plans: [Group] = []
@@ -28,12 +28,12 @@ struct SupervisorState {
   fileprivate struct Group {
     var settings: ListenerSettings
     var sockets: [HeldSocket]
+    var metrics: HeldSocket?
     var slots: [Slot]
   }
 
   fileprivate struct Slot {
     var status: HeldSocket?
-    var metrics: HeldSocket?
     var process: Process
   }
 
@@ -82,8 +82,9 @@ extension SupervisorState {
       group.settings.add(to: &text)
       text.add(group.sockets.count)
       for socket in group.sockets { text.add(index(socket)) }
+      text.add(index(group.metrics))
       for slot in group.slots {
-        text.add(index(slot.status), index(slot.metrics))
+        text.add(index(slot.status))
         // All have one: all are ready.
         if let worker = slot.worker { add(worker) }
       }
@@ -142,13 +143,13 @@ extension SupervisorState {
     for _ in 0..<groups {
       guard let settings = ListenerSettings(&text), let count = text.number() else { return nil }
       let own = (0..<count).compactMap { _ in text.number().flatMap(socket) }
-      guard own.count == count else { return nil }
+      guard own.count == count, let metrics = text.number() else { return nil }
       var slots: [Slot] = []
       for _ in 0..<settings.workers {
-        guard let status = text.number(), let metrics = text.number(), let process = Process(&text) else { return nil }
-        slots.append(Slot(status: socket(status), metrics: socket(metrics), process: process))
+        guard let status = text.number(), let process = Process(&text) else { return nil }
+        slots.append(Slot(status: socket(status), process: process))
       }
-      plans.append(Group(settings: settings, sockets: own, slots: slots))
+      plans.append(Group(settings: settings, sockets: own, metrics: socket(metrics), slots: slots))
     }
     guard let retiring = text.number() else { return nil }
     for _ in 0..<retiring {
@@ -166,9 +167,10 @@ extension SupervisorState {
   func groups(_ supervisor: Supervisor, now: Int) throws(SystemError) -> [WorkerGroup] {
     try plans.map { plan throws(SystemError) in
       let stop = plan.slots.first?.process.stopMilliseconds ?? 0
-      let group = WorkerGroup(ListenerPlan(serving: plan.settings, stopMilliseconds: stop), plan.sockets, program: WorkerStart.ownProgram)
+      let serving = ListenerPlan(serving: plan.settings, stopMilliseconds: stop)
+      let group = WorkerGroup(serving, plan.sockets, metrics: plan.metrics, program: WorkerStart.ownProgram)
       for (index, slot) in plan.slots.enumerated() {
-        let made = WorkerSlot(index + 1, status: slot.status, metrics: slot.metrics)
+        let made = WorkerSlot(index + 1, status: slot.status)
         made.worker = try slot.process.worker(supervisor, now: now)
         group.add(made)
       }

@@ -27,6 +27,8 @@ final class Worker: EventOwner {
   var isRetiring = false
   /// When it is killed, if it has not ended.
   var killAt: Int?
+  /// The request for its metrics that is open.
+  var report: WorkerReport?
   private var lastSign: Int
 
   var isReady: Bool { readyAt != nil }

@@ -5,20 +5,23 @@ import Transport
 final class WorkerGroup {
   let plan: ListenerPlan
   let sockets: [HeldSocket]
+  /// The socket of --metrics, which no worker has.
+  let metrics: HeldSocket?
   private(set) var slots: [WorkerSlot] = []
   /// The program of its workers: that of the supervisor, or the new one in a take-over.
   let program: String
 
   var settings: ListenerSettings { plan.settings }
   /// All its sockets.
-  var held: [HeldSocket] { sockets + slots.flatMap { [$0.status, $0.metrics].compactMap { $0 } } }
+  var held: [HeldSocket] { sockets + (slots.map(\.status) + [metrics]).compactMap { $0 } }
   var workers: [Worker] { slots.compactMap(\.worker) }
   /// True if all workers serve.
   var isReady: Bool { slots.allSatisfy { $0.worker?.isReady ?? false } }
 
-  init(_ plan: ListenerPlan, _ sockets: [HeldSocket], program: String) {
+  init(_ plan: ListenerPlan, _ sockets: [HeldSocket], metrics: HeldSocket?, program: String) {
     self.plan = plan
     self.sockets = sockets
+    self.metrics = metrics
     self.program = program
   }
 
@@ -32,19 +35,18 @@ final class WorkerGroup {
   static func planned(
     _ plan: ListenerPlan, pool: inout [HeldSocket], passed: [HeldSocket], program: String
   ) throws(ConfigurationError) -> WorkerGroup {
-    let group = WorkerGroup(plan, passed.isEmpty ? try HeldSocket.listening(plan, pool: &pool) : passed, program: program)
+    let group = WorkerGroup(
+      plan, passed.isEmpty ? try HeldSocket.listening(plan, pool: &pool) : passed,
+      metrics: try HeldSocket.report(plan.metrics, "--metrics", plan, pool: &pool), program: program)
     for number in 1...plan.settings.workers {
-      group.add(
-        WorkerSlot(
-          number, status: try HeldSocket.report(try plan.statusAddress(number), "--status-socket", plan, pool: &pool),
-          metrics: try HeldSocket.report(try plan.metricsAddress(number), "--metrics", plan, pool: &pool)))
+      group.add(WorkerSlot(number, status: try HeldSocket.report(try plan.statusAddress(number), "--status-socket", plan, pool: &pool)))
     }
     return group
   }
 
   /// Whether the worker of a slot has this socket.
   func uses(_ socket: HeldSocket, _ slot: WorkerSlot) -> Bool {
-    slot.status === socket || slot.metrics === socket || sockets.contains { $0 === socket }
+    slot.status === socket || sockets.contains { $0 === socket }
   }
 
   /// `--listen 0.0.0.0:25`, `submission, --listen 0.0.0.0:587`.
@@ -61,17 +63,17 @@ final class WorkerSlot {
   /// From 1.
   let number: Int
   let status: HeldSocket?
-  let metrics: HeldSocket?
   /// nil until it is started, or started again.
   var worker: Worker?
   var backOff = BackOff()
   /// When it is started again; nil if it runs, or is not to be started.
   var restartAt: Int?
+  /// How often it was started again.
+  var restarts = 0
 
-  init(_ number: Int, status: HeldSocket?, metrics: HeldSocket?) {
+  init(_ number: Int, status: HeldSocket?) {
     self.number = number
     self.status = status
-    self.metrics = metrics
   }
 }
 

@@ -2,13 +2,14 @@
 
 import ArgumentParser
 import Glibc
+import Transport
 
 struct WorkerOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Processes that serve, from 1 to \(WorkerCount.limit), or auto: one for each processor. With more than one a supervisor holds the sockets and starts them again.",
+      "Processes that serve, from 1 to \(WorkerCount.limit), or auto: one for each processor, at most \(WorkerCount.autoLimit) [auto; with --inetd one]. With more than one a supervisor holds the sockets and starts them again.",
       valueName: "number"))
-  var workers = WorkerCount.one
+  var workers: WorkerCount?
 }
 
 /// The value of --workers.
@@ -17,8 +18,9 @@ enum WorkerCount: ExpressibleByArgument, CustomStringConvertible, Hashable, Send
   /// One for each processor.
   case auto
 
-  static let one = WorkerCount.number(1)
   static let limit = 256
+  /// The maximum number of workers that nobody asked for by number: each has processes of its own, and memory.
+  static let autoLimit = 16
 
   init?(argument: String) {
     if argument == "auto" {
@@ -40,7 +42,7 @@ enum WorkerCount: ExpressibleByArgument, CustomStringConvertible, Hashable, Send
   var value: Int {
     switch self {
     case .number(let number): number
-    case .auto: min(WorkerCount.limit, max(1, sysconf(CInt(_SC_NPROCESSORS_ONLN))))
+    case .auto: min(WorkerCount.autoLimit, Processors.count)
     }
   }
 }
@@ -48,8 +50,21 @@ enum WorkerCount: ExpressibleByArgument, CustomStringConvertible, Hashable, Send
 extension WorkerOptions {
   /// The listener that a supervisor has to run; nil if this process serves itself.
   func supervised(_ command: StartTLSDaemon) throws(ConfigurationError) -> ListenerSettings? {
-    guard workers.value > 1 || SupervisorState.isPassed, !WorkerRole.isPassed else { return nil }
-    guard !command.supervisor.inetd else { throw .usage("--workers cannot be used with --inetd: remove one") }
-    return ListenerSettings(name: "", arguments: Array(CommandLine.arguments.dropFirst()), workers: workers.value)
+    guard !WorkerRole.isPassed else { return nil }
+    if command.supervisor.inetd {
+      guard (workers?.value ?? 1) == 1 else { throw .usage("--workers cannot be used with --inetd: remove one") }
+      return nil
+    }
+    let number = isOneForBlockingSocket ? 1 : (workers ?? .auto).value
+    guard number > 1 || SupervisorState.isPassed else { return nil }
+    return ListenerSettings(name: "", arguments: Array(CommandLine.arguments.dropFirst()), workers: number)
+  }
+
+  /// True if one process serves because a service manager passed a blocking socket: several cannot accept from it.
+  var isOneForBlockingSocket: Bool {
+    guard workers == nil, !SupervisorState.isPassed, !WorkerRole.isPassed else { return false }
+    return Supervision.passedNumbers.contains { number in
+      (try? Kernel.control(number, F_GETFL)).map { $0 & O_NONBLOCK == 0 } ?? false
+    }
   }
 }

@@ -1,10 +1,11 @@
 // WorkerRole: what the supervisor passes to a worker, besides the listening sockets (LISTEN_FDS).
 //
-//   STARTTLSD_WORKER   `number count channel status metrics`: which worker of how many, and three descriptors; -1 for none
+//   STARTTLSD_WORKER   `number count channel status`: which worker of how many, and two descriptors; -1 for none
 //
 // The channel is a connected socket. The worker sends the datagrams of sd_notify(3) over it. Its end means that the supervisor
-// has ended. The sockets of --status-socket and --metrics belong to the supervisor, so that the worker that follows this one, or
-// replaces it, has the same.
+// has ended. The socket of --status-socket belongs to the supervisor, so that the worker that follows this one, or
+// replaces it, has the same. That of --metrics the supervisor keeps: over the channel it sends `METRICS=1` with a connection, to which
+// the worker writes its metrics.
 //
 // Contract: the variable counts only together with a LISTEN_PID that names this process.
 
@@ -21,12 +22,11 @@ struct WorkerRole: Hashable, Sendable {
   /// The numbers of open descriptors; each is adopted once.
   let channel: CInt
   let status: CInt?
-  let metrics: CInt?
 
   /// The part of a limit that is this worker's: rounded up, so that no worker is without.
   func part(of limit: Int) -> Int { (limit + count - 1) / count }
 
-  var text: String { "\(number) \(count) \(channel) \(status ?? -1) \(metrics ?? -1)" }
+  var text: String { "\(number) \(count) \(channel) \(status ?? -1)" }
 
   /// True if this process is a worker.
   static var isPassed: Bool { EmbeddedDefault.variable(variable) != nil && EmbeddedDefault.variable("LISTEN_PID") == "\(getpid())" }
@@ -43,7 +43,7 @@ struct WorkerRole: Hashable, Sendable {
 
   init?(_ text: String) {
     let words = text.split(separator: " ").compactMap { Int32($0) }
-    guard words.count == 5, words[1] >= 1, (1...words[1]).contains(words[0]), words[2] > 2 else { return nil }
+    guard words.count == 4, words[1] >= 1, (1...words[1]).contains(words[0]), words[2] > 2 else { return nil }
     let descriptors = words[2...].filter { $0 >= 0 }
     for descriptor in descriptors {
       guard let flags = try? Kernel.control(descriptor, F_GETFD),
@@ -51,15 +51,13 @@ struct WorkerRole: Hashable, Sendable {
       else { return nil }
     }
     self.init(
-      number: Int(words[0]), count: Int(words[1]), channel: words[2], status: words[3] < 0 ? nil : words[3],
-      metrics: words[4] < 0 ? nil : words[4])
+      number: Int(words[0]), count: Int(words[1]), channel: words[2], status: words[3] < 0 ? nil : words[3])
   }
 
-  init(number: Int, count: Int, channel: CInt, status: CInt?, metrics: CInt?) {
+  init(number: Int, count: Int, channel: CInt, status: CInt?) {
     self.number = number
     self.count = count
     self.channel = channel
     self.status = status
-    self.metrics = metrics
   }
 }

@@ -8,14 +8,16 @@ import Logging
 import Transport
 
 extension ReportSocket {
-  private static let httpRequestLimit = 4_096
-
-  /// The socket of --metrics.
+  /// The socket of --metrics, of a process without a supervisor.
   static func metrics(_ daemon: Daemon, _ address: SocketAddress) throws(ConfigurationError) -> ReportSocket {
     do throws(SystemError) {
-      return try ReportSocket(
-        daemon, address, inherited: daemon.configuration.supervision.worker?.metrics, requestLimit: httpRequestLimit) { [unowned daemon] request in
-        MetricsSocket.answer(request, limit: httpRequestLimit) { daemon.metricsText }
+      return try ReportSocket(daemon, address, inherited: nil, requestLimit: MetricsSocket.requestLimit) { [unowned daemon] client, request in
+        switch MetricsSocket.answer(request) {
+        case nil: return false
+        case .response(let octets)?: client.send(octets)
+        case .metrics(let isBodySent)?: client.send(MetricsSocket.response(daemon.metricsText, isBodySent: isBodySent))
+        }
+        return true
       }
     } catch {
       throw .system("--metrics \(address): \(error)")
@@ -38,19 +40,34 @@ enum MetricsSocket {
     return address
   }
 
-  /// The response to an HTTP request; nil if the request is not complete.
-  static func answer(_ request: [UInt8], limit: Int, _ metrics: () -> String) -> [UInt8]? {
+  static let requestLimit = 4_096
+
+  /// What a request asks for.
+  enum Answer {
+    /// It has this response.
+    case response([UInt8])
+    /// The metrics, or with HEAD the header of their response alone.
+    case metrics(isBodySent: Bool)
+  }
+
+  /// The answer to an HTTP request; nil if the request is not complete.
+  static func answer(_ request: [UInt8]) -> Answer? {
     let text = String(decoding: request, as: UTF8.self)
-    guard text.utf8.count < limit else { return response("431 Request Header Fields Too Large", "The request is too long.\n") }
+    guard text.utf8.count < requestLimit else { return .response(response("431 Request Header Fields Too Large", "The request is too long.\n")) }
     // Octets: CRLF is one character.
     guard ends(request) else { return nil }
     let words = text.prefix { !$0.isNewline }.split(separator: " ", omittingEmptySubsequences: false)
-    guard words.count == 3, words[2].hasPrefix("HTTP/1.") else { return response("400 Bad Request", "This is HTTP/1.1.\n") }
+    guard words.count == 3, words[2].hasPrefix("HTTP/1.") else { return .response(response("400 Bad Request", "This is HTTP/1.1.\n")) }
     guard words[0] == "GET" || words[0] == "HEAD" else {
-      return response("405 Method Not Allowed", "Use GET.\n", more: "Allow: GET, HEAD\r\n")
+      return .response(response("405 Method Not Allowed", "Use GET.\n", more: "Allow: GET, HEAD\r\n"))
     }
-    guard words[1].prefix(while: { $0 != "?" }) == "/metrics" else { return response("404 Not Found", "Use /metrics.\n") }
-    return response("200 OK", metrics(), type: MetricsText.contentType, isBodySent: words[0] == "GET")
+    guard words[1].prefix(while: { $0 != "?" }) == "/metrics" else { return .response(response("404 Not Found", "Use /metrics.\n")) }
+    return .metrics(isBodySent: words[0] == "GET")
+  }
+
+  /// The response with the metrics.
+  static func response(_ metrics: String, isBodySent: Bool) -> [UInt8] {
+    response("200 OK", metrics, type: MetricsText.contentType, isBodySent: isBodySent)
   }
 
   /// True if the request's header is complete: an empty line.

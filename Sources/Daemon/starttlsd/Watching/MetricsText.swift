@@ -6,7 +6,8 @@ import Transport
 
 enum MetricsText {
   static let contentType = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-  private static let prefix = "starttlsd_"
+  /// The last line.
+  static let end = "# EOF\n"
 
   /// `{name="value",...}`; empty without labels.
   static func labels(_ labels: [(name: String, value: String)]) -> String {
@@ -27,51 +28,52 @@ enum MetricsText {
     return text + "\""
   }
 
+  typealias Sample = (suffix: String, value: String)
+
   /// All metrics of the daemon.
   static func text(_ metrics: Metrics, _ report: StatusReport, startedAt: Int) -> String {
-    var text = ""
-    func family(_ name: String, _ type: String, _ help: String, unit: String? = nil, _ samples: [(suffix: String, value: String)]) {
-      text += "# TYPE \(prefix)\(name) \(type)\n"
-      if let unit { text += "# UNIT \(prefix)\(name) \(unit)\n" }
-      text += "# HELP \(prefix)\(name) \(help)\n"
-      for sample in samples { text += "\(prefix)\(name)\(sample.suffix) \(sample.value)\n" }
-    }
-    family("build", "info", "The version.", [("_info" + labels([("version", "\(Version.text)")]), "1")])
-    family("start_time_seconds", "gauge", "When the daemon was started, in seconds since 1970.", unit: "seconds", [("", "\(startedAt)")])
-    family(
-      "sessions", "gauge", "Sessions that run, by phase.",
-      SessionStage.allCases.map { stage in (labels([("phase", stage.rawValue)]), "\(report.sessions.count { $0.stage == stage })") })
-    family("sessions_limit", "gauge", "How many sessions may run.", [("", "\(report.sessionsLimit)")])
-    family("backends", "gauge", "Backend processes that run.", [("", "\(report.backends)")])
-    family("backends_limit", "gauge", "How many backend processes may run.", [("", "\(report.backendsLimit)")])
+    let samples = samples(metrics, report, startedAt: startedAt)
+    return MetricsFamily.all.compactMap { family in samples[family.name].map { text(family, $0) } }.joined() + end
+  }
+
+  /// A family with its samples.
+  static func text(_ family: MetricsFamily, _ samples: [Sample]) -> String {
+    family.head + samples.map { "\(MetricsFamily.prefix)\(family.name)\($0.suffix) \($0.value)\n" }.joined()
+  }
+
+  /// The samples by the names of their families.
+  private static func samples(_ metrics: Metrics, _ report: StatusReport, startedAt: Int) -> [String: [Sample]] {
+    var samples: [String: [Sample]] = [
+      "build": [("_info" + labels([("version", "\(Version.text)")]), "1")],
+      "start_time_seconds": [("", "\(startedAt)")],
+      "sessions": SessionStage.allCases.map { stage in
+        (labels([("phase", stage.rawValue)]), "\(report.sessions.count { $0.stage == stage })")
+      },
+      "sessions_limit": [("", "\(report.sessionsLimit)")],
+      "backends": [("", "\(report.backends)")],
+      "backends_limit": [("", "\(report.backendsLimit)")],
+      "certificate_valid_until_seconds": report.certificates.map { (labels([("file", $0.path)]), "\($0.validUntil)") },
+      "certificates_failed": [("", report.certificatesFailure == nil ? "0" : "1")],
+    ]
     if let spares = report.spares {
-      family("spare_backends", "gauge", "Spare processes of the server program that wait for a session.", [("", "\(spares.ready)")])
-      family("spare_backends_wanted", "gauge", "How many spare processes are to wait for a session.", [("", "\(spares.wanted)")])
+      samples["spare_backends"] = [("", "\(spares.ready)")]
+      samples["spare_backends_wanted"] = [("", "\(spares.wanted)")]
     }
-    family(
-      "certificate_valid_until_seconds", "gauge", "The end of a certificate's validity, in seconds since 1970.", unit: "seconds",
-      report.certificates.map { (labels([("file", $0.path)]), "\($0.validUntil)") })
-    family(
-      "certificates_failed", "gauge", "1 if the certificates' files cannot be used as they are now, else 0.",
-      [("", report.certificatesFailure == nil ? "0" : "1")])
     if let keys = report.keys {
-      family("signatures", "counter", "Signatures of the process that holds the private keys.", [("_total", "\(keys.signatures)")])
-      family(
-        "keys_available", "gauge", "1 if the process that holds the private keys answers, else 0: STARTTLS is refused then.",
-        [("", keys.isAvailable ? "1" : "0")])
+      samples["signatures"] = [("_total", "\(keys.signatures)")]
+      samples["keys_available"] = [("", keys.isAvailable ? "1" : "0")]
     }
     for counter in Metrics.Counter.allCases {
       let counts = metrics.counts[counter, default: [:]].sorted { $0.key < $1.key }
-      family(counter.rawValue, "counter", counter.help, unit: counter.unit, counts.map { ("_total" + $0.key, "\($0.value)") })
+      samples[counter.rawValue] = counts.map { ("_total" + $0.key, "\($0.value)") }
     }
     for duration in Metrics.Duration.allCases {
-      guard let histogram = metrics.durations[duration] else { continue }
-      family(duration.rawValue + "_seconds", "histogram", duration.help, unit: "seconds", samples(histogram))
+      samples[duration.rawValue + "_seconds"] = metrics.durations[duration].map { self.samples($0) }
     }
-    return text + "# EOF\n"
+    return samples
   }
 
-  private static func samples(_ histogram: Histogram) -> [(suffix: String, value: String)] {
+  private static func samples(_ histogram: Histogram) -> [Sample] {
     var count = 0
     let bounds = Histogram.bounds.map(seconds) + ["+Inf"]
     let buckets = zip(bounds, histogram.counts).map { bound, number in

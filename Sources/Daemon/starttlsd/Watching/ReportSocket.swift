@@ -10,11 +10,24 @@ import Glibc
 import Logging
 import Transport
 
+/// The process that answers: one that serves, or a supervisor.
+protocol ReportHost: AnyObject {
+  var loop: EventLoop { get }
+  var timers: Timers { get }
+  var log: Logger { get }
+}
+
+extension Daemon: ReportHost {}
+extension Supervisor: ReportHost {}
+
 final class ReportSocket: EventOwner, TimerOwner {
   /// The maximum number of clients at a time: each has a descriptor.
   static let clientsLimit = 2
 
-  private unowned let daemon: Daemon
+  /// Answers a request with `ReportClient.send`, at once or later; false if the request is not complete.
+  typealias Answer = (_ client: ReportClient, _ request: [UInt8]) -> Bool
+
+  private unowned let host: any ReportHost
   private let address: SocketAddress
   /// False if the supervisor removes the file of a Unix socket.
   private let ownsFile: Bool
@@ -24,10 +37,14 @@ final class ReportSocket: EventOwner, TimerOwner {
   /// Set while no connection can be accepted for lack of descriptors or memory.
   private(set) var deadline: Int?
   var scheduled: Int?
-  /// The report for the octets of a request; nil if it is not complete.
-  let report: (_ request: [UInt8]) -> [UInt8]?
+  private let answer: Answer
   /// The maximum number of octets of a request. A request of this length is complete.
-  let requestLimit: Int
+  private let requestLimit: Int
+
+  /// Answers at a socket that exists. Its file is not removed at the end.
+  convenience init(_ host: any ReportHost, _ listener: consuming Listener, requestLimit: Int, answer: @escaping Answer) {
+    self.init(host, listener, ownsFile: false, requestLimit, answer)
+  }
 
   /// Creates the socket. A Unix socket that a daemon left when it was killed is replaced; only the user that created it, or the one
   /// that starttlsd changes to, may connect to it.
@@ -35,22 +52,25 @@ final class ReportSocket: EventOwner, TimerOwner {
   /// - Parameters:
   ///   - address: a Unix socket, or a loopback address.
   ///   - inherited: the listening socket, which the supervisor created; nil to create it.
-  init(
-    _ daemon: Daemon, _ address: SocketAddress, inherited: CInt?, requestLimit: Int,
-    report: @escaping (_ request: [UInt8]) -> [UInt8]?
+  convenience init(
+    _ daemon: Daemon, _ address: SocketAddress, inherited: CInt?, requestLimit: Int, answer: @escaping Answer
   ) throws(SystemError) {
-    self.daemon = daemon
-    self.report = report
-    self.requestLimit = requestLimit
-    ownsFile = inherited == nil
     let made: Listener
     if let inherited {
       made = try Listener(inherited: Descriptor(adopting: inherited))
     } else {
       made = try ReportSocket.listener(address, owner: daemon.configuration.privileges.own)
     }
-    self.address = made.address
-    listener = consume made
+    self.init(daemon, made, ownsFile: inherited == nil, requestLimit, answer)
+  }
+
+  private init(_ host: any ReportHost, _ listener: consuming Listener, ownsFile: Bool, _ requestLimit: Int, _ answer: @escaping Answer) {
+    self.host = host
+    self.ownsFile = ownsFile
+    self.requestLimit = requestLimit
+    self.answer = answer
+    address = listener.address
+    self.listener = consume listener
     listen()
   }
 
@@ -98,22 +118,22 @@ final class ReportSocket: EventOwner, TimerOwner {
     accepting: while clients.count < ReportSocket.clientsLimit {
       switch listener?.take() ?? .wouldBlock {
       case .connection(let connection):
-        let client = ReportClient(daemon, self, connection)
+        let client = ReportClient(host, connection.takeDescriptor(), requestLimit: requestLimit, answer) { [unowned self] in finished($0) }
         clients[ObjectIdentifier(client)] = client
-        client.begin(now: now)
+        client.read(now: now)
       case .vanished: continue
       case .wouldBlock: break accepting
       case .failed:
         // The connection stays in the queue, and poll would report it again at once.
         deadline = now + 1000
-        daemon.timers.schedule(self)
+        host.timers.schedule(self)
         break accepting
       }
     }
     listen()
   }
 
-  func finished(_ client: ReportClient) {
+  private func finished(_ client: ReportClient) {
     clients[ObjectIdentifier(client)] = nil
     listen()
   }
@@ -123,10 +143,10 @@ final class ReportSocket: EventOwner, TimerOwner {
     let number = clients.count < ReportSocket.clientsLimit && deadline == nil ? listener?.pollNumber() : nil
     let wanted = number.map { Watch(descriptor: $0, events: CShort(POLLIN)) }
     do {
-      try daemon.loop.update(watch, to: wanted, for: self)
+      try host.loop.update(watch, to: wanted, for: self)
       watch = wanted
     } catch {
-      daemon.log.error("\(address): \(error)")
+      host.log.error("\(address): \(error)")
     }
   }
 
@@ -134,7 +154,7 @@ final class ReportSocket: EventOwner, TimerOwner {
   func close() {
     for client in clients.values { client.finish() }
     deadline = nil
-    if let watch { daemon.loop.remove(watch.descriptor) }
+    if let watch { host.loop.remove(watch.descriptor) }
     watch = nil
     guard listener != nil else { return }
     listener = nil
@@ -142,87 +162,3 @@ final class ReportSocket: EventOwner, TimerOwner {
   }
 }
 
-/// One client of a report socket.
-final class ReportClient: EventOwner, TimerOwner {
-  private static let milliseconds = 5_000
-
-  private unowned let daemon: Daemon
-  private unowned let owner: ReportSocket
-  private var socket: Descriptor?
-  private var watch: Watch?
-  private var request: [UInt8] = []
-  private var report: ArraySlice<UInt8>?
-  private(set) var deadline: Int?
-  var scheduled: Int?
-
-  init(_ daemon: Daemon, _ owner: ReportSocket, _ connection: consuming Connection) {
-    self.daemon = daemon
-    self.owner = owner
-    socket = connection.takeDescriptor()
-  }
-
-  func begin(now: Int) {
-    deadline = now + ReportClient.milliseconds
-    daemon.timers.schedule(self)
-    wait(for: CShort(POLLIN))
-  }
-
-  func ready(now: Int) {
-    guard let due = deadline else { return }
-    if due <= now { return finish() }
-    if report == nil { read() }
-    if report != nil { write() }
-  }
-
-  private func read() {
-    var buffer = [UInt8](repeating: 0, count: owner.requestLimit - request.count)
-    let answer = buffer.withUnsafeMutableBytes { socket?.receiveNow(into: $0) ?? .ended }
-    switch answer {
-    case .moved(let count): request += buffer[..<count]
-    case .wouldBlock: return
-    case .ended, .failed: return finish()
-    }
-    if let made = owner.report(request) {
-      report = made[...]
-      wait(for: CShort(POLLOUT))
-    } else if request.count >= owner.requestLimit {
-      finish()
-    }
-  }
-
-  private func write() {
-    while let rest = report, !rest.isEmpty {
-      switch rest.withUnsafeBytes({ socket?.sendNow($0) ?? .ended }) {
-      case .moved(let count): report = rest.dropFirst(count)
-      case .wouldBlock: return
-      case .ended, .failed: return finish()
-      }
-    }
-    finish()
-  }
-
-  private func wait(for events: CShort) {
-    guard let number = socket?.pollNumber() else { return }
-    let wanted = Watch(descriptor: number, events: events)
-    do {
-      try daemon.loop.update(watch, to: wanted, for: self)
-      watch = wanted
-    } catch {
-      finish()
-    }
-  }
-
-  func finish() {
-    guard socket != nil else { return }
-    if let watch { daemon.loop.forget(watch.descriptor) }
-    watch = nil
-    socket = nil
-    deadline = nil
-    owner.finished(self)
-  }
-}
-
-extension Descriptor {
-  fileprivate mutating func receiveNow(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { receive(into: buffer) }
-  fileprivate mutating func sendNow(_ octets: UnsafeRawBufferPointer) -> IOResult { send(octets) }
-}

@@ -76,6 +76,7 @@ final class RunningListeners {
       allow-root = true
       trusting-backend = true
       grace = 5
+      workers = 1
       certificate = ["\(certificate.certificate)"]
       key = ["\(certificate.key)"]
       backend-environment = ["STARTTLSD_TEST"]

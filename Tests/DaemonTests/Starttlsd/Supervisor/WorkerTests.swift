@@ -42,6 +42,28 @@ final class WorkerTests: WorkersTestCase {
     XCTAssertGreaterThan(sessions(of: workers)[2] ?? 0, 0)
   }
 
+  /// One that ends again and again is started later each time. The other one serves meanwhile.
+  func testAWorkerThatEndsAgainIsStartedLater() throws {
+    let workers = try workers(2)
+    /// Kills worker 1 and waits for the line that states when it is started again.
+    func kill(_ wait: String) throws -> (process: pid_t, at: Date) {
+      let process = try XCTUnwrap(workers.workers[1])
+      let time = Date()
+      Glibc.kill(process, SIGKILL)
+      workers.waits(for: "worker 1, process \(process), was ended by signal 9: it is started again \(wait)\n")
+      return (process, time)
+    }
+    func isStartedAgain(_ ended: pid_t) -> Bool { eventually { workers.workers[1] != ended } }
+    XCTAssertTrue(isStartedAgain(try kill("now").process), workers.log)
+    let second = try kill("in 1 s")
+    let client = try client(workers)
+    try client.expect("220 ")
+    XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye")
+    XCTAssertTrue(isStartedAgain(second.process), workers.log)
+    XCTAssertGreaterThanOrEqual(Date().timeIntervalSince(second.at), 1)
+    _ = try kill("in 2 s")
+  }
+
   /// A worker that has lost a process of its own lets its sessions end; another one takes its place at once.
   func testAWorkerThatStopsByItselfIsReplaced() throws {
     let workers = try workers(2)
@@ -89,12 +111,28 @@ final class WorkerTests: WorkersTestCase {
     XCTAssertEqual(workers.messages, 4)
   }
 
+  /// A service manager sends SIGTERM to all processes (KillMode=control-group): sessions have their time all the same.
+  func testAStopOfAllProcessesLetsSessionsEnd() throws {
+    let workers = try workers(2)
+    let clients = try clients(4, workers)
+    workers.program.signal(SIGTERM)
+    XCTAssertTrue(eventually { workers.log.components(separatedBy: "have 5 s to end").count == 3 }, workers.log)
+    for process in workers.workers.values { kill(process, SIGTERM) }
+    for client in clients {
+      try deliver(client)
+      XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye")
+      client.close()
+    }
+    XCTAssertEqual(workers.program.wait(), .exited(0), workers.log)
+    XCTAssertEqual(workers.messages, 4)
+  }
+
   /// Each worker has its part of the sessions, and sockets of its own for its state.
   func testLimitsAndStatusOfEachWorker() throws {
     let folder = TestFolder()
     let path = folder.path + "/status"
     let workers = try workers(2, ["--max-connections", "5", "--status-socket", path, "--metrics", "unix:\(folder.path)/metrics"])
-    XCTAssertEqual(folder.names(in: ""), ["metrics.1", "metrics.2", "status.1", "status.2"])
+    XCTAssertEqual(folder.names(in: ""), ["metrics", "status.1", "status.2"])
     let output = try run([try Programs.path("starttlsd"), "status", path]).output
     for process in workers.workers.values { XCTAssertTrue(output.contains("process \(process), up"), output) }
     XCTAssertEqual(output.components(separatedBy: "sessions: 0 of 3 ").count, 3, output)

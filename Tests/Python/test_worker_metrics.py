@@ -1,0 +1,105 @@
+"""The metrics of several workers at one address, which the supervisor serves."""
+import os
+import pathlib
+import re
+import signal
+
+import pytest
+
+from backends import Daemon, deliver
+from metrics import ended, get, scrape, two_workers, up, worker
+
+
+@pytest.fixture
+def workers(backend_server, starttlsd, tmp_path):
+    return two_workers(backend_server, starttlsd, tmp_path)
+
+
+def test_one_address_has_the_metrics_of_all_workers(workers):
+    for _ in range(4):
+        deliver(workers.port)
+    seen = ended(workers, 4)
+    assert seen["starttlsd_workers"] == 2 and workers.eventually(lambda: up(workers) == [1, 1])
+    assert sum(value for name, value in seen.items() if name.startswith("starttlsd_connections_total{worker=")) == 4
+    assert sum(value for name, value in seen.items() if name.startswith("starttlsd_handshake_seconds_count{worker=")) == 4
+    builds = [name for name in seen if name.startswith("starttlsd_build_info")]
+    assert [re.sub('version="[0-9.]+"', "VERSION", name) for name in builds] == [
+        f'starttlsd_build_info{{worker="{number}",VERSION}}' for number in (1, 2)]
+    # Nothing is left of it but the number of its starts.
+    os.kill(worker(workers, 1), signal.SIGKILL)
+    assert workers.eventually(lambda: scrape(workers)['starttlsd_worker_restarts_total{worker="1"}'] == 1 and up(workers) == [1, 1])
+    assert scrape(workers).get('starttlsd_session_ends_total{worker="1",end="relayed"}', 0) == 0
+
+
+def test_a_worker_that_does_not_answer_is_left_out(workers):
+    assert workers.eventually(lambda: up(workers) == [1, 1])
+    process = worker(workers, 2)
+    os.kill(process, signal.SIGSTOP)
+    try:
+        assert workers.eventually(lambda: up(workers) == [1, 0])
+        seen = scrape(workers)
+        assert {name.split("{")[0] for name in seen if 'worker="2"' in name} == {"starttlsd_worker_up", "starttlsd_worker_restarts_total"}
+        # It is asked once, however often the supervisor is; and the supervisor waits for nothing else.
+        number = len(list(pathlib.Path(f"/proc/{workers.process.pid}/fd").iterdir()))
+        for _ in range(50):
+            assert up(workers)[1] == 0
+        assert len(list(pathlib.Path(f"/proc/{workers.process.pid}/fd").iterdir())) <= number + 1
+    finally:
+        os.kill(process, signal.SIGCONT)
+    assert workers.eventually(lambda: up(workers) == [1, 1])
+    assert get(workers.metrics, b"HEAD /metrics HTTP/1.0\r\n\r\n")[2] == ""
+    assert get(workers.metrics, b"GET / HTTP/1.1\r\n\r\n")[0].endswith("404 Not Found")
+
+
+# A program that takes over. Its workers answer with the text of a file; its supervisor is the real one.
+TAKEN_OVER = """#!/usr/bin/python3
+import os, socket, sys
+if "STARTTLSD_TAKE_OVER" in os.environ:
+    os.execv({program!r}, sys.argv)
+channel = socket.socket(fileno=int(os.environ["STARTTLSD_WORKER"].split()[2]))
+channel.send(b"READY=1\\nTAKE_OVER=2")
+while True:
+    message, descriptors, _, _ = socket.recv_fds(channel, 64, 1)
+    if not message:
+        break
+    with socket.socket(fileno=descriptors[0]) as asking, open({text!r}, "rb") as file:
+        try:
+            asking.sendall(file.read())
+        except OSError:
+            pass
+"""
+
+
+def test_what_a_captured_worker_says_does_not_spoil_the_metrics(build, backend_server, certificate, tmp_path):
+    """Its text is used only if it is as ours are: it cannot speak for another worker, nor make the text of all unreadable."""
+    program, text = (build / "release/starttlsd").resolve(), tmp_path / "text"
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release/starttlsd").symlink_to(program)
+    daemon = Daemon(tmp_path, certificate, tmp_path, "--workers", "2", "--backend", backend_server(trusts="nobody").address, "--backend-client",
+                    "none", "--metrics", f"unix:{tmp_path}/metrics")
+    daemon.metrics = f"{tmp_path}/metrics"
+    try:
+        daemon.wait_for("2 workers serve")
+        replaced = tmp_path / "replaced"
+        replaced.write_text(TAKEN_OVER.format(program=str(program), text=str(text)))
+        replaced.chmod(0o755)
+        replaced.rename(tmp_path / "release/starttlsd")
+        daemon.process.send_signal(signal.SIGUSR2)
+        daemon.wait_for("has taken over")
+        good = 'starttlsd_sessions{phase="clear"} 7\nstarttlsd_connections_total 3\n'
+        text.write_text("# HELP x y\n" + good + 'starttlsd_greeting_seconds_bucket{le="0.1"} 1\n# EOF\n')
+        assert daemon.eventually(lambda: up(daemon) == [1, 1])
+        assert scrape(daemon)['starttlsd_sessions{worker="2",phase="clear"}'] == 7
+        for bad in ['starttlsd_sessions{worker="1"} 1\n', 'starttlsd_other 1\n', "starttlsd_sessions 1\n" * 2, "starttlsd_sessions one\n",
+                    'starttlsd_sessions{a="1"\n', 'starttlsd_sessions{a="\\x"} 1\n', 'starttlsd_sessions{a="1",} 1\n', "starttlsd_sessions\n",
+                    'starttlsd_sessions{a="1"}{b="2"} 1\n', "starttlsd_sessions 1 1\n", "starttlsd_connections 1\n", "\x00\n", "# EOF\n x\n",
+                    'starttlsd_sessions{a="\xe9"} 1\n', "starttlsd_sessions 1..0\n", "x" * (2 << 20) + "\n"]:
+            text.write_text(good + bad + "# EOF\n")
+            assert up(daemon) == [0, 0], bad[:100]
+        for bad in [b"", good.encode(), b"\xff# EOF\n"]:
+            text.write_bytes(bad)
+            assert up(daemon) == [0, 0], bad
+        text.write_text(good + "# EOF\n")
+        assert daemon.eventually(lambda: up(daemon) == [1, 1])
+    finally:
+        daemon.finish()

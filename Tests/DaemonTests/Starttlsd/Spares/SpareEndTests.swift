@@ -138,7 +138,7 @@ final class SpareEndTests: SpareTestCase {
     try Data(("#!/bin/sh\n" + SpareTestCase.script(greeting: "say '220 new ESMTP'")).utf8).write(to: URL(fileURLWithPath: draft))
     chmod(draft, 0o755)
     XCTAssertEqual(rename(draft, daemon.folder.path + "/backend"), 0)
-    daemon.waits(for: "the file of the program has changed: the spare processes are replaced\n")
+    XCTAssertTrue(eventually { daemon.log.contains("the file of the program has changed: the spare processes are replaced\n") }, daemon.log)
     let client = try client(daemon)
     XCTAssertEqual(try client.reply(), "220 new ESMTP")
     client.close()

@@ -31,6 +31,8 @@ struct LimitOptions: ParsableArguments {
       valueName: "seconds"))
   var greetingWait = 0
 
+  /// The smallest part of a limit that a worker gets: the kernel does not spread the clients of one address evenly.
+  private static let least = 4
   /// The smallest part of --max-penalty that a worker gets, in points.
   private static let leastPenalty = 2 * Penalty.closed
 
@@ -43,11 +45,12 @@ struct LimitOptions: ParsableArguments {
     limits.handshakesPerMinute = try number(maxHandshakesPerMinute, "--max-handshakes-per-minute")
     limits.penalty = try number(maxPenalty, "--max-penalty")
     if let worker {
-      limits.connections = worker.part(of: limits.connections)
-      limits.connectionsPerMinute = worker.part(of: limits.connectionsPerMinute)
-      limits.handshakesPerMinute = worker.part(of: limits.handshakesPerMinute)
+      func part(_ limit: Int, least: Int) -> Int { max(worker.part(of: limit), min(limit, least)) }
+      limits.connections = part(limits.connections, least: LimitOptions.least)
+      limits.connectionsPerMinute = part(limits.connectionsPerMinute, least: LimitOptions.least)
+      limits.handshakesPerMinute = part(limits.handshakesPerMinute, least: LimitOptions.least)
       // A single session must not be enough.
-      limits.penalty = max(worker.part(of: limits.penalty), min(limits.penalty, LimitOptions.leastPenalty))
+      limits.penalty = part(limits.penalty, least: LimitOptions.leastPenalty)
     }
     for text in exempt {
       do throws(NetworkError) {

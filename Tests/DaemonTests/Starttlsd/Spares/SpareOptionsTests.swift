@@ -1,5 +1,6 @@
 // SpareOptionsTests: --spare-backends needs a program that may not know its client, and such a program is tested as it will run.
 
+import CKernel
 import Foundation
 import Glibc
 import XCTest

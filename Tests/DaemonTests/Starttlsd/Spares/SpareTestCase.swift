@@ -1,5 +1,6 @@
 // SpareTestCase: a daemon with --spare-backends, whose program notes each of its starts and greets with its process number.
 
+import CKernel
 import Foundation
 import Glibc
 import XCTest

@@ -6,9 +6,11 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from backends import Daemon
 from mail import PATIENCE, connect, read_to_end, read_until
 
 # A server that repeats what it was sent in each of its replies.
@@ -180,17 +182,24 @@ def test_in_the_system_log(build, certificate, tmp_path):
         script = f"mount --bind /dev/null {devices}/null && mount --rbind {devices} /dev && exec \"$@\""
         daemon = subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", script, "sh", build / "release/starttlsd", "--allow-root", "--listen", "127.0.0.1:0", "--certificate",
-             certificate.chain, "--key", certificate.key, "--syslog", "mail", "--trusting-backend", "--allow-cleartext-auth", *program(tmp_path)],
+             certificate.chain, "--key", certificate.key, "--workers", "1", "--syslog", "mail", "--trusting-backend", "--allow-cleartext-auth", *program(tmp_path)],
             stderr=subprocess.PIPE, text=True)
         try:
             lines: list[str] = []
 
+            def read() -> None:
+                with contextlib.suppress(OSError):
+                    while True:
+                        lines.append(log.recv(65536).decode())
+
+            # All the time: the kernel keeps few datagrams.
+            threading.Thread(target=read, daemon=True).start()
+
             def wait_for(text: str, count: int = 1) -> None:
-                while sum(text in line for line in lines) < count:
-                    lines.append(log.recv(65536).decode())
+                assert Daemon.eventually(lambda: sum(text in line for line in lines) >= count), lines
 
             wait_for("listening on")
-            port = int(re.search(r"listening on 127\.0\.0\.1:(\d+)", lines[-1])[1])
+            port = int(re.search(r"listening on 127\.0\.0\.1:(\d+)", "".join(lines))[1])
             for pieces in dialogues():
                 session(port, pieces, "clear")
             wait_for("total=", len(dialogues()))

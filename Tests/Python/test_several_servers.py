@@ -165,7 +165,7 @@ def test_the_last_server_counts_if_none_is_better(greeter, starttlsd, octets, re
     """What a client gets if all servers are bad is what the last one gives."""
     servers = [greeter(b"554 no\r\n"), greeter(octets)]
     options = [word for server in servers for word in ("--backend", server.address)]
-    daemon = starttlsd("--trusting-backend", *options, "--backend-client", "none", "--greeting-timeout", "1")
+    daemon = starttlsd("--trusting-backend", *options, "--backend-client", "none", "--greeting-timeout", "60" if octets else "2")
     with connect(daemon.port) as waiting:
         assert read_to_end(waiting).startswith(reply)
     assert [len(server.connections) for server in servers] == [1, 1]

@@ -21,7 +21,9 @@ struct CheckCommand: ParsableCommand {
       for listener in try ConfigurationOptions.listeners(file, daemon.supervisor) {
         print("listener \(listener.name):")
         do {
-          try CheckCommand.check(StartTLSDaemon.parse(listener.arguments))
+          var daemon = try StartTLSDaemon.parse(listener.arguments)
+          daemon.workerOptions.workers = .number(listener.workers)
+          try CheckCommand.check(daemon)
         } catch let error as ConfigurationError {
           throw ConfigurationError(description: "\(file), listener \(listener.name): \(error.description)", code: error.code)
         }

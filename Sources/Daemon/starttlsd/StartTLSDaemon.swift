@@ -291,7 +291,8 @@ struct StartTLSDaemon: ParsableCommand {
     var path: String?
     if case .program(let arguments, _) = backend { path = executable(arguments[0]) ?? arguments[0] }
     return try spareOptions.settings(
-      path: path, isUnnamed: backendOptions.hidesClient, isSingle: supervisor.inetd, rules: rules, backendsLimit: maxBackends, worker)
+      path: path, isUnnamed: backendOptions.hidesClient, isSingle: supervisor.inetd, rules: rules, backendsLimit: maxBackends,
+      workers: worker?.count ?? workerOptions.number(self))
   }
 
   /// The path of an executable program; nil if there is none.

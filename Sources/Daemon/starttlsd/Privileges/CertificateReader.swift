@@ -13,7 +13,7 @@
 // each of them as a file in memory that nobody can change; the access rules only after a message. With a process of the
 // keys it also does so at its start; pipes, which can be read only once, are opened by starttlsd before.
 //
-// It looks at the file of the server program as well, if starttlsd has learnt what that program sends, and reports a change.
+// It looks at the file of the server program as well, with --learn-greeting or --spare-backends, and reports a change.
 //
 // Messages to it: `read`, with the first value `retry` if no operator requested it. Messages of it, for each file, with its index in this set as the number: `path`, before the
 // others; `file` with a descriptor, `key` with

@@ -23,8 +23,9 @@ struct SpareOptions: ParsableArguments {
   ///   - isUnnamed: true if the operator has stated that the program is not given the client's address.
   ///   - rules: the access rules.
   ///   - backendsLimit: --max-backends.
+  ///   - workers: how many processes serve.
   func settings(
-    path: String?, isUnnamed: Bool, isSingle: Bool, rules: AccessRules?, backendsLimit: Int?, _ worker: WorkerRole?
+    path: String?, isUnnamed: Bool, isSingle: Bool, rules: AccessRules?, backendsLimit: Int?, workers: Int
   ) throws(ConfigurationError) -> SpareSettings? {
     guard (0...SpareOptions.limit).contains(spareBackends) else {
       throw .usage("--spare-backends \(spareBackends): give a number from 0 to \(SpareOptions.limit); 0 means none")
@@ -42,8 +43,8 @@ struct SpareOptions: ParsableArguments {
     if let name = rules?.nameOfSetting {
       throw .usage("--spare-backends cannot be used with access rules that set variables, such as \(name): no spare process could get them; remove one")
     }
-    let number = worker?.part(of: spareBackends) ?? spareBackends
-    let least = (number + 2) * (worker?.count ?? 1)
+    let number = (spareBackends + workers - 1) / workers
+    let least = (number + 2) * workers
     if let backendsLimit, backendsLimit < least {
       throw .usage(
         "--spare-backends \(spareBackends) needs --max-backends \(least) or more: spare processes count, and a session may need two more")

@@ -55,9 +55,14 @@ extension WorkerOptions {
       guard (workers?.value ?? 1) == 1 else { throw .usage("--workers cannot be used with --inetd: remove one") }
       return nil
     }
-    let number = isOneForBlockingSocket ? 1 : (workers ?? .auto).value
+    let number = number(command)
     guard number > 1 || SupervisorState.isPassed else { return nil }
     return ListenerSettings(name: "", arguments: Array(CommandLine.arguments.dropFirst()), workers: number)
+  }
+
+  /// How many processes serve with this command line.
+  func number(_ command: StartTLSDaemon) -> Int {
+    command.supervisor.inetd || isOneForBlockingSocket ? 1 : (workers ?? .auto).value
   }
 
   /// True if one process serves because a service manager passed a blocking socket: several cannot accept from it.

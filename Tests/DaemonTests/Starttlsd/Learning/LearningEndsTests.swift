@@ -167,7 +167,7 @@ final class LearningEndsTests: LearningTestCase {
     let fast = ["/usr/bin/env", "FAKETIME_DISABLE_SHM=1", "LD_PRELOAD=\(library)", "FAKETIME=+0 x60", "/usr/bin/env"]
     // The filter of the process of the keys does not allow what the library does.
     let daemon = try daemon(
-      ["--key-in-process", "--learn-greeting", "--learn-interval", "1", "--greeting-timeout", "600"],
+      ["--key-in-process", "--learn-greeting", "--learn-interval", "1", "--greeting-timeout", "600", "--command-timeout", "3600"],
       backend: .script(LearningTestCase.script()), under: fast)
     let text = "each session starts the program for"
     func isLearnt(_ count: Int) throws -> Bool {

@@ -46,12 +46,12 @@ final class SilentResolverTests: StarttlsdTestCase {
     let running = try listeners(port, etc)
     running.program.signal(SIGHUP)
     _ = try lookup(running)
+    running.program.signal(SIGUSR2)
+    running.waits(for: "SIGUSR2: another change of the workers has not ended: send it again later\n")
     let first = try XCTUnwrap(running.workers(of: "mx").last)
     kill(first, SIGKILL)
     running.waits(for: "process \(first), was ended by signal 9: it is started again now\n")
     XCTAssertTrue(eventually { running.workers(of: "mx").count == 2 && running.log.components(separatedBy: "listening on ").count == 3 }, running.log)
-    running.program.signal(SIGUSR2)
-    running.waits(for: "SIGUSR2: another change of the workers has not ended: send it again later\n")
     let client = try client(host: "127.0.0.1", port: port)
     try client.expect("220 ")
     client.close()
@@ -59,8 +59,9 @@ final class SilentResolverTests: StarttlsdTestCase {
     running.program.signal(SIGHUP)
     var writer: CInt = -1
     XCTAssertTrue(eventually { writer = open(etc.path + "/hosts", O_WRONLY | O_NONBLOCK); return writer >= 0 })
-    let refusal = "'mx.test.example:\(port)': Name or service not known: the listeners stay as they were\n"
-    XCTAssertTrue(eventually { running.log.components(separatedBy: refusal).count == 3 }, running.log)
+    running.waits(for: "'mx.test.example:\(port)': Name or service not known: the listeners stay as they were\n")
+    // On a slow machine the first one had no answer in time.
+    XCTAssertTrue(eventually { running.log.components(separatedBy: "the listeners stay as they were\n").count == 3 }, running.log)
     XCTAssertEqual(unlink(etc.path + "/hosts"), 0)
     close(writer)
     _ = try etc.write(Array("127.0.0.1 mx.test.example\n".utf8), to: "hosts")
@@ -81,13 +82,15 @@ final class SilentResolverTests: StarttlsdTestCase {
     // The next change is possible, and a lookup whose process ends is one that failed.
     running.program.signal(SIGUSR2)
     // As if its own time had passed, which counts if the supervisor is killed.
-    kill(try lookup(running), SIGALRM)
-    running.waits(for: "SIGUSR2: the process that reads the configuration has ended: the workers stay as they were\n")
+    let next = try lookup(running)
+    let text = "SIGUSR2: the process that reads the configuration has ended: the workers stay as they were\n"
+    // It ignores the signal in its first moment.
+    XCTAssertTrue(eventually { kill(next, SIGALRM); return running.log.contains(text) }, running.log)
     // A stop does not wait for it.
     running.program.signal(SIGHUP)
     let last = try lookup(running)
     running.stop()
-    XCTAssertNotEqual(kill(last, 0), 0)
+    XCTAssertTrue(eventually { ProcessTable.status(of: last)["State"]?.contains("Z") ?? true })
     XCTAssertEqual(running.workers(of: "mx").count, 1)
   }
 }

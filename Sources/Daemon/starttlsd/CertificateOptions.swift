@@ -135,7 +135,9 @@ struct TicketOptions: ParsableArguments {
   func add(to files: inout CertificateFiles) throws(ConfigurationError) {
     guard sessionTickets else {
       guard ticketKeyFile == nil else { throw .usage("--ticket-key-file needs --session-tickets: give it as well") }
-      guard ticketLifetime == nil else { throw .usage("--ticket-lifetime needs --session-tickets: give it as well") }
+      // A configuration file may have the default, as `starttlsd config --defaults` prints it.
+      let isDefault = ticketLifetime == nil || ticketLifetime == SessionTickets.defaultLifetimeSeconds
+      guard isDefault else { throw .usage("--ticket-lifetime needs --session-tickets: give it as well") }
       return
     }
     // A resumed session has the certificate of the first one: it is not verified again, and may be revoked meanwhile.

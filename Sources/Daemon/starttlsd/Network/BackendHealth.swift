@@ -107,6 +107,9 @@ final class BackendHealth {
       servers[index].pausedUntil = now + next
       servers[index].pauseMilliseconds = next
       servers[index].isRefusal = isRefusal
+      // After it any client may be the one that tries the server.
+      servers[index].trying = nil
+      servers[index].triedUntil = 0
     }
     if let client { servers[index].failing = client }
     metrics.count(.connect)

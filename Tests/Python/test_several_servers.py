@@ -227,6 +227,19 @@ def test_nor_with_connections_that_come_from_the_client(choosing):
     assert first.clients == [REFUSED, REFUSED, OTHER]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
+def test_nor_does_one_whose_connection_fails(backend_server, starttlsd):
+    """The connection comes from the client's address: a filter may refuse it for that one only."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    daemon = starttlsd("--trusting-backend", "--backend", f"127.0.0.1:{port}", "--backend", backend_server().address, "--backend-client",
+                       "transparent")
+    assert greeting(daemon.port, REFUSED).startswith(b"220 backend")
+    first = backend_server(port=port)
+    first.greeting = "220 first"
+    assert greeting(daemon.port, OTHER).startswith(b"220 first")
+
+
 @pytest.mark.parametrize("octets, keeps", BAD_FOR_ONE)
 def test_two_clients_one_after_the_other_leave_the_server_out(choosing, octets, keeps):
     """For a second: a third client that comes in it gets the next server."""

@@ -2,14 +2,17 @@
 import contextlib
 import os
 import re
+import resource
 import socket
 import ssl
+import struct
 import threading
 import time
 
 import pytest
 
-from backends import client, deliver
+from backends import Header, client, deliver
+from captured import child, children
 from mail import PATIENCE, connect, read_to_end, read_until
 
 
@@ -144,6 +147,147 @@ def test_a_server_that_is_left_out_costs_the_next_clients_nothing(backend_server
     assert len(second.sessions) == 8 and 1 <= len(first.connections) <= 5
 
 
+REFUSED, OTHER, THIRD = "127.0.0.66", "127.0.0.7", "127.0.0.8"
+
+
+class Choosing(Greeter):
+    """Serves all clients but some: these get other octets. It knows them by the PROXY header, or by the address of the connection."""
+
+    def __init__(self, octets: bytes, keeps: bool, refused: set[str], has_header: bool):
+        self.refused, self.has_header = refused, has_header
+        self.clients: list[str] = []
+        super().__init__(octets, keeps)
+
+    def accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, (client, _) = self.listener.accept()
+                self.connections.append(connection)
+                connection.settimeout(PATIENCE)
+                if self.has_header:
+                    start = connection.recv(16, socket.MSG_WAITALL)
+                    header = start + connection.recv(struct.unpack("!H", start[14:16])[0], socket.MSG_WAITALL)
+                    client = Header.read(header).source[0]
+                self.clients.append(client)
+                is_refused = client in self.refused
+                connection.sendall(self.octets if is_refused else b"220 first\r\n")
+                if is_refused and not self.keeps:
+                    connection.close()
+
+
+def greeting(port: int, source: str) -> bytes:
+    """What a client at this address gets. It ends its connection then."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE, source_address=(source, 0)) as made:
+        return read_until(made, b"\r\n")
+
+
+@pytest.fixture
+def choosing(backend_server, greeter, starttlsd):
+    """A server that chooses, another one after it, and the daemon in front of both."""
+    made = []
+
+    def start(octets: bytes, keeps: bool, *refused: str, form: str = "proxy-v2", timeout: str = "60"):
+        made.append(Choosing(octets, keeps, set(refused), form != "transparent"))
+        second = backend_server("none" if form == "transparent" else form)
+        daemon = starttlsd("--trusting-backend", "--backend", made[-1].address, "--backend", second.address, "--backend-client", form,
+                           "--greeting-timeout", timeout)
+        return made[-1], daemon
+
+    yield start
+    for each in made:
+        each.close()
+
+
+BAD_FOR_ONE = [(b"554 5.7.1 listed\r\n", False), (b"421 slow down\r\n", True), (b"", False), (b"x\r\n", True)]
+
+
+@pytest.mark.parametrize("octets, keeps", BAD_FOR_ONE)
+def test_one_client_takes_the_server_from_nobody(choosing, octets, keeps):
+    """It gets the next server, as often as it comes; the others get the first one."""
+    first, daemon = choosing(octets, keeps, REFUSED)
+    for _ in range(2):
+        assert greeting(daemon.port, REFUSED).startswith(b"220 backend")
+    assert greeting(daemon.port, OTHER).startswith(b"220 first")
+    assert first.clients == [REFUSED, REFUSED, OTHER]
+
+
+def test_nor_does_one_that_waits_in_vain_for_the_greeting(choosing):
+    first, daemon = choosing(b"", True, REFUSED, timeout="4")
+    assert greeting(daemon.port, REFUSED).startswith(b"220 backend")
+    assert greeting(daemon.port, OTHER).startswith(b"220 first")
+    assert first.clients == [REFUSED, OTHER]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
+def test_nor_with_connections_that_come_from_the_client(choosing):
+    first, daemon = choosing(b"554 5.7.1 listed\r\n", False, REFUSED, form="transparent")
+    for _ in range(2):
+        assert greeting(daemon.port, REFUSED).startswith(b"220 backend")
+    assert greeting(daemon.port, OTHER).startswith(b"220 first")
+    assert first.clients == [REFUSED, REFUSED, OTHER]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
+def test_nor_does_one_whose_connection_fails(backend_server, starttlsd):
+    """The connection comes from the client's address: a filter may refuse it for that one only."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    daemon = starttlsd("--trusting-backend", "--backend", f"127.0.0.1:{port}", "--backend", backend_server().address, "--backend-client",
+                       "transparent")
+    assert greeting(daemon.port, REFUSED).startswith(b"220 backend")
+    first = backend_server(port=port)
+    first.greeting = "220 first"
+    assert greeting(daemon.port, OTHER).startswith(b"220 first")
+
+
+@pytest.mark.parametrize("octets, keeps", BAD_FOR_ONE)
+def test_two_clients_one_after_the_other_leave_the_server_out(choosing, octets, keeps):
+    """For a second: a third client that comes in it gets the next server."""
+    first, daemon = choosing(octets, keeps, REFUSED, OTHER)
+    assert greeting(daemon.port, REFUSED).startswith(b"220 backend")
+    start = time.monotonic()
+    assert greeting(daemon.port, OTHER).startswith(b"220 backend")
+    third = greeting(daemon.port, THIRD)
+    assert third.startswith(b"220 backend") or time.monotonic() - start > 0.9, first.clients
+
+
+def test_a_220_between_two_failures_clears_the_first(choosing):
+    first, daemon = choosing(b"421 slow down\r\n", False, REFUSED, OTHER)
+    for source in (REFUSED, THIRD, OTHER, THIRD):
+        assert greeting(daemon.port, source).startswith(b"220 first") == (source == THIRD)
+    assert first.clients == [REFUSED, THIRD, OTHER, THIRD]
+
+
+def test_a_client_that_waits_for_a_server_does_not_hide_it(choosing):
+    """The server was left out. When that is over, the client whose failure was the last one tries it, and gets no greeting."""
+    first, daemon = choosing(b"", False, REFUSED, OTHER)
+    for source in (OTHER, REFUSED):
+        assert greeting(daemon.port, source).startswith(b"220 backend")
+    first.keeps = True
+    first.refused.discard(OTHER)
+    time.sleep(1.1)
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=PATIENCE, source_address=(REFUSED, 0)):
+        assert daemon.eventually(lambda: len(first.clients) == 3)
+        assert greeting(daemon.port, OTHER).startswith(b"220 first")
+    assert first.clients == [OTHER, REFUSED, REFUSED, OTHER]
+
+
+def test_the_process_that_connects_has_room_for_the_sockets_of_all_workers(backend_server, starttlsd):
+    """The kernel counts those on their way for the user, whichever worker they are for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        daemon = starttlsd("--backend", backend_server(trusts="nobody").address, "--backend-client", "none", "--workers", "3",
+                           "--max-connections", "900")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert daemon.eventually(lambda: len(children(daemon.process.pid)) == 3)
+    for worker in children(daemon.process.pid):
+        assert daemon.eventually(lambda: child(worker, "starttlsd-conn"))
+        connector = child(worker, "starttlsd-conn")
+        assert daemon.eventually(lambda: resource.prlimit(connector, resource.RLIMIT_NOFILE)[0] >= min(hard, 916))
+
+
 def test_after_the_handshake_the_next_server_is_tried(backend_server, greeter, starttlsd):
     """The first server serves the clear part, then goes bad."""
     first, second = backend_server(trusts="nobody"), backend_server(trusts="nobody")
@@ -178,6 +322,7 @@ def test_the_last_server_counts_if_none_is_better(greeter, starttlsd, octets, re
 def test_a_client_of_another_family_is_no_fault_of_the_server(backend_server, starttlsd):
     backend = backend_server()
     daemon = starttlsd("--listen", "[::1]:0", "--backend", backend.address, "--backend-client", "transparent")
+    daemon.wait_for(r"listening on \[::1\]")
     other = int(re.search(r"listening on \[::1\]:(\d+)", daemon.log())[1])
     for _ in range(2):
         with socket.create_connection(("::1", other), timeout=PATIENCE) as stranger:

@@ -17,7 +17,7 @@ package struct IPNetwork: Hashable, Sendable {
   private let bits: UInt128
 
   /// The network of an address with a prefix of this length, at most the length of the address; nil for a Unix socket.
-  init?(of address: SocketAddress, length: Int = 128) {
+  package init?(of address: SocketAddress, length: Int = 128) {
     switch address.unmapped {
     case .ipv4(let octets, _):
       var value: UInt128 = 0

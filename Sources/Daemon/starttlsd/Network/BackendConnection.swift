@@ -12,6 +12,7 @@
 // Failure: no server answers; the text names the last one and its error.
 
 import CKernel
+import ClientAccess
 import Glibc
 import Transport
 
@@ -31,6 +32,8 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
   private let header: [UInt8]
   /// The client's address, if the connection is to come from it.
   private let source: SocketAddress?
+  /// The client, if the servers learn its address.
+  private let client: IPNetwork?
   private let connectMilliseconds: Int
   /// When the last server must have sent its greeting.
   private let limit: Int
@@ -64,6 +67,7 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
     self.health = health
     self.header = header
     if case .transparent = servers.client { source = peer } else { source = nil }
+    if case .unnamed = servers.client { client = nil } else { client = IPNetwork(of: peer, length: 64) }
     connectMilliseconds = servers.connectMilliseconds
     // A little earlier than the session, so that the reason is known when that ends.
     limit = Clock.time(greetingMilliseconds - greetingMilliseconds / 50, after: now)
@@ -112,7 +116,7 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
     while let index = rest.popFirst() {
       current = index
       step = .requested
-      health.attemptBegins(index)
+      health.attemptBegins(index, for: client, now: now)
       partUntil = now + max(1, (limit - now) / (rest.count + 1))
       stepUntil = min(partUntil, now + connectMilliseconds)
       do throws(SystemError) {
@@ -259,13 +263,16 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
 
   private func note(_ index: Int, _ why: String, isRefusal: Bool, now: Int) {
     failure = "\(health.addresses[index]): \(why)"
-    health.failed(index, why, isRefusal: isRefusal, now: now)
+    health.failed(index, why, isRefusal: isRefusal, only: client, now: now)
   }
 
   private func fail(_ index: Int, _ error: SystemError, now: Int) {
     failure = "\(health.addresses[index]): \(error)"
-    // Only these reach the server; what this machine refuses says nothing about it.
-    if error.call == "connect" || error.call == "send" { health.failed(index, "\(error)", isRefusal: false, now: now) }
+    // Only these reach the server; what this machine refuses says nothing about it. Before the header it knows a client only by the
+    // address that the connection comes from: then a filter may answer in its place, in any way.
+    if error.call == "connect" || error.call == "send" {
+      health.failed(index, "\(error)", isRefusal: false, only: source == nil ? nil : client, now: now)
+    }
     drop()
   }
 
@@ -284,7 +291,7 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
   }
 
   private func drop() {
-    if let current { health.attemptEnded(current) }
+    if let current { health.attemptEnded(current, for: client) }
     if let request { daemon.connector?.cancel(request) }
     request = nil
     removeWatch()

@@ -5,9 +5,15 @@
 // a server that does not exist any more. If no other server answers, those that were left out are tried: a client must not be
 // refused without an attempt.
 //
-// A server may refuse one client only, because of its address. So a refusal leaves it out for a second and no longer: a stranger
-// who is refused must not take the server from the others.
+// A server that learns the client's address may fail for that client only: it limits its rate, finds it in a DNS list, or waits for
+// its reverse name. A stranger must not take the server from the others that way. So such a failure leaves the server out only
+// if the failure before it was that of a different client (an IPv4 address or an IPv6 network of 64 bits), and no 220 came
+// between them. The same client that fails again changes nothing. While it tries a server whose pause is over, the others do not
+// leave the server out; while a different client does, they do so for no longer than the pause that a failure would begin.
+//
+// A refusal leaves the server out for a second and no longer, and nobody leaves it out while one session tries it again.
 
+import ClientAccess
 import Logging
 import Transport
 
@@ -18,8 +24,24 @@ final class BackendHealth {
   private struct Server {
     var pausedUntil = 0
     var pauseMilliseconds = 0
-    /// How many sessions are trying it.
+    /// True if it is left out because it works and refuses to serve.
+    var isRefusal = false
+    /// How many sessions of clients that it does not know are trying it.
     var attempts = 0
+    /// The last client that it knows and that made the others leave it out while a session tried it, and until when they do so.
+    var trying: IPNetwork?
+    var triedUntil = 0
+    /// The client of the last failure that may concern one client only; nil if a 220 came after it.
+    var failing: IPNetwork?
+
+    /// The length of the pause that one more failure would begin.
+    var nextPause: Int {
+      pauseMilliseconds == 0 ? BackendHealth.firstPauseMilliseconds : min(2 * pauseMilliseconds, BackendHealth.longestPauseMilliseconds)
+    }
+
+    func isLeftOut(now: Int) -> Bool {
+      pauseMilliseconds > 0 && (pausedUntil > now || (!isRefusal && (attempts > 0 || triedUntil > now)))
+    }
   }
 
   let addresses: [SocketAddress]
@@ -39,36 +61,64 @@ final class BackendHealth {
   /// - Parameter source: the address that the connection has to come from, if it is not ours: only servers of its family.
   func order(from source: SocketAddress?, now: Int) -> [Int] {
     let possible = servers.indices.filter { index in source.map { addresses[index].hasSameFamily(as: $0) } ?? true }
-    let isLeftOut = { [servers] (index: Int) in
-      servers[index].pauseMilliseconds > 0 && (servers[index].attempts > 0 || servers[index].pausedUntil > now)
-    }
+    let isLeftOut = { [servers] (index: Int) in servers[index].isLeftOut(now: now) }
     return possible.filter { !isLeftOut($0) } + possible.filter(isLeftOut)
   }
 
   /// A session begins to connect to the server, and waits for its greeting. `attemptEnded` follows, whatever comes of it.
-  func attemptBegins(_ index: Int) { servers[index].attempts += 1 }
+  ///
+  /// - Parameter client: whose address the server learns; nil if it learns none.
+  func attemptBegins(_ index: Int, for client: IPNetwork?, now: Int) {
+    guard let client else {
+      servers[index].attempts += 1
+      return
+    }
+    guard servers[index].pauseMilliseconds > 0, servers[index].pausedUntil <= now, servers[index].triedUntil <= now else { return }
+    guard servers[index].failing != client, servers[index].trying != client else { return }
+    servers[index].trying = client
+    servers[index].triedUntil = now + servers[index].nextPause
+  }
 
-  func attemptEnded(_ index: Int) { servers[index].attempts -= 1 }
+  func attemptEnded(_ index: Int, for client: IPNetwork?) {
+    guard let client else {
+      servers[index].attempts -= 1
+      return
+    }
+    if servers[index].trying == client { servers[index].triedUntil = 0 }
+  }
 
   /// It has greeted with 220.
   func answered(_ index: Int) {
     servers[index].pausedUntil = 0
     servers[index].pauseMilliseconds = 0
+    servers[index].trying = nil
+    servers[index].triedUntil = 0
+    servers[index].failing = nil
   }
 
   /// - Parameters:
   ///   - why: for the operator.
   ///   - isRefusal: true if it works and refuses to serve.
-  func failed(_ index: Int, _ why: String, isRefusal: Bool, now: Int) {
+  ///   - client: the client, if the failure may concern that one only.
+  func failed(_ index: Int, _ why: String, isRefusal: Bool, only client: IPNetwork?, now: Int) {
     // Several sessions may find out at the same time: that is one failure.
-    if servers[index].pausedUntil <= now {
-      let pause = isRefusal ? 0 : servers[index].pauseMilliseconds
-      let next = pause == 0 ? BackendHealth.firstPauseMilliseconds : min(2 * pause, BackendHealth.longestPauseMilliseconds)
+    if servers[index].pausedUntil <= now, concernsAll(index, client) {
+      let next = isRefusal ? BackendHealth.firstPauseMilliseconds : servers[index].nextPause
       servers[index].pausedUntil = now + next
       servers[index].pauseMilliseconds = next
+      servers[index].isRefusal = isRefusal
+      // After it any client may be the one that tries the server.
+      servers[index].trying = nil
+      servers[index].triedUntil = 0
     }
+    if let client { servers[index].failing = client }
     metrics.count(.connect)
     warnings[index].note("backend \(addresses[index]): \(why)", now: now)
+  }
+
+  private func concernsAll(_ index: Int, _ client: IPNetwork?) -> Bool {
+    guard let client else { return true }
+    return servers[index].failing.map { $0 != client } ?? false
   }
 
   func flush() {

@@ -30,11 +30,12 @@ struct Connector {
 
   /// Starts the process.
   ///
-  /// - Parameter connections: how many sockets may be on their way at a time.
+  /// - Parameter connections: how many sockets may be on their way at a time, from the processes of all workers.
   static func start(_ servers: BackendServers, _ privileges: Privileges, _ sandbox: Sandbox, connections: Int) throws(SystemError) -> ForkedProcess {
     try ForkedProcess("starttlsd-conn", keepsErrors: false) { socket in
       do {
-        // Sockets on their way count for the user of this process.
+        // The kernel counts the sockets on their way of a user, so those of the other workers as well, and compares the sum with the
+        // limit of the process that sends one.
         _ = try OpenFilesLimit.raise(to: UInt(connections) + ownDescriptors)
         try privileges.own?.become()
         try Identity.renounceNewPrivileges()

@@ -63,7 +63,8 @@ struct Helpers: ~Copyable {
 
   private static func connector(_ configuration: Configuration) throws(SystemError) -> ForkedProcess? {
     guard let servers = configuration.backend.servers, configuration.supervision.client == nil else { return nil }
-    return try Connector.start(servers, configuration.privileges, configuration.sandbox, connections: configuration.connectionsLimit)
+    let connections = configuration.connectionsLimit * (configuration.supervision.worker?.count ?? 1)
+    return try Connector.start(servers, configuration.privileges, configuration.sandbox, connections: connections)
   }
 
   /// - Parameter names: the connection from the reader, which the new process owns; nil without one.

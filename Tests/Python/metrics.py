@@ -76,10 +76,11 @@ def up(daemon) -> list[float]:
     return [seen[f'starttlsd_worker_up{{worker="{number}"}}'] for number in (1, 2)]
 
 
-def two_workers(backend_server, starttlsd, folder):
+def two_workers(backend_server, starttlsd, folder, *options: str):
     """starttlsd with two workers, whose metrics are at one address."""
     backend = backend_server(trusts="nobody")
-    daemon = starttlsd("--workers", "2", "--backend", backend.address, "--backend-client", "none", "--metrics", f"unix:{folder}/metrics")
+    daemon = starttlsd("--workers", "2", "--backend", backend.address, "--backend-client", "none", "--metrics", f"unix:{folder}/metrics",
+                       *options)
     daemon.metrics = f"{folder}/metrics"
     daemon.wait_for("2 workers serve")
     return daemon

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import shutil
 import signal
 
 import pytest
@@ -90,12 +91,29 @@ def test_what_a_captured_worker_says_does_not_spoil_the_metrics(build, backend_s
         text.write_text("# HELP x y\n" + good + 'starttlsd_greeting_seconds_bucket{le="0.1"} 1\n# EOF\n')
         assert daemon.eventually(lambda: up(daemon) == [1, 1])
         assert scrape(daemon)['starttlsd_sessions{worker="2",phase="clear"}'] == 7
-        for bad in ['starttlsd_sessions{worker="1"} 1\n', 'starttlsd_other 1\n', "starttlsd_sessions 1\n" * 2, "starttlsd_sessions one\n",
-                    'starttlsd_sessions{a="1"\n', 'starttlsd_sessions{a="\\x"} 1\n', 'starttlsd_sessions{a="1",} 1\n', "starttlsd_sessions\n",
-                    'starttlsd_sessions{a="1"}{b="2"} 1\n', "starttlsd_sessions 1 1\n", "starttlsd_connections 1\n", "\x00\n", "# EOF\n x\n",
-                    'starttlsd_sessions{a="\xe9"} 1\n', "starttlsd_sessions 1..0\n", "x" * (2 << 20) + "\n"]:
+        phase = 'starttlsd_sessions{phase="%s"} 1\n'
+        text.write_text(good + phase % "clear" + "# EOF\n")
+        twice = r"the metrics of worker \d are left out: a sample is there twice: restart starttlsd"
+        assert daemon.eventually(lambda: up(daemon) == [0, 0] and re.search(twice, daemon.log())), daemon.log()
+        for bad in ['starttlsd_connections_total 3\n', 'starttlsd_other 1\n', "starttlsd_connections 1\n",
+                    'starttlsd_sessions{worker="1"} 1\n', 'starttlsd_sessions{worker="1",phase="a"} 1\n', 'starttlsd_sessions{phase="a",worker="1"} 1\n',
+                    'starttlsd_sessions{phase="a",phase="b"} 1\n', 'starttlsd_sessions{__name__="x"} 1\n', 'starttlsd_sessions{file="a"} 1\n',
+                    "starttlsd_sessions 1\n", "starttlsd_sessions{} 1\n", 'starttlsd_sessions_limit{phase="a"} 1\n',
+                    'starttlsd_handshakes_total{version="a",cipher="b"} 1\n', 'starttlsd_handshakes_total{group="a",version="b",cipher="c"} 1\n',
+                    'starttlsd_greeting_seconds_bucket 1\n', 'starttlsd_greeting_seconds_sum{le="1.0"} 1\n',
+                    'starttlsd_sessions{phase="a"\n', 'starttlsd_sessions{phase="a" 1\n', 'starttlsd_sessions{phase="a 1\n', phase % "\\x", phase % "\xe9",
+                    'starttlsd_sessions{phase="a",} 1\n', 'starttlsd_sessions{phase="a"}{phase="b"} 1\n', 'starttlsd_sessions{phase=a} 1\n',
+                    'starttlsd_sessions{phase="a"}\n', 'starttlsd_sessions{phase="a"} one\n', 'starttlsd_sessions{phase="a"} 1 1\n',
+                    'starttlsd_sessions{phase="a"} 1..0\n', "\x00\n", "# EOF\n x\n", "x" * (2 << 20) + "\n",
+                    "".join(phase % number for number in range(2000)),
+                    "".join('starttlsd_certificate_valid_until_seconds{file="%d"} 1\n' % number for number in range(1025))]:
             text.write_text(good + bad + "# EOF\n")
             assert up(daemon) == [0, 0], bad[:100]
+        # One line states it, not one for each request: the others are counted for a minute.
+        assert len(re.findall(r"(?<!the last one: )the metrics of worker", daemon.log())) == 1, daemon.log()
+        text.write_text("".join(phase % number for number in range(1900)) + "".join(
+            'starttlsd_certificate_valid_until_seconds{file="/etc/%d"} 1\n' % number for number in range(1024)) + "# EOF\n")
+        assert daemon.eventually(lambda: up(daemon) == [1, 1]), daemon.log()
         for bad in [b"", good.encode(), b"\xff# EOF\n"]:
             text.write_bytes(bad)
             assert up(daemon) == [0, 0], bad
@@ -103,3 +121,17 @@ def test_what_a_captured_worker_says_does_not_spoil_the_metrics(build, backend_s
         assert daemon.eventually(lambda: up(daemon) == [1, 1])
     finally:
         daemon.finish()
+
+
+def test_the_files_of_certificates_have_different_labels(backend_server, starttlsd, certificate, tmp_path):
+    """Octets that are not printable are escaped, each in its own way: files with similar names stay different."""
+    names = ["\xe4", "\xf6", r"\xC3\xA4", '"']
+    for name in names:
+        (tmp_path / "names" / name).mkdir(parents=True)
+        shutil.copy(certificate.chain, tmp_path / "names" / name / "fullchain.pem")
+        shutil.copy(certificate.key, tmp_path / "names" / name / "privkey.pem")
+    daemon = two_workers(backend_server, starttlsd, tmp_path, "--certificate-folder", str(tmp_path / "names"))
+    assert daemon.eventually(lambda: up(daemon) == [1, 1]), daemon.log()
+    files = [key for key in scrape(daemon) if key.startswith('starttlsd_certificate_valid_until_seconds{worker="1"') and "/names/" in key]
+    assert sorted(re.findall(r"/names/(.*)/fullchain.pem", "\n".join(files))) == sorted(
+        [r"\\xC3\\xA4", r"\\xC3\\xB6", r"\\x5CxC3\\x5CxA4", r"\""])

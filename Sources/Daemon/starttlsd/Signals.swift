@@ -1,7 +1,8 @@
 // Signals: the effect of each signal.
 //
 //   SIGTERM, SIGINT   stop; the second one ends the grace time, the third one the sessions. Of a worker only those of its supervisor
-//                     are counted: a service manager may send one to all processes
+//                     are counted: a service manager may send SIGTERM to all processes. The supervisor sends SIGINT for each
+//                     stop, see Worker: a SIGTERM that is pending already does not swallow it
 //   SIGHUP            reload the certificates and the access rules; learn the program's greeting again; replace
 //                     spare processes of the program
 //   SIGUSR2           a warning: only a supervisor (--workers) hands its sockets to a new program. A worker ignores it, since it may

@@ -4,7 +4,8 @@
 // worker that is started again begins with zero in series of its own, as rate() expects.
 //
 // Contract: nothing waits. Workers have two seconds; one that has not answered by then, or not as it should, is left out, and
-// starttlsd_worker_up is 0 for it. Requests that come meanwhile get the same text.
+// starttlsd_worker_up is 0 for it. Requests that come meanwhile get the same text. Failure: an answer that is not used is one warning, see
+// RepeatedWarning.
 
 import Logging
 import Transport
@@ -15,6 +16,7 @@ final class GroupMetrics: TimerOwner {
   private unowned let supervisor: Supervisor
   let group: WorkerGroup
   private var socket: ReportSocket?
+  private let rejection: RepeatedWarning
   /// Those that wait for the text.
   private var clients: [(client: ReportClient, isBodySent: Bool)] = []
   /// By the numbers of the workers.
@@ -26,6 +28,7 @@ final class GroupMetrics: TimerOwner {
   init(_ supervisor: Supervisor, _ group: WorkerGroup, _ held: HeldSocket) throws(SystemError) {
     self.supervisor = supervisor
     self.group = group
+    rejection = RepeatedWarning(supervisor.log, supervisor.timers)
     let listener = try Listener(inherited: try held.descriptor.duplicate())
     socket = ReportSocket(supervisor, listener, requestLimit: MetricsSocket.requestLimit) { [unowned self] client, request in
       switch MetricsSocket.answer(request) {
@@ -67,10 +70,27 @@ final class GroupMetrics: TimerOwner {
   private func answer() {
     let asking = clients
     var samples: [Int: WorkerSamples] = [:]
-    for (number, report) in reports where report.state == .complete { samples[number] = WorkerSamples(report.octets, worker: number) }
+    for (number, report) in reports {
+      switch report.state {
+      case .complete:
+        do throws(WorkerSamples.Rejection) {
+          samples[number] = try WorkerSamples(report.octets, worker: number)
+        } catch {
+          reject(number, "\(error)")
+        }
+      case .tooLong: reject(number, "they have more than \(report.limit) octets")
+      case .pending, .failed: break
+      }
+    }
     end()
     let text = text(samples)
     for (client, isBodySent) in asking { client.send(MetricsSocket.response(text, isBodySent: isBodySent)) }
+  }
+
+  private func reject(_ number: Int, _ reason: String) {
+    let name = group.settings.name
+    let title = "worker \(number)\(name.isEmpty ? "" : " of \(name)")"
+    rejection.note("the metrics of \(title) are left out: \(reason): restart starttlsd; if it is repeated, report it", now: Clock.now())
   }
 
   private func end() {

@@ -124,7 +124,7 @@ final class Supervisor {
   /// SIGTERM or SIGINT was received.
   func stop(now: Int) {
     guard !isStopping else {
-      for worker in workers { worker.signal(SIGTERM) }
+      for worker in workers { worker.signalStop() }
       return
     }
     log.info("stopping: \(workers.count) workers")

@@ -100,10 +100,16 @@ final class Worker: EventOwner {
 
   func signal(_ number: CInt) { _ = kill(process, number) }
 
+  /// A stop, as many as there are of the supervisor.
+  ///
+  /// SIGINT: a service manager may have sent it SIGTERM, and a second one is lost while the first is pending. So the worker counts all
+  /// stops of its supervisor.
+  func signalStop() { signal(SIGINT) }
+
   /// Has it end, with its sessions; later it is killed.
   func stop(now: Int) {
     isRetiring = true
-    signal(SIGTERM)
+    signalStop()
     killAt = killAt.map { min($0, now + stopMilliseconds) } ?? now + stopMilliseconds
   }
 }

@@ -13,12 +13,15 @@ final class WorkerReport: EventOwner {
     case pending
     /// Everything has come.
     case complete
+    /// More than the limit has come.
+    case tooLong
     case failed
   }
 
   private unowned let supervisor: Supervisor
   private weak var worker: Worker?
-  private let limit: Int
+  /// In octets.
+  let limit: Int
   private let hasEnded: () -> Void
   private var socket: Descriptor?
   private var watch: Watch?
@@ -58,7 +61,7 @@ final class WorkerReport: EventOwner {
       switch buffer.withUnsafeMutableBytes({ socket?.receiveReport(into: $0) ?? .ended }) {
       case .moved(let count):
         received += count
-        guard received <= limit else { return end(.failed) }
+        guard received <= limit else { return end(.tooLong) }
         if !isLate { octets += buffer[..<count] }
       case .wouldBlock: return
       case .ended: return end(.complete)

@@ -49,6 +49,9 @@ enum WorkerStart {
     words.append(nil)
     // A signal that is for the supervisor must not end it before it has its own settings.
     signal(SIGUSR2, SIG_IGN)
+    // A stop must end it, also if a shell has started the supervisor in the background.
+    signal(SIGINT, SIG_DFL)
+    signal(SIGTERM, SIG_DFL)
     var mask = sigset_t()
     sigemptyset(&mask)
     sigaddset(&mask, SIGHUP)

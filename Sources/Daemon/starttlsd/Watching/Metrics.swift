@@ -39,6 +39,19 @@ final class Metrics {
       }
     }
 
+    /// The names of the labels, in the order of the text.
+    var labels: [String] {
+      switch self {
+      case .connections, .received, .sent, .startsSaved, .sparesTaken: []
+      case .decisions: ["decision", "proof"]
+      case .sessionEnds: ["end"]
+      case .handshakes: ["version", "group", "cipher"]
+      case .handshakeFailures: ["alert", "from"]
+      case .refusals, .sparesDiscarded: ["reason"]
+      case .backendFailures: ["kind"]
+      }
+    }
+
     var unit: String? {
       switch self {
       case .received, .sent: "bytes"

@@ -15,14 +15,17 @@ enum MetricsText {
     return "{" + labels.map { "\($0.name)=\(quoted($0.value))" }.joined(separator: ",") + "}"
   }
 
-  /// A value between quotation marks. Only printable ASCII comes out.
+  /// A value between quotation marks. Only printable ASCII comes out, and different values stay different: `\xE4` is written for
+  /// other octets, and `\x5C` for a backslash.
   private static func quoted(_ value: String) -> String {
     var text = "\""
     for octet in value.utf8 {
       switch octet {
-      case UInt8(ascii: "\""), UInt8(ascii: "\\"): text += "\\" + String(Unicode.Scalar(octet))
-      case 0x20...0x7E: text.unicodeScalars.append(Unicode.Scalar(octet))
-      default: text += "?"
+      case UInt8(ascii: "\""): text += "\\\""
+      case 0x20...0x7E where octet != UInt8(ascii: "\\"): text.unicodeScalars.append(Unicode.Scalar(octet))
+      default:
+        let digits = String(octet, radix: 16, uppercase: true)
+        text += "\\\\x" + (digits.utf8.count == 1 ? "0" : "") + digits
       }
     }
     return text + "\""
@@ -52,7 +55,7 @@ enum MetricsText {
       "sessions_limit": [("", "\(report.sessionsLimit)")],
       "backends": [("", "\(report.backends)")],
       "backends_limit": [("", "\(report.backendsLimit)")],
-      "certificate_valid_until_seconds": report.certificates.map { (labels([("file", $0.path)]), "\($0.validUntil)") },
+      MetricsFamily.certificates: report.certificates.map { (labels([("file", $0.path)]), "\($0.validUntil)") },
       "certificates_failed": [("", report.certificatesFailure == nil ? "0" : "1")],
     ]
     if let spares = report.spares {

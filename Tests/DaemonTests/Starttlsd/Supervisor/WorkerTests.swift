@@ -127,6 +127,28 @@ final class WorkerTests: WorkersTestCase {
     XCTAssertEqual(workers.messages, 4)
   }
 
+  /// The SIGTERM of a service manager is pending in a worker when the stop of the supervisor comes: both count as one stop, but the
+  /// operator's second one ends the grace time.
+  func testASecondStopEndsTheGraceTimeAlsoIfAllProcessesGotTheFirst() throws {
+    let workers = try workers(2, ["--grace", "100"])
+    let clients = try clients(4, workers)
+    for process in workers.workers.values {
+      kill(process, SIGSTOP)
+      kill(process, SIGTERM)
+    }
+    workers.program.signal(SIGTERM)
+    workers.waits(for: "stopping: 2 workers")
+    for process in workers.workers.values { kill(process, SIGCONT) }
+    XCTAssertTrue(eventually { workers.log.components(separatedBy: "have 100 s to end").count == 3 }, workers.log)
+    for client in clients { try client.ask("EHLO client.example") }
+    workers.program.signal(SIGTERM)
+    for client in clients {
+      try client.expect("421 4.3.2 ")
+      client.close()
+    }
+    XCTAssertEqual(workers.program.wait(), .exited(0), workers.log)
+  }
+
   /// Each worker has its part of the sessions, and sockets of its own for its state.
   func testLimitsAndStatusOfEachWorker() throws {
     let folder = TestFolder()

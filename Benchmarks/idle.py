@@ -38,7 +38,7 @@ def daemon(options: argparse.Namespace, tools: pathlib.Path, work: pathlib.Path)
     # The limit is divided among workers, and one may get more of the clients than another.
     limit = str((options.sessions + options.tls) * (2 if options.workers else 1) + 100)
     root = ["--allow-root"] if os.geteuid() == 0 else []
-    workers = ["--workers", options.workers] if options.workers else []
+    workers = ["--workers", options.workers or "1"]
     front = [options.programs.resolve() / "starttlsd", *root, "--listen", f"127.0.0.1:{port}", "--certificate", chain, "--key", key, "--max-connections", limit,
              "--max-connections-per-address", "0", "--max-penalty", "0", "--grace", "1",
              "--backend", f"127.0.0.1:{inner}", "--backend-client", "none", *workers]

@@ -31,18 +31,20 @@ package struct MessageSocket: ~Copyable, Sendable {
     try Kernel.sendMessage(descriptor.number, octets, passed, flags)
   }
 
-  /// The next message of at most `limit` octets, or the end of the connection. It never waits.
-  package borrowing func receive(limit: Int) -> Received {
+  /// The next message of at most `limit` octets, or the end of the connection.
+  ///
+  /// - Parameter isWaiting: true to wait for it; otherwise it never waits.
+  package borrowing func receive(limit: Int, isWaiting: Bool = false) -> Received {
     do {
-      return try received(limit)
+      return try received(limit, isWaiting ? 0 : CInt(MSG_DONTWAIT))
     } catch {
       return error.code == EAGAIN ? .nothing : .ended
     }
   }
 
-  private borrowing func received(_ limit: Int) throws(SystemError) -> Received {
+  private borrowing func received(_ limit: Int, _ flags: CInt) throws(SystemError) -> Received {
     var buffer = [UInt8](repeating: 0, count: limit)
-    let (count, number) = try Kernel.receiveMessage(descriptor.number, &buffer, CInt(MSG_DONTWAIT))
+    let (count, number) = try Kernel.receiveMessage(descriptor.number, &buffer, flags)
     guard count > 0 else { return .ended }
     buffer.removeSubrange(count...)
     return .message(Message(octets: buffer, descriptor: number < 0 ? nil : Descriptor(adopting: number)))

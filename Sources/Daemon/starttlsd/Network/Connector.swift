@@ -50,10 +50,8 @@ struct Connector {
   }
 
   private func take(_ socket: borrowing MessageSocket) {
-    switch socket.receive(limit: HelperMessage.limit) {
-    case .nothing:
-      var entry = pollfd(fd: socket.descriptor.number, events: CShort(POLLIN), revents: 0)
-      _ = poll(&entry, 1, -1)
+    switch socket.receive(limit: HelperMessage.limit, isWaiting: true) {
+    case .nothing: return
     case .ended: _exit(0)
     case .message(let message):
       guard let known = HelperMessage(message.octets), known.kind == Connector.connect, servers.addresses.indices.contains(Int(known.first))

@@ -71,7 +71,7 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
     connectMilliseconds = servers.connectMilliseconds
     // A little earlier than the session, so that the reason is known when that ends.
     limit = Clock.time(greetingMilliseconds - greetingMilliseconds / 50, after: now)
-    rest = health.order(from: source, now: now)[...]
+    rest = health.order(from: source, for: client, now: now)[...]
   }
 
   /// Starts to connect.

@@ -8,8 +8,9 @@
 // A server that learns the client's address may fail for that client only: it limits its rate, finds it in a DNS list, or waits for
 // its reverse name. A stranger must not take the server from the others that way. So such a failure leaves the server out only
 // if the failure before it was that of a different client (an IPv4 address or an IPv6 network of 64 bits), and no 220 came
-// between them. The same client that fails again changes nothing. While it tries a server whose pause is over, the others do not
-// leave the server out; while a different client does, they do so for no longer than the pause that a failure would begin.
+// between them. The client of the last failure leaves it out for itself, for a second, two, four, up to thirty. While it tries a server
+// whose pause is over, the others do not leave the server out; while a different client does, they do so, for each client no longer than
+// the pause that a failure would begin.
 //
 // A refusal leaves the server out for a second and no longer, and nobody leaves it out while one session tries it again.
 
@@ -33,14 +34,26 @@ final class BackendHealth {
     var triedUntil = 0
     /// The client of the last failure that may concern one client only; nil if a 220 came after it.
     var failing: IPNetwork?
+    /// Until when that client leaves the server out, and for how long since its failure.
+    var failingUntil = 0
+    var failingPause = 0
 
     /// The length of the pause that one more failure would begin.
     var nextPause: Int {
       pauseMilliseconds == 0 ? BackendHealth.firstPauseMilliseconds : min(2 * pauseMilliseconds, BackendHealth.longestPauseMilliseconds)
     }
 
-    func isLeftOut(now: Int) -> Bool {
-      pauseMilliseconds > 0 && (pausedUntil > now || (!isRefusal && (attempts > 0 || triedUntil > now)))
+    func isLeftOut(for client: IPNetwork?, now: Int) -> Bool {
+      if let client, failing == client, failingUntil > now { return true }
+      return pauseMilliseconds > 0 && (pausedUntil > now || (!isRefusal && (attempts > 0 || triedUntil > now)))
+    }
+
+    /// One more failure that may concern this client only.
+    mutating func fail(_ client: IPNetwork, isRefusal: Bool, now: Int) {
+      let doubled = failing == client && !isRefusal ? 2 * failingPause : 0
+      failing = client
+      failingPause = min(max(doubled, BackendHealth.firstPauseMilliseconds), BackendHealth.longestPauseMilliseconds)
+      failingUntil = now + failingPause
     }
   }
 
@@ -58,10 +71,12 @@ final class BackendHealth {
 
   /// The servers in the order in which to try them, by their index: those that are left out come last.
   ///
-  /// - Parameter source: the address that the connection has to come from, if it is not ours: only servers of its family.
-  func order(from source: SocketAddress?, now: Int) -> [Int] {
+  /// - Parameters:
+  ///   - source: the address that the connection has to come from, if it is not ours: only servers of its family.
+  ///   - client: whose address the servers learn; nil if they learn none.
+  func order(from source: SocketAddress?, for client: IPNetwork?, now: Int) -> [Int] {
     let possible = servers.indices.filter { index in source.map { addresses[index].hasSameFamily(as: $0) } ?? true }
-    let isLeftOut = { [servers] (index: Int) in servers[index].isLeftOut(now: now) }
+    let isLeftOut = { [servers] (index: Int) in servers[index].isLeftOut(for: client, now: now) }
     return possible.filter { !isLeftOut($0) } + possible.filter(isLeftOut)
   }
 
@@ -111,7 +126,7 @@ final class BackendHealth {
       servers[index].trying = nil
       servers[index].triedUntil = 0
     }
-    if let client { servers[index].failing = client }
+    if let client { servers[index].fail(client, isRefusal: isRefusal, now: now) }
     metrics.count(.connect)
     warnings[index].note("backend \(addresses[index]): \(why)", now: now)
   }

@@ -73,7 +73,7 @@ final class LogReaderTests: StarttlsdTestCase {
     XCTAssertEqual(try client.ask("QUIT"), "221 bye")
   }
 
-  /// A line is a thousand octets long, so that a few hundred sessions fill everything there is.
+  /// A line is some 400 octets long, so that 850 sessions fill everything there is.
   func testALogThatNobodyReadsStopsNoSession() throws {
     // As long as a domain can be.
     let name = Array(repeating: String(repeating: "a", count: 61), count: 4).joined(separator: ".")

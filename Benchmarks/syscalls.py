@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """syscalls: how many system calls of starttlsd's own a session costs, counted by strace.
 
-One process serves (`--workers 1`). Its calls are counted, and those of the processes that it forked at its start, which start programs
-and sign. The server programs are not counted. A session in clear is: greeting, EHLO, QUIT, end. One with STARTTLS is: greeting, EHLO, STARTTLS, handshake (TLS 1.3), EHLO, QUIT, close_notify, end. The
+One process serves (`--workers 1`). Its calls are counted, and those of the processes that it forked at its start, which start programs,
+connect and sign. The server programs are not counted. A session in clear is: greeting, EHLO, QUIT, end. One with STARTTLS is: greeting, EHLO, STARTTLS, handshake (TLS 1.3), EHLO, QUIT, close_notify, end. The
 sessions come one after the other. The server is a program, one process for each part of a session, and then a TCP server.
 
 Usage: syscalls.py folder-of-the-programs [--sessions 50] [--calls] [option of starttlsd...]

@@ -132,6 +132,6 @@ extension TLSCredentials {
   /// What would make the server cheaper, for the operator; nil if nothing is to be said. The figures are in Docs/TLS.md.
   package var advice: String? {
     guard served.allSatisfy({ $0.keyType.hasPrefix("RSA") }) else { return nil }
-    return "all certificates have RSA keys: a signature with P-256 (ECDSA) costs at most a tenth of the CPU time: obtain such a certificate too, and name it first"
+    return "all certificates have RSA keys: a signature with P-256 (ECDSA) costs about a tenth of the CPU time: obtain such a certificate too, and name it first"
   }
 }

@@ -1,6 +1,6 @@
-"""The sandbox of starttlsd: a process that strangers have taken over cannot open, connect, execute or fork.
+"""The sandbox of starttlsd: a process that an attacker controls cannot open, connect, execute or fork.
 
-The test takes the process over with ptrace(2): it makes system calls in it, as injected code would.
+The test controls the process with ptrace(2): it makes system calls in it, as injected code would.
 """
 import ctypes
 import errno

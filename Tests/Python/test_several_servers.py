@@ -122,8 +122,8 @@ def greeter():
     (b"22", False, "it ended before its greeting"),
     (b"421 busy\r\n", True, "its greeting has the code 421"),
     (b"554-no\r\n554 service\r\n", False, "its greeting has the code 554"),
-    (b"SSH-2.0-x\r\n", True, "its greeting is none of SMTP"),
-    (b"2201\r\n", True, "its greeting is none of SMTP"),
+    (b"SSH-2.0-x\r\n", True, "its greeting is not SMTP"),
+    (b"2201\r\n", True, "its greeting is not SMTP"),
 ])
 def test_a_server_with_a_bad_greeting_is_left_out(backend_server, greeter, starttlsd, octets, keeps, why):
     """Each client gets the greeting of the next server, in clear and inside TLS."""

@@ -243,7 +243,7 @@ final class Daemon {
       log.warning(
         """
         --learn-greeting has no effect: it needs 3 backends at a time, two for a session and one to learn from, but the limit of \
-        this process is \(limits.backends): raise --max-backends, or with --workers its part for each of them
+        this process is \(limits.backends): raise --max-backends, which is divided among the workers
         """)
     }
   }

@@ -10,7 +10,7 @@ struct KeyOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "What signs with RSA keys: libcrypto of OpenSSL 3, which needs a third of the time, gnutls, or auto: libcrypto where it can be loaded.",
+      "Library that signs with RSA keys: libcrypto (OpenSSL 3, a third of the time), gnutls, or auto (libcrypto if it is usable).",
       valueName: "library"))
   var rsaSigner = RSASignerChoice.auto
 

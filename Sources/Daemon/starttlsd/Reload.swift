@@ -26,7 +26,7 @@ extension Daemon {
 
   func warnOfWrongSignatures() {
     log.warning(
-      "libcrypto makes wrong signatures with an RSA key, so GnuTLS signs with it: check the memory of this machine and the package of OpenSSL")
+      "libcrypto makes wrong signatures with an RSA key, so GnuTLS signs with that key: check the memory of this machine and the package of OpenSSL")
   }
 
   /// The file of the server program is another one, or has other contents.

@@ -86,8 +86,8 @@ struct ResourceLimits {
     return max(2, min(wanted, configuration.supervision.worker?.part(of: ofAll) ?? ofAll))
   }
 
-  /// The most processes of the program that the starter starts: `backends`, unless the descriptors allow fewer. A spare process that ends
-  /// while the limit of processes is reached may still be there when the process starts that a session has in its place.
+  /// The most processes of the program that the starter starts: `backends`, unless the descriptors allow fewer. A given-up spare
+  /// process may not have ended yet when a session starts the process in its place.
   static func programs(_ configuration: Configuration) throws(SystemError) -> Int {
     max(2, try wantedBackends(configuration)) + (configuration.spares?.number ?? 0)
   }

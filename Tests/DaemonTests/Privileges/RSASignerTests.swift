@@ -203,7 +203,7 @@ final class RSASignerTests: StarttlsdTestCase {
     let certificate = try rsa("plain", in: folder)
     try compileFault(in: folder, ["-DIS_WRONG"])
     let (daemon, status) = try signing(in: folder, certificate, environment: ["LD_LIBRARY_PATH": folder.path])
-    XCTAssertTrue(daemon.log.contains("warning starttlsd: libcrypto makes wrong signatures with an RSA key, so GnuTLS signs with it"), daemon.log)
+    XCTAssertTrue(daemon.log.contains("warning starttlsd: libcrypto makes wrong signatures with an RSA key, so GnuTLS signs with that key"), daemon.log)
     XCTAssertTrue(try shakeHands(daemon, []).contains("Peer signature type: RSA-PSS\n"))
     let keys = try keys(status)
     XCTAssertTrue(keys.signer.hasPrefix("libcrypto (OpenSSL 3."), keys.signer)

@@ -49,7 +49,7 @@ struct ConfigurationKey: Hashable {
     meaning: "Server program and its arguments.", section: "")
   static let workers = ConfigurationKey(
     name: "workers", kind: .workers, isRepeating: false, defaultText: "auto", valueName: "number",
-    meaning: "Processes that serve the listener, or \"auto\" for one on each core, at most \(WorkerCount.autoLimit).", section: "")
+    meaning: "Processes that serve the listener, or \"auto\" for one for each processor, at most \(WorkerCount.autoLimit).", section: "")
 
   /// Each listener has its own addresses.
   var isOfListener: Bool { name == "listen" || name == "listen-tls" }

@@ -17,7 +17,7 @@ import Glibc
 import Transport
 
 final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
-  /// Octets that are only looked at are reported by poll again at once: for the rest of a greeting that was cut it is not asked.
+  /// poll reports peeked octets again at once, so the rest of a partial greeting is looked for after this time.
   private static let cutGreetingMilliseconds = 50
 
   private enum Step {
@@ -198,7 +198,7 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
 
   /// - Returns: nil if the next server is to be tried.
   private func lookAtGreeting(_ index: Int, now: Int) throws(SystemError) -> ServerStart? {
-    // Before the octets are looked at: then they are all there were.
+    // Before the peek: if the server has ended, no more octets follow.
     let hasEnded = try Kernel.pollNow(socket?.pollNumber() ?? -1, CInt(KERNEL_POLLRDHUP)) != 0
     var octets = [UInt8](repeating: 0, count: ServerGreeting.length)
     var count = 0
@@ -213,7 +213,7 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
       health.answered(index)
       return take()
     case .refused(let code): return reject(index, "its greeting has the code \(code)", isRefusal: true, hasAnswered: true, now: now)
-    case .garbage: return reject(index, "its greeting is none of SMTP", hasAnswered: true, now: now)
+    case .garbage: return reject(index, "its greeting is not SMTP", hasAnswered: true, now: now)
     case .incomplete where hasEnded: return reject(index, "it ended before its greeting", now: now)
     case .incomplete: return try waitForGreeting(index, hasOctets: count > 0, now: now)
     }

@@ -27,9 +27,9 @@ final class BackendHealth {
     var pauseMilliseconds = 0
     /// True if it is left out because it works and refuses to serve.
     var isRefusal = false
-    /// How many sessions of clients that it does not know are trying it.
+    /// Sessions that try it, where it does not learn the client's address.
     var attempts = 0
-    /// The last client that it knows and that made the others leave it out while a session tried it, and until when they do so.
+    /// The client whose session tries it after a pause, and until when the others leave it out.
     var trying: IPNetwork?
     var triedUntil = 0
     /// The client of the last failure that may concern one client only; nil if a 220 came after it.

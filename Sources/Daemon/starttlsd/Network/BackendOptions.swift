@@ -14,7 +14,7 @@ struct BackendOptions: ParsableArguments {
   @Option(
     help: """
       How the server learns the client's address: proxy-v2 or proxy-v1 (a PROXY header), transparent (the connection comes \
-      from the client's address), or none. Required with --backend; a program can only have none.
+      from the client's address), or none. Required with --backend; with a program only none is possible, which withholds the address.
       """)
   var backendClient: BackendServers.ClientForm?
 

@@ -4,6 +4,8 @@
 //   starttlsd-read     the user that started starttlsd; can only read files: see CertificateReader
 //   starttlsd-key      the user that started starttlsd; can only sign: see KeyProcess
 //   starttlsd-start    --backend-user, or the user of starttlsd; only if the server is a program: see Starter
+//   starttlsd-conn     the user of starttlsd; only with --backend, not with --inetd: see Connector
+//   starttlsd-rec      the user of starttlsd; only with --record: see RecordingProcess
 //
 // They are forked before the change of the user. Docs/Processes.md has the whole picture.
 

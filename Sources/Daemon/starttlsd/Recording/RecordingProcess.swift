@@ -3,7 +3,7 @@
 // Purpose: it holds the folder, receives complete recordings as text, and writes each into a file of its own. It runs as the user of
 // starttlsd. The process that serves strangers cannot open the folder.
 // Contract: files have mode 0600 and are never overwritten. If there are too many, the oldest are removed.
-// It accepts only the names that `Recordings` makes, and only so many octets: the process that serves may have been taken over.
+// It accepts only the names that `Recordings` makes, and only so many octets: an attacker may control the process that serves.
 // Failure: a recording that cannot be written is lost, and its file removed; starttlsd is informed. Nothing else happens. After a
 // message that starttlsd never sends, the process ends.
 

@@ -31,7 +31,7 @@ final class HeldSocket {
     lockFilter()
   }
 
-  /// A worker that was taken over could otherwise attach a filter that drops all connections, and which nobody can see.
+  /// A worker that an attacker controls could otherwise attach a filter that drops all connections, and which nobody can see.
   func lockFilter() { try? Kernel.setOption(descriptor.number, SOL_SOCKET, SO_LOCK_FILTER, 1) }
 
   deinit {

@@ -1,6 +1,6 @@
 // SocketRepair: what a worker may do to a socket that all share, and what the supervisor does then.
 //
-// A worker may be in the hands of a stranger. shutdown(2) ends the listening of the description, for all that have it, and fcntl(2)
+// An attacker may control a worker. shutdown(2) ends the listening of the description, for all that have it, and fcntl(2)
 // changes its flags. The supervisor examines its sockets before each start of a worker, and every two seconds.
 //
 // Failure: a SystemError; the socket is examined again later.

@@ -7,7 +7,7 @@ import Transport
 struct WorkerOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Processes that serve, from 1 to \(WorkerCount.limit), or auto: one for each processor, at most \(WorkerCount.autoLimit) [auto; with --inetd one]. With more than one a supervisor holds the sockets and starts them again.",
+      "Processes that serve, from 1 to \(WorkerCount.limit), or auto: one for each processor, at most \(WorkerCount.autoLimit) [auto; with --inetd one]. With more than one a supervisor holds the sockets and restarts workers that end.",
       valueName: "number"))
   var workers: WorkerCount?
 }

@@ -71,5 +71,5 @@ struct MetricsFamily {
   static let workerUp = MetricsFamily(
     "worker_up", .gauge, labels: ["worker"], "1 if the worker has answered this request, else 0: its metrics are missing.")
   static let workerRestarts = MetricsFamily(
-    "worker_restarts", .counter, labels: ["worker"], "How often the worker was started again, since the supervisor was started.")
+    "worker_restarts", .counter, labels: ["worker"], "How often the worker was started again since the supervisor was started or took over.")
 }

@@ -33,14 +33,14 @@ class Process(NamedTuple):
 def descendants(contestant: Contestant) -> dict[int, Process]:
     """The processes of a contestant by their ids."""
     everything, children = {}, collections.defaultdict(list)
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+    for number in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError, ValueError):
-            head, tail = stat.read_text().rsplit(")", 1)
+            head, tail = pathlib.Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)
             fields = tail.split()
             process = Process(head.split("(", 1)[1], int(fields[1]), (int(fields[11]) + int(fields[12])) * TICK,
                               (int(fields[13]) + int(fields[14])) * TICK)
-            everything[int(stat.parent.name)] = process
-            children[process.parent].append(int(stat.parent.name))
+            everything[int(number)] = process
+            children[process.parent].append(int(number))
     found, queue = {}, [process.pid for process in contestant.processes]
     while queue:
         one = queue.pop()

@@ -1,5 +1,6 @@
 """The programs of the benchmark: the load client refuses a server that does different work, one that fails ends nothing, and the plot is an SVG."""
 import argparse
+import contextlib
 import pathlib
 import re
 import socket
@@ -95,12 +96,9 @@ def test_a_contestant_that_ends_in_a_round_keeps_no_result(tools, tmp_path):
     assert not results and "cannot connect" in results.reasons["clear", "one"], results.reasons
 
 
-@pytest.mark.parametrize("replies, reason", [
-    ([b"220 x\r\n", b"250-x\r\n250 SIZE\r\n"], "250+STARTTLS not found"),
-    ([b"220 x\r\n", b"250-x\r\n250 STARTTLS\r\n", b"451 no\r\n"], "250 not found in: 451 no"),
-    ([b"220 x\r\n", b"250-x\r\n250 STARTTLS\r\n", b"250 ok\r\n", b"250 ok\r\n"], "5 not found in: 250 ok")])
-def test_other_work_is_refused(tools, replies, reason):
-    """A server that lists no STARTTLS, refuses MAIL, or accepts the recipient."""
+@contextlib.contextmanager
+def answering(replies: list[bytes], more: bytes = b""):
+    """The port of a server with one client: a reply for each command, whatever it is, and then what else it sends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         def serve():
             client, _ = listener.accept()
@@ -108,10 +106,21 @@ def test_other_work_is_refused(tools, replies, reason):
                 for reply in replies:
                     client.sendall(reply)
                     client.recv(1000)
-        server = threading.Thread(target=serve)
+                client.sendall(more)
+        server = threading.Thread(target=serve, daemon=True)
         server.start()
-        run = subprocess.run([tools / "load", "check", str(listener.getsockname()[1]), "clear"], stdout=subprocess.PIPE, text=True, timeout=60)
-        server.join()
+        yield listener.getsockname()[1]
+        server.join(60)
+
+
+@pytest.mark.parametrize("replies, reason", [
+    ([b"220 x\r\n", b"250-x\r\n250 SIZE\r\n"], "250+STARTTLS not found"),
+    ([b"220 x\r\n", b"250-x\r\n250 STARTTLS\r\n", b"451 no\r\n"], "250 not found in: 451 no"),
+    ([b"220 x\r\n", b"250-x\r\n250 STARTTLS\r\n", b"250 ok\r\n", b"250 ok\r\n"], "5 not found in: 250 ok")])
+def test_other_work_is_refused(tools, replies, reason):
+    """A server that lists no STARTTLS, refuses MAIL, or accepts the recipient."""
+    with answering(replies) as port:
+        run = subprocess.run([tools / "load", "check", str(port), "clear"], stdout=subprocess.PIPE, text=True, timeout=60)
     assert run.returncode == 1 and reason in run.stdout, run.stdout
 
 
@@ -176,19 +185,9 @@ def test_a_transfer_in_both_directions(tools, tmp_path, build):
 def test_octets_that_are_missing_or_others_are_no_transfer(tools, line, count, last, reason):
     """A server that sends less, other octets, or another reply after them."""
     replies = [b"220 x\r\n", *[b"250 x\r\n"] * 3]
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        def serve():
-            client, _ = listener.accept()
-            with client:
-                for reply in replies:
-                    client.sendall(reply)
-                    client.recv(1000)
-                client.sendall(line * count + last)
-        server = threading.Thread(target=serve, daemon=True)
-        server.start()
-        run = subprocess.run([tools / "transfer", str(listener.getsockname()[1]), "clear", "receive", "1"], input="\n", stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True, timeout=60)
-        server.join(60)
+    with answering(replies, line * count + last) as port:
+        run = subprocess.run([tools / "transfer", str(port), "clear", "receive", "1"], input="\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             text=True, timeout=60)
     assert run.returncode == 1 and run.stdout == "begin\n" and reason in run.stderr, run
 
 

@@ -29,11 +29,9 @@ final class MessageSocketTests: XCTestCase {
     }
   }
 
-  private var openNumbers: Int { (0..<200).filter { fcntl(CInt($0), F_GETFD) >= 0 }.count }
-
   func testMessagesKeepTheirBoundariesAndDescriptors() throws {
     let (a, b) = try ends()
-    let before = openNumbers
+    let before = openDescriptors()
     try a.socket.send([1, 2])
     try a.socket.send([3], descriptor: 0)
     XCTAssertEqual(next(b)?.octets, [1, 2])
@@ -41,21 +39,21 @@ final class MessageSocketTests: XCTestCase {
     XCTAssertEqual(second?.octets, [3])
     XCTAssertEqual(second?.hasDescriptor, true)
     XCTAssertNil(next(b))
-    XCTAssertEqual(openNumbers, before, "the descriptor is closed with the message")
+    XCTAssertEqual(openDescriptors(), before, "the descriptor is closed with the message")
   }
 
   func testAMessageThatIsTooLongIsTheEndAndLeavesNoDescriptor() throws {
     let (a, b) = try ends()
-    let before = openNumbers
+    let before = openDescriptors()
     try a.socket.send(Array(repeating: 1, count: 101), descriptor: 0)
     XCTAssertEqual(next(b)?.octets, [])
-    XCTAssertEqual(openNumbers, before)
+    XCTAssertEqual(openDescriptors(), before)
   }
 
   /// sendmsg(2) with two descriptors.
   func testAMessageWithTwoDescriptorsIsTheEndAndLeavesNone() throws {
     let (a, b) = try ends()
-    let before = openNumbers
+    let before = openDescriptors()
     var octet: UInt8 = 1
     // cmsghdr(3): the length, SOL_SOCKET, SCM_RIGHTS, the descriptors.
     var control: (Int, CInt, CInt, CInt, CInt) = (24, SOL_SOCKET, 1, 0, 1)
@@ -71,7 +69,7 @@ final class MessageSocketTests: XCTestCase {
     }
     XCTAssertEqual(sent, 1)
     XCTAssertEqual(next(b)?.octets, [])
-    XCTAssertEqual(openNumbers, before)
+    XCTAssertEqual(openDescriptors(), before)
   }
 
   func testWithoutRoomNothingIsSentInPart() throws {

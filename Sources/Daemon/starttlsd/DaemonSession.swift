@@ -39,6 +39,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
   /// The penalty points that the client's address has got for this session.
   private var penalty = 0
   let local: SocketAddress?
+  /// True if the client is a front, see `Connection.isFrontsOwn`.
+  private let isFrontsOwn: Bool
   var scheduled: Int?
 
   /// Creates a session for an accepted connection. Nothing is started.
@@ -48,6 +50,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     identifier = daemon.nextIdentifier()
     peer = connection.peer.ofClient
     local = (connection.local ?? (try? connection.descriptor.localAddress()) ?? nil)?.unmapped
+    isFrontsOwn = connection.isFrontsOwn
   }
 
   /// Starts the session and its first backend. If that cannot be started, the client gets 421 4.3.2.
@@ -65,6 +68,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
         policy: daemon.configuration.policy, timeouts: daemon.configuration.timeouts, client: client,
         server: startBackend(tls: nil), host: self, observer: recording?.recorder, now: now)
     }
+    if isFrontsOwn { driver.serveHealthCheck() }
     reserve(isProgramUnstarted ? 2 : 1)
   }
 
@@ -182,6 +186,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     var fields = SessionLine.fields(
       peer: SessionLine.peer(peer), local: local.map(SessionLine.peer), session: identifier, record: record,
       failure: failure)
+    if isFrontsOwn { fields.append(LogField("proxy", .word("local"))) }
     if let alert = engine?.alert {
       fields += [
         LogField("alert", .number(alert.number)), LogField("alert-name", .text(alert.name)),

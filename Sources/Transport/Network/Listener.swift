@@ -123,12 +123,15 @@ package struct Connection: ~Copyable, Sendable {
   package let peer: SocketAddress
   /// The address that the client connected to, if a front has named it; else it is that of the socket.
   package let local: SocketAddress?
+  /// True if a front has said that it names no client: the connection is its own, such as a health check.
+  package let isFrontsOwn: Bool
 
   /// Creates a connection that was accepted elsewhere.
-  package init(descriptor: consuming Descriptor, peer: SocketAddress, local: SocketAddress? = nil) {
+  package init(descriptor: consuming Descriptor, peer: SocketAddress, local: SocketAddress? = nil, isFrontsOwn: Bool = false) {
     self.descriptor = descriptor
     self.peer = peer
     self.local = local
+    self.isFrontsOwn = isFrontsOwn
   }
 
   /// Gives up ownership of the socket and returns it.

@@ -69,7 +69,8 @@ extension SessionDriver {
     let window = window.open()
     switch clear?.show(in: window) {
     case .moved(let count):
-      let consumed = consume(UnsafeRawBufferPointer(rebasing: window.prefix(count)), from: .client)
+      let shown = UnsafeRawBufferPointer(rebasing: window.prefix(count))
+      let consumed = heloReading == nil ? consume(shown, from: .client) : consumeReadingHelo(shown)
       do throws(SystemError) {
         try clear?.take(consumed, from: window)
       } catch {
@@ -107,7 +108,7 @@ extension SessionDriver {
   /// results.
   ///
   /// - Returns: how many octets were consumed. Take exactly these, then carry out the decisions.
-  private func consume(_ octets: UnsafeRawBufferPointer, from party: SMTPSession.Party) -> Int {
+  func consume(_ octets: UnsafeRawBufferPointer, from party: SMTPSession.Party) -> Int {
     let consumed = conversation.receive(octets.bindMemory(to: UInt8.self).span, from: party)
     switch conversation.lastVerb {
     // No other line is forwarded before the reply to this one.

@@ -8,8 +8,9 @@
 // only octets that the conversation consumed are taken. All octets read from one side are written before the other side is closed.
 //
 // Extensions: SessionDriver+Turns (steps), SessionDriver+Decisions (each decision), SessionDriver+Pull (input),
-// SessionDriver+Output (writing), SessionDriver+Implicit (TLS from the start), SessionDriver+Learnt (a server that is started late), SessionDriver+Relay, SessionDriver+Linger (closing), SessionDriver+ShutDown (the
-// program stops), SessionDriver+Watches (events), SessionDriver+Timers (deadlines).
+// SessionDriver+Helo (health checks), SessionDriver+Output (writing), SessionDriver+Implicit (TLS from the start),
+// SessionDriver+Learnt (a server that is started late), SessionDriver+Relay, SessionDriver+Linger (closing),
+// SessionDriver+ShutDown (the program stops), SessionDriver+Watches (events), SessionDriver+Timers (deadlines).
 
 import CKernel
 import Glibc
@@ -119,6 +120,8 @@ public final class SessionDriver {
   var isLeavingRelay = false
   /// Counts refused AUTH commands in the relay; before it the conversation does.
   var refusals = RefusalCounter()
+  /// nil unless the client's HELO is read as EHLO, see SessionDriver+Helo.
+  var heloReading: HeloReading?
   /// Number of octets discarded while lingering.
   var discarded = 0
 

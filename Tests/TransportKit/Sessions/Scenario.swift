@@ -16,6 +16,8 @@ struct Scenario {
   var servers = [ServerManners()]
   /// Whether the session begins with what was learnt of the server, which is then started when it is needed.
   var isLearnt = false
+  /// Whether the client is a front that checks whether the server is up.
+  var isHealthCheck = false
   var helper = HelperManners.ordinary
   var channels = Channels.separate
   /// How many octets the client and the servers write at a time.

@@ -136,6 +136,7 @@ final class SessionRig {
       // As the programs: a session that cannot be started is closed.
     }
     if let driver {
+      if scenario.isHealthCheck { driver.serveHealthCheck() }
       driver.turn(now: now)
       try followUp(driver)
       try goOn(driver)

@@ -83,8 +83,9 @@ final class FrontHeader: EventOwner, TimerOwner {
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
     deadline = nil
-    let client = header?.source ?? peer
-    daemon.finished(self, Connection(descriptor: socket, peer: client, local: header?.destination), failure, now: now)
+    let connection = Connection(
+      descriptor: socket, peer: header?.source ?? peer, local: header?.destination, isFrontsOwn: header != nil && header?.source == nil)
+    daemon.finished(self, connection, failure, now: now)
   }
 }
 

@@ -123,7 +123,7 @@ package struct Connection: ~Copyable, Sendable {
   package let peer: SocketAddress
   /// The address that the client connected to, if a front has named it; else it is that of the socket.
   package let local: SocketAddress?
-  /// True if a front has said that it names no client: the connection is its own, such as a health check.
+  /// True if a front named no client, or itself: the connection is its own, such as a health check.
   package let isFrontsOwn: Bool
 
   /// Creates a connection that was accepted elsewhere.

@@ -1,13 +1,25 @@
-// FrontHealthCheckTests: connections of a front itself, whose PROXY header names no client, as HAProxy's health checks.
+// FrontHealthCheckTests: connections of a front itself, such as HAProxy's health checks: the PROXY header names no client, or
+// the front's end of this connection.
 
 import XCTest
 
 final class FrontHealthCheckTests: StarttlsdTestCase {
-  /// Version 1, and version 2 with the command LOCAL.
-  private static let headers = [
-    Array("PROXY UNKNOWN\r\n".utf8),
-    [0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D, 0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A, 0x20, 0x00, 0x00, 0x00],
-  ]
+  private enum Header: CaseIterable {
+    /// Version 1 without a client.
+    case unknown
+    /// Version 1 of HAProxy's checks, which has both ends of the connection.
+    case itself
+    /// Version 2 with the command LOCAL.
+    case local
+
+    func octets(_ client: SMTPClient) -> [UInt8] {
+      switch self {
+      case .unknown: Array("PROXY UNKNOWN\r\n".utf8)
+      case .itself: Array("PROXY TCP4 127.0.0.1 127.0.0.1 \(client.ownPort) \(client.peerPort)\r\n".utf8)
+      case .local: [0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D, 0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A, 0x20, 0x00, 0x00, 0x00]
+      }
+    }
+  }
 
   /// A server that writes down each line that it gets.
   private static let script = ShellBackend.script(answers: [
@@ -24,9 +36,9 @@ final class FrontHealthCheckTests: StarttlsdTestCase {
     try daemon(["--policy", policy] + options, backend: .script(FrontHealthCheckTests.script))
   }
 
-  private func check(_ daemon: RunningDaemon, _ header: [UInt8]) throws -> SMTPClient {
+  private func check(_ daemon: RunningDaemon, _ header: Header) throws -> SMTPClient {
     let client = try client(daemon)
-    try client.sendRaw(header)
+    try client.sendRaw(header.octets(client))
     try client.expect("220 backend")
     return client
   }
@@ -36,7 +48,7 @@ final class FrontHealthCheckTests: StarttlsdTestCase {
   func testHELOAndEHLOFindTheServerUpUnderBothPolicies() throws {
     for (policy, helo, reply) in [("opportunistic", "HELO", "250 done"), ("required", "EHLO", "250-backend|250-STARTTLS|250 SIZE 1000")] {
       let daemon = try daemon(policy: policy)
-      for (index, header) in FrontHealthCheckTests.headers.enumerated() {
+      for (index, header) in Header.allCases.enumerated() {
         let client = try check(daemon, header)
         XCTAssertEqual(try client.ask("HELO probe.example"), reply, policy)
         XCTAssertEqual(try client.ask("EHLO probe.example"), "250-backend|250-STARTTLS|250 SIZE 1000", policy)
@@ -49,14 +61,14 @@ final class FrontHealthCheckTests: StarttlsdTestCase {
         XCTAssertEqual(session["proxy"], "local")
         XCTAssertEqual(session["peer"], "127.0.0.1:\(client.ownPort)")
       }
-      XCTAssertEqual(lines(daemon), Array(repeating: ["\(helo) probe.example", "EHLO probe.example", "NOOP", "QUIT"], count: 2).flatMap { $0 })
+      XCTAssertEqual(lines(daemon), Array(repeating: ["\(helo) probe.example", "EHLO probe.example", "NOOP", "QUIT"], count: 3).flatMap { $0 })
     }
   }
 
   /// Each octet is read before the next one is sent.
   func testHELOArrivesInSingleOctets() throws {
     let daemon = try daemon(policy: "required")
-    let client = try check(daemon, FrontHealthCheckTests.headers[1])
+    let client = try check(daemon, .local)
     for octet in "hElo probe.example\r\n".utf8 {
       try client.sendRaw([octet])
       XCTAssertTrue(client.isUnread(0))
@@ -76,7 +88,7 @@ final class FrontHealthCheckTests: StarttlsdTestCase {
       "MAIL FROM:<a@client.example>", "RCPT TO:<b@mx.example>", "DATA", "AUTH PLAIN AGEAYg==", "RSET", "VRFY b", "EXPN b", "HELP", "ETRN x",
       "XCLIENT NAME=x", "BDAT 8 LAST\r\nHELO x\r\n",
     ]
-    for header in FrontHealthCheckTests.headers {
+    for header in Header.allCases {
       let daemon = try daemon(policy: "required")
       let one = try check(daemon, header)
       for command in ["HELO one.example"] + refused {
@@ -102,7 +114,7 @@ final class FrontHealthCheckTests: StarttlsdTestCase {
 
   func testSTARTTLSIsAcceptedAndInsideTLSNothingIsChanged() throws {
     let daemon = try daemon(policy: "required")
-    let client = try check(daemon, FrontHealthCheckTests.headers[0])
+    let client = try check(daemon, .unknown)
     try client.ask("HELO probe.example")
     try client.startTLS()
     XCTAssertEqual(try client.ask("HELO inside.example"), "250 done")
@@ -112,11 +124,13 @@ final class FrontHealthCheckTests: StarttlsdTestCase {
     XCTAssertEqual(lines(daemon), ["EHLO probe.example", "HELO inside.example", "QUIT"])
   }
 
-  /// A client that a front names, and one that no front passes on.
+  /// A client that a front names, one on the front's machine, and one that no front passes on.
   func testHELOOfOthersIsRefusedWhereTLSIsRequired() throws {
-    for (options, header) in [(["--proxy-from", "127.0.0.1/32"], "PROXY TCP4 192.0.2.7 127.0.0.1 4000 25\r\n"), ([], "")] {
+    for (options, source) in [(["--proxy-from", "127.0.0.1/32"], "192.0.2.7"), (["--proxy-from", "127.0.0.1/32"], "127.0.0.1"), ([], nil)] {
       let daemon = try daemon(policy: "required", options)
-      let client = try check(daemon, Array(header.utf8))
+      let client = try client(daemon)
+      if let source { try client.send("PROXY TCP4 \(source) 127.0.0.1 1 25\r\n") }
+      try client.expect("220 backend")
       XCTAssertTrue(try client.ask("HELO client.example").hasPrefix("530 5.7.0 "))
       try client.ask("QUIT")
       client.close()

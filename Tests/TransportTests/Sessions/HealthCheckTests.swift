@@ -15,7 +15,7 @@ final class HealthCheckTests: XCTestCase {
   /// Lines with a part of the word, with it in another case, and with it in another place.
   private static let others = [
     "helo client.example\r\n", "HeLO\r\n", "HELP\r\n", "H\r\n", "HE\r\n", "HEL\r\n", "HELOX\r\n", "HEHELO x\r\n", " HELO x\r\n", "NOOP HELO x\r\n",
-    "HEHELO x\r\nHELO x\r\n", "BDAT 8\r\nHELO x\r\nHELO x\r\n",
+    "HEAD / HTTP/1.1\r\n", "HEHELO x\r\nHELO x\r\n", "BDAT 8\r\nHELO x\r\nHELO x\r\n",
   ]
 
   /// The client's steps with one word for the other at the start of each line, up to STARTTLS.

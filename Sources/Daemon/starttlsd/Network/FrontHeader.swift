@@ -83,8 +83,9 @@ final class FrontHeader: EventOwner, TimerOwner {
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
     deadline = nil
-    let connection = Connection(
-      descriptor: socket, peer: header?.source ?? peer, local: header?.destination, isFrontsOwn: header != nil && header?.source == nil)
+    let client = (header?.source ?? peer).ofClient
+    // With version 1 HAProxy's checks name both ends of their own connection.
+    let connection = Connection(descriptor: socket, peer: client, local: header?.destination, isFrontsOwn: client == peer)
     daemon.finished(self, connection, failure, now: now)
   }
 }

@@ -2,7 +2,8 @@
 //
 // The policy answers 530 to HELO in clear (RFC 3207, 4), and a front whose check sends HELO would leave this server out. So the
 // conversation gets EHLO in its place, and the server too. The policy stays: its promises hold for any octets that the
-// conversation gets, and so for these. The reply has several lines, which is allowed for every command (RFC 5321, 4.2.1).
+// conversation gets, and so for these. The reply has several lines, which is allowed for every command (RFC 5321, 4.2.1). A
+// recording has what the conversation gets: EHLO.
 //
 // Contract: only octets in clear are changed, and only at the start of a line. The result does not depend on the pieces in which
 // a line arrives. A client that ends inside HELO has sent no line.

@@ -99,6 +99,19 @@ def test_two_clients_one_after_the_other_leave_the_server_out(choosing, octets, 
     assert False, first.clients
 
 
+@pytest.mark.parametrize("octets, keeps", BAD_FOR_ONE)
+def test_two_clients_cannot_leave_it_out_again(choosing, octets, keeps):
+    """After the server has answered a third one: a stranger with two addresses does not take it from the others."""
+    first, daemon = choosing(octets, keeps, REFUSED, OTHER)
+    for source in (REFUSED, OTHER):
+        assert greeting(daemon.port, source).startswith(b"220 backend")
+    assert daemon.eventually(lambda: greeting(daemon.port, THIRD).startswith(b"220 first"))
+    for source in (REFUSED, OTHER):
+        count = first.clients.count(source)
+        assert daemon.eventually(lambda: greeting(daemon.port, source) and first.clients.count(source) > count)
+    assert greeting(daemon.port, THIRD).startswith(b"220 first")
+
+
 def test_a_220_between_two_failures_clears_the_first(choosing):
     first, daemon = choosing(b"421 slow down\r\n", False, REFUSED, OTHER)
     for source in (REFUSED, THIRD, OTHER, THIRD):

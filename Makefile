@@ -117,11 +117,11 @@ test-postfix: setup-run ## test with Postfix as the client: 40 messages in each 
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@$(PYTESTS) -m postfix
 
-test-servers: setup-run ## test starttlsd between HAProxy and Postfix, Exim and aiosmtpd with PROXY headers; needs root
+test-servers: setup-run ## test starttlsd between HAProxy and Postfix, Exim, OpenSMTPD and aiosmtpd with PROXY headers; needs root
 	@Scripts/install postfix haproxy openssl python3-pip python3-pytest libnss-wrapper
-	@Scripts/unpack $(BUILD)/servers exim4-daemon-heavy exim4-config libmariadb3 libspf2-2
+	@Scripts/unpack $(BUILD)/servers exim4-daemon-heavy exim4-config opensmtpd libevent-2.1-7 libmariadb3 libspf2-2
 	@test -d $(BUILD)/python/aiosmtpd || python3 -m pip install -q --root-user-action=ignore --target $(BUILD)/python aiosmtpd
-	@$(SWIFT) build $(FLAGS) --product starttlsd
+	@for program in starttlsd maildir-smtpd; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
 	@$(PYTESTS) -m servers
 
 tls-report: setup-run ## examine both TLS profiles with testssl.sh and sslscan, and write the summary in Docs/TLS.md; five minutes

@@ -138,7 +138,7 @@ let package = Package(
       dependencies: ["Transport", "CKernel"],
       path: "Sources/Daemon/RelayProbe",
       swiftSettings: settings),
-    // The limits of one address, and access rules.
+    // The limits of one address, access rules, and what one client's failures mean for the others.
     .target(
       name: "ClientAccess",
       dependencies: ["Transport"],

@@ -131,6 +131,13 @@ class Server:
                     say("250 done")
 
 
+def eventually(holds) -> bool:
+    end = time.monotonic() + PATIENCE
+    while not (result := holds()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return bool(result)
+
+
 class Daemon:
     """starttlsd on a free port: one process, unless the options name the workers."""
 
@@ -148,12 +155,7 @@ class Daemon:
     def log(self) -> str:
         return self.log_file.read_text()
 
-    @staticmethod
-    def eventually(holds) -> bool:
-        end = time.monotonic() + PATIENCE
-        while not (result := holds()) and time.monotonic() < end:
-            time.sleep(0.01)
-        return bool(result)
+    eventually = staticmethod(eventually)
 
     def wait_for(self, text: str) -> None:
         assert self.eventually(lambda: re.search(text, self.log())), f"'{text}' is not in: {self.log()}"

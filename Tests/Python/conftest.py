@@ -5,12 +5,13 @@ Run them with the targets of the Makefile, which build what they need, or one by
 import os
 import pathlib
 import subprocess
+import tempfile
 
 import pytest
 
 from backends import Daemon
 from backends import Server as BackendServer
-from mail import run
+from mail import PATIENCE, run
 from servers import ROOT, Certificate, Example, Server
 
 
@@ -108,3 +109,28 @@ def starttlsd(build, certificate, tmp_path):
     yield start
     for each in daemons:
         each.finish()
+
+
+@pytest.fixture
+def folder():
+    """A folder that the users of servers may enter."""
+    with tempfile.TemporaryDirectory(prefix="test-servers-") as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture
+def process():
+    """Starts processes and ends them."""
+    started = []
+
+    def start(*command, **options) -> subprocess.Popen:
+        started.append(subprocess.Popen([str(word) for word in command], start_new_session=True, **options))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.poll() is None:
+            each.terminate()
+        each.wait(timeout=PATIENCE)

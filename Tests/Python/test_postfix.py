@@ -5,9 +5,7 @@ Postfix, if there is one, is not used and not changed.
 """
 import collections
 import os
-import pathlib
 import re
-import tempfile
 
 import pytest
 
@@ -18,14 +16,10 @@ pytestmark = pytest.mark.postfix
 
 
 @pytest.fixture
-def folder():
-    """A folder that Postfix's users may enter."""
+def folder(folder):
     assert os.geteuid() == 0, "run this as root: Postfix's queue belongs to a separate user"
     assert (POSTFIX / "master").exists(), "Postfix is not installed: run Scripts/install postfix"
-    with tempfile.TemporaryDirectory(prefix="test-postfix-") as name:
-        folder = pathlib.Path(name)
-        folder.chmod(0o755)
-        yield folder
+    return folder
 
 
 def body(number: int) -> bytes:

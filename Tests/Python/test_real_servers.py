@@ -1,64 +1,20 @@
-"""starttlsd between HAProxy and the mail servers of Debian, with PROXY headers on both sides. Needs root, as the servers do."""
+"""starttlsd in front of the mail servers of Debian and of aiosmtpd, with PROXY headers. Needs root, as the servers do."""
 import os
 import pathlib
 import re
 import smtplib
-import socket
 import subprocess
 import sys
-import tempfile
-import threading
-import time
 
 import pytest
 
-from backends import Header, client as backends_client, deliver
+from backends import deliver, eventually
 from mail import PATIENCE
+from opensmtpd import OpenSMTPD
+from ports import free_port, listens
 from postfix import MASTER, Postfix
 
 pytestmark = pytest.mark.servers
-
-
-def eventually(holds) -> bool:
-    end = time.monotonic() + PATIENCE
-    while not (result := holds()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return bool(result)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.fixture
-def folder():
-    """A folder that the servers' users may enter."""
-    with tempfile.TemporaryDirectory(prefix="test-servers-") as name:
-        folder = pathlib.Path(name)
-        folder.chmod(0o755)
-        yield folder
-
-
-@pytest.fixture
-def process():
-    """Starts processes and ends them."""
-    started = []
-
-    def start(*command, **options) -> subprocess.Popen:
-        started.append(subprocess.Popen([str(word) for word in command], start_new_session=True, **options))
-        return started[-1]
-
-    yield start
-    for each in started:
-        if each.poll() is None:
-            each.terminate()
-        each.wait(timeout=PATIENCE)
 
 
 def assert_is_no_relay(daemon) -> None:
@@ -190,129 +146,32 @@ def test_exim(form, starttlsd, folder, process, build):
     assert_is_no_relay(daemon)
 
 
-HAPROXY = """
-global
-  stats socket {folder}/stats level admin
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client 60s
-  timeout server 60s
-frontend mail
-  bind 127.0.0.1:{port}
-  default_backend starttlsd
-backend starttlsd
-  option smtpchk{greeting}
-  server one 127.0.0.1:{to} {send} check inter 100ms
-"""
-
-
-@pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2"])
-@pytest.mark.parametrize("policy", ["opportunistic", "required"])
-@pytest.mark.parametrize("greeting", ["", " HELO probe.example", " EHLO probe.example"])
-def test_haproxy(send, policy, greeting, starttlsd, backend_server, folder, process):
-    """Its health check finds starttlsd up, with HELO (the default) and with EHLO, and the server learns the address of HAProxy's
-    client. Where TLS is required nothing but the check reaches the server in clear."""
-    backend = backend_server("proxy-v2")
-    daemon = starttlsd("--backend", backend.address, "--backend-client", "proxy-v2", "--policy", policy, "--proxy-from", "127.0.0.1")
+def opensmtpd(process, build, folder, header: str) -> tuple[OpenSMTPD, int]:
+    """It runs, with the rule of its package that clients on this machine may send to other domains."""
     port = free_port()
-    (folder / "haproxy.cfg").write_text(HAPROXY.format(folder=folder, port=port, greeting=greeting, to=daemon.port, send=send))
-    process("haproxy", "-db", "-f", folder / "haproxy.cfg", stderr=subprocess.DEVNULL)
-
-    def status() -> str:
-        try:
-            with socket.socket(socket.AF_UNIX) as stats:
-                stats.connect(str(folder / "stats"))
-                stats.sendall(b"show stat\n")
-                lines = stats.makefile().read().splitlines()
-        except OSError:
-            return ""
-        names = lines[0].lstrip("# ").split(",")
-        row = next(dict(zip(names, line.split(","))) for line in lines if line.startswith("starttlsd,one,"))
-        return f"{row['status']} {row['check_status']}"
-
-    # A server counts as up before its first check.
-    assert eventually(lambda: status() in ("UP L7OK", "UP* L7OK")), f"{status()}\n{daemon.log()}"
-    name = greeting.split()[-1] if greeting else "localhost"
-    assert eventually(lambda: f'helo="{name}"' in daemon.log()), daemon.log()
-    assert all("proxy=local" in line for line in daemon.log().splitlines() if " session peer=" in line), daemon.log()
-    greetings = {command for session in backend.sessions for command in session.commands} - {"QUIT"}
-    asked = "EHLO" if policy == "required" or "EHLO" in greeting else "HELO"
-    assert f"{asked} {name}" in greetings, greetings
-    own = deliver(port)
-    assert ("127.0.0.7", own) in [Header.read(session.header).source for session in backend.sessions]
+    server = OpenSMTPD(build / "servers", folder / "opensmtpd", f"listen on 127.0.0.1 port {port} hostname mx.example {header}",
+                       'action "relay" relay\nmatch from local for any action "relay"')
+    with (folder / "log").open("w") as log:
+        running = process(*server.command, env=server.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    assert eventually(lambda: listens(port) or running.poll() is not None) and listens(port), (folder / "log").read_text()
+    return server, port
 
 
-TWO = """
-defaults
-  mode tcp
-  timeout connect 2s
-  timeout client 60s
-  timeout server 60s
-  retries 3
-  option redispatch
-frontend mail
-  bind 127.0.0.1:{port}
-  default_backend starttlsd
-backend starttlsd
-  balance roundrobin
-  option smtpchk EHLO probe.example
-  server one 127.0.0.1:{one} send-proxy-v2 check inter 100ms fall 1
-  server two 127.0.0.1:{two} send-proxy-v2 check inter 100ms fall 1
-"""
+def test_opensmtpd(starttlsd, folder, process, build):
+    """It reads headers of version 2 only."""
+    server, port = opensmtpd(process, build, folder, "proxy-v2")
+    daemon = starttlsd("--backend", f"127.0.0.1:{port}", "--backend-client", "proxy-v2")
+    for tls in (True, False):
+        deliver(daemon.port, tls=tls)
+    stored = lambda: [file.read_text() for file in (server.maildir / "new").glob("*")]
+    assert eventually(lambda: len(stored()) == 2), (folder / "log").read_text()
+    for message in stored():
+        assert re.search(r"^Received: from client\.example \(<unknown> \[127\.0\.0\.7\]\)", message, re.M), message
+    assert_is_no_relay(daemon)
 
 
-def handshake(port: int, *words) -> str:
-    """What openssl prints about a session with STARTTLS."""
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-starttls", "smtp", "-crlf", "-ign_eof", *words]
-    return subprocess.run(command, input=b"QUIT\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE).stdout.decode(errors="replace")
-
-
-def test_one_of_two_daemons_is_killed_under_load(starttlsd, folder, process, build):
-    """Each client sends a message again until it has a reply to it. Every message is there, and those with one reply are there once."""
-    maildir = folder / "Maildir"
-    (folder / "ticket.key").write_bytes(os.urandom(64))
-    (folder / "ticket.key").chmod(0o600)
-    server = ["--workers", "1", "--trusting-backend", "--proxy-from", "127.0.0.1", "--session-tickets", "--ticket-key-file", str(folder / "ticket.key"),
-              "--", str(build / "release/maildir-smtpd"), str(maildir)]
-    daemons = [starttlsd(*server) for _ in range(2)]
-    port = free_port()
-    (folder / "haproxy.cfg").write_text(TWO.format(port=port, one=daemons[0].port, two=daemons[1].port))
-    process("haproxy", "-db", "-f", folder / "haproxy.cfg", stderr=subprocess.DEVNULL)
-    assert eventually(lambda: listens(port))
-    # Each connection is passed to the other daemon in turn: the second one takes the ticket of the first.
-    assert eventually(lambda: "\nNew, TLSv1.3" in handshake(port, "-sess_out", folder / "ticket")), [daemon.log() for daemon in daemons]
-    second = handshake(port, "-sess_in", folder / "ticket")
-    assert "\nReused, TLSv1.3" in second, second
-    assert eventually(lambda: all(re.search(r" session .* tls=TLSv?1\.3", daemon.log()) for daemon in daemons)), [daemon.log() for daemon in daemons]
-    count, senders = 200, 8
-    attempts = [0] * count
-    done = threading.Semaphore(0)
-
-    def send(first: int) -> None:
-        for number in range(first, count, senders):
-            while True:
-                attempts[number] += 1
-                try:
-                    with backends_client(port, tls=number % 3 != 0) as made:
-                        made.sendmail("a@client.example", ["b@mx.example"], f"Subject: message-{number}-\r\n\r\ntext\r\n")
-                    break
-                except (OSError, smtplib.SMTPException):
-                    time.sleep(0.05)
-            done.release()
-
-    threads = [threading.Thread(target=send, args=(first,), daemon=True) for first in range(senders)]
-    for each in threads:
-        each.start()
-    for _ in range(count // 4):
-        assert done.acquire(timeout=PATIENCE)
-    daemons[0].kill()
-    for each in threads:
-        each.join(timeout=PATIENCE)
-        assert not each.is_alive()
-    assert max(attempts) > 1, "the one that was killed had sessions"
-    # A server program may still finish the message of a session that was cut off.
-    stored = lambda: [re.search(r"message-(\d+)-", file.read_text())[1] for file in (maildir / "new").iterdir()]
-    assert eventually(lambda: set(stored()) == {str(number) for number in range(count)})
-    numbers = stored()
-    assert not [number for number in range(count) if attempts[number] == 1 and numbers.count(str(number)) != 1]
+def test_opensmtpd_that_trusts_this_machine_is_refused(starttlsd, folder, process, build):
+    _, port = opensmtpd(process, build, folder, "")
+    daemon = starttlsd("--backend", f"127.0.0.1:{port}", "--backend-client", "none")
+    assert daemon.process.wait(timeout=PATIENCE) == 100
+    assert "is an open relay" in daemon.log()

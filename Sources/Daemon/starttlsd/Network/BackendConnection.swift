@@ -210,7 +210,7 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
     }
     switch ServerGreeting(octets.prefix(count)) {
     case .ready:
-      health.answered(index)
+      health.answered(index, for: client)
       return take()
     case .refused(let code): return reject(index, "its greeting has the code \(code)", isRefusal: true, hasAnswered: true, now: now)
     case .garbage: return reject(index, "its greeting is not SMTP", hasAnswered: true, now: now)

@@ -5,12 +5,13 @@ Run them with the targets of the Makefile, which build what they need, or one by
 import os
 import pathlib
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
 from backends import Daemon
 from backends import Server as BackendServer
-from mail import run
+from mail import Ports, run
 from servers import ROOT, Certificate, Example, Server
 
 
@@ -30,6 +31,14 @@ def pytest_configure(config):
 def build(request) -> pathlib.Path:
     """The folder of the build: the C library in `c-library`, the programs in `release`."""
     return pathlib.Path(request.config.getoption("--build")).resolve()
+
+
+@pytest.fixture
+def free_port() -> Iterator[Ports]:
+    """Makes free ports of the loopback, which are the test's until it ends."""
+    ports = Ports()
+    yield ports
+    ports.close()
 
 
 @pytest.fixture(scope="session")

@@ -29,9 +29,8 @@ def silent() -> tuple[list[socket.socket], str]:
     return held, "127.0.0.1:%d" % listener.getsockname()[1]
 
 
-def test_the_next_server_is_tried(backend_server, starttlsd):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        closed = free.getsockname()[1]
+def test_the_next_server_is_tried(backend_server, starttlsd, free_port):
+    closed = free_port()
     held, address = silent()
     backend = backend_server("proxy-v2")
     daemon = starttlsd("--trusting-backend", "--backend", f"127.0.0.1:{closed}", "--backend", address, "--backend", backend.address,
@@ -237,10 +236,9 @@ def test_nor_with_connections_that_come_from_the_client(choosing):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
-def test_nor_does_one_whose_connection_fails(backend_server, starttlsd):
+def test_nor_does_one_whose_connection_fails(backend_server, starttlsd, free_port):
     """The connection comes from the client's address: a filter may refuse it for that one only."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     daemon = starttlsd("--trusting-backend", "--backend", f"127.0.0.1:{port}", "--backend", backend_server().address, "--backend-client",
                        "transparent")
     assert greeting(daemon.port, REFUSED).startswith(b"220 backend")
@@ -340,9 +338,9 @@ def test_a_client_of_another_family_is_no_fault_of_the_server(backend_server, st
     assert "none of the client's address family" in daemon.log() and "backend 127.0.0.1" not in daemon.log(), daemon.log()
 
 
-def test_none_answers_and_one_comes_back(backend_server, starttlsd):
-    first = backend_server(trusts="nobody")
-    port = int(first.address.split(":")[1])
+def test_none_answers_and_one_comes_back(backend_server, starttlsd, free_port):
+    port = free_port()
+    first = backend_server(trusts="nobody", port=port)
     daemon = starttlsd("--backend", first.address, "--backend-client", "none")
     deliver(daemon.port)
     first.close()

@@ -329,8 +329,7 @@ def test_the_last_server_counts_if_none_is_better(greeter, starttlsd, octets, re
 def test_a_client_of_another_family_is_no_fault_of_the_server(backend_server, starttlsd):
     backend = backend_server()
     daemon = starttlsd("--listen", "[::1]:0", "--backend", backend.address, "--backend-client", "transparent")
-    daemon.wait_for(r"listening on \[::1\]")
-    other = int(re.search(r"listening on \[::1\]:(\d+)", daemon.log())[1])
+    other = int(daemon.wait_for(r"listening on \[::1\]:(\d+)\n")[1])
     for _ in range(2):
         with socket.create_connection(("::1", other), timeout=PATIENCE) as stranger:
             assert read_to_end(stranger).startswith(b"421 4.3.2 ")

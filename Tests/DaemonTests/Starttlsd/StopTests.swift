@@ -161,11 +161,15 @@ final class StopTests: StarttlsdTestCase {
       ["--backend-grace", "1"], backend: .script(ShellBackend.script("say '220 backend ESMTP'; exec sleep 1000")))
     let client = try client(daemon)
     try client.expect("220 ")
+    let start = Date()
     client.close()
     XCTAssertTrue(eventually { daemon.sessions.count == 1 })
-    XCTAssertEqual(daemon.backends.count, 1, "it has a second to end")
+    let count = daemon.backends.count
+    // A slow test looks too late.
+    XCTAssertTrue(count == 1 || Date().timeIntervalSince(start) > 0.9, "it has a second to end")
     XCTAssertTrue(eventually { daemon.backends.isEmpty })
-    XCTAssertTrue(daemon.log.contains("was ended by signal 15"), daemon.log)
+    // Its parent has reaped it before the daemon is informed.
+    XCTAssertTrue(eventually { daemon.log.contains("was ended by signal 15") }, daemon.log)
     _ = try daemon.session()
   }
 

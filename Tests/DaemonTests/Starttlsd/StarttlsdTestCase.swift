@@ -89,6 +89,18 @@ class StarttlsdTestCase: XCTestCase {
     return client
   }
 
+  /// Waits until connections to a port are refused. A line of the log that says so may come before the sockets are closed: what the kernel
+  /// has accepted in between is reset, and nobody serves it.
+  func assertRefuses(_ port: UInt16, file: StaticString = #filePath, line: UInt = #line) {
+    let isRefused = eventually {
+      guard let client = try? SMTPClient(host: "127.0.0.1", port: port, engine: { throw Failure("no TLS here") }) else { return true }
+      defer { client.close() }
+      if (try? client.reply()) != nil { XCTFail("a client is served", file: file, line: line) }
+      return false
+    }
+    XCTAssertTrue(isRefused, "connections are still accepted", file: file, line: line)
+  }
+
   private func engine() throws -> TLSEngine {
     if let engine = StarttlsdTestCase.engine { return engine }
     let engine = try TLSEngine()

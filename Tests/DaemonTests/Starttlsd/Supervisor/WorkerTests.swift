@@ -87,7 +87,7 @@ final class WorkerTests: WorkersTestCase {
     let client = try XCTUnwrap(try clients(1, workers).first)
     workers.program.kill()
     XCTAssertTrue(eventually { workers.log.components(separatedBy: "the supervisor has ended: stopping").count == 3 }, workers.log)
-    XCTAssertThrowsError(try self.client(workers), "a connection was accepted")
+    assertRefuses(workers.port)
     try deliver(client)
     XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye")
     client.close()
@@ -100,7 +100,7 @@ final class WorkerTests: WorkersTestCase {
     let clients = try clients(4, workers)
     workers.program.signal(SIGTERM)
     XCTAssertTrue(eventually { workers.log.components(separatedBy: "have 5 s to end").count == 3 }, workers.log)
-    XCTAssertThrowsError(try self.client(workers), "a connection was accepted")
+    assertRefuses(workers.port)
     for client in clients {
       try deliver(client)
       XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye")

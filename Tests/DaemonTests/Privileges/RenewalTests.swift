@@ -91,7 +91,7 @@ final class RenewalTests: PrivilegeTestCase {
     let again = "the files of the certificates, which have not changed, were read again: the certificates are loaded again"
     XCTAssertTrue(eventually { daemon.log.contains(again) }, daemon.log)
     XCTAssertEqual(try presented(by: daemon), try text(second.certificate))
-    daemon.stopWithFastClock()
+    daemon.stop()
   }
 
   func testACertificateThatEndsSoonIsAWarning() throws {

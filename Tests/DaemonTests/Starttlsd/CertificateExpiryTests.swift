@@ -23,7 +23,7 @@ final class CertificateExpiryTests: StarttlsdTestCase {
       XCTAssertTrue(eventually { lines(daemon).count >= 3 }, daemon.log)
       return Array(lines(daemon).prefix(3))
     }
-    for daemon in daemons { daemon.stopWithFastClock() }
+    for daemon in daemons { daemon.stop() }
     for lines in warnings {
       let times = try lines.map { try XCTUnwrap(ISO8601DateFormatter().date(from: String($0.prefix(24)))) }
       for (earlier, later) in zip(times, times.dropFirst()) {

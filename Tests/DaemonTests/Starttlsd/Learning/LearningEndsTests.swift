@@ -157,7 +157,7 @@ final class LearningEndsTests: LearningTestCase {
       return daemon.folder.text("starts").components(separatedBy: "2001:db8::25 clear").count > 2
     }
     XCTAssertTrue(isLearntTwice, daemon.log)
-    daemon.stopWithFastClock()
+    daemon.stop()
   }
 
   /// After a difference sessions start the program for an interval, after the next one for two, unless an interval without one came
@@ -199,7 +199,7 @@ final class LearningEndsTests: LearningTestCase {
     XCTAssertTrue(try isLearnt(learnt + 3), daemon.log)
     try differ(2)
     XCTAssertEqual(daemon.log.components(separatedBy: text + " 1 min").count, 3, daemon.log)
-    daemon.stopWithFastClock()
+    daemon.stop()
   }
 
   /// When it is needed it does not come, or does not answer: 421 in time, and no process stays.

@@ -107,7 +107,7 @@ final class WorkerTests: WorkersTestCase {
       client.close()
     }
     XCTAssertEqual(workers.program.wait(), .exited(0), workers.log)
-    XCTAssertEqual(workers.processes, [])
+    XCTAssertTrue(eventually { workers.processes.isEmpty }, "\(workers.processes.map(ProcessTable.commandLine))")
     XCTAssertEqual(workers.messages, 4)
   }
 

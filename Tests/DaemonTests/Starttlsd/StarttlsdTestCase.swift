@@ -82,6 +82,21 @@ class StarttlsdTestCase: XCTestCase {
     return client
   }
 
+  /// A client that is served once the daemon counts that there is room again: what /proc shows is known to it a moment later. Those that
+  /// come before that are refused.
+  func clientWhenThereIsRoom(_ daemon: RunningDaemon, from source: String? = nil) throws -> SMTPClient {
+    var served: SMTPClient?
+    let isServed = try eventually {
+      let client = try client(daemon, from: source)
+      let reply = try client.reply()
+      if reply.hasPrefix("220 ") { served = client } else { client.close() }
+      XCTAssertTrue(served != nil || reply.hasPrefix("421 "), reply)
+      return served != nil
+    }
+    guard isServed, let served else { throw Failure("there is no room: \(daemon.log)") }
+    return served
+  }
+
   /// A client of one of several addresses.
   func client(host: String, port: UInt16, from source: String? = nil) throws -> SMTPClient {
     let client = try SMTPClient(host: host, port: port, from: source) { [unowned self] in try self.engine() }

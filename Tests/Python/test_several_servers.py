@@ -40,12 +40,14 @@ def test_the_next_server_is_tried(backend_server, starttlsd, free_port):
     assert time.monotonic() - start >= 0.9
     daemon.wait_for(rf"backend 127\.0\.0\.1:{closed}: connect: Connection refused")
     daemon.wait_for(rf"backend {re.escape(address)}: connect: Connection timed out")
-    # Both are left out for a while.
-    start = time.monotonic()
-    for _ in range(3):
-        with client(daemon.port, tls=False):
-            pass
-    assert time.monotonic() - start < 0.9
+    # Both are left out for a while, which a slow test may miss the first time: then they are tried, and left out for longer.
+    def seconds() -> float:
+        start = time.monotonic()
+        for _ in range(3):
+            with client(daemon.port, tls=False):
+                pass
+        return time.monotonic() - start
+    assert daemon.eventually(lambda: seconds() < 0.9)
     for each in held:
         each.close()
 
@@ -55,7 +57,7 @@ def test_one_session_tries_a_server_that_was_left_out(backend_server, starttlsd)
     held, address = silent()
     backend = backend_server("proxy-v2")
     daemon = starttlsd("--trusting-backend", "--backend", address, "--backend", backend.address, "--backend-client", "proxy-v2",
-                       "--backend-connect-timeout", "2")
+                       "--backend-connect-timeout", "5")
     with client(daemon.port, tls=False):
         pass
     time.sleep(1.1)
@@ -65,7 +67,7 @@ def test_one_session_tries_a_server_that_was_left_out(backend_server, starttlsd)
     for _ in range(5):
         with client(daemon.port, tls=False):
             pass
-    assert time.monotonic() - start < 1.5
+    assert time.monotonic() - start < 4.5
     assert read_until(first, b"\r\n").startswith(b"220 ")
     first.close()
     for each in held:

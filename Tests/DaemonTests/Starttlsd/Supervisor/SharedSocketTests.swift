@@ -162,8 +162,14 @@ extension StarttlsdTestCase {
       descriptor = os.pidfd_open(process)
       libc = ctypes.CDLL(None, use_errno=True)
       for name in os.listdir(f"/proc/{process}/fd"):
-          if os.readlink(f"/proc/{process}/fd/{name}").startswith("socket:"):
+          try:
+              target = os.readlink(f"/proc/{process}/fd/{name}")
+          except FileNotFoundError:
+              continue  # It was closed meanwhile.
+          if target.startswith("socket:"):
               number = libc.syscall(438, descriptor, int(name), 0)
+              if number < 0 and ctypes.get_errno() == errno.EBADF:
+                  continue
               if number < 0:
                   print(errno.errorcode[ctypes.get_errno()])
                   break

@@ -146,11 +146,12 @@ class StarttlsdTestCase: XCTestCase {
   ///
   /// - Parameters:
   ///   - inputEnds: whether its input ends, or stays open after the text as a terminal does. Not for long texts.
+  ///   - seconds: how long it may take.
   ///   - end: how it must end; nil for anyhow.
   @discardableResult
   func run(
     _ arguments: [String], input: String = "", inputEnds: Bool = true, environment: [String: String] = [:],
-    expecting end: SpawnedProgram.End? = .exited(0)
+    within seconds: Double = Deadline.seconds, expecting end: SpawnedProgram.End? = .exited(0)
   ) throws -> Result {
     let folder = TestFolder()
     let path = try folder.write(Array(input.utf8), to: "input")
@@ -165,7 +166,7 @@ class StarttlsdTestCase: XCTestCase {
       arguments, environment: environment.merging(["HOME": folder.path]) { given, _ in given },
       input: inputEnds ? .file(path) : .descriptor(ends[0]), output: .file(folder.path + "/output"),
       errors: .file(folder.path + "/errors"))
-    let ended = program.wait()
+    let ended = program.wait(within: seconds)
     program.kill()
     let result = Result(
       end: ended, output: String(decoding: folder.contents("output"), as: UTF8.self),

@@ -55,7 +55,7 @@ let tests: [Target] = [
   .testTarget(
     name: "DaemonTests",
     dependencies: [
-      "MaildirKit", "PropertyKit", "PropertyCases", "CKernel", "Transport", "ClientAccess", "MaildirSMTPD", "RelayProbe",
+      "MaildirKit", "TransportKit", "PropertyKit", "PropertyCases", "CKernel", "Transport", "ClientAccess", "MaildirSMTPD", "RelayProbe",
       "ProgramSupport", "SMTPProbe", "TOMLText", "SessionRecording",
     ],
     // What these tests start is optimised. Optimising the tests themselves would take four times as long as compiling them,

@@ -148,7 +148,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 [build / "release/starttlsd", "--allow-root", "--listen", "127.0.0.1:0", "--certificate", certificate.chain, "--key",
                  certificate.key, *([] if "--workers" in options else ["--workers", "1"]), *options], stderr=log)
-        assert self.eventually(lambda: "listening on" in self.log() or self.process.poll() is not None)
+        assert self.eventually(lambda: re.search(r"listening on .*\n", self.log()) or self.process.poll() is not None)
         match = re.search(r"listening on 127\.0\.0\.1:(\d+)", self.log())
         self.port = int(match.group(1)) if match else 0
 
@@ -157,8 +157,17 @@ class Daemon:
 
     eventually = staticmethod(eventually)
 
-    def wait_for(self, text: str) -> None:
-        assert self.eventually(lambda: re.search(text, self.log())), f"'{text}' is not in: {self.log()}"
+    def wait_for(self, text: str) -> re.Match:
+        """Until the log has a match of the expression. Nothing but this shows that a line is written, not even a later event."""
+        found = None
+
+        def is_there() -> bool:
+            nonlocal found
+            found = re.search(text, self.log())
+            return found is not None
+
+        assert self.eventually(is_there), f"'{text}' is not in: {self.log()}"
+        return found
 
     def kill(self) -> None:
         self.process.kill()

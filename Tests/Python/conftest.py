@@ -6,12 +6,14 @@ import os
 import pathlib
 import subprocess
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
 from backends import Daemon
 from backends import Server as BackendServer
 from mail import PATIENCE, run
+from ports import Ports
 from servers import ROOT, Certificate, Example, Server
 
 
@@ -31,6 +33,14 @@ def pytest_configure(config):
 def build(request) -> pathlib.Path:
     """The folder of the build: the C library in `c-library`, the programs in `release`."""
     return pathlib.Path(request.config.getoption("--build")).resolve()
+
+
+@pytest.fixture
+def free_port() -> Iterator[Ports]:
+    """Makes free ports of the loopback, which are the test's until it ends."""
+    ports = Ports()
+    yield ports
+    ports.close()
 
 
 @pytest.fixture(scope="session")

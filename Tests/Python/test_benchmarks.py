@@ -21,7 +21,7 @@ import syscalls  # noqa: E402
 import transfer  # noqa: E402
 from bench import KEYS, certificate  # noqa: E402
 from bench import build as build_tools  # noqa: E402
-from contestants import SERVER, Contestant, Failed, contestants, free_port  # noqa: E402
+from contestants import SERVER, Contestant, Failed, contestants  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +31,14 @@ def tools(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-def served(tools: pathlib.Path, folder: pathlib.Path, **settings) -> Contestant:
+def served(tools: pathlib.Path, folder: pathlib.Path, port: int, **settings) -> Contestant:
     chain, key = certificate(folder, KEYS["P-256"])
-    port = free_port()
     return Contestant(tools, "the bound", [tools / "server", port, chain, key, 1], ports={"clear": port, "starttls": port}, **settings)
 
 
-def test_the_same_dialogue(tools, tmp_path):
+def test_the_same_dialogue(tools, tmp_path, free_port):
     """The server that is the bound has the dialogue that all contestants must have, and counts are those of complete sessions."""
-    with served(tools, tmp_path) as contestant:
+    with served(tools, tmp_path, free_port()) as contestant:
         measures.check(tools, contestant)
         for kind in ("clear", "starttls"):
             result = measures.sessions(tools, contestant, kind, 4, 0.2)
@@ -48,11 +47,11 @@ def test_the_same_dialogue(tools, tmp_path):
             assert everything.rate > 0, everything
 
 
-def test_the_highest_version_of_a_contestant(tools, tmp_path):
+def test_the_highest_version_of_a_contestant(tools, tmp_path, free_port):
     """One without TLS 1.3 is measured with 1.2, as its name says. One that should have 1.3 is not."""
     without = tmp_path / "priorities"
     without.write_text("[overrides]\ndisabled-version = tls1.3\n")
-    with served(tools, tmp_path, environment={"GNUTLS_SYSTEM_PRIORITY_FILE": str(without)}, version="TLSv1.2") as contestant:
+    with served(tools, tmp_path, free_port(), environment={"GNUTLS_SYSTEM_PRIORITY_FILE": str(without)}, version="TLSv1.2") as contestant:
         measures.check(tools, contestant)
         assert measures.sessions(tools, contestant, "starttls", 2, 0.1).rate > 0
         assert measures.relay(tools, contestant, "starttls", 0.05).rate > 0
@@ -61,7 +60,7 @@ def test_the_highest_version_of_a_contestant(tools, tmp_path):
             measures.check(tools, contestant)
 
 
-def test_a_contestant_that_fails_ends_nothing(tools, tmp_path, monkeypatch):
+def test_a_contestant_that_fails_ends_nothing(tools, tmp_path, free_port, monkeypatch):
     """Its row says why; the other one is measured in each part."""
     options = argparse.Namespace(only=["memory", "sessions", "relay"], connections=[2], seconds=0.1, rounds=2, began=0, load=0, programs=tmp_path, results=tmp_path)
     monkeypatch.setattr(bench, "build", lambda folder: None)
@@ -83,10 +82,10 @@ def test_a_contestant_that_fails_ends_nothing(tools, tmp_path, monkeypatch):
     assert table.count("| one that serves | ") == 1 and table.count("| one that serves, in clear | ") == 3, table
 
 
-def test_a_contestant_that_ends_in_a_round_keeps_no_result(tools, tmp_path):
+def test_a_contestant_that_ends_in_a_round_keeps_no_result(tools, tmp_path, free_port):
     """A ratio is made of numbers of one round: without all rounds there is none."""
     results = measures.Measurements()
-    with served(tools, tmp_path) as contestant:
+    with served(tools, tmp_path, free_port()) as contestant:
         assert results.measure(("clear", "one"), contestant, measures.relay, tools, contestant, "clear", 0.02)
         assert results and not results.reasons
         for process in contestant.processes:

@@ -7,7 +7,6 @@ import pytest
 
 from greeters import Choosing
 from mail import PATIENCE, read_until
-from ports import free_port
 
 REFUSED, OTHER, THIRD = "127.0.0.66", "127.0.0.7", "127.0.0.8"
 
@@ -74,7 +73,7 @@ def test_nor_with_connections_that_come_from_the_client(choosing):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
-def test_nor_does_one_whose_connection_fails(backend_server, starttlsd):
+def test_nor_does_one_whose_connection_fails(backend_server, starttlsd, free_port):
     """The connection comes from the client's address: a filter may refuse it for that one only."""
     port = free_port()
     daemon = starttlsd("--trusting-backend", "--backend", f"127.0.0.1:{port}", "--backend", backend_server().address, "--backend-client",

@@ -11,7 +11,7 @@ import pytest
 
 from backends import Header, client, deliver, eventually
 from mail import PATIENCE
-from ports import free_port, listens
+from ports import listens
 
 pytestmark = pytest.mark.servers
 
@@ -35,7 +35,7 @@ backend starttlsd
 @pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2"])
 @pytest.mark.parametrize("policy", ["opportunistic", "required"])
 @pytest.mark.parametrize("greeting", ["", " HELO probe.example", " EHLO probe.example"])
-def test_haproxy(send, policy, greeting, starttlsd, backend_server, folder, process):
+def test_haproxy(send, policy, greeting, starttlsd, backend_server, folder, process, free_port):
     """Its health check finds starttlsd up, with HELO (the default) and with EHLO, and the server learns the address of HAProxy's
     client. Where TLS is required nothing but the check reaches the server in clear."""
     backend = backend_server("proxy-v2")
@@ -93,7 +93,7 @@ def handshake(port: int, *words) -> str:
     return subprocess.run(command, input=b"QUIT\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE).stdout.decode(errors="replace")
 
 
-def test_one_of_two_daemons_is_killed_under_load(starttlsd, folder, process, build):
+def test_one_of_two_daemons_is_killed_under_load(starttlsd, folder, process, build, free_port):
     """Each client sends a message again until it has a reply to it. Every message is there, and those with one reply are there once."""
     maildir = folder / "Maildir"
     (folder / "ticket.key").write_bytes(os.urandom(64))

@@ -45,12 +45,6 @@ def other_certificate(tmp_path) -> Certificate:
     return made
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in taken]
-
-
 def certificate_of(connection: ssl.SSLSocket) -> str:
     return ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True))
 
@@ -66,9 +60,9 @@ def greeting(port: int) -> bytes:
         return connection.recv(100)
 
 
-def test_each_listener_has_its_own(build, certificate, other_certificate, backend_server, tmp_path):
+def test_each_listener_has_its_own(build, certificate, other_certificate, backend_server, free_port, tmp_path):
     servers = backend_server(trusts="nobody"), backend_server(header="proxy-v2", trusts="nobody")
-    mx, submission, secured = ports = free_ports(3)
+    mx, submission, secured = ports = [free_port() for _ in range(3)]
     file = tmp_path / "starttlsd.toml"
     file.write_text(CONFIGURATION.format(
         ports=ports, mx=certificate, submission=other_certificate, mx_server=servers[0].address, submission_server=servers[1].address))

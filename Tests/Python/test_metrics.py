@@ -20,7 +20,7 @@ def watched(backend_server, starttlsd, tmp_path):
     backend = backend_server(trusts="nobody")
     daemon = starttlsd("--backend", backend.address, "--backend-client", "none", "--metrics", "127.0.0.1:0", "--status-socket",
                        str(tmp_path / "status"), "--greeting-timeout", "5")
-    daemon.metrics = ("127.0.0.1", int(re.search(r"metrics at 127\.0\.0\.1:(\d+)", daemon.log())[1]))
+    daemon.metrics = ("127.0.0.1", int(daemon.wait_for(r"metrics at 127\.0\.0\.1:(\d+)\n")[1]))
     return daemon
 
 

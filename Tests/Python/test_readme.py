@@ -3,7 +3,6 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 
@@ -65,11 +64,10 @@ def shared():
 
 
 @pytest.fixture
-def place(build, certificate, shared):
+def place(build, certificate, shared, free_port):
     """Turns a command of the README into one for this machine: programs of the build, a free port, this certificate, and users
     that exist. Without root there is no change of the user."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     maildir = shared / "Maildir"
     program = shared / "smtpd"
     program.write_text(f'#!/bin/sh\nexec "{build}/release/maildir-smtpd" --hostname mx.example --domain mx.example "{maildir}"\n')

@@ -11,7 +11,7 @@ import pytest
 from backends import deliver, eventually
 from mail import PATIENCE
 from opensmtpd import OpenSMTPD
-from ports import free_port, listens
+from ports import listens
 from postfix import MASTER, Postfix
 
 pytestmark = pytest.mark.servers
@@ -39,7 +39,7 @@ class PostfixServer(Postfix):
 
 
 @pytest.mark.parametrize("form", ["proxy-v1", "proxy-v2"])
-def test_postfix(form, starttlsd, folder):
+def test_postfix(form, starttlsd, folder, free_port):
     port = free_port()
     with PostfixServer(folder / "postfix", port) as postfix:
         assert eventually(lambda: listens(port))
@@ -51,7 +51,7 @@ def test_postfix(form, starttlsd, folder):
         assert_is_no_relay(daemon)
 
 
-def test_postfix_that_trusts_this_machine_is_refused(starttlsd, folder):
+def test_postfix_that_trusts_this_machine_is_refused(starttlsd, folder, free_port):
     """Its header is not expected here, so starttlsd is the client that it sees."""
     port = free_port()
     postfix = PostfixServer(folder / "postfix", port)
@@ -65,7 +65,7 @@ def test_postfix_that_trusts_this_machine_is_refused(starttlsd, folder):
 
 
 @pytest.mark.parametrize("form", ["proxy-v1", "proxy-v2"])
-def test_aiosmtpd(form, starttlsd, folder, process, build):
+def test_aiosmtpd(form, starttlsd, folder, process, build, free_port):
     port = free_port()
     script = folder / "server.py"
     script.write_text(f"""
@@ -134,7 +134,7 @@ DCconfig_internet = 1
 
 
 @pytest.mark.parametrize("form", ["proxy-v1", "proxy-v2"])
-def test_exim(form, starttlsd, folder, process, build):
+def test_exim(form, starttlsd, folder, process, build, free_port):
     port = free_port()
     exim = Exim(build, folder, port)
     process(*exim.command, env=exim.environment)
@@ -146,7 +146,7 @@ def test_exim(form, starttlsd, folder, process, build):
     assert_is_no_relay(daemon)
 
 
-def opensmtpd(process, build, folder, header: str) -> tuple[OpenSMTPD, int]:
+def opensmtpd(process, build, folder, free_port, header: str) -> tuple[OpenSMTPD, int]:
     """It runs, with the rule of its package that clients on this machine may send to other domains."""
     port = free_port()
     server = OpenSMTPD(build / "servers", folder / "opensmtpd", f"listen on 127.0.0.1 port {port} hostname mx.example {header}",
@@ -157,9 +157,9 @@ def opensmtpd(process, build, folder, header: str) -> tuple[OpenSMTPD, int]:
     return server, port
 
 
-def test_opensmtpd(starttlsd, folder, process, build):
+def test_opensmtpd(starttlsd, folder, process, build, free_port):
     """It reads headers of version 2 only."""
-    server, port = opensmtpd(process, build, folder, "proxy-v2")
+    server, port = opensmtpd(process, build, folder, free_port, "proxy-v2")
     daemon = starttlsd("--backend", f"127.0.0.1:{port}", "--backend-client", "proxy-v2")
     for tls in (True, False):
         deliver(daemon.port, tls=tls)
@@ -170,8 +170,8 @@ def test_opensmtpd(starttlsd, folder, process, build):
     assert_is_no_relay(daemon)
 
 
-def test_opensmtpd_that_trusts_this_machine_is_refused(starttlsd, folder, process, build):
-    _, port = opensmtpd(process, build, folder, "")
+def test_opensmtpd_that_trusts_this_machine_is_refused(starttlsd, folder, process, build, free_port):
+    _, port = opensmtpd(process, build, folder, free_port, "")
     daemon = starttlsd("--backend", f"127.0.0.1:{port}", "--backend-client", "none")
     assert daemon.process.wait(timeout=PATIENCE) == 100
     assert "is an open relay" in daemon.log()

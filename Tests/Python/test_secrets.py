@@ -154,7 +154,7 @@ def test_in_front_of_a_program(starttlsd, tmp_path, way, options):
         daemon.wait_for("greeting is learnt")
     port = daemon.port
     if way == "implicit":
-        port = int(re.search(r"listening on 127\.0\.0\.1:(\d+) with TLS", daemon.log())[1])
+        port = int(daemon.wait_for(r"listening on 127\.0\.0\.1:(\d+) with TLS")[1])
     for pieces in dialogues():
         session(port, pieces, way)
     sessions = len(dialogues())

@@ -12,14 +12,13 @@ from backends import client, deliver
 from captured import child, children
 from greeters import Greeter, silent
 from mail import PATIENCE, connect, read_to_end, read_until
-from ports import free_port
 
 
 def is_readable(connection: socket.socket) -> bool:
     return bool(select.select([connection], [], [], 0)[0])
 
 
-def test_the_next_server_is_tried(backend_server, starttlsd):
+def test_the_next_server_is_tried(backend_server, starttlsd, free_port):
     closed = free_port()
     held, address = silent()
     backend = backend_server("proxy-v2")
@@ -151,8 +150,7 @@ def test_the_last_server_counts_if_none_is_better(greeter, starttlsd, octets, re
 def test_a_client_of_another_family_is_no_fault_of_the_server(backend_server, starttlsd):
     backend = backend_server()
     daemon = starttlsd("--listen", "[::1]:0", "--backend", backend.address, "--backend-client", "transparent")
-    daemon.wait_for(r"listening on \[::1\]")
-    other = int(re.search(r"listening on \[::1\]:(\d+)", daemon.log())[1])
+    other = int(daemon.wait_for(r"listening on \[::1\]:(\d+)\n")[1])
     for _ in range(2):
         with socket.create_connection(("::1", other), timeout=PATIENCE) as stranger:
             assert read_to_end(stranger).startswith(b"421 4.3.2 ")
@@ -160,9 +158,9 @@ def test_a_client_of_another_family_is_no_fault_of_the_server(backend_server, st
     assert "none of the client's address family" in daemon.log() and "backend 127.0.0.1" not in daemon.log(), daemon.log()
 
 
-def test_none_answers_and_one_comes_back(backend_server, starttlsd):
-    first = backend_server(trusts="nobody")
-    port = int(first.address.split(":")[1])
+def test_none_answers_and_one_comes_back(backend_server, starttlsd, free_port):
+    port = free_port()
+    first = backend_server(trusts="nobody", port=port)
     daemon = starttlsd("--backend", first.address, "--backend-client", "none")
     deliver(daemon.port)
     first.close()

@@ -324,10 +324,8 @@ def test_a_server_whose_key_takes_minutes_is_refused(check, certificate):
     assert "the server's certificate is not accepted: its RSA key has 16384 bits, more than 8192" in explained(report)
 
 
-def test_nobody_listens(program):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    done = subprocess.run([program, f"127.0.0.1:{port}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+def test_nobody_listens(program, free_port):
+    done = subprocess.run([program, f"127.0.0.1:{free_port()}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 2 and "Connection refused" in done.stderr
 
 

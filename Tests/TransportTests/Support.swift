@@ -32,7 +32,7 @@ extension Descriptor {
 
 /// Waits until a descriptor is ready for `events`, or ten seconds have passed.
 @discardableResult
-func waitFor(_ number: CInt, _ events: Int32, milliseconds: CInt = 10_000) -> Bool {
+func waitFor(_ number: CInt, _ events: Int32, milliseconds: CInt = 30_000) -> Bool {
   var entry = pollfd(fd: number, events: CShort(events), revents: 0)
   return poll(&entry, 1, milliseconds) == 1
 }

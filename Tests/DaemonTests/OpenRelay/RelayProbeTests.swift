@@ -3,6 +3,7 @@
 import Foundation
 import Glibc
 import RelayProbe
+import TransportKit
 import XCTest
 
 final class RelayProbeTests: XCTestCase {
@@ -15,6 +16,7 @@ final class RelayProbeTests: XCTestCase {
     let programs = scripts.map {
       RelayProbe.Program(arguments: ["/bin/sh", "-c", $0], environment: ["PATH=\(SpawnedProgram.path)"] + environment)
     }
+    DispatchDescriptors.areOpen
     let before = (ProcessTable.children(of: getpid()), ProcessTable.descriptors(of: getpid()).count)
     let findings = try RelayProbe.run(programs, isLMTP: false, limits: limits)
     XCTAssertEqual(ProcessTable.children(of: getpid()), before.0)

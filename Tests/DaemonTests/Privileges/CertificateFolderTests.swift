@@ -66,13 +66,13 @@ final class CertificateFolderTests: PrivilegeTestCase {
   func testWhatExpiresWhileItIsServedPreventsNothing() throws {
     let folder = TestFolder()
     let made = try make("short", names: ["short.example"], in: folder.path)
-    let start = time(nil)
-    // A day that ends in some seconds.
+    try add("one", ["one.example"], in: folder)
+    // A day that ends in some seconds: made last, so that the daemon starts before its end.
     try run(
       ["faketime", "-f", "\(8 - 86_400)s", "openssl", "x509", "-in", made.certificate, "-signkey", made.key, "-days", "1", "-out",
         made.certificate + ".new"])
+    let start = time(nil)
     XCTAssertEqual(rename(made.certificate + ".new", made.certificate), 0)
-    try add("one", ["one.example"], in: folder)
     let daemon = try daemon(["--certificate-folder", folder.path + "/live"], certificate: made)
     XCTAssertTrue(eventually { time(nil) > start + 10 })
     try add("two", ["two.example"], in: folder)

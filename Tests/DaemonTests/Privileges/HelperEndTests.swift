@@ -5,7 +5,7 @@ import Glibc
 import XCTest
 
 final class HelperEndTests: PrivilegeTestCase {
-  private let options = ["--user", "daemon", "--backend-user", "nobody"]
+  private let options = ["--user", "daemon", "--backend-user", "nobody", "--grace", "60"]
 
   /// The daemon stops, because it cannot replace the process. Mail on its way is delivered before.
   func testALostProcessStopsTheDaemonAndLosesNoMail() throws {

@@ -45,7 +45,7 @@ final class KeyProcessEndTests: PrivilegeTestCase {
 
   /// Sessions go on without it: a handshake fails with an alert, STARTTLS is refused, mail in clear is delivered.
   func testSessionsWithoutTheProcessOfTheKeys() throws {
-    let daemon = try daemon()
+    let daemon = try daemon(["--grace", "60"])
     let (waiting, clear) = (try client(daemon), try client(daemon))
     try SessionPhase.handshakeAwaited.enter(waiting)
     try SessionPhase.negotiating.enter(clear)

@@ -195,7 +195,7 @@ final class KeySecrecyTests: PrivilegeTestCase {
         call()
         _exit(0)
       }
-      switch process.end(within: 5_000) {
+      switch process.end(within: 30_000) {
       case .signalled(let signal): XCTAssertTrue(signal == SIGSYS && name != "nothing", "\(name): signal \(signal)")
       case .exited(let code): XCTAssertTrue(code == 0 && name == "nothing", "\(name): exit code \(code)")
       case nil: XCTFail("\(name) does not end")

@@ -140,6 +140,9 @@ final class RSASignerTests: StarttlsdTestCase {
       let listener = try Listener(.loopback(port: 0))
       let client = try SMTPClient(port: XCTUnwrap(listener.address.port), from: nil, receiveBuffer: nil) { throw Failure("no TLS here") }
       defer { client.close() }
+      // The client's side is connected a moment earlier.
+      var entry = pollfd(fd: listener.descriptor.number, events: CShort(POLLIN), revents: 0)
+      XCTAssertEqual(poll(&entry, 1, CInt(Deadline.seconds * 1000)), 1)
       guard case .connection(let connection) = listener.accept() else { return XCTFail("no client") }
       let end = SpawnedProgram.Stream.descriptor(connection.descriptor.number)
       let program = try SpawnedProgram(

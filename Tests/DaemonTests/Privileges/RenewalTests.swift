@@ -91,7 +91,7 @@ final class RenewalTests: PrivilegeTestCase {
     let again = "the files of the certificates, which have not changed, were read again: the certificates are loaded again"
     XCTAssertTrue(eventually { daemon.log.contains(again) }, daemon.log)
     XCTAssertEqual(try presented(by: daemon), try text(second.certificate))
-    daemon.stopWithFastClock()
+    daemon.stop()
   }
 
   func testACertificateThatEndsSoonIsAWarning() throws {
@@ -132,14 +132,14 @@ final class RenewalTests: PrivilegeTestCase {
       let loaded = { daemon.log.components(separatedBy: "the certificates are loaded again").count - 1 }
       XCTAssertTrue(eventually { loaded() == number }, daemon.log)
     }
-    XCTAssertEqual(clients.wait(within: 60), .exited(0), folder.text("errors"))
+    XCTAssertEqual(clients.wait(within: 4 * Deadline.seconds), .exited(0), folder.text("errors"))
     XCTAssertEqual(folder.text("errors"), "")
     let last = try XCTUnwrap(folder.text("output").split(separator: "\n").last).split(separator: " ")
     XCTAssertEqual(last.count, 6, "\(last)")
     XCTAssertEqual(last[3], "0", "handshakes failed")
     XCTAssertGreaterThan(Int(last[1]) ?? 0, 300, "too few handshakes to show anything")
     XCTAssertEqual(last[5], "6", "a client saw each certificate")
-    XCTAssertTrue(eventually(within: 60) { daemon.sessions.count == Int(last[1]) }, "\(daemon.sessions.count) \(last)")
+    XCTAssertTrue(eventually(within: 4 * Deadline.seconds) { daemon.sessions.count == Int(last[1]) }, "\(daemon.sessions.count) \(last)")
     XCTAssertEqual(daemon.sessions.filter { $0["tls"] == nil }.map(\.description), [])
   }
 

@@ -25,7 +25,7 @@ final class ProxyResetTests: ProxyTestCase {
 
   func testASessionEndsAfterItsTime() throws {
     for isRelay in [false, true] {
-      let connection = try chained(["-T", "1000"])
+      let connection = try chained(["-T", "3000"])
       try connection.greet()
       if isRelay { try connection.client.ask("MAIL FROM:<a@client.example>") }
       let timedOut = "421 4.4.2 Timed out, closing connection\r\n"

@@ -113,10 +113,11 @@ final class AdmissionTests: StarttlsdTestCase {
 
   /// The process was held up for longer than a timeout while clients connected. The timers of a session begin with the session.
   func testTheTimersOfManyConnectionsAtOnceBeginWithEach() throws {
-    let daemon = try daemon(["--greeting-timeout", "1"], backend: .program(["/bin/sh", "-c", "printf '220 backend\\r\\n'; read x"]))
+    // Long enough for the eight programs, which start at the same time.
+    let daemon = try daemon(["--greeting-timeout", "3"], backend: .program(["/bin/sh", "-c", "printf '220 backend\\r\\n'; read x"]))
     daemon.program.signal(SIGSTOP)
     let clients = try (0..<8).map { _ in try client(daemon) }
-    Thread.sleep(forTimeInterval: 1.2)
+    Thread.sleep(forTimeInterval: 3.5)
     daemon.program.signal(SIGCONT)
     for (number, client) in clients.enumerated() { XCTAssertEqual(try client.reply(), "220 backend", "\(number)") }
   }

@@ -1,4 +1,4 @@
-// CertificateExpiryTests: days pass in two seconds (Debian's faketime), and the warnings of certificates that end are counted.
+// CertificateExpiryTests: days pass in six seconds (Debian's faketime), and the warnings of certificates that end are counted.
 
 import Foundation
 import XCTest
@@ -12,8 +12,9 @@ final class CertificateExpiryTests: StarttlsdTestCase {
     // Not the program faketime, which would stay as the parent. The second env is there because the first process that loads the
     // library does not get all of its options.
     let library = try run(["faketime", "-f", "+0", "printenv", "LD_PRELOAD"]).output.trimmingCharacters(in: .whitespacesAndNewlines)
-    let fast = ["/usr/bin/env", "FAKETIME_DISABLE_SHM=1", "LD_PRELOAD=\(library)", "FAKETIME=+0 x43200", "/usr/bin/env"]
+    let fast = ["/usr/bin/env", "FAKETIME_DISABLE_SHM=1", "LD_PRELOAD=\(library)", "FAKETIME=+0 x14400", "/usr/bin/env"]
     let soon = try makeCertificate("soon", in: folder, ["-days", "15"])
+    // A day of the clock, which the start of the daemon must not take.
     let short = try makeCertificate("short", in: folder, ["-days", "1"])
     // The filter of the process of the keys does not allow what the library does.
     let daemons = try [soon, short].map {
@@ -23,7 +24,7 @@ final class CertificateExpiryTests: StarttlsdTestCase {
       XCTAssertTrue(eventually { lines(daemon).count >= 3 }, daemon.log)
       return Array(lines(daemon).prefix(3))
     }
-    for daemon in daemons { daemon.stopWithFastClock() }
+    for daemon in daemons { daemon.stop() }
     for lines in warnings {
       let times = try lines.map { try XCTUnwrap(ISO8601DateFormatter().date(from: String($0.prefix(24)))) }
       for (earlier, later) in zip(times, times.dropFirst()) {

@@ -162,8 +162,9 @@ final class ClientCertificateTests: StarttlsdTestCase {
     let loaded = { daemon.log.components(separatedBy: "the certificates are loaded again").count - 1 }
     func replace(_ from: String, _ to: String) throws {
       let before = loaded()
-      try run(["cp", from, to + ".new"])
-      XCTAssertEqual(rename(to + ".new", to), 0)
+      // Not in the folder of the issuers, where it would be one more.
+      try run(["cp", from, folder.path + "/new"])
+      XCTAssertEqual(rename(folder.path + "/new", to), 0)
       XCTAssertTrue(eventually { loaded() > before }, daemon.log)
     }
     try replace(path + "/crl.pem", crl)

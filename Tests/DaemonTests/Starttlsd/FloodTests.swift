@@ -9,9 +9,6 @@ final class FloodTests: StarttlsdTestCase {
   func testAnHonestClientIsServedWithinASecond() throws {
     let daemon = try daemon()
     let folder = TestFolder()
-    let flood = try SpawnedProgram(
-      ["/usr/bin/python3", "-Ic", program, "\(daemon.port)"], output: .file(folder.path + "/output"))
-    defer { flood.kill() }
     var times: [TimeInterval] = []
     func serve() throws {
       let start = Date()
@@ -23,13 +20,20 @@ final class FloodTests: StarttlsdTestCase {
       times.append(Date().timeIntervalSince(start))
       client.close()
     }
-    XCTAssertTrue(eventually { folder.text("output").hasPrefix("silent\n") })
+    // A second, unless the machine is so busy that clients need long without the flood.
+    for _ in 0..<5 { try serve() }
+    let limit = max(1, 20 * times.sorted()[2])
+    times = []
+    let flood = try SpawnedProgram(
+      ["/usr/bin/python3", "-Ic", program, "\(daemon.port)"], output: .file(folder.path + "/output"))
+    defer { flood.kill() }
+    XCTAssertTrue(eventually(within: 2 * Deadline.seconds) { folder.text("output").hasPrefix("silent\n") })
     // During the resets, and after them.
     repeat { try serve() } while folder.text("output") == "silent\n" && times.count < 200
-    XCTAssertTrue(eventually { folder.text("output") == "silent\nreset\n" }, folder.text("output"))
+    XCTAssertTrue(eventually(within: 2 * Deadline.seconds) { folder.text("output") == "silent\nreset\n" }, folder.text("output"))
     for _ in 0..<5 { try serve() }
-    XCTAssertLessThan(times.sorted()[times.count / 2], 1, "\(times)")
-    XCTAssertLessThan(times.max() ?? 0, 3, "\(times)")
+    XCTAssertLessThan(times.sorted()[times.count / 2], limit, "\(times)")
+    XCTAssertLessThan(times.max() ?? 0, 3 * limit, "\(times)")
     // What the flood may use.
     XCTAssertLessThanOrEqual(daemon.backends.count, 50)
     let refusals = daemon.log.split(separator: "\n").filter { $0.contains("gets 421 ") }
@@ -56,7 +60,7 @@ final class FloodTests: StarttlsdTestCase {
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         client.close()
     print('reset', flush=True)
-    time.sleep(60)
+    time.sleep(600)
     """
 
   /// A connection that was reset before it is accepted costs no process.

@@ -73,11 +73,12 @@ final class ImplicitTLSTests: StarttlsdTestCase {
   /// The wait comes after the handshake: before it the client has to send first. No backend runs meanwhile.
   func testTheGreetingWaitComesAfterTheHandshake() throws {
     let daemon = try implicitDaemon(["--greeting-wait", "1"], backend: .script(counted))
-    let client = try secured(daemon)
     let start = Date()
-    XCTAssertEqual(daemon.folder.text("started"), "")
+    let client = try secured(daemon)
+    let started = daemon.folder.text("started")
+    XCTAssertTrue(started.isEmpty || Date().timeIntervalSince(start) > 0.9, "a backend runs before the wait is over")
     try client.expect("220 ")
-    XCTAssertGreaterThan(Date().timeIntervalSince(start), 0.5)
+    XCTAssertGreaterThan(Date().timeIntervalSince(start), 0.9)
     XCTAssertEqual(try client.ask("QUIT"), "221 bye")
     XCTAssertEqual(try daemon.session().outcome, "implicit: relayed")
   }

@@ -5,8 +5,8 @@ import XCTest
 final class KeyUpdateIdleTests: StarttlsdTestCase {
   func testUpdatesOfKeysDoNotKeepASessionOpen() throws {
     for (options, commands, received, end) in [
-      (["--command-timeout", "1"], "", "421 4.4.2 Timed out, closing connection", "command timeout"),
-      (["--idle-timeout", "1"], "MAIL FROM:<a@client.example>;RCPT TO:<b@mx.example>;DATA", "", "relay idle"),
+      (["--command-timeout", "2"], "", "421 4.4.2 Timed out, closing connection", "command timeout"),
+      (["--idle-timeout", "2"], "MAIL FROM:<a@client.example>;RCPT TO:<b@mx.example>;DATA", "", "relay idle"),
     ] {
       let daemon = try daemon(options)
       let result = try run(["/usr/bin/python3", "-ISc", KeyUpdateIdleTests.client, "\(daemon.port)", commands])
@@ -17,7 +17,7 @@ final class KeyUpdateIdleTests: StarttlsdTestCase {
     }
   }
 
-  /// A GnuTLS client that does STARTTLS, sends commands, and updates its keys four times a second until the server ends the
+  /// A GnuTLS client that does STARTTLS, sends commands, and updates its keys seven times a second until the server ends the
   /// session. Prints what it received then, and the number of updates.
   private static let client = GnuTLSScript.beginning + #"""
     import ctypes, select, socket, sys
@@ -64,7 +64,7 @@ final class KeyUpdateIdleTests: StarttlsdTestCase {
         while not text.endswith(b'\r\n') or text.splitlines()[-1][3:4] == b'-':
             text += receive(10)
     last, updates = b'', 0
-    while (octets := receive(0.25)) is not None:
+    while (octets := receive(0.15)) is not None:
         last += octets
         if not octets and not last and check(tls.gnutls_session_key_update(session, 0)) == 0:
             updates += 1

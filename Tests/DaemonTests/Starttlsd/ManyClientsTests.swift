@@ -14,7 +14,7 @@ final class ManyClientsTests: StarttlsdTestCase {
     for number in 0..<clients {
       try folder.write(message(number, size: number % 4 < 2 ? 1 << 20 : 2000, &generator), to: "\(number)")
     }
-    let result = try run(["/usr/bin/python3", "-Ic", program, folder.path, "\(daemon.port)", "\(clients)"])
+    let result = try run(["/usr/bin/python3", "-Ic", program, folder.path, "\(daemon.port)", "\(clients)"], within: 6 * Deadline.seconds)
     XCTAssertEqual(result.errors, "")
 
     let sessions = try daemon.sessions(clients)

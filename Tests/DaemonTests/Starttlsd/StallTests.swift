@@ -4,10 +4,13 @@ import Foundation
 import XCTest
 
 final class StallTests: StarttlsdTestCase {
+  /// The start of its process must not use up the time of a session.
+  override func setUpWithError() throws { _ = try engine().begin(serverName: "mx.example", version: "3") }
+
   private let timedOut = "421 4.4.2 Timed out, closing connection\r\n"
 
   func testAStalledHandshakeIsClosedWithoutAText() throws {
-    let daemon = try daemon(["--handshake-timeout", "1"])
+    let daemon = try daemon(["--handshake-timeout", "3"])
     let phases: [SessionPhase] = [.handshakeAwaited, .insideTheClientHello, .insideTheHandshake]
     let clients = try phases.map { phase in
       let client = try client(daemon)
@@ -135,15 +138,15 @@ final class StallTests: StarttlsdTestCase {
 
   func testASilentBackendIsGivenUp() throws {
     let unavailable = "421 4.3.2 Mail server not available, closing connection\r\n"
-    for (script, sent, received, outcome) in [
-      ("exec sleep 60", "", unavailable, "abort greeting timeout: greeting timeout"),
+    for (option, script, sent, received, outcome) in [
+      ("--greeting-timeout", "exec sleep 60", "", unavailable, "abort greeting timeout: greeting timeout"),
       (
-        ShellBackend.script(answers: [("NOOP", "exec sleep 60")]), "NOOP\r\n", "220 backend ESMTP\r\n" + timedOut,
+        "--reply-timeout", ShellBackend.script(answers: [("NOOP", "exec sleep 60")]), "NOOP\r\n", "220 backend ESMTP\r\n" + timedOut,
         "abort reply timeout: reply timeout"
       ),
     ] {
       let daemon = try daemon(
-        ["--greeting-timeout", "1", "--reply-timeout", "1", "--backend-grace", "0"], backend: .script(script))
+        [option, "1", "--backend-grace", "0"], backend: .script(script))
       let client = try client(daemon)
       if !sent.isEmpty { try client.send(sent) }
       XCTAssertEqual(try client.remainder().text, received)
@@ -180,7 +183,8 @@ final class StallTests: StarttlsdTestCase {
 
   /// Whatever it does: a client that is watched is sent 421, a relay is closed.
   func testASessionEndsAfterItsTime() throws {
-    let daemon = try daemon(["--session-timeout", "1"])
+    // Long enough for the four to get there.
+    let daemon = try daemon(["--session-timeout", "8"])
     let phases: [SessionPhase] = [.negotiating, .negotiatingInsideTLS, .dataInClear, .dataInsideTLS]
     let clients = try phases.map { phase in
       let client = try client(daemon)

@@ -82,6 +82,21 @@ class StarttlsdTestCase: XCTestCase {
     return client
   }
 
+  /// A client that is served once the daemon counts that there is room again: what /proc shows is known to it a moment later. Those that
+  /// come before that are refused.
+  func clientWhenThereIsRoom(_ daemon: RunningDaemon, from source: String? = nil) throws -> SMTPClient {
+    var served: SMTPClient?
+    let isServed = try eventually {
+      let client = try client(daemon, from: source)
+      let reply = try client.reply()
+      if reply.hasPrefix("220 ") { served = client } else { client.close() }
+      XCTAssertTrue(served != nil || reply.hasPrefix("421 "), reply)
+      return served != nil
+    }
+    guard isServed, let served else { throw Failure("there is no room: \(daemon.log)") }
+    return served
+  }
+
   /// A client of one of several addresses.
   func client(host: String, port: UInt16, from source: String? = nil) throws -> SMTPClient {
     let client = try SMTPClient(host: host, port: port, from: source) { [unowned self] in try self.engine() }
@@ -89,7 +104,21 @@ class StarttlsdTestCase: XCTestCase {
     return client
   }
 
-  private func engine() throws -> TLSEngine {
+  /// Waits until connections to a port are refused. A line of the log that says so may come before the sockets are closed: what the kernel
+  /// has accepted in between is reset, and nobody serves it.
+  func assertRefuses(_ port: UInt16, file: StaticString = #filePath, line: UInt = #line) {
+    let isRefused = eventually {
+      guard let client = try? SMTPClient(host: "127.0.0.1", port: port, engine: { throw Failure("no TLS here") }) else { return true }
+      defer { client.close() }
+      if (try? client.reply()) != nil { XCTFail("a client is served", file: file, line: line) }
+      return false
+    }
+    XCTAssertTrue(isRefused, "connections are still accepted", file: file, line: line)
+  }
+
+  /// The TLS of all clients, made for the first of them. A test with short times makes it before it needs it.
+  @discardableResult
+  func engine() throws -> TLSEngine {
     if let engine = StarttlsdTestCase.engine { return engine }
     let engine = try TLSEngine()
     StarttlsdTestCase.engine = engine
@@ -117,11 +146,12 @@ class StarttlsdTestCase: XCTestCase {
   ///
   /// - Parameters:
   ///   - inputEnds: whether its input ends, or stays open after the text as a terminal does. Not for long texts.
+  ///   - seconds: how long it may take.
   ///   - end: how it must end; nil for anyhow.
   @discardableResult
   func run(
     _ arguments: [String], input: String = "", inputEnds: Bool = true, environment: [String: String] = [:],
-    expecting end: SpawnedProgram.End? = .exited(0)
+    within seconds: Double = Deadline.seconds, expecting end: SpawnedProgram.End? = .exited(0)
   ) throws -> Result {
     let folder = TestFolder()
     let path = try folder.write(Array(input.utf8), to: "input")
@@ -136,7 +166,7 @@ class StarttlsdTestCase: XCTestCase {
       arguments, environment: environment.merging(["HOME": folder.path]) { given, _ in given },
       input: inputEnds ? .file(path) : .descriptor(ends[0]), output: .file(folder.path + "/output"),
       errors: .file(folder.path + "/errors"))
-    let ended = program.wait()
+    let ended = program.wait(within: seconds)
     program.kill()
     let result = Result(
       end: ended, output: String(decoding: folder.contents("output"), as: UTF8.self),

@@ -7,7 +7,7 @@ import XCTest
 final class StopTests: StarttlsdTestCase {
   func testNothingMoreIsAcceptedAndRunningSessionsEndNormally() throws {
     for signal in [SIGTERM, SIGINT] {
-      let daemon = try daemon(["--grace", "10"])
+      let daemon = try daemon(["--grace", "60"])
       let phases: [SessionPhase] = [
         .greeted, .negotiating, .handshakeAwaited, .negotiatingInsideTLS, .dataInClear, .dataInsideTLS,
       ]
@@ -17,8 +17,8 @@ final class StopTests: StarttlsdTestCase {
         return client
       }
       daemon.program.signal(signal)
-      XCTAssertTrue(eventually { daemon.log.contains("stopping: 6 sessions have 10 s to end") }, daemon.log)
-      XCTAssertThrowsError(try client(daemon), "a connection was accepted")
+      XCTAssertTrue(eventually { daemon.log.contains("stopping: 6 sessions have 60 s to end") }, daemon.log)
+      assertRefuses(daemon.port)
       // Whoever is in the middle of something may go on for a while, even with STARTTLS.
       try clients[2].sendRaw(try clients[2].beginTLS())
       try clients[2].finishHandshake()
@@ -32,7 +32,7 @@ final class StopTests: StarttlsdTestCase {
       }
       XCTAssertTrue(daemon.program.isRunning, "it must wait for the ends of the connections")
       for client in clients { client.close() }
-      XCTAssertEqual(daemon.program.wait(within: 8), .exited(0), daemon.log)
+      XCTAssertEqual(daemon.program.wait(), .exited(0), daemon.log)
       daemon.assertNothingIsLeft()
       XCTAssertEqual(daemon.messages.map(\.text), Array(repeating: "Subject: half a message\n\nHalf a line.\n", count: 2))
       XCTAssertEqual(daemon.sessions.count, 6)
@@ -75,7 +75,7 @@ final class StopTests: StarttlsdTestCase {
       let isExpected = phase == .insideTheHandshake ? (0x14...0x17).contains(rest.first ?? 0x17) : rest.isEmpty
       XCTAssertTrue(isExpected, "\(phase): \(rest)")
     }
-    XCTAssertEqual(daemon.program.wait(within: 8), .exited(0), daemon.log)
+    XCTAssertEqual(daemon.program.wait(), .exited(0), daemon.log)
     XCTAssertGreaterThan(Date().timeIntervalSince(start), 0.9)
     daemon.assertNothingIsLeft()
     daemon.assertNothingIsDelivered()
@@ -161,11 +161,15 @@ final class StopTests: StarttlsdTestCase {
       ["--backend-grace", "1"], backend: .script(ShellBackend.script("say '220 backend ESMTP'; exec sleep 1000")))
     let client = try client(daemon)
     try client.expect("220 ")
+    let start = Date()
     client.close()
     XCTAssertTrue(eventually { daemon.sessions.count == 1 })
-    XCTAssertEqual(daemon.backends.count, 1, "it has a second to end")
+    let count = daemon.backends.count
+    // A slow test looks too late.
+    XCTAssertTrue(count == 1 || Date().timeIntervalSince(start) > 0.9, "it has a second to end")
     XCTAssertTrue(eventually { daemon.backends.isEmpty })
-    XCTAssertTrue(daemon.log.contains("was ended by signal 15"), daemon.log)
+    // Its parent has reaped it before the daemon is informed.
+    XCTAssertTrue(eventually { daemon.log.contains("was ended by signal 15") }, daemon.log)
     _ = try daemon.session()
   }
 

@@ -72,7 +72,7 @@ final class TicketTests: StarttlsdTestCase {
     // The filter of the process of the keys does not allow what the library does.
     let daemon = try daemon(["--key-in-process", "--session-tickets"], backend: .script(ShellBackend.script()), certificate: own, under: fast)
     XCTAssertTrue(eventually { daemon.log.contains(replaced) }, daemon.log)
-    daemon.stopWithFastClock()
+    daemon.stop()
   }
 
   /// Two machines with one key, and one with another.

@@ -44,7 +44,7 @@ final class DaemonStreamsTests: StarttlsdTestCase {
   ) throws -> String {
     let certificate = try certificate()
     let script = "readlink /proc/$$/fd/2 > \(folder.path)/two; \(ShellBackend.script())"
-    let port = try TestListener().port
+    let port = try freePort()
     let program = try SpawnedProgram(
       ["/bin/sh", "-c", "exec \"$@\" \(redirections)", "sh", try Programs.path("starttlsd"), "--allow-root", "--listen", "127.0.0.1:\(port)",
         "--certificate", certificate.certificate, "--key", certificate.key, "--grace", "2",

@@ -91,8 +91,3 @@ final class InetdTests: ProxyTestCase {
       isGone, "left: \(ProcessTable.processes(with: marker).map(ProcessTable.commandLine))", file: file, line: line)
   }
 }
-
-extension UCSPITestCase {
-  /// A port of the loopback that was free a moment ago.
-  func freePort() throws -> UInt16 { try TestListener().port }
-}

@@ -121,9 +121,6 @@ class SupervisorTestCase: StarttlsdTestCase {
     }
     throw Failure("\(path) is not unpacked: make setup-test")
   }
-
-  /// A free port of the loopback.
-  func freePort() throws -> UInt16 { try TestListener().port }
 }
 
 extension ProcessTable {

@@ -114,6 +114,16 @@ enum ProcessTable {
     return (user + system) / Double(sysconf(CInt(_SC_CLK_TCK)))
   }
 
+  /// Whether a process that has nothing to do is found to use less than a tenth of a second's processor time, within the limit of all waits:
+  /// it may have something to do first, and one that spins is never found so. One that has ended is not idle.
+  static func becomesIdle(_ process: pid_t) -> Bool {
+    eventually {
+      let before = processorTime(of: process) ?? -1
+      usleep(1_000_000)
+      return (processorTime(of: process) ?? .infinity) - before < 0.1
+    }
+  }
+
   /// The memory of a process that is not in files, in octets.
   static func residentMemory(of process: pid_t) -> Int? {
     status("RssAnon", of: process).map { $0 * 1024 }

@@ -16,7 +16,7 @@ final class KeyUpdateTests: UCSPITestCase {
     let process = try start(
       [try Programs.path("tlsd-io"), "-v", "2", "5", "5"], [0: connection, 1: connection, 5: channel.1], credentials())
     for one in [connection, channel.0, channel.1] { one.close() }
-    XCTAssertEqual(client.wait(within: 60), .exited(0))
+    XCTAssertEqual(client.wait(within: 4 * Deadline.seconds), .exited(0))
     let printed = String(decoding: FileManager.default.contents(atPath: output) ?? Data(), as: UTF8.self)
     let words = printed.split(whereSeparator: { $0 == " " || $0 == "\n" })
     XCTAssertEqual(words.first, "equal", printed)

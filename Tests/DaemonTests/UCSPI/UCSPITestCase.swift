@@ -6,6 +6,7 @@
 import CKernel
 import Foundation
 import Glibc
+import TransportKit
 import XCTest
 
 class UCSPITestCase: XCTestCase {
@@ -22,6 +23,7 @@ class UCSPITestCase: XCTestCase {
     signal(SIGPIPE, SIG_IGN)
     folder = TestFolder()
     _ = try shared
+    DispatchDescriptors.areOpen
     descriptorsBefore = ProcessTable.descriptors(of: getpid()).count
   }
 

@@ -157,7 +157,7 @@ final class SpareEndTests: SpareTestCase {
     XCTAssertTrue(eventually { started(daemon).count >= 2 }, daemon.log)
     XCTAssertTrue(hasEnded(started(daemon)[0]))
     XCTAssertFalse(daemon.log.contains(SpareTestCase.isGivenUp), daemon.log)
-    daemon.stopWithFastClock()
+    daemon.stop()
   }
 
   /// Both sessions have their processes, and a third client gets 421: a spare process takes no session's place.

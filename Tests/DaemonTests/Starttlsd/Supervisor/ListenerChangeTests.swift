@@ -7,10 +7,7 @@ import XCTest
 final class ListenerChangeTests: StarttlsdTestCase {
   private typealias Listener = RunningListeners.Listener
 
-  private func freePorts(_ count: Int) throws -> [UInt16] {
-    let listeners = try (0..<count).map { _ in try TestListener() }
-    return listeners.map(\.port)
-  }
+  private func freePorts(_ count: Int) throws -> [UInt16] { try (0..<count).map { _ in try freePort() } }
 
   private func greeting(_ port: UInt16, isImplicit: Bool = false) throws -> SMTPClient {
     let client = try client(host: "127.0.0.1", port: port)

@@ -162,8 +162,14 @@ extension StarttlsdTestCase {
       descriptor = os.pidfd_open(process)
       libc = ctypes.CDLL(None, use_errno=True)
       for name in os.listdir(f"/proc/{process}/fd"):
-          if os.readlink(f"/proc/{process}/fd/{name}").startswith("socket:"):
+          try:
+              target = os.readlink(f"/proc/{process}/fd/{name}")
+          except FileNotFoundError:
+              continue  # It was closed meanwhile.
+          if target.startswith("socket:"):
               number = libc.syscall(438, descriptor, int(name), 0)
+              if number < 0 and ctypes.get_errno() == errno.EBADF:
+                  continue
               if number < 0:
                   print(errno.errorcode[ctypes.get_errno()])
                   break
@@ -184,18 +190,19 @@ extension StarttlsdTestCase {
 /// A listening socket of the loopback, non-blocking.
 private final class TestSocket {
   let number: CInt
-  let port: UInt16
+  var port: UInt16 { reserved.number }
+  private let reserved: ReservedPort
 
   init() throws {
     number = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0)
     // The port is not the kernel's choice, which it would forget.
-    port = try TestListener().port
+    reserved = try ReservedPort()
     var on: CInt = 1
     setsockopt(number, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<CInt>.size))
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    address.sin_port = port.bigEndian
+    address.sin_port = reserved.number.bigEndian
     let isListening = withUnsafePointer(to: &address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(number, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 && listen(number, 64) == 0 }
     }

@@ -30,8 +30,6 @@ final class SilentResolverTests: StarttlsdTestCase {
     RunningListeners.Listener("mx", "listen = [\"\(address)\"]", hostname: "mx.example")
   }
 
-  private func port() throws -> UInt16 { try TestListener().port }
-
   /// The process that waits for the resolver.
   private func lookup(_ running: RunningListeners) throws -> pid_t {
     var found: pid_t?
@@ -42,7 +40,7 @@ final class SilentResolverTests: StarttlsdTestCase {
   /// The supervisor does all else meanwhile: it starts a worker again, and notices the next signals.
   func testTheSupervisorGoesOnWhileTheResolverIsSilent() throws {
     let etc = TestFolder()
-    let port = try port()
+    let port = try freePort()
     let running = try listeners(port, etc)
     running.program.signal(SIGHUP)
     _ = try lookup(running)
@@ -71,7 +69,7 @@ final class SilentResolverTests: StarttlsdTestCase {
   }
 
   func testAChangeThatWaitsTooLongIsRefused() throws {
-    let port = try port()
+    let port = try freePort()
     let etc = TestFolder()
     let running = try listeners(port, etc)
     running.program.signal(SIGHUP)

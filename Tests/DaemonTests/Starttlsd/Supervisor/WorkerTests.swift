@@ -5,6 +5,9 @@ import Glibc
 import XCTest
 
 final class WorkerTests: WorkersTestCase {
+  /// For sessions that go on after the stop: the grace time must not be over before a slow test has ended them.
+  private let grace = ["--grace", "60"]
+
   func testTwoWorkersServeAndBothAreUsed() throws {
     let workers = try workers(2)
     XCTAssertEqual(Set(workers.workers.keys), [1, 2], workers.log)
@@ -66,7 +69,7 @@ final class WorkerTests: WorkersTestCase {
 
   /// A worker that has lost a process of its own lets its sessions end; another one takes its place at once.
   func testAWorkerThatStopsByItselfIsReplaced() throws {
-    let workers = try workers(2)
+    let workers = try workers(2, grace)
     let clients = try clients(4, workers)
     let first = try XCTUnwrap(workers.workers[1])
     let reader = try XCTUnwrap(ProcessTable.helpers(of: first)["starttlsd-read"])
@@ -83,11 +86,11 @@ final class WorkerTests: WorkersTestCase {
 
   /// SIGKILL of the supervisor: sessions may end, nothing more is accepted, no process remains.
   func testAKilledSupervisorLeavesNoProcess() throws {
-    let workers = try workers(2)
+    let workers = try workers(2, grace)
     let client = try XCTUnwrap(try clients(1, workers).first)
     workers.program.kill()
     XCTAssertTrue(eventually { workers.log.components(separatedBy: "the supervisor has ended: stopping").count == 3 }, workers.log)
-    XCTAssertThrowsError(try self.client(workers), "a connection was accepted")
+    assertRefuses(workers.port)
     try deliver(client)
     XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye")
     client.close()
@@ -96,27 +99,27 @@ final class WorkerTests: WorkersTestCase {
   }
 
   func testStopLetsSessionsEndAndLeavesNothing() throws {
-    let workers = try workers(2)
+    let workers = try workers(2, grace)
     let clients = try clients(4, workers)
     workers.program.signal(SIGTERM)
-    XCTAssertTrue(eventually { workers.log.components(separatedBy: "have 5 s to end").count == 3 }, workers.log)
-    XCTAssertThrowsError(try self.client(workers), "a connection was accepted")
+    XCTAssertTrue(eventually { workers.log.components(separatedBy: "have 60 s to end").count == 3 }, workers.log)
+    assertRefuses(workers.port)
     for client in clients {
       try deliver(client)
       XCTAssertEqual(try client.ask("QUIT"), "221 2.0.0 Bye")
       client.close()
     }
     XCTAssertEqual(workers.program.wait(), .exited(0), workers.log)
-    XCTAssertEqual(workers.processes, [])
+    XCTAssertTrue(eventually { workers.processes.isEmpty }, "\(workers.processes.map(ProcessTable.commandLine))")
     XCTAssertEqual(workers.messages, 4)
   }
 
   /// A service manager sends SIGTERM to all processes (KillMode=control-group): sessions have their time all the same.
   func testAStopOfAllProcessesLetsSessionsEnd() throws {
-    let workers = try workers(2)
+    let workers = try workers(2, grace)
     let clients = try clients(4, workers)
     workers.program.signal(SIGTERM)
-    XCTAssertTrue(eventually { workers.log.components(separatedBy: "have 5 s to end").count == 3 }, workers.log)
+    XCTAssertTrue(eventually { workers.log.components(separatedBy: "have 60 s to end").count == 3 }, workers.log)
     for process in workers.workers.values { kill(process, SIGTERM) }
     for client in clients {
       try deliver(client)

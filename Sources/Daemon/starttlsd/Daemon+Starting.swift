@@ -20,7 +20,7 @@ extension Daemon {
     return try DescriptorPair.sockets().takeFirst { (other) throws(SystemError) in
       let child: any BackendChild
       if let starter {
-        child = try starter.start(variables, standardStreams: other)
+        child = try starter.start(variables, standardStreams: other, isNumberWanted: peer == nil)
       } else {
         child = OwnChild(
           try ChildProcess(

@@ -58,6 +58,7 @@ final class Starter: EventOwner {
         // Before the privileges are given up. If it is too low, `ResourceLimits` allows fewer programs.
         _ = try OpenFilesLimit.raise(to: max(descriptors, limit.hard))
         try privileges.becomeStarter()
+        kernel_block_signals()
         let starter = try Starter(socket, program, limit: limit, names: names)
         while true { try starter.loop.wait(until: nil) }
       } catch {

@@ -91,6 +91,7 @@ extension SessionDriver {
     case .started(let socket):
       server = ServerConnection(socket)
       serverMayHaveInput = false
+      hasServerSpoken = false
       if !isServerAwaited {
         serverParty = .newServer
         conversation.serverRestarted(.greeting)

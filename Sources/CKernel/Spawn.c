@@ -50,6 +50,15 @@ static void set_mask(const signals *set, signals *old) {
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, set, old, sizeof *set);
 }
 
+/* True after `kernel_block_signals`. */
+static bool are_signals_blocked;
+
+void kernel_block_signals(void) {
+  const signals all = ~(signals)0;
+  set_mask(&all, NULL);
+  are_signals_blocked = true;
+}
+
 /* The limit as wanted, as far as this process may have it. */
 static int limit_open_files(const struct rlimit *wanted) {
   struct rlimit limit;
@@ -160,12 +169,12 @@ pid_t kernel_spawn(const struct kernel_spawn *setting, int *pidfd) {
   const signals all = ~(signals)0;
   signals old;
   *pidfd = -1;
-  set_mask(&all, &old);
+  if (!are_signals_blocked) set_mask(&all, &old);
   pid_t process = clone(
     child, stack + STACK_SIZE, CLONE_VM | CLONE_FILES | CLONE_PIDFD | CLONE_CHILD_CLEARTID | SIGCHLD, &start, pidfd, NULL, &start.in_use);
   int error = errno;
   if (process > 0) error = wait_for_child(&start, process) ? ECANCELED : start.failure;
-  set_mask(&old, NULL);
+  if (!are_signals_blocked) set_mask(&old, NULL);
   if (error == 0) return process;
   if (process > 0) {
     close(*pidfd);

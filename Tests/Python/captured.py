@@ -34,15 +34,15 @@ def connection_to(other: int, process: int) -> socket.socket:
     raise AssertionError(f"no connection to {other}: {held}")
 
 
-def children(process: int) -> list[int]:
-    """The children that run."""
+def children(process: int, with_zombies: bool = False) -> list[int]:
+    """The children that run, or all that are not reaped."""
     found = []
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
             rest = pathlib.Path(f"/proc/{number}/stat").read_text().rpartition(") ")[2]
         except OSError:
             continue
-        if int(rest.split()[1]) == process and rest[0] != "Z":
+        if int(rest.split()[1]) == process and (with_zombies or rest[0] != "Z"):
             found.append(int(number))
     return found
 

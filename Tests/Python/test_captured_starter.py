@@ -64,6 +64,24 @@ def test_the_limit_of_programs_holds(starttlsd):
     assert daemon.eventually(lambda: not children(starter.process))
 
 
+def test_a_program_that_ends_by_itself_is_reaped_at_once(starttlsd):
+    """Its place is free without a message. One that was signalled waits for `reap`, because what it has started may be signalled again."""
+    daemon = starttlsd("--max-backends", "2", "--trusting-backend", "--", *ECHO)
+    daemon.wait_for("listening on")
+    with captured_starter(daemon) as (starter, start):
+        first, second = start(1001), start(1002)
+        assert echoes(first) and echoes(second)
+        first.close()
+        assert daemon.eventually(lambda: len(children(starter.process, with_zombies=True)) == 1), "it is left as a zombie"
+        assert echoes(start(1003))
+        starter.signal(1002, signal.SIGTERM)
+        assert daemon.eventually(lambda: len(children(starter.process)) == 1)
+        # As many as the limit allows: one that runs, and the one that is not reaped.
+        assert len(children(starter.process, with_zombies=True)) == 2 and not echoes(start(1004))
+        starter.reap(1002)
+        assert echoes(start(1005))
+
+
 def test_only_variables_that_rules_set(starttlsd, tmp_path):
     """Any value of a variable that a rule sets, at the start or after a SIGHUP, and no other variable."""
     rules = tmp_path / "rules"

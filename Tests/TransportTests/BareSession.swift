@@ -7,14 +7,18 @@ import XCTest
 
 @testable import TransportKit
 
-/// One session without TLS.
+/// One session without TLS, or with a TLS layer that never gets anywhere.
 final class BareSession: SessionHost {
   let client: FarSocket
   let server: FarSocket
   private(set) var driver: SessionDriver!
   private(set) var now = 0
+  private let tls: WaitingStream?
 
-  init(policy: Policy = Policy(), timeouts: SessionDriver.Timeouts = SessionDriver.Timeouts(), bufferOctets: CInt? = nil) throws {
+  init(
+    policy: Policy = Policy(), timeouts: SessionDriver.Timeouts = SessionDriver.Timeouts(), bufferOctets: CInt? = nil, tls: WaitingStream? = nil
+  ) throws {
+    self.tls = tls
     let clientEnds = try Kernel.socketPair()
     let serverEnds = try Kernel.socketPair()
     if let bufferOctets {
@@ -75,11 +79,40 @@ final class BareSession: SessionHost {
 
   // MARK: SessionHost
 
-  func isTLSAvailable() -> Bool { false }
-  func handoff(_ proof: Handoff, _ client: consuming PlaintextClient) -> any TLSStream { FailingTLSStream() }
+  func isTLSAvailable() -> Bool { tls != nil }
+  func handoff(_ proof: Handoff, _ client: consuming PlaintextClient) -> any TLSStream {
+    guard let tls, let socket = client.takeSocket() else { return FailingTLSStream() }
+    tls.attach(socket)
+    return tls
+  }
   func abort(_ proof: Reason) {}
   func endServer() {}
   func restart(_ facts: TLSFacts) -> ServerStart { .failed("there is none") }
+}
+
+/// A TLS layer that reads nothing, and whose handshake always waits for more.
+final class WaitingStream: TLSStream {
+  private var socket: Descriptor?
+  private(set) var descriptor: CInt = -1
+  /// How often the handshake was continued.
+  private(set) var continuations = 0
+
+  func attach(_ socket: consuming Descriptor) {
+    descriptor = socket.number
+    self.socket = consume socket
+  }
+
+  var direction: TLSDirection { .read }
+  var hasPending: Bool { false }
+  var facts: TLSFacts { TLSFacts(version: "", cipher: "") }
+  func handshake() -> TLSHandshake {
+    continuations += 1
+    return .wouldBlock
+  }
+  func read(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { .wouldBlock }
+  func write(_ octets: UnsafeRawBufferPointer) -> IOResult { .wouldBlock }
+  func endSending() -> Bool { true }
+  func discardInput(into buffer: UnsafeMutableRawBufferPointer) -> IOResult { .wouldBlock }
 }
 
 /// The far end of a socket pair: never waits.

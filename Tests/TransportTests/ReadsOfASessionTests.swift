@@ -62,6 +62,31 @@ final class ReadsOfASessionTests: XCTestCase {
     XCTAssertTrue(session.client.get().hasPrefix("421 "))
   }
 
+  /// The peek before the 220 shows whether there is a ClientHello: without one the handshake begins at the next event.
+  func testTheHandshakeBeginsWithTheClientsOctets() throws {
+    for (command, isEager) in [("STARTTLS\r\n", false), ("STARTTLS\r\n\u{16}\u{3}\u{1}", true)] {
+      let stream = WaitingStream()
+      let session = try BareSession(tls: stream)
+      session.server.put("220 ready\r\n")
+      session.turn()
+      session.client.put("EHLO c\r\n")
+      session.turn()
+      session.server.put("250 mx\r\n")
+      session.turn()
+      XCTAssertTrue(session.client.get().hasSuffix("250 STARTTLS\r\n"))
+      session.client.put(command)
+      counting { session.driver.turn(now: 0, client: true, server: false) }
+      XCTAssertTrue(session.client.get().hasPrefix("220 "))
+      // Shown and taken, and then the peek.
+      XCTAssertEqual(calls, [.recv: 3, .send: 1])
+      XCTAssertEqual(stream.continuations, isEager ? 1 : 0)
+      XCTAssertEqual(session.driver.watches.client?.events, CShort(POLLIN))
+      session.client.put("\u{16}")
+      session.driver.turn(now: 0, client: true, server: false)
+      XCTAssertEqual(stream.continuations, isEager ? 2 : 1)
+    }
+  }
+
   /// What the server has sent before the relay begins, and what is kept of it, passes.
   func testOctetsThatAreKeptPassIntoTheRelay() throws {
     let session = try BareSession()

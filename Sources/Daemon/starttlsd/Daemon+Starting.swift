@@ -17,20 +17,20 @@ extension Daemon {
     _ variables: [String], for peer: SocketAddress?, session: String, _ process: inout BackendProcess?
   ) throws(SystemError) -> Descriptor {
     guard case .program(let arguments, let inherited) = configuration.backend else { throw SystemError("execve", ENOENT) }
-    let pair = try DescriptorPair.sockets()
-    let child: any BackendChild
-    if let starter {
-      child = try starter.start(variables, standardStreams: try pair.second.duplicate())
-    } else {
-      child = OwnChild(
-        try ChildProcess(
-          arguments, environment: Environment.adding(variables, to: inherited), standardStreams: pair.second,
-          limit: admission.limits.inherited))
+    return try DescriptorPair.sockets().takeFirst { (other) throws(SystemError) in
+      let child: any BackendChild
+      if let starter {
+        child = try starter.start(variables, standardStreams: other, isNumberWanted: peer == nil)
+      } else {
+        child = OwnChild(
+          try ChildProcess(
+            arguments, environment: Environment.adding(variables, to: inherited), standardStreams: other,
+            limit: admission.limits.inherited))
+      }
+      let started = try BackendProcess(self, for: peer, child)
+      started.session = session
+      process = started
+      self.started(started)
     }
-    let started = try BackendProcess(self, for: peer, child)
-    started.session = session
-    process = started
-    self.started(started)
-    return pair.takeFirst()
   }
 }

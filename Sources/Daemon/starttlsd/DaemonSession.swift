@@ -175,8 +175,8 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
     connecting?.cancel(now: now)
     failure = failure ?? connecting?.failureOfLast
     connecting = nil
-    // The reason of an end may have arrived together with it.
-    daemon.starter?.receive(now: now)
+    // A program that was not started has sent nothing. The reason may have arrived together with its end.
+    if !driver.hasServerSpoken { daemon.starter?.receive(now: now) }
     failure = failure ?? backend?.startFailure
     releaseBackend()
     let record = driver.record

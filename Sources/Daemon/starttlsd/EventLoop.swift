@@ -27,6 +27,8 @@ final class EventLoop {
   private var epoll: Descriptor
   private var owners: [Registration] = []
   private var events = [epoll_event](repeating: epoll_event(), count: 256)
+  /// Counts the turns: a turn is one call of `wait`.
+  private(set) var turn = 0
 
   /// What is registered for a number.
   private struct Registration {
@@ -95,6 +97,7 @@ final class EventLoop {
 
   /// Waits until an event occurs or the deadline has passed, and notifies the owners.
   func wait(until deadline: Int?) throws(SystemError) {
+    turn &+= 1
     let milliseconds = deadline.map { CInt(clamping: max(0, $0 - Clock.now())) } ?? -1
     let count = epoll_wait(epoll.number, &events, CInt(events.count), milliseconds)
     guard count >= 0 else {

@@ -5,8 +5,6 @@ import Logging
 import Transport
 
 final class ListenerOwner: EventOwner, TimerOwner {
-  private static let sharedBatch = 4
-
   private unowned let daemon: Daemon
   private var listener: Listener?
   private var watch: Watch?
@@ -17,6 +15,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
   let isImplicit: Bool
   /// True if other workers accept from the same socket.
   private let isShared: Bool
+  private var batch: AcceptBatch
   /// Set while no connection can be accepted for lack of descriptors or memory.
   private var pausedUntil: Int?
   /// When a shared socket is registered again: the kernel wakes one worker for a client, and that one may have ended, or stopped
@@ -28,6 +27,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
   init(_ daemon: Daemon, _ listener: consuming Listener, name: String? = nil, isImplicit: Bool, isShared: Bool = false) {
     self.daemon = daemon
     self.isShared = isShared
+    batch = AcceptBatch(limit: isShared ? 4 : 32)
     self.name = name
     self.isImplicit = isImplicit
     address = listener.address
@@ -67,11 +67,11 @@ final class ListenerOwner: EventOwner, TimerOwner {
     // The kernel wakes the worker that waits for the longest time. After a client it is the turn of the others.
     defer { if isShared, watch != nil { waitLast() } }
     // Accepts a limited number at a time: existing sessions, and other workers, have priority.
-    for _ in 0..<(isShared ? ListenerOwner.sharedBatch : 32) where watch != nil {
+    for _ in 0..<batch.begin(turn: daemon.loop.turn) where watch != nil {
       let now = Clock.now()
       switch listener?.take() ?? .wouldBlock {
       case .connection(let connection): daemon.accept(connection, isImplicit: isImplicit, now: now)
-      case .wouldBlock: return
+      case .wouldBlock: return batch.foundNothing()
       case .vanished: continue
       case .failed(let error): return failed(error, now: now)
       }

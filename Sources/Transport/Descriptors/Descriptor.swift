@@ -97,4 +97,12 @@ public struct DescriptorPair: ~Copyable, Sendable {
 extension DescriptorPair {
   /// The first descriptor; the second is closed.
   public consuming func takeFirst() -> Descriptor { first }
+
+  /// The first descriptor; the second is passed to `body`, which owns it.
+  package consuming func takeFirst<Failure: Error>(
+    passing body: (consuming Descriptor) throws(Failure) -> Void
+  ) throws(Failure) -> Descriptor {
+    try body(second)
+    return first
+  }
 }

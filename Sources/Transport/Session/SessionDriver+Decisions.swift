@@ -49,7 +49,10 @@ extension SessionDriver {
       }
     }
     switch answer {
-    case .moved: conversation.peeked(octet, ended: false)
+    case .moved:
+      // It may be the first one of a ClientHello.
+      if party == .client { clientMayHaveInput = true }
+      conversation.peeked(octet, ended: false)
     case .wouldBlock: conversation.peeked(nil, ended: false)
     case .ended, .failed: conversation.peeked(nil, ended: true)
     }
@@ -64,11 +67,13 @@ extension SessionDriver {
   }
 
   private func handoff(_ proof: SMTPSession.Handoff) {
-    guard let client = clear.take() else { return }
+    guard var client = clear.take() else { return }
     decide(.handoff)
+    let number = client.inputNumber
+    let canPeek = client.canPeek
     stream = host.handoff(proof, client)
-    // The stream may have its input elsewhere.
-    clientMayHaveInput = true
+    // The stream may have its input elsewhere. If not, the client was peeked at before the 220.
+    if !canPeek || stream?.descriptor != number { clientMayHaveInput = true }
   }
 
   private func restart() {
@@ -91,6 +96,7 @@ extension SessionDriver {
     case .started(let socket):
       server = ServerConnection(socket)
       serverMayHaveInput = false
+      hasServerSpoken = false
       if !isServerAwaited {
         serverParty = .newServer
         conversation.serverRestarted(.greeting)

@@ -61,7 +61,9 @@ extension SessionDriver {
   func beginReplacement(_ start: consuming ServerStart) {
     guard let replay = server?.neededReplay else { return }
     switch consume start {
-    case .started(let socket): replacement = ServerReplacement(socket, replay)
+    case .started(let socket):
+      hasServerSpoken = false
+      replacement = ServerReplacement(socket, replay)
     case .pending: break
     case .failed(let why): endWithoutReplacement(why)
     }
@@ -90,6 +92,7 @@ extension SessionDriver {
     switch replacement.connection?.receive(into: window) {
     case .wouldBlock: return false
     case .moved(let count):
+      hasServerSpoken = true
       switch replacement.replay.received(UnsafeRawBufferPointer(rebasing: window.prefix(count))) {
       case .same: break
       case .temporaryFailure: endWithoutReplacement("the server refuses this client for now, in place of its greeting or its reply to EHLO")

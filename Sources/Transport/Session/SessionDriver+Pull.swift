@@ -46,7 +46,9 @@ extension SessionDriver {
   /// After a read from the server: a read that returns less than was offered has left nothing.
   func noteServerRead(_ answer: IOResult, _ offered: Int) {
     switch answer {
-    case .moved(let count): serverMayHaveInput = count == offered
+    case .moved(let count):
+      hasServerSpoken = true
+      serverMayHaveInput = count == offered
     case .wouldBlock: serverMayHaveInput = false
     case .ended, .failed: break
     }

@@ -94,6 +94,9 @@ public final class SessionDriver {
   package internal(set) var clientMayHaveInput = false
   package internal(set) var serverMayHaveInput = false
 
+  /// True if octets of the current server were received. Those of a learnt one count as well until it is replaced.
+  package internal(set) var hasServerSpoken = false
+
   /// The client's and the server's input has ended.
   var clientEnded = false
   var serverEnded = false

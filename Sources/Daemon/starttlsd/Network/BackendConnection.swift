@@ -176,12 +176,13 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
 
   private func isConnected(now: Int) throws(SystemError) -> Bool {
     let number = socket?.pollNumber() ?? -1
-    guard try Kernel.pollNow(number, CInt(POLLOUT)) != 0 else {
+    let events = try Kernel.pollNow(number, CInt(POLLOUT))
+    guard events != 0 else {
       if stepUntil <= now { throw SystemError("connect", ETIMEDOUT) }
       try wait(for: CShort(POLLOUT), until: stepUntil)
       return false
     }
-    if let error = try socket?.pendingError() { throw error }
+    if events & CInt(POLLERR) != 0, let error = try socket?.pendingError() { throw error }
     return true
   }
 
@@ -198,15 +199,20 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
 
   /// - Returns: nil if the next server is to be tried.
   private func lookAtGreeting(_ index: Int, now: Int) throws(SystemError) -> ServerStart? {
-    // Before the peek: if the server has ended, no more octets follow.
-    let hasEnded = try Kernel.pollNow(socket?.pollNumber() ?? -1, CInt(KERNEL_POLLRDHUP)) != 0
     var octets = [UInt8](repeating: 0, count: ServerGreeting.length)
     var count = 0
-    switch octets.withUnsafeMutableBytes({ socket?.show(in: $0) ?? .ended }) {
-    case .moved(let shown): count = shown
-    case .failed(let error): return reject(index, "its connection broke before its greeting: \(error)", now: now)
-    case .ended: return reject(index, "it ended before its greeting", now: now)
-    case .wouldBlock: break
+    var hasEnded = false
+    while true {
+      switch octets.withUnsafeMutableBytes({ socket?.show(in: $0) ?? .ended }) {
+      case .moved(let shown): count = shown
+      case .failed(let error): return reject(index, "its connection broke before its greeting: \(error)", now: now)
+      case .ended: return reject(index, "it ended before its greeting", now: now)
+      case .wouldBlock: break
+      }
+      if count == octets.count || hasEnded { break }
+      // If the server has ended, no more octets follow; those that came before the end may have arrived after the peek.
+      hasEnded = try Kernel.pollNow(socket?.pollNumber() ?? -1, CInt(KERNEL_POLLRDHUP)) != 0
+      if !hasEnded { break }
     }
     switch ServerGreeting(octets.prefix(count)) {
     case .ready:

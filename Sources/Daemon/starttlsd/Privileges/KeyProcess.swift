@@ -90,14 +90,16 @@ final class KeyProcess {
         pollfd(fd: isLoaderThere ? loader.descriptor.number : -1, events: CShort(POLLIN), revents: 0),
       ]
       _ = poll(&entries, 2, -1)
-      switch daemon.receive(limit: HelperMessage.limit) {
-      case .nothing: break
-      case .ended: _exit(0)
-      case .message(let message):
-        guard let known = HelperMessage(message.octets) else { _exit(100) }
-        obey(known)
+      if entries[0].revents != 0 {
+        switch daemon.receive(limit: HelperMessage.limit) {
+        case .nothing: break
+        case .ended: _exit(0)
+        case .message(let message):
+          guard let known = HelperMessage(message.octets) else { _exit(100) }
+          obey(known)
+        }
       }
-      guard isLoaderThere else { continue }
+      guard entries[1].revents != 0 else { continue }
       switch loader.receive(limit: HelperMessage.limit) {
       case .nothing: break
       // starttlsd is notified of that end as well, and decides.

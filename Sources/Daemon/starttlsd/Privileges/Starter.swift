@@ -7,7 +7,8 @@
 //
 // Messages to it; the number names a process from its start until it is reaped:
 //
-//   start     the session's variables, each ended by NUL; with the descriptor that becomes 0 and 1
+//   start     the session's variables, each ended by NUL; with the descriptor that becomes 0 and 1. The first value is 1 to get
+//             `started`
 //   signal    to the process group of the program; the first value is the signal
 //   reap      after `ended`; before that it has no effect: what runs stays counted
 //
@@ -15,8 +16,9 @@
 //
 //   started   the first value is the process number
 //   failed    the first value is the errno; EAGAIN over the limit of programs
-//   ended     the first value is 1 if a signal ended it; the second one is the signal or the exit code. The process is not
-//             reaped yet, so that its group can still be signalled
+//   reaped    the program has ended. The first value is the process number; the second one is the exit code, or the negative
+//             number of the signal that ended it
+//   ended     the same of one that was signalled: it is not reaped yet, so that its group can be signalled again
 
 import CKernel
 import Glibc
@@ -29,6 +31,7 @@ final class Starter: EventOwner {
   static let started: Int32 = 4
   static let failed: Int32 = 5
   static let ended: Int32 = 6
+  static let reaped: Int32 = 7
 
   private let socket: MessageSocket
   private let loop: EventLoop
@@ -55,6 +58,7 @@ final class Starter: EventOwner {
         // Before the privileges are given up. If it is too low, `ResourceLimits` allows fewer programs.
         _ = try OpenFilesLimit.raise(to: max(descriptors, limit.hard))
         try privileges.becomeStarter()
+        kernel_block_signals()
         let starter = try Starter(socket, program, limit: limit, names: names)
         while true { try starter.loop.wait(until: nil) }
       } catch {
@@ -98,8 +102,8 @@ final class Starter: EventOwner {
     case Starter.signal: processes[message.number]?.signal(message.first)
     case Starter.reap:
       guard let child = processes[message.number], child.isReported else { return }
-      child.reap()
-      processes[message.number] = nil
+      _ = child.reap()
+      forget(message.number)
     default: _exit(100)
     }
   }
@@ -112,16 +116,33 @@ final class Starter: EventOwner {
       let child = try ChildProcess(
         program.arguments, environment: Environment.adding(variables, to: program.environment), standardStreams: descriptor, limit: limit,
         setting: program.setting, through: slot)
-      let process = child.process
-      let started = StarterChild(child, message.number, loop) { [unowned self] in give($0) }
-      give(HelperMessage(Starter.started, number: message.number, first: process))
+      if message.first == 1 { give(HelperMessage(Starter.started, number: message.number, first: child.process)) }
+      let started = StarterChild(child) { [unowned self, number = message.number] in ended(number) }
       processes[message.number] = started
-      try started.watch()
+      try started.watch(loop)
     } catch {
       processes[message.number] = nil
       // Before the descriptor is closed: starttlsd reads why before it reads the end.
       give(HelperMessage(Starter.failed, number: message.number, first: error.code))
     }
+  }
+
+  /// An event of a process: it may have ended. One that was not signalled is reaped at once: what it may have left goes on.
+  private func ended(_ number: UInt32) {
+    guard let child = processes[number], !child.isReported, let end = child.isSignalled ? child.look() : child.reap() else { return }
+    child.isReported = true
+    if !child.isSignalled { forget(number) }
+    let value =
+      switch end {
+      case .exited(let code): code
+      case .signalled(let signal): -signal
+      }
+    give(HelperMessage(child.isSignalled ? Starter.ended : Starter.reaped, number: number, first: child.process, second: value))
+  }
+
+  /// A process is reaped. Its descriptor is closed, which ends the registration.
+  private func forget(_ number: UInt32) {
+    if let child = processes.removeValue(forKey: number) { loop.forget(child.descriptor) }
   }
 
   /// nil if one of them is not accepted, also not after the names that have arrived.
@@ -154,41 +175,39 @@ struct StartedProgram: Sendable {
 /// A process of the program.
 private final class StarterChild: EventOwner {
   private var child: ChildProcess
-  private let number: UInt32
-  private let loop: EventLoop
-  private let give: (HelperMessage) -> Void
+  private let changed: () -> Void
+  /// True if it was sent a signal.
+  private(set) var isSignalled = false
   /// True if its end was reported.
-  private(set) var isReported = false
+  var isReported = false
 
-  init(_ child: consuming ChildProcess, _ number: UInt32, _ loop: EventLoop, _ give: @escaping (HelperMessage) -> Void) {
+  init(_ child: consuming ChildProcess, _ changed: @escaping () -> Void) {
     self.child = child
-    self.number = number
-    self.loop = loop
-    self.give = give
+    self.changed = changed
   }
 
-  func watch() throws(SystemError) {
-    try loop.update(nil, to: Watch(descriptor: child.descriptor.number, events: CShort(POLLIN)), for: self)
+  /// The process number.
+  var process: CInt { child.process }
+  /// Readable from the end of the process on.
+  var descriptor: CInt { child.descriptor.number }
+
+  /// The end is reported once: the descriptor stays readable.
+  func watch(_ loop: EventLoop) throws(SystemError) {
+    try loop.update(nil, to: Watch(descriptor: descriptor, events: CShort(POLLIN)), for: self, reportsChanges: true)
   }
 
-  func ready(now: Int) {
-    guard !isReported, let end = child.look() else { return }
-    isReported = true
-    // The descriptor is readable until the process is reaped.
-    loop.remove(child.descriptor.number)
-    switch end {
-    case .exited(let code): give(HelperMessage(Starter.ended, number: number, first: 0, second: code))
-    case .signalled(let signal): give(HelperMessage(Starter.ended, number: number, first: 1, second: signal))
-    }
-  }
+  func ready(now: Int) { changed() }
 
   /// Only the two signals that starttlsd uses.
   func signal(_ number: CInt) {
     guard number == SIGTERM || number == SIGKILL else { return }
+    isSignalled = true
     try? child.signalGroup(number)
   }
 
-  func reap() {
-    _ = try? child.reap()
-  }
+  /// How it ended, or nil while it runs.
+  func look() -> ProcessEnd? { child.look() }
+
+  /// The same. It is reaped.
+  func reap() -> ProcessEnd? { (try? child.reap()) ?? nil }
 }

@@ -18,14 +18,18 @@ final class StarterConnection: HelperUser {
 
   /// Starts the program.
   ///
-  /// - Parameter variables: those of the session, `NAME=value`.
+  /// - Parameters:
+  ///   - variables: those of the session, `NAME=value`.
+  ///   - isNumberWanted: true if the process number is needed before the end of the process.
   /// - Throws: E2BIG if they are too long; EPIPE if the starter has ended.
-  func start(_ variables: [String], standardStreams: consuming Descriptor) throws(SystemError) -> StartedChild {
+  func start(
+    _ variables: [String], standardStreams: consuming Descriptor, isNumberWanted: Bool
+  ) throws(SystemError) -> StartedChild {
     guard !connection.hasEnded else { throw SystemError("sendmsg", EPIPE) }
     repeat { last &+= 1 } while children[last] != nil
     var payload: [UInt8] = []
     for variable in variables { payload += Array(variable.utf8) + [0] }
-    let message = HelperMessage(Starter.start, number: last, payload: payload)
+    let message = HelperMessage(Starter.start, number: last, first: isNumberWanted ? 1 : 0, payload: payload)
     let child = StartedChild(self, last)
     guard connection.send(message, SharedDescriptor(standardStreams)) else { throw SystemError("execve", E2BIG) }
     children[last] = child
@@ -42,8 +46,11 @@ final class StarterConnection: HelperUser {
     case Starter.failed:
       children[message.number] = nil
       child.ended(.exited(0), failure: SystemError("execve", message.first), now: now)
-    case Starter.ended:
-      child.ended(message.first == 1 ? .signalled(message.second) : .exited(message.second), failure: nil, now: now)
+    case Starter.ended, Starter.reaped:
+      // Nothing more can be asked for one that is reaped.
+      if message.kind == Starter.reaped { children[message.number] = nil }
+      child.started(message.first)
+      child.ended(message.second < 0 ? .signalled(-message.second) : .exited(message.second), failure: nil, now: now)
     default: break
     }
   }

@@ -1,7 +1,6 @@
 """The metrics of starttlsd: their text, what is counted, and that nothing of a client's secrets comes out anywhere."""
 import base64
 import contextlib
-import json
 import re
 import socket
 import time
@@ -10,8 +9,7 @@ import pytest
 
 from backends import client, deliver
 from mail import connect, read_to_end, read_until
-from metrics import ended, families, get, scrape, two_workers
-from servers import ROOT
+from metrics import ended, get, scrape
 
 
 @pytest.fixture
@@ -116,26 +114,6 @@ def test_only_this_machine_may_ask(starttlsd, backend_server):
     for address in ("0.0.0.0:0", "192.0.2.1:9", "localhost:9", "*:9"):
         daemon = starttlsd("--backend", backend_server(trusts="nobody").address, "--backend-client", "none", "--metrics", address)
         assert daemon.process.wait(timeout=60) == 100 and "--metrics" in daemon.log()
-
-
-def test_dashboard_and_alerts_use_metrics_that_exist(watched, backend_server, starttlsd, tmp_path):
-    workers = two_workers(backend_server, starttlsd, tmp_path)
-    deliver(watched.port)
-    ended(watched, 1)
-    known = set()
-    for name, samples in (families(get(watched.metrics)[2]) | families(get(workers.metrics)[2])).items():
-        kind = "counter" if any(sample.split("{")[0] == name + "_total" for sample in samples) or not samples else ""
-        known |= {sample.split("{")[0] for sample in samples} | ({name + "_total"} if kind else set())
-    alerts = (ROOT / "Docs/monitoring/alerts.yml").read_text()
-    dashboard = json.loads((ROOT / "Docs/monitoring/grafana.json").read_text())
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    expressions += [match[1] for match in re.finditer(r"expr: (.*?)\n +(?:for|annotations):", alerts, re.DOTALL)]
-    used = {name for expression in expressions for name in re.findall(r"starttlsd_[a-z_]+", expression)}
-    assert len(expressions) > 15 and used <= known, used - known
-    page = (ROOT / "Docs/monitoring/README.md").read_text()
-    documented = set(re.findall(r"`(starttlsd_[a-z_]+)`", page))
-    assert used - {name + "_bucket" for name in documented} <= documented
-    assert {re.sub("_(bucket|count|sum)$", "", name) for name in known} <= documented
 
 
 def test_no_secret_comes_out(backend_server, starttlsd, tmp_path):

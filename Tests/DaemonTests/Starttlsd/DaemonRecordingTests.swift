@@ -20,57 +20,6 @@ final class DaemonRecordingTests: StarttlsdTestCase {
     try run([Programs.path("starttls-replay")] + arguments, expecting: .exited(code)).output
   }
 
-  /// Sessions with ends of each kind, and what their recordings say about it.
-  func testEachKindOfEndIsReplayed() throws {
-    let folder = ownFolder()
-    let daemon = try daemon(
-      ["--record", folder.path, "--record-share", "1/1", "--command-timeout", "1", "--allow-cleartext-auth"], backend: .script(ShellBackend.script()))
-    func session(_ phase: SessionPhase, _ body: (SMTPClient) throws -> Void = { _ in }) throws {
-      let client = try client(daemon)
-      try phase.enter(client)
-      try body(client)
-      client.close()
-    }
-    try session(.greeted) { try $0.ask("QUIT") }
-    try session(.negotiating) { try $0.ask("MAIL FROM:<a@b.example>") }
-    try session(.secured) { try $0.ask("QUIT") }
-    try session(.secured) { try $0.ask("MAIL FROM:<a@b.example>") }
-    try session(.negotiating) { client in
-      try client.sendRaw(Array("STARTTLS\r\nRSET\r\n".utf8))
-      _ = try client.rawRemainder()
-    }
-    try session(.handshakeAwaited) { client in
-      try client.sendRaw(Array("no TLS at all\r\n".utf8))
-      _ = try client.rawRemainder()
-    }
-    try session(.greeted) { client in
-      try client.sendRaw(Array("GET / HTTP/1.1\r\n".utf8))
-      _ = try client.rawRemainder()
-    }
-    try session(.negotiating) { client in
-      for _ in 0..<12 { try client.sendRaw(Array("nonsense\r\n".utf8)) }
-      _ = try client.rawRemainder()
-    }
-    // A timer: the client sends nothing more.
-    try session(.negotiating) { _ = try $0.rawRemainder() }
-    // The client leaves.
-    try session(.negotiating)
-    _ = try daemon.sessions(10)
-    XCTAssertTrue(eventually { recordings(folder).count == 10 }, "\(recordings(folder)) \(daemon.log)")
-    var ends: [String] = []
-    for name in recordings(folder) {
-      let path = folder.path + "/" + name
-      XCTAssertTrue(eventually { folder.text(name).contains(" over ") }, folder.text(name))
-      XCTAssertTrue(try replay([path]).contains("the same: "), folder.text(name))
-      ends.append(try XCTUnwrap(folder.text(name).split(separator: "\n").last.flatMap { $0.components(separatedBy: " over ").last }))
-      let mode = try XCTUnwrap(try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int)
-      XCTAssertEqual(mode, 0o600)
-    }
-    XCTAssertEqual(
-      ends.prefix(9),
-      ["quit", "relayed", "quit", "relayed", "injected plaintext", "tls failed", "wrong protocol", "too many commands", "command timeout"])
-  }
-
   /// A line that is changed is found, with what was recorded and what is decided now.
   func testAPlantedDifferenceIsFound() throws {
     let folder = ownFolder()

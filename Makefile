@@ -13,7 +13,7 @@ PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 HERE := "not nio and not postfix and not servers and not install and not valgrind"
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench bench-syscalls bench-idle bench-handshakes bench-transfer core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report test-last-replies soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench bench-syscalls bench-idle bench-fairness bench-handshakes bench-transfer core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report test-last-replies soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,11 @@ bench-idle: setup-run ## open SESSIONS (10000) idle sessions in clear and TLS (2
 	@Scripts/install gcc libc6-dev libgnutls28-dev libssl-dev openssl
 	@[ "$(PROGRAMS)" ] || $(SWIFT) build $(FLAGS) --product starttlsd
 	@Benchmarks/idle.py $(or $(PROGRAMS),$(BIN)) $(BUILD)/bench --sessions $(or $(SESSIONS),10000) --tls $(or $(TLS),2000) $(if $(WORKERS),--workers $(WORKERS))
+
+bench-fairness: setup-run ## CONNECTIONS (1000) over 2, 4 and 8 workers: which share each gets, with shared sockets, SO_REUSEPORT and starttlsd
+	@Scripts/install gcc libc6-dev libgnutls28-dev libssl-dev openssl
+	@[ "$(PROGRAMS)" ] || $(SWIFT) build $(FLAGS) --product starttlsd
+	@Benchmarks/fairness.py $(or $(PROGRAMS),$(BIN)) $(BUILD)/bench --connections $(or $(CONNECTIONS),1000)
 
 bench-handshakes: setup-run ## full handshakes with the TLS layer beside GnuTLS alone, as a ratio of processor times
 	@Scripts/install gcc libc6-dev libgnutls28-dev gnutls-bin openssl

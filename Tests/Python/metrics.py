@@ -5,6 +5,8 @@ import socket
 from mail import read_to_end
 
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+# A label of a sample: its name, and its value as it is written.
+LABEL = re.compile(r'([a-z]+)="((?:[^"\\]|\\.)*)"')
 
 
 def get(address, request: bytes = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n") -> tuple[str, dict[str, str], str]:
@@ -20,11 +22,22 @@ def get(address, request: bytes = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n
     return status, header, body
 
 
+def documented_labels(text: str) -> dict[str, dict[str, set[str] | None]]:
+    """The labels of each family, as its help has them, with all their values; None for a label whose values are not words of starttlsd."""
+    found: dict[str, dict[str, set[str] | None]] = {}
+    for name, help in re.findall(r"^# HELP (\S+) (.*)\.$", text, re.MULTILINE):
+        labels = help.partition(". Labels: ")[2]
+        found[name] = {label: {"" if value == "empty" else value for value in values.split(", ")} if values else None
+                       for label, values in re.findall(r"([a-z]+)(?: \((.*?)\))?(?:, |$)", labels)}
+    return found
+
+
 def families(text: str) -> dict[str, dict[str, float]]:
     """Reads the text as OpenMetrics 1.0 demands it, and strictly: the samples of each family."""
     assert text.endswith("# EOF\n") and text.count("# EOF") == 1
     found: dict[str, dict[str, float]] = {}
     name = kind = ""
+    documented = documented_labels(text)
     for line in text.splitlines()[:-1]:
         if line.startswith("# TYPE "):
             name, kind = line.removeprefix("# TYPE ").split(" ")
@@ -40,6 +53,10 @@ def families(text: str) -> dict[str, dict[str, float]]:
             assert match, line
             suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"], "info": ["_info"]}[kind]
             assert match[1] in [name + suffix for suffix in suffixes], line
+            for label, value in LABEL.findall(match[2]):
+                # The supervisor adds the number of the worker.
+                values = documented[name].get(label) if label in documented[name] or label != "worker" else None
+                assert label in (*documented[name], "worker") and (values is None or value in values), line
             sample = match[1] + match[2]
             assert sample not in found[name]
             found[name][sample] = float(match[3])

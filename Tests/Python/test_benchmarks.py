@@ -15,6 +15,7 @@ from servers import ROOT
 
 sys.path.insert(0, str(ROOT / "Benchmarks"))
 import bench  # noqa: E402
+import fairness  # noqa: E402
 import measures  # noqa: E402
 import plot  # noqa: E402
 import syscalls  # noqa: E402
@@ -157,6 +158,17 @@ def test_idle_sessions_up_to_the_limit_of_descriptors(tools, tmp_path, build):
     in_clear, in_tls = [[cell.strip() for cell in line.split("|")[2:-1]] for line in run.stdout.splitlines() if line.startswith(("| in clear", "| inside"))]
     assert 70 <= most <= 98, run.stdout
     assert (int(in_clear[0]) + int(in_tls[0]), in_tls[0], in_clear[3], in_tls[3]) == (most, "5", "2.00", "2.00"), run.stdout
+
+
+def test_the_shares_of_workers(tools, tmp_path, build):
+    """Each connection is counted once, with the worker that has accepted it."""
+    tmp_path.chmod(0o755)
+    options = argparse.Namespace(programs=build / "release", workers=[2], clients=[1, 4], connections=40)
+    result = fairness.measure(options, tools, tmp_path)
+    assert len(result) == 8 and all(len(counts) == 2 and sum(counts) == 40 for counts in result.values()), result
+    # One client after the other: each time the worker that has waited for longer. Without that one of them gets nearly all.
+    assert min(result[fairness.AGAIN, 2, 1]) >= 10, result
+    assert fairness.table({("way", 3, 1): [10, 30, 20], ("way", 3, 16): [20, 20, 20]})[2:] == ["| 3 | way | 17 to 50 % | 33 to 33 % |"]
 
 
 def test_a_transfer_in_both_directions(tools, tmp_path, build):

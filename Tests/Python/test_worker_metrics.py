@@ -111,7 +111,8 @@ def test_what_a_captured_worker_says_does_not_spoil_the_metrics(build, backend_s
             assert up(daemon) == [0, 0], bad[:100]
         # One line states it, not one for each request: the others are counted for a minute.
         assert len(re.findall(r"(?<!the last one: )the metrics of worker", daemon.log())) == 1, daemon.log()
-        text.write_text("".join(phase % number for number in range(1900)) + "".join(
+        handshakes = 'starttlsd_handshakes_total{version="%d",group="",cipher=""} 1\n'
+        text.write_text("".join(handshakes % number for number in range(1900)) + "".join(
             'starttlsd_certificate_valid_until_seconds{file="/etc/%d"} 1\n' % number for number in range(1024)) + "# EOF\n")
         assert daemon.eventually(lambda: up(daemon) == [1, 1]), daemon.log()
         for bad in [b"", good.encode(), b"\xff# EOF\n"]:

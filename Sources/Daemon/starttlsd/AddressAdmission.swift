@@ -8,11 +8,6 @@ import SMTPState
 import Transport
 
 final class AddressAdmission {
-  private enum Refusal: Hashable {
-    case rule
-    case limit(AddressLimit)
-  }
-
   private let limits: AddressLimits
   /// Follows a number in the log, if it is only the part of one worker.
   private let place: String
@@ -20,7 +15,7 @@ final class AddressAdmission {
   private let timers: Timers
   private let metrics: Metrics
   private var table: AddressTable
-  private var warnings: [Refusal: RepeatedWarning] = [:]
+  private var warnings: [Metrics.Refusal: RepeatedWarning] = [:]
   /// nil without an access file.
   var rules: AccessRules?
 
@@ -63,13 +58,10 @@ final class AddressAdmission {
     }
   }
 
-  private func warn(_ refusal: Refusal, now: Int, _ text: @autoclosure () -> String) {
+  private func warn(_ refusal: Metrics.Refusal, now: Int, _ text: @autoclosure () -> String) {
     let warning = warnings[refusal] ?? RepeatedWarning(log, timers)
     warnings[refusal] = warning
-    switch refusal {
-    case .rule: metrics.count(.rule)
-    case .limit(let limit): metrics.count(.refusals, [("reason", limit.label)])
-    }
+    metrics.count(refusal)
     warning.note(text(), now: now)
   }
 
@@ -109,18 +101,5 @@ extension SessionRecord {
       break
     }
     return points
-  }
-}
-
-extension AddressLimit {
-  /// For the metrics.
-  fileprivate var label: String {
-    switch self {
-    case .connections: "address-connections"
-    case .backends: "address-backends"
-    case .connectionsPerMinute: "address-connections-per-minute"
-    case .handshakesPerMinute: "address-handshakes-per-minute"
-    case .penalty: "address-penalty"
-    }
   }
 }

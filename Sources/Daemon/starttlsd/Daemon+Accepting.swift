@@ -70,13 +70,12 @@ extension Daemon {
 
   /// The limits of all clients do not allow a session.
   private func refuseForLackOfRoom(_ connection: consuming Connection, isImplicit: Bool, now: Int) {
-    metrics.count(.capacity)
     if case .refuse(let reason) = admission.answer {
       let answer = isImplicit ? "is closed" : "gets 421 4.3.2"
       refusalWarning.note("\(SessionLine.peer(connection.peer.ofClient)) \(answer): \(reason)", now: now)
     }
     // `.wait` only if a limit was reached within this batch of connections; an additional refusal has no effect.
-    refuse(connection, isImplicit: isImplicit, usingSpare: false, now: now)
+    refuseForCapacity(connection, isImplicit: isImplicit, usingSpare: false, now: now)
   }
 
   /// Starts the session of an admitted client that begins with TLS.
@@ -157,8 +156,15 @@ extension Daemon {
 
   // MARK: Refusing
 
+  /// Accepts a client with the reserved descriptor, because there is no other, and refuses it.
+  func refuseForLackOfDescriptors(_ connection: consuming Connection, isImplicit: Bool, now: Int) {
+    metrics.count(.connections)
+    refuseForCapacity(connection, isImplicit: isImplicit, usingSpare: true, now: now)
+  }
+
   /// Refuses a client because of the limits of all clients.
-  func refuse(_ connection: consuming Connection, isImplicit: Bool, usingSpare: Bool, now: Int) {
+  private func refuseForCapacity(_ connection: consuming Connection, isImplicit: Bool, usingSpare: Bool, now: Int) {
+    metrics.count(.capacity)
     refuse(connection, isImplicit ? "" : ServiceReply.tooManyConnections, usingSpare: usingSpare, now: now)
   }
 

@@ -89,7 +89,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
     daemon.acceptWarning.note("\(address): \(error): clients are refused or wait; next attempt in a second", now: now)
     if error.code == EMFILE || error.code == ENFILE, daemon.spare.lend() {
       if case .connection(let connection) = listener?.take() ?? .wouldBlock {
-        daemon.refuse(connection, isImplicit: isImplicit, usingSpare: true, now: now)
+        daemon.refuseForLackOfDescriptors(connection, isImplicit: isImplicit, now: now)
       } else {
         daemon.spare.take()
       }

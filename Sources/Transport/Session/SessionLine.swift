@@ -35,14 +35,8 @@ public enum SessionLine {
     if let local { fields.append(LogField("local", .word(local))) }
     if let session { fields.append(LogField("id", .word(session))) }
     fields.append(LogField("helo", escaping: record.heloName))
-    switch record.decision {
-    case .handoff: fields.append(LogField("decision", .word("handoff")))
-    case .implicit: fields.append(LogField("decision", .word("implicit")))
-    case .abort(let proof):
-      fields += [LogField("decision", .word("abort")), LogField("proof", .text("\(proof.name)"))]
-    case .cutOff: fields += [LogField("decision", .word("abort")), LogField("proof", .text("cut off"))]
-    case nil: fields.append(LogField("decision", .word("none")))
-    }
+    fields.append(LogField("decision", .word(decision(record.decision))))
+    if let proof = proof(record.decision) { fields.append(LogField("proof", .text(proof))) }
     if let tls = record.tls {
       fields += [LogField("tls", .word(tls.version)), LogField("cipher", .word(tls.cipher))]
       if let group = tls.group { fields.append(LogField("group", .word(group))) }
@@ -64,6 +58,25 @@ public enum SessionLine {
 
   /// `192.0.2.1:25`, `[2001:db8::1]:25`
   package static func peer(_ address: SocketAddress) -> String { address.description }
+
+  /// The decision, in a word.
+  package static func decision(_ decision: SessionRecord.Decision?) -> String {
+    switch decision {
+    case .handoff: "handoff"
+    case .implicit: "implicit"
+    case .abort, .cutOff: "abort"
+    case nil: "none"
+    }
+  }
+
+  /// The proof of an abort, in words; nil for the other decisions.
+  package static func proof(_ decision: SessionRecord.Decision?) -> String? {
+    switch decision {
+    case .abort(let proof): "\(proof.name)"
+    case .cutOff: "cut off"
+    case .handoff, .implicit, nil: nil
+    }
+  }
 
   /// How a session ended, in words.
   package static func end(_ end: SessionRecord.End?) -> String {

@@ -14,6 +14,10 @@ public struct SessionRecord {
     case abort(SMTPSession.Reason)
     /// No decision: the program ended the session before the client had decided. For a helper this is an abort.
     case cutOff
+
+    /// All that a session can have. These two reasons exist only after a handoff.
+    package static let all: [Decision] =
+      [.handoff, .implicit] + SMTPSession.Reason.allCases.filter { $0 != .tlsFailed && $0 != .restartFailed }.map(Decision.abort) + [.cutOff]
   }
 
   /// How the session ended.
@@ -34,6 +38,12 @@ public struct SessionRecord {
     case earlyTalker
     /// The program stopped.
     case stopped
+
+    /// All that a session can have. After MAIL it relays: that is not a reason to close.
+    package static let all: [End] =
+      SMTPSession.Reason.allCases.filter { $0 != .mail }.map(End.closed) + [
+        .relayed, .relayIdle, .sessionTimeout, .clientLost, .outputStalled, .earlyTalker, .stopped,
+      ]
   }
 
   /// When a client ended without a close_notify (RFC 8446, 6.1), which an attacker can also do in its name.

@@ -3,6 +3,7 @@
 // All labels are words of this program or names of the TLS library: their number is limited, and nothing that a peer sent is one of
 // them.
 
+import ClientAccess
 import Glibc
 import Transport
 
@@ -39,16 +40,21 @@ final class Metrics {
       }
     }
 
-    /// The names of the labels, in the order of the text.
-    var labels: [String] {
+    /// The labels, in the order of the text.
+    var labels: [MetricsLabel] {
       switch self {
       case .connections, .received, .sent, .startsSaved, .sparesTaken: []
-      case .decisions: ["decision", "proof"]
-      case .sessionEnds: ["end"]
-      case .handshakes: ["version", "group", "cipher"]
-      case .handshakeFailures: ["alert", "from"]
-      case .refusals, .sparesDiscarded: ["reason"]
-      case .backendFailures: ["kind"]
+      case .decisions:
+        [
+          MetricsLabel("decision", ([nil] + SessionRecord.Decision.all).map(SessionLine.decision)),
+          MetricsLabel("proof", ([nil] + SessionRecord.Decision.all).map { SessionLine.proof($0) ?? "" }),
+        ]
+      case .sessionEnds: [MetricsLabel("end", SessionRecord.End.all.map(SessionLine.end))]
+      case .handshakes: [MetricsLabel("version"), MetricsLabel("group"), MetricsLabel("cipher")]
+      case .handshakeFailures: [MetricsLabel("alert"), MetricsLabel("from", ["server", "client", ""])]
+      case .refusals: [MetricsLabel("reason", Refusal.allCases.map(\.word))]
+      case .sparesDiscarded: [MetricsLabel("reason", SpareBackends.Reason.allCases.map(\.rawValue))]
+      case .backendFailures: [MetricsLabel("kind", BackendFailure.allCases.map(\.rawValue))]
       }
     }
 
@@ -77,17 +83,36 @@ final class Metrics {
     }
   }
 
-  /// Why a connection was refused, besides the limits of one address.
-  enum Refusal: String {
+  /// Why a connection was refused.
+  enum Refusal: Hashable, CaseIterable {
     /// The limits of all clients.
     case capacity
     case rule
-    case earlyTalker = "early-talker"
-    case proxyHeader = "proxy-header"
+    case earlyTalker
+    case proxyHeader
+    /// A limit of one address.
+    case limit(AddressLimit)
+
+    static let allCases = [Refusal.capacity, .rule, .earlyTalker, .proxyHeader] + AddressLimit.allCases.map(Refusal.limit)
+
+    /// The value of the label.
+    var word: String {
+      switch self {
+      case .capacity: "capacity"
+      case .rule: "rule"
+      case .earlyTalker: "early-talker"
+      case .proxyHeader: "proxy-header"
+      case .limit(.connections): "address-connections"
+      case .limit(.backends): "address-backends"
+      case .limit(.connectionsPerMinute): "address-connections-per-minute"
+      case .limit(.handshakesPerMinute): "address-handshakes-per-minute"
+      case .limit(.penalty): "address-penalty"
+      }
+    }
   }
 
   /// How a backend failed.
-  enum BackendFailure: String {
+  enum BackendFailure: String, CaseIterable {
     case start, connect, exit, signal
   }
 
@@ -99,13 +124,13 @@ final class Metrics {
     counts[counter, default: [:]][MetricsText.labels(labels), default: 0] += number
   }
 
-  func count(_ refusal: Refusal) { count(.refusals, [("reason", refusal.rawValue)]) }
+  func count(_ refusal: Refusal) { count(.refusals, [("reason", refusal.word)]) }
 
   func count(_ failure: BackendFailure) { count(.backendFailures, [("kind", failure.rawValue)]) }
 
   /// A session has ended.
   ///
-  /// - Parameter fields: those of its line in the log, whose words are the labels.
+  /// - Parameter fields: those of its line in the log, whose words about TLS are labels.
   func add(_ record: SessionRecord, _ fields: [LogField]) {
     func word(_ name: String) -> String {
       switch fields.first(where: { $0.name == name })?.value {
@@ -113,8 +138,8 @@ final class Metrics {
       case .number, .milliseconds, nil: ""
       }
     }
-    count(.decisions, [("decision", word("decision")), ("proof", word("proof"))])
-    count(.sessionEnds, [("end", word("end"))])
+    count(.decisions, [("decision", SessionLine.decision(record.decision)), ("proof", SessionLine.proof(record.decision) ?? "")])
+    count(.sessionEnds, [("end", SessionLine.end(record.end))])
     count(.received, by: record.received)
     count(.sent, by: record.sent)
     if record.tls != nil {

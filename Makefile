@@ -69,7 +69,7 @@ fuzz: setup-run ## run all fuzzers, or only TARGET, each for SECONDS (60); findi
 coverage: setup-run ## measure the core's test coverage; fails on a region that no test enters, unless Scripts/coverage explains it
 	@Scripts/coverage $(BUILD)/coverage
 
-mutants: setup-run ## apply each mistake in Fixtures/mutants to a copy and check that its test fails; MUTANT="12 13" for some of them
+mutants: setup-test ## apply each mistake in Fixtures/mutants to a copy and check that its test fails, in the programs too; MUTANT="12 13" for some of them
 	@Scripts/install patch
 	@JOBS=$(JOBS) SWIFT=$(SWIFT) Scripts/mutants $(BUILD)/mutants $(MUTANT)
 

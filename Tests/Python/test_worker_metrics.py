@@ -52,7 +52,7 @@ def test_a_worker_that_does_not_answer_is_left_out(workers):
     assert get(workers.metrics, b"GET / HTTP/1.1\r\n\r\n")[0].endswith("404 Not Found")
 
 
-# A program that takes over. Its workers answer with the text of a file; its supervisor is the real one.
+# A program that takes over. Its workers answer with the text of a file, or stop; its supervisor is the real one.
 TAKEN_OVER = """#!/usr/bin/python3
 import os, socket, sys
 if "STARTTLSD_TAKE_OVER" in os.environ:
@@ -64,15 +64,22 @@ while True:
     if not message:
         break
     with socket.socket(fileno=descriptors[0]) as asking, open({text!r}, "rb") as file:
+        answer = file.read()
+        if answer == b"stop":
+            channel.send(b"STOPPING=1")
+            answer = b"starttlsd_connections_to"
         try:
-            asking.sendall(file.read())
+            asking.sendall(answer)
         except OSError:
             pass
+    if answer.endswith(b"_to"):
+        break
 """
 
 
-def test_what_a_captured_worker_says_does_not_spoil_the_metrics(build, backend_server, certificate, tmp_path):
-    """Its text is used only if it is as ours are: it cannot speak for another worker, nor make the text of all unreadable."""
+@pytest.fixture
+def captured(build, backend_server, certificate, tmp_path):
+    """A daemon with two such workers; the file `text` in the folder of the test has their text."""
     program, text = (build / "release/starttlsd").resolve(), tmp_path / "text"
     (tmp_path / "release").mkdir()
     (tmp_path / "release/starttlsd").symlink_to(program)
@@ -87,41 +94,57 @@ def test_what_a_captured_worker_says_does_not_spoil_the_metrics(build, backend_s
         replaced.rename(tmp_path / "release/starttlsd")
         daemon.process.send_signal(signal.SIGUSR2)
         daemon.wait_for("has taken over")
-        good = 'starttlsd_sessions{phase="clear"} 7\nstarttlsd_connections_total 3\n'
-        text.write_text("# HELP x y\n" + good + 'starttlsd_greeting_seconds_bucket{le="0.1"} 1\n# EOF\n')
-        assert daemon.eventually(lambda: up(daemon) == [1, 1])
-        assert scrape(daemon)['starttlsd_sessions{worker="2",phase="clear"}'] == 7
-        phase = 'starttlsd_sessions{phase="%s"} 1\n'
-        text.write_text(good + phase % "clear" + "# EOF\n")
-        twice = r"the metrics of worker \d are left out: a sample is there twice: restart starttlsd"
-        assert daemon.eventually(lambda: up(daemon) == [0, 0] and re.search(twice, daemon.log())), daemon.log()
-        for bad in ['starttlsd_connections_total 3\n', 'starttlsd_other 1\n', "starttlsd_connections 1\n",
-                    'starttlsd_sessions{worker="1"} 1\n', 'starttlsd_sessions{worker="1",phase="a"} 1\n', 'starttlsd_sessions{phase="a",worker="1"} 1\n',
-                    'starttlsd_sessions{phase="a",phase="b"} 1\n', 'starttlsd_sessions{__name__="x"} 1\n', 'starttlsd_sessions{file="a"} 1\n',
-                    "starttlsd_sessions 1\n", "starttlsd_sessions{} 1\n", 'starttlsd_sessions_limit{phase="a"} 1\n',
-                    'starttlsd_handshakes_total{version="a",cipher="b"} 1\n', 'starttlsd_handshakes_total{group="a",version="b",cipher="c"} 1\n',
-                    'starttlsd_greeting_seconds_bucket 1\n', 'starttlsd_greeting_seconds_sum{le="1.0"} 1\n',
-                    'starttlsd_sessions{phase="a"\n', 'starttlsd_sessions{phase="a" 1\n', 'starttlsd_sessions{phase="a 1\n', phase % "\\x", phase % "\xe9",
-                    'starttlsd_sessions{phase="a",} 1\n', 'starttlsd_sessions{phase="a"}{phase="b"} 1\n', 'starttlsd_sessions{phase=a} 1\n',
-                    'starttlsd_sessions{phase="a"}\n', 'starttlsd_sessions{phase="a"} one\n', 'starttlsd_sessions{phase="a"} 1 1\n',
-                    'starttlsd_sessions{phase="a"} 1..0\n', "\x00\n", "# EOF\n x\n", "x" * (2 << 20) + "\n",
-                    "".join(phase % number for number in range(2000)),
-                    "".join('starttlsd_certificate_valid_until_seconds{file="%d"} 1\n' % number for number in range(1025))]:
-            text.write_text(good + bad + "# EOF\n")
-            assert up(daemon) == [0, 0], bad[:100]
-        # One line states it, not one for each request: the others are counted for a minute.
-        assert len(re.findall(r"(?<!the last one: )the metrics of worker", daemon.log())) == 1, daemon.log()
-        handshakes = 'starttlsd_handshakes_total{version="%d",group="",cipher=""} 1\n'
-        text.write_text("".join(handshakes % number for number in range(1900)) + "".join(
-            'starttlsd_certificate_valid_until_seconds{file="/etc/%d"} 1\n' % number for number in range(1024)) + "# EOF\n")
-        assert daemon.eventually(lambda: up(daemon) == [1, 1]), daemon.log()
-        for bad in [b"", good.encode(), b"\xff# EOF\n"]:
-            text.write_bytes(bad)
-            assert up(daemon) == [0, 0], bad
-        text.write_text(good + "# EOF\n")
-        assert daemon.eventually(lambda: up(daemon) == [1, 1])
+        yield daemon
     finally:
         daemon.finish()
+
+
+def test_what_a_captured_worker_says_does_not_spoil_the_metrics(captured, tmp_path):
+    """Its text is used only if it is as ours are: it cannot speak for another worker, nor make the text of all unreadable."""
+    daemon, text = captured, tmp_path / "text"
+    good = 'starttlsd_sessions{phase="clear"} 7\nstarttlsd_connections_total 3\n'
+    text.write_text("# HELP x y\n" + good + 'starttlsd_greeting_seconds_bucket{le="0.1"} 1\n# EOF\n')
+    assert daemon.eventually(lambda: up(daemon) == [1, 1])
+    assert scrape(daemon)['starttlsd_sessions{worker="2",phase="clear"}'] == 7
+    phase = 'starttlsd_sessions{phase="%s"} 1\n'
+    text.write_text(good + phase % "clear" + "# EOF\n")
+    twice = r"the metrics of worker \d are left out: a sample is there twice: restart starttlsd"
+    assert daemon.eventually(lambda: up(daemon) == [0, 0] and re.search(twice, daemon.log())), daemon.log()
+    for bad in ['starttlsd_connections_total 3\n', 'starttlsd_other 1\n', "starttlsd_connections 1\n",
+                'starttlsd_sessions{worker="1"} 1\n', 'starttlsd_sessions{worker="1",phase="a"} 1\n', 'starttlsd_sessions{phase="a",worker="1"} 1\n',
+                'starttlsd_sessions{phase="a",phase="b"} 1\n', 'starttlsd_sessions{__name__="x"} 1\n', 'starttlsd_sessions{file="a"} 1\n',
+                "starttlsd_sessions 1\n", "starttlsd_sessions{} 1\n", 'starttlsd_sessions_limit{phase="a"} 1\n',
+                'starttlsd_handshakes_total{version="a",cipher="b"} 1\n', 'starttlsd_handshakes_total{group="a",version="b",cipher="c"} 1\n',
+                'starttlsd_greeting_seconds_bucket 1\n', 'starttlsd_greeting_seconds_sum{le="1.0"} 1\n',
+                'starttlsd_sessions{phase="a"\n', 'starttlsd_sessions{phase="a" 1\n', 'starttlsd_sessions{phase="a 1\n', phase % "\\x", phase % "\xe9",
+                'starttlsd_sessions{phase="a",} 1\n', 'starttlsd_sessions{phase="a"}{phase="b"} 1\n', 'starttlsd_sessions{phase=a} 1\n',
+                'starttlsd_sessions{phase="a"}\n', 'starttlsd_sessions{phase="a"} one\n', 'starttlsd_sessions{phase="a"} 1 1\n',
+                'starttlsd_sessions{phase="a"} 1..0\n', "\x00\n", "# EOF\n x\n", "x" * (2 << 20) + "\n",
+                "".join(phase % number for number in range(2000)),
+                "".join('starttlsd_certificate_valid_until_seconds{file="%d"} 1\n' % number for number in range(1025))]:
+        text.write_text(good + bad + "# EOF\n")
+        assert up(daemon) == [0, 0], bad[:100]
+    # One line states it, not one for each request: the others are counted for a minute.
+    assert len(re.findall(r"(?<!the last one: )the metrics of worker", daemon.log())) == 1, daemon.log()
+    handshakes = 'starttlsd_handshakes_total{version="%d",group="",cipher=""} 1\n'
+    text.write_text("".join(handshakes % number for number in range(1900)) + "".join(
+        'starttlsd_certificate_valid_until_seconds{file="/etc/%d"} 1\n' % number for number in range(1024)) + "# EOF\n")
+    assert daemon.eventually(lambda: up(daemon) == [1, 1]), daemon.log()
+    for bad in [b"", good.encode(), b"\xff# EOF\n"]:
+        text.write_bytes(bad)
+        assert up(daemon) == [0, 0], bad
+    text.write_text(good + "# EOF\n")
+    assert daemon.eventually(lambda: up(daemon) == [1, 1])
+
+
+def test_a_worker_that_stops_while_it_is_asked_is_no_warning(captured, tmp_path):
+    good = b"starttlsd_connections_total 3\n# EOF\n"
+    (tmp_path / "text").write_bytes(b"stop")
+    assert up(captured) == [0, 0]
+    captured.wait_for("stops by itself: another one takes its place")
+    (tmp_path / "text").write_bytes(good)
+    assert captured.eventually(lambda: up(captured) == [1, 1]), captured.log()
+    assert "are left out" not in captured.log()
 
 
 def test_the_files_of_certificates_have_different_labels(backend_server, starttlsd, certificate, tmp_path):

@@ -81,6 +81,12 @@ struct ListeningAddress {
   /// True if its clients begin with TLS (RFC 8314, 3.3).
   let isImplicit: Bool
   var option: String { isImplicit ? "--listen-tls" : "--listen" }
+
+  /// Listens. A Unix socket at which nobody listens is replaced: a process that was killed has left it.
+  func listen() throws(SystemError) -> Listener {
+    try SocketFile.removeStale(of: address)
+    return try Listener(address)
+  }
 }
 
 /// The server for which the daemon accepts connections.

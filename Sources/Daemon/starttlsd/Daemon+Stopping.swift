@@ -28,10 +28,10 @@ extension Daemon {
     spares?.close(now: now)
     for listener in listeners { listener.close() }
     listeners = []
-    // The worker that replaces this one answers there.
-    if configuration.supervision.worker != nil { closeReports() }
     stopping = .grace(until: now + configuration.graceMilliseconds)
     notification.stopping(statusText)
+    // The worker that replaces this one answers there. After the notification: the supervisor then knows why an answer ends early.
+    if configuration.supervision.worker != nil { closeReports() }
   }
 
   /// The next step of stopping.

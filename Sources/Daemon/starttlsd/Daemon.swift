@@ -119,7 +119,8 @@ final class Daemon {
     identifiers = SessionIdentifiers(configuration.supervision.worker)
     for address in configuration.listeners {
       do {
-        listeners.append(ListenerOwner(self, try Listener(address.address), isImplicit: address.isImplicit))
+        let listener = try address.listen()
+        listeners.append(ListenerOwner(self, listener, isImplicit: address.isImplicit, file: SocketFile(of: address.address)))
       } catch {
         throw ConfigurationError.system("cannot listen on \(address.address): \(error); choose another with \(address.option)")
       }

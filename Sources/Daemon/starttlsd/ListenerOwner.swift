@@ -9,6 +9,8 @@ final class ListenerOwner: EventOwner, TimerOwner {
   private var listener: Listener?
   private var watch: Watch?
   let address: SocketAddress
+  /// The file of a Unix socket that ends with this process.
+  private let file: SocketFile?
   /// The supervisor's name for the socket.
   let name: String?
   /// True if its clients begin with TLS.
@@ -24,10 +26,11 @@ final class ListenerOwner: EventOwner, TimerOwner {
   var deadline: Int? { pausedUntil ?? registeredAgainAt }
   var scheduled: Int?
 
-  init(_ daemon: Daemon, _ listener: consuming Listener, name: String? = nil, isImplicit: Bool, isShared: Bool = false) {
+  init(_ daemon: Daemon, _ listener: consuming Listener, name: String? = nil, isImplicit: Bool, isShared: Bool = false, file: SocketFile? = nil) {
     self.daemon = daemon
     self.isShared = isShared
     batch = AcceptBatch(limit: isShared ? 4 : 32)
+    self.file = file
     self.name = name
     self.isImplicit = isImplicit
     address = listener.address
@@ -53,6 +56,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
 
   func close() {
     listener = nil
+    file?.remove()
     pausedUntil = nil
     registeredAgainAt = nil
   }

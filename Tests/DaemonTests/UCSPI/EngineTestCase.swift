@@ -4,19 +4,8 @@ import Foundation
 import Glibc
 import XCTest
 
-class EngineTestCase: UCSPITestCase {
+class EngineTestCase: AdoptingTestCase {
   var path: String { "\(folder.path)/engine" }
-
-  override func setUpWithError() throws {
-    try super.setUpWithError()
-    adoptOrphans(true)
-  }
-
-  override func tearDown() {
-    super.tearDown()
-    for orphan in ProcessTable.children(of: getpid()) { waitpid(orphan, nil, WNOHANG) }
-    adoptOrphans(false)
-  }
 
   func startEngine(_ options: [String] = [], _ environment: [String: String]? = nil) throws -> ChannelProcess {
     let engine = try start(

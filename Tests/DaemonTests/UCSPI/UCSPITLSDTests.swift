@@ -1,7 +1,7 @@
 // UCSPITLSDTests: ucspi-tlsd between a server program and its helper.
 //
-// The server programs are small shell scripts. The test adopts orphans (PR_SET_CHILD_SUBREAPER), so the helper, which
-// nobody waits for, becomes its child and shows its exit code.
+// The server programs are small shell scripts. The test adopts orphans, so the helper, which nobody waits for,
+// becomes its child and shows its exit code.
 
 import CKernel
 import Foundation
@@ -9,19 +9,7 @@ import Glibc
 import PropertyCases
 import XCTest
 
-final class UCSPITLSDTests: UCSPITestCase {
-  override func setUpWithError() throws {
-    try super.setUpWithError()
-    adoptOrphans(true)
-  }
-
-  override func tearDown() {
-    super.tearDown()
-    // Helpers that no test waited for.
-    for orphan in ProcessTable.children(of: getpid()) { waitpid(orphan, nil, WNOHANG) }
-    adoptOrphans(false)
-  }
-
+final class UCSPITLSDTests: AdoptingTestCase {
   /// Everything that was put into TLS comes back in capitals, after the report.
   private let echo = """
     printf Y >&$SSLCTLFD

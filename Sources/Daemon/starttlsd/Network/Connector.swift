@@ -30,13 +30,13 @@ struct Connector {
 
   /// Starts the process.
   ///
-  /// - Parameter connections: how many sockets may be on their way at a time, from the processes of all workers.
+  /// - Parameter connections: how many sockets may be on their way at a time, from the processes of all workers of this listener.
   static func start(_ servers: BackendServers, _ privileges: Privileges, _ sandbox: Sandbox, connections: Int) throws(SystemError) -> ForkedProcess {
     try ForkedProcess("starttlsd-conn", keepsErrors: false) { socket in
       do {
-        // The kernel counts the sockets on their way of a user, so those of the other workers as well, and compares the sum with the
-        // limit of the process that sends one.
-        _ = try OpenFilesLimit.raise(to: UInt(connections) + ownDescriptors)
+        // The kernel counts the sockets on their way of a user, so those of other workers and of other listeners as well, and compares
+        // the sum with the limit of the process that sends one. How many other listeners have is not known here.
+        _ = try OpenFilesLimit.raise(to: max(UInt(connections) + ownDescriptors, try OpenFilesLimit.current().hard))
         try privileges.own?.become()
         try Identity.renounceNewPrivileges()
         try Identity.hideMemory()

@@ -1,6 +1,6 @@
 // Sandbox: what the process that serves strangers gives up before it accepts the first one.
 //
-//   Landlock   all files, except reading /dev/null and, without a supervisor, removing the sockets of --status-socket and --metrics; TCP
+//   Landlock   all files, except reading /dev/null and, without a supervisor, removing its Unix sockets; TCP
 //              connections; signals to other processes; abstract Unix sockets
 //   seccomp    all system calls but those that serving needs: no execve, no fork, no ptrace, no socket, no connect, no memory that can be
 //              executed
@@ -58,7 +58,10 @@ struct Sandbox: Sendable {
     // The sockets of a worker are removed by its supervisor.
     let removesSockets = configuration.supervision.worker == nil
     var paths = removesSockets ? [configuration.statusSocket].compactMap { $0 } : []
-    if removesSockets, case .unix(let path) = configuration.metrics { paths.append(path) }
+    let addresses = configuration.listeners.map(\.address) + [configuration.metrics].compactMap(\.self)
+    for address in addresses where removesSockets {
+      if case .unix(let path) = address { paths.append(path) }
+    }
     let version = try leaveFileSystem(removingIn: paths.map(folder))
     return version > 0 ? "Landlock \(version)" : "no Landlock, which this kernel lacks"
   }

@@ -43,7 +43,7 @@ struct SpareOptions: ParsableArguments {
     if let name = rules?.nameOfSetting {
       throw .usage("--spare-backends cannot be used with access rules that set variables, such as \(name): no spare process could get them; remove one")
     }
-    let number = (spareBackends + workers - 1) / workers
+    let number = WorkerRole.part(of: spareBackends, workers: workers)
     let least = (number + 2) * workers
     if let backendsLimit, backendsLimit < least {
       throw .usage(

@@ -5,7 +5,7 @@
 //
 // Contract: nothing waits. Workers have two seconds; one that has not answered by then, or not as it should, is left out, and
 // starttlsd_worker_up is 0 for it. Requests that come meanwhile get the same text. Failure: an answer that is not used is one warning, see
-// RepeatedWarning.
+// RepeatedWarning, unless its worker stops or has ended: that has a line of its own.
 
 import Logging
 import Transport
@@ -76,9 +76,9 @@ final class GroupMetrics: TimerOwner {
         do throws(WorkerSamples.Rejection) {
           samples[number] = try WorkerSamples(report.octets, worker: number)
         } catch {
-          reject(number, "\(error)")
+          reject(number, report, "\(error)")
         }
-      case .tooLong: reject(number, "they have more than \(report.limit) octets")
+      case .tooLong: reject(number, report, "they have more than \(report.limit) octets")
       case .pending, .failed: break
       }
     }
@@ -87,10 +87,15 @@ final class GroupMetrics: TimerOwner {
     for (client, isBodySent) in asking { client.send(MetricsSocket.response(text, isBodySent: isBodySent)) }
   }
 
-  private func reject(_ number: Int, _ reason: String) {
+  private func reject(_ number: Int, _ report: WorkerReport, _ reason: String) {
+    let now = Clock.now()
+    // What it has sent before it closed the connection may not be read yet.
+    report.worker?.ready(now: now)
+    supervisor.reap(now: now)
+    guard let worker = report.worker, !worker.isRetiring, group.slots.contains(where: { $0.worker === worker }) else { return }
     let name = group.settings.name
     let title = "worker \(number)\(name.isEmpty ? "" : " of \(name)")"
-    rejection.note("the metrics of \(title) are left out: \(reason): restart starttlsd; if it is repeated, report it", now: Clock.now())
+    rejection.note("the metrics of \(title) are left out: \(reason): restart starttlsd; if it is repeated, report it", now: now)
   }
 
   private func end() {

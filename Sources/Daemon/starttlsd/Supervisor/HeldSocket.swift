@@ -63,7 +63,7 @@ final class HeldSocket {
         continue
       }
       do throws(SystemError) {
-        let listener = try Listener(address.address)
+        let listener = try address.listen()
         sockets.append(
           HeldSocket(listener.takeDescriptor(), key: address.key, name: address.socketName, file: SocketFile(of: address.address)))
       } catch {

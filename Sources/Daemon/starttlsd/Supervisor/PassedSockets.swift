@@ -17,7 +17,7 @@ extension HeldSocket {
     var matched: [HeldSocket] = []
     var others: [HeldSocket] = []
     for socket in passed {
-      guard let index = wanted.firstIndex(where: { $0.address.address == socket.address }) else {
+      guard let index = wanted.firstIndex(where: { $0.address.address.unmapped == socket.address?.unmapped }) else {
         others.append(socket)
         continue
       }

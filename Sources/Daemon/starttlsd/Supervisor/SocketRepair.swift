@@ -114,4 +114,21 @@ struct SocketFile: Hashable {
   func remove() {
     if SocketFile(bound: path) == self { unlink(path) }
   }
+
+  /// Removes the file of a Unix socket at which nobody listens.
+  ///
+  /// - Throws: EADDRINUSE if somebody listens there, EEXIST if the file is no socket, and the errors of connect(2) and unlink(2).
+  static func removeStale(of address: SocketAddress) throws(SystemError) {
+    guard case .unix(let path) = address else { return }
+    var status = stat()
+    guard lstat(path, &status) == 0 else { return }
+    guard status.st_mode & S_IFMT == S_IFSOCK else { throw SystemError("bind", EEXIST) }
+    do throws(SystemError) {
+      _ = try address.connect()
+    } catch {
+      if error.code == ECONNREFUSED { return try Kernel.unlink(path) }
+      throw error
+    }
+    throw SystemError("bind", EADDRINUSE)
+  }
 }

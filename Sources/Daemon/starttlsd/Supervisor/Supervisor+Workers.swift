@@ -83,22 +83,19 @@ extension Supervisor {
     slot.restartAt = now + slot.backOff.ended(afterServing: served)
   }
 
-  /// A worker reports that it stops. If nobody asked for it, another one takes its place while its sessions end.
+  /// A worker reports that it stops. If nobody asked for it, another one takes its place while its sessions end. It gets the first
+  /// stop too, which has no effect: so the operator's second one is its second one.
   func stopped(_ worker: Worker, now: Int) {
     guard !worker.isRetiring else { return }
     if let change, let slot = change.slot(of: worker) {
       slot.worker = nil
-      worker.isRetiring = true
-      worker.killAt = now + worker.stopMilliseconds
-      retiring.append(worker)
+      retire(worker, now: now)
       return failed(change, "\(worker.title), process \(worker.process), stops by itself", code: ExitCode.system, now: now)
     }
     for group in groups {
       for slot in group.slots where slot.worker === worker {
         slot.worker = nil
-        worker.isRetiring = true
-        worker.killAt = now + worker.stopMilliseconds
-        retiring.append(worker)
+        retire(worker, now: now)
         ended(slot, served: worker.readyAt.map { now - $0 } ?? 0, now: now)
         log.error("\(worker.title), process \(worker.process), stops by itself: another one takes its place")
       }

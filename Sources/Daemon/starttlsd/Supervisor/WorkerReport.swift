@@ -19,7 +19,8 @@ final class WorkerReport: EventOwner {
   }
 
   private unowned let supervisor: Supervisor
-  private weak var worker: Worker?
+  /// nil once it has ended.
+  private(set) weak var worker: Worker?
   /// In octets.
   let limit: Int
   private let hasEnded: () -> Void

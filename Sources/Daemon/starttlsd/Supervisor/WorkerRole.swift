@@ -23,8 +23,11 @@ struct WorkerRole: Hashable, Sendable {
   let channel: CInt
   let status: CInt?
 
-  /// The part of a limit that is this worker's: rounded up, so that no worker is without.
-  func part(of limit: Int) -> Int { (limit + count - 1) / count }
+  /// The part of a limit that is this worker's.
+  func part(of limit: Int) -> Int { WorkerRole.part(of: limit, workers: count) }
+
+  /// The part of a limit that each of so many workers has: rounded up, so that no worker is without.
+  static func part(of limit: Int, workers: Int) -> Int { (limit + workers - 1) / workers }
 
   var text: String { "\(number) \(count) \(channel) \(status ?? -1)" }
 

@@ -81,7 +81,7 @@ final class ReportSocket: EventOwner, TimerOwner {
   ///   - mode: that of the file of a Unix socket.
   static func listener(_ address: SocketAddress, owner: Identity?, mode: UInt32 = 0o600) throws(SystemError) -> Listener {
     if case .unix(let path) = address {
-      try ReportSocket.removeStale(path)
+      try SocketFile.removeStale(of: address)
       // The mode has to be right from the start: bind creates the file.
       let mask = umask(~mode & 0o777)
       defer { umask(mask) }
@@ -91,20 +91,6 @@ final class ReportSocket: EventOwner, TimerOwner {
       return listener
     }
     return try Listener(address, backlog: 8)
-  }
-
-  /// Removes a socket at which nobody listens.
-  private static func removeStale(_ path: String) throws(SystemError) {
-    var status = stat()
-    guard lstat(path, &status) == 0 else { return }
-    guard status.st_mode & S_IFMT == S_IFSOCK else { throw SystemError("bind", EEXIST) }
-    do throws(SystemError) {
-      _ = try SocketAddress.unix(path).connect()
-    } catch {
-      if error.code == ECONNREFUSED { return try Kernel.unlink(path) }
-      throw error
-    }
-    throw SystemError("bind", EADDRINUSE)
   }
 
   /// The address, with the port that the kernel chose.

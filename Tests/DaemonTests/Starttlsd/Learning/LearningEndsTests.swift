@@ -146,11 +146,8 @@ final class LearningEndsTests: LearningTestCase {
 
   /// After the interval: a minute of a clock at 20 times the speed. A machine that is too slow for that clock learns it a minute later.
   func testItIsLearntAgainAfterTheInterval() throws {
-    let library = try run(["faketime", "-f", "+0", "printenv", "LD_PRELOAD"]).output.trimmingCharacters(in: .whitespacesAndNewlines)
-    let fast = ["/usr/bin/env", "FAKETIME_DISABLE_SHM=1", "LD_PRELOAD=\(library)", "FAKETIME=+0 x20", "/usr/bin/env"]
-    // The filter of the process of the keys does not allow what the library does.
     let daemon = try daemon(
-      ["--key-in-process", "--learn-greeting", "--learn-interval", "1"], backend: .script(LearningTestCase.script()), under: fast)
+      ["--key-in-process", "--learn-greeting", "--learn-interval", "1"], backend: .script(LearningTestCase.script()), under: fastClock(20))
     let isLearntTwice = try eventually {
       try serveOne(daemon)
       usleep(20_000)
@@ -163,12 +160,9 @@ final class LearningEndsTests: LearningTestCase {
   /// After a difference sessions start the program for an interval, after the next one for two, unless an interval without one came
   /// in between. A minute of a clock at 60 times the speed.
   func testAnIntervalWithoutADifferenceHalvesTheTime() throws {
-    let library = try run(["faketime", "-f", "+0", "printenv", "LD_PRELOAD"]).output.trimmingCharacters(in: .whitespacesAndNewlines)
-    let fast = ["/usr/bin/env", "FAKETIME_DISABLE_SHM=1", "LD_PRELOAD=\(library)", "FAKETIME=+0 x60", "/usr/bin/env"]
-    // The filter of the process of the keys does not allow what the library does.
     let daemon = try daemon(
       ["--key-in-process", "--learn-greeting", "--learn-interval", "1", "--greeting-timeout", "600", "--command-timeout", "3600"],
-      backend: .script(LearningTestCase.script()), under: fast)
+      backend: .script(LearningTestCase.script()), under: fastClock(60))
     let text = "each session starts the program for"
     func isLearnt(_ count: Int) throws -> Bool {
       try eventually {
@@ -178,26 +172,19 @@ final class LearningEndsTests: LearningTestCase {
       }
     }
     /// Until a client has met what was learnt.
-    func differ(_ count: Int) throws {
+    func differAgain(_ count: Int) throws {
       XCTAssertTrue(
         try eventually {
-          let client = try client(daemon)
-          defer { client.close() }
-          try client.expect("220 ")
-          try client.ask("EHLO client.example")
-          let path = try daemon.folder.write(Array("other".utf8), to: "greeting")
-          defer { try? FileManager.default.removeItem(atPath: path) }
-          try client.send("NOOP\r\n")
-          _ = try client.reply()
+          try differ(daemon)
           return eventually(within: 0.2) { daemon.log.components(separatedBy: text).count > count }
         }, daemon.log)
     }
     XCTAssertTrue(try isLearnt(1), daemon.log)
-    try differ(1)
+    try differAgain(1)
     // After the pause, and after the interval. The start of one more shows that this one has ended.
     let learnt = daemon.folder.text("starts").components(separatedBy: "2001:db8::25 clear").count - 1
     XCTAssertTrue(try isLearnt(learnt + 3), daemon.log)
-    try differ(2)
+    try differAgain(2)
     XCTAssertEqual(daemon.log.components(separatedBy: text + " 1 min").count, 3, daemon.log)
     daemon.stop()
   }

@@ -38,6 +38,26 @@ class LearningTestCase: StarttlsdTestCase {
     return greeting
   }
 
+  /// A client that has read the greeting and the reply to EHLO needs the program when that greets otherwise. It meets what was
+  /// learnt, if there is something.
+  func differ(_ daemon: RunningDaemon) throws {
+    let client = try client(daemon)
+    defer { client.close() }
+    try client.expect("220 ")
+    try client.ask("EHLO client.example")
+    let path = try daemon.folder.write(Array("other".utf8), to: "greeting")
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try client.send("NOOP\r\n")
+    _ = try client.reply()
+  }
+
+  /// Starts a daemon under a clock at so many times the speed. The filter of the process of the keys does not allow what its
+  /// library does: --key-in-process.
+  func fastClock(_ factor: Int) throws -> [String] {
+    let library = try run(["faketime", "-f", "+0", "printenv", "LD_PRELOAD"]).output.trimmingCharacters(in: .whitespacesAndNewlines)
+    return ["/usr/bin/env", "FAKETIME_DISABLE_SHM=1", "LD_PRELOAD=\(library)", "FAKETIME=+0 x\(factor)", "/usr/bin/env"]
+  }
+
   /// The daemon stops at SIGTERM, and its client gets 421.
   func assertStops(_ daemon: RunningDaemon, before client: SMTPClient, file: StaticString = #filePath, line: UInt = #line) throws {
     daemon.program.signal(SIGTERM)

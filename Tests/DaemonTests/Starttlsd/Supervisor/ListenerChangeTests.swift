@@ -67,6 +67,18 @@ final class ListenerChangeTests: StarttlsdTestCase {
   }
 
   /// A socket with a port of the kernel is replaced after shutdown(2); a later reload begins with the new one.
+  func testAPassedSocketThatIsBoundToAMappedAddress() throws {
+    let port = try XCTUnwrap(try freePorts(1).first)
+    let listeners = [Listener("mx", "listen = [\"127.0.0.1:\(port)\"]", hostname: "mx.example"), Listener("other", "listen = [\"127.0.0.1:0\"]", hostname: "other.example")]
+    // By its name it would be the other one's.
+    let other = try XCTUnwrap(try freePorts(1).first)
+    let running = try RunningListeners(
+      listeners, certificate: try certificate(), passed: [("[::ffff:127.0.0.1]:\(port)", "other"), ("\(other)", "other")])
+    running.waits(for: "2 workers serve\n")
+    try assertGreets(port, "mx.example")
+    running.stop()
+  }
+
   func testAPassedSocketThatWasReplacedStaysReplacedAfterAReload() throws {
     func listener(_ hostname: String) -> Listener { Listener("other", "listen = [\"127.0.0.1:0\"]", hostname: hostname) }
     let running = try RunningListeners([listener("other.example")], certificate: try certificate(), passed: [("0", "other")])

@@ -24,7 +24,8 @@ final class RunningListeners {
     }
   }
 
-  /// Passes the sockets with these addresses, 127.0.0.1 or a path, and names. The first word is 1 if they are non-blocking.
+  /// Passes the sockets with these addresses and names: a port of 127.0.0.1, an IPv6 address and a port, or a path. The first word is 1 if
+  /// they are non-blocking.
   private static let passing = """
     import os, socket, sys
     addresses, names = sys.argv[2].split(","), sys.argv[3]
@@ -34,6 +35,9 @@ final class RunningListeners {
             s = socket.socket(socket.AF_UNIX)
             s.bind(address)
             s.listen()
+        elif address.startswith("["):
+            host, port = address[1:].split("]:")
+            s = socket.create_server((host, int(port)), family=socket.AF_INET6, dualstack_ipv6=True)
         else:
             s = socket.create_server(("127.0.0.1", int(address)))
         s.setblocking(sys.argv[1] == "0")
@@ -49,7 +53,7 @@ final class RunningListeners {
     """
 
   /// - Parameters:
-  ///   - passed: ports, or paths, and names of sockets.
+  ///   - passed: addresses and names of sockets.
   ///   - wrapper: a program that executes its last arguments.
   init(
     _ listeners: [Listener], certificate: Certificate, passed: [(address: String, name: String)] = [], isBlocking: Bool = false,

@@ -152,6 +152,26 @@ final class WorkerTests: WorkersTestCase {
     XCTAssertEqual(workers.program.wait(), .exited(0), workers.log)
   }
 
+  /// The same for a worker that has stopped by itself before.
+  func testASecondStopEndsTheGraceTimeOfAWorkerThatStopsByItself() throws {
+    let workers = try workers(2, ["--grace", "100"])
+    let clients = try clients(4, workers)
+    let first = try XCTUnwrap(workers.workers[1])
+    kill(first, SIGTERM)
+    workers.waits(for: "worker 1, process \(first), stops by itself: another one takes its place\n")
+    XCTAssertTrue(eventually { workers.workers[1] != first }, workers.log)
+    workers.program.signal(SIGTERM)
+    workers.waits(for: "stopping: 3 workers\n")
+    XCTAssertTrue(eventually { workers.log.components(separatedBy: "have 100 s to end").count >= 3 }, workers.log)
+    for client in clients { try client.ask("EHLO client.example") }
+    workers.program.signal(SIGTERM)
+    for client in clients {
+      try client.expect("421 4.3.2 ")
+      client.close()
+    }
+    XCTAssertEqual(workers.program.wait(), .exited(0), workers.log)
+  }
+
   /// Each worker has its part of the sessions, and sockets of its own for its state.
   func testLimitsAndStatusOfEachWorker() throws {
     let folder = TestFolder()

@@ -141,7 +141,9 @@ final class RecordedEndsTests: StarttlsdTestCase {
   /// Records the sessions of a daemon, and replays them.
   ///
   /// - Parameter act: makes the sessions, and notes in `expected` how each must end.
-  private func recorded(_ options: [String], _ backend: RunningDaemon.Backend, under wrapper: [String] = [], _ act: (RunningDaemon) throws -> Void) throws {
+  private func recorded(
+    _ options: [String], _ backend: RunningDaemon.Backend, under wrapper: [String] = [], _ act: (RunningDaemon) throws -> Void
+  ) throws {
     let folder = TestFolder()
     chmod(folder.path, 0o700)
     let daemon = try daemon(["--record", folder.path, "--record-share", "1/1"] + options, backend: backend, under: wrapper)

@@ -138,9 +138,14 @@ def test_a_session_has_few_system_calls(build, tmp_path):
     """An upper bound: a little more than Docs/Performance.md has. A call that is made twice, or for nothing, does not go unnoticed."""
     result = syscalls.measure(build / "release", 8, [], tmp_path)
     counts = {what: round(syscalls.total(calls)) for what, calls in result.items()}
-    most = {(syscalls.CLEAR, syscalls.PROGRAM): 62, (syscalls.STARTTLS, syscalls.PROGRAM): 120,
-            (syscalls.CLEAR, syscalls.SERVER): 50, (syscalls.STARTTLS, syscalls.SERVER): 92}
+    most = {(syscalls.CLEAR, syscalls.PROGRAM): 49, (syscalls.STARTTLS, syscalls.PROGRAM): 93,
+            (syscalls.CLEAR, syscalls.SERVER): 47, (syscalls.STARTTLS, syscalls.SERVER): 86}
     assert all(counts[what] <= most[what] for what in most), (counts, result)
+    # No look for a second client, and one wait for each program.
+    assert all(calls["starttlsd"]["accept4"] == 1 for calls in result.values()), result
+    for kind, starts in ((syscalls.CLEAR, 1), (syscalls.STARTTLS, 2)):
+        starter = result[kind, syscalls.PROGRAM]["starttlsd-start"]
+        assert starter["clone"] == starter["waitid"] == starts and "rt_sigprocmask" not in starter, starter
 
 
 def test_idle_sessions_up_to_the_limit_of_descriptors(tools, tmp_path, build):

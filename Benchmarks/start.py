@@ -5,12 +5,13 @@ Usage: start.py results-folder folder-of-the-programs... [--starts 200]
 
 Every program is started once in each round, so that the load of the machine is the same for all. The processor time is what the kernel
 adds up for a process that has ended: the median. The kernel divides it into user and system by its clock tick only, which a short process
-rarely meets; so its part in the kernel is estimated as the length of a tick times the share of starts in which one fell there. System
+rarely meets; so its part in the kernel is estimated from the share of starts in which a tick fell there (ticks as a Poisson process). System
 calls are counted by strace and the instructions of a program (not those of the kernel) by callgrind, in a start of their own. A difference
 is that of two medians. With several folders each one's tlsd-io takes part: before and after a change. skarnet's engine takes part where
 SKARNET names folders, see bench.py. Writes start.md to the results folder and prints it.
 """
 import argparse
+import math
 import os
 import pathlib
 import re
@@ -178,7 +179,8 @@ def table(all_programs: list[Program], costs: dict[str, list[Cost]], counts: dic
     for one in all_programs:
         found = costs[one.name]
         more = f"{one.base} | {medians[one.name] - medians[one.base]:+.2f}" if one.base else "|"
-        in_kernel = TICK * sum(cost.in_kernel for cost in found) / len(found)
+        without = sum(not cost.in_kernel for cost in found) / len(found)
+        in_kernel = -TICK * math.log(max(without, 0.5 / len(found)))
         calls, instructions = counts[one.name]
         lines.append(f"| {one.name} | {medians[one.name]:.2f} | {more} | {in_kernel:.1f} | "
                      f"{statistics.median(cost.faults for cost in found):.0f} | {calls} | {instructions:.2f} |")

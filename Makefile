@@ -13,7 +13,7 @@ PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 HERE := "not nio and not postfix and not servers and not install and not valgrind"
 
 .DEFAULT_GOAL := help
-.PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench bench-syscalls bench-idle bench-fairness bench-handshakes bench-transfer core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report test-last-replies soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
+.PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench bench-syscalls bench-idle bench-fairness bench-handshakes bench-start bench-transfer core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report test-last-replies soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,11 @@ bench-fairness: setup-run ## CONNECTIONS (1000) over 2, 4 and 8 workers: which s
 bench-handshakes: setup-run ## full handshakes with the TLS layer beside GnuTLS alone, as a ratio of processor times
 	@Scripts/install gcc libc6-dev libgnutls28-dev gnutls-bin openssl
 	@Benchmarks/handshakes.py $(BUILD)/bench --seconds $(or $(SECONDS),2) --rounds $(or $(ROUNDS),3)
+
+bench-start: setup-run ## processor time of a start of tlsd-io by causes, beside C programs with GnuTLS and SKARNET's engine; STARTS=200
+	@Scripts/install gcc binutils libc6-dev libgnutls28-dev openssl strace valgrind
+	@[ "$(PROGRAMS)" ] || $(SWIFT) build $(FLAGS) --product tlsd-io
+	@Benchmarks/start.py $(BUILD)/bench $(or $(PROGRAMS),$(BIN)) --starts $(or $(STARTS),200)
 
 bench-transfer: setup-run ## SIZE (1024) MiB inside TLS in both directions, beside stunnel, HAProxy and SKARNET: times and processor times; ROUNDS=3
 	@Scripts/install gcc libc6-dev libgnutls28-dev libssl-dev openssl stunnel4 haproxy ucspi-tcp

@@ -14,6 +14,7 @@ extension TLSPriorities {
 
   /// The key exchanges of the cipher suites that a client can have, each once. GNUTLS_KX_UNKNOWN is that of TLS 1.3.
   static func exchanges(_ parsed: gnutls_priority_t) -> [gnutls_kx_algorithm_t] {
+    let groups = usableGroups(parsed)
     var found: [gnutls_kx_algorithm_t] = []
     var index: UInt32 = 0
     while true {
@@ -23,7 +24,7 @@ extension TLSPriorities {
       if code >= 0 {
         var kind = GNUTLS_KX_UNKNOWN
         gnutls_cipher_suite_info(Int(suite), nil, &kind, nil, nil, nil)
-        if isPossible(kind, parsed), !found.contains(kind) { found.append(kind) }
+        if !found.contains(kind), isPossible(kind, groups) { found.append(kind) }
       } else if code != GNUTLS_E_UNKNOWN_CIPHER_SUITE {
         // The library skips indexes of suites that a session would not have.
         return found
@@ -32,9 +33,8 @@ extension TLSPriorities {
   }
 
   /// True if the exchange needs a certificate only, and a group for it is there. There are no credentials for PSK and SRP.
-  private static func isPossible(_ kind: gnutls_kx_algorithm_t, _ parsed: gnutls_priority_t) -> Bool {
-    let groups = usableGroups(parsed)
-    return switch kind {
+  private static func isPossible(_ kind: gnutls_kx_algorithm_t, _ groups: [gnutls_group_t]) -> Bool {
+    switch kind {
     case GNUTLS_KX_UNKNOWN: !groups.isEmpty
     case GNUTLS_KX_ECDHE_RSA, GNUTLS_KX_ECDHE_ECDSA: groups.contains { !isFiniteField($0) }
     case GNUTLS_KX_DHE_RSA, GNUTLS_KX_DHE_DSS: groups.contains(where: isFiniteField)
@@ -50,9 +50,12 @@ extension TLSPriorities {
   static func decrypts(_ kind: gnutls_kx_algorithm_t) -> Bool { kind == GNUTLS_KX_RSA }
 
   /// The names of the exchanges that are to be removed.
-  static func removable(_ parsed: gnutls_priority_t, keyOnlySigns: Bool) -> [String] {
+  ///
+  /// - Parameter possible: those that a client can have, see `exchanges`.
+  static func removable(
+    _ parsed: gnutls_priority_t, possible: [gnutls_kx_algorithm_t], keyOnlySigns: Bool
+  ) -> [String] {
     let kinds = list(parsed, gnutls_priority_kx_list)
-    let possible = exchanges(parsed)
     var names: [String] = []
     if !usableGroups(parsed).contains(where: isFiniteField) {
       if kinds.contains(GNUTLS_KX_DHE_RSA.rawValue) { names.append("DHE-RSA") }

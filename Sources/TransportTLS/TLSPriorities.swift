@@ -44,8 +44,9 @@ public final class TLSPriorities: @unchecked Sendable {
     let chosen = try groups.map(TLSPriorities.checked)
     var (text, parsed) = try TLSPriorities.parse(profile, chosen)
     do {
-      try TLSPriorities.check(parsed, text)
-      let kinds = TLSPriorities.removable(parsed, keyOnlySigns: keyOnlySigns)
+      let possible = TLSPriorities.exchanges(parsed)
+      try TLSPriorities.check(parsed, text, possible)
+      let kinds = TLSPriorities.removable(parsed, possible: possible, keyOnlySigns: keyOnlySigns)
       isRSAKeyExchangeRemoved = kinds.contains("RSA")
       if !kinds.isEmpty {
         let smaller = try TLSPriorities.parsed(kinds.reduce(text) { "\($0):-\($1)" })
@@ -113,8 +114,10 @@ public final class TLSPriorities: @unchecked Sendable {
     return try parsed(adding(own.filter { !$0.isHybrid || has($0) }, to: base))
   }
 
-  /// True if the library understands the group's name; a version without it refuses the string.
+  /// True if the library has the group and can use it. It may know the name and lack what the group needs.
   private static func has(_ group: TLSGroup) -> Bool {
+    // A program for one session saves the parsing of a string for each name that the library does not know.
+    guard gnutls_group_get_id(group.libraryName) != GNUTLS_GROUP_INVALID else { return false }
     guard let (_, parsed) = try? parsed(adding([group], to: modernText)) else { return false }
     defer { gnutls_priority_deinit(parsed) }
     return groups(parsed).contains { TLSGroup.name($0) == group.rawValue }
@@ -148,7 +151,9 @@ public final class TLSPriorities: @unchecked Sendable {
   // MARK: - What a string must not allow
 
   /// Refuses what would make a session worthless, however the string came to allow it.
-  private static func check(_ parsed: gnutls_priority_t, _ text: String) throws(TLSCredentialsError) {
+  private static func check(
+    _ parsed: gnutls_priority_t, _ text: String, _ exchanges: [gnutls_kx_algorithm_t]
+  ) throws(TLSCredentialsError) {
     // A name that the library adds later is not known here: only these two versions are allowed. DTLS is never used.
     let versions = list(parsed, gnutls_priority_protocol_list).filter { !isDatagram($0) }
     for version in versions where version != GNUTLS_TLS1_2.rawValue && version != GNUTLS_TLS1_3.rawValue {
@@ -160,7 +165,7 @@ public final class TLSPriorities: @unchecked Sendable {
     }
     if list(parsed, gnutls_priority_cipher_list).contains(GNUTLS_CIPHER_NULL.rawValue) { throw .weakPriorities(text, "NULL") }
     if list(parsed, gnutls_priority_mac_list).contains(GNUTLS_MAC_NULL.rawValue) { throw .weakPriorities(text, "MAC-NULL") }
-    guard !exchanges(parsed).isEmpty else { throw .badPriorities(text, at: "") }
+    guard !exchanges.isEmpty else { throw .badPriorities(text, at: "") }
   }
 
   private static func isDatagram(_ version: UInt32) -> Bool {

@@ -18,6 +18,7 @@ import bench  # noqa: E402
 import fairness  # noqa: E402
 import measures  # noqa: E402
 import plot  # noqa: E402
+import start as starts  # noqa: E402
 import syscalls  # noqa: E402
 import transfer  # noqa: E402
 from bench import KEYS, certificate  # noqa: E402
@@ -205,6 +206,24 @@ def test_octets_that_are_missing_or_others_are_no_transfer(tools, line, count, l
         run = subprocess.run([tools / "transfer", str(port), "clear", "receive", "1"], input="\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              text=True, timeout=60)
     assert run.returncode == 1 and run.stdout == "begin\n" and reason in run.stderr, run
+
+
+def test_what_a_start_costs(build, tmp_path):
+    """Each stage does a little more than the one before it: more instructions, and no fewer system calls. A session that fails is no result."""
+    programs = starts.programs([build / "release"], tmp_path)
+    costs = {one.name: [starts.start(one), starts.start(one)] for one in programs}
+    assert all(cost.milliseconds > 0 and cost.faults > 0 for found in costs.values() for cost in found), costs
+    stages = programs[:8]
+    counts = {one.name: starts.counted(one, tmp_path) for one in stages}
+    assert [one.base for one in stages[1:]] == [one.name for one in stages[:-1]]
+    assert all(counts[one.name][0] >= counts[one.base][0] and counts[one.name][1] > 0 for one in stages[1:]), counts
+    # The libraries are linked, and the last stage has the handshake.
+    assert counts[stages[1].name][0] + 50 < counts[stages[2].name][0] and counts[stages[2].name][1] < counts[stages[-1].name][1], counts
+    text = starts.table(stages, costs, counts)
+    assert all(text.count(f"\n| {one.name} | ") == 1 for one in stages), text
+    [session] = [one for one in programs if one.name == "tlsd-io, a session"]
+    with pytest.raises(SystemExit, match="tlsd-io, a session"):
+        starts.start(session._replace(variables=session.variables | {"KEYFILE": "/dev/null"}))
 
 
 def test_the_plot():

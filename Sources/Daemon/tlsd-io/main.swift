@@ -8,4 +8,5 @@
 
 import Glibc
 
-exit(Program.run(count: CommandLine.argc, arguments: CommandLine.unsafeArgv).rawValue)
+// Not exit(3): nothing is buffered, and the destructors of GnuTLS would only free memory that the kernel frees anyway.
+_exit(Program.run(count: CommandLine.argc, arguments: CommandLine.unsafeArgv).rawValue)

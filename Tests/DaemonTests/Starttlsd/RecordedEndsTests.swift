@@ -104,7 +104,7 @@ final class RecordedEndsTests: StarttlsdTestCase {
       try client.send("MAIL FROM:<a@b.example>\r\n")
       XCTAssertTrue(eventually { daemon.sessions.count == 1 }, daemon.log)
       client.close()
-      daemon.stopWithFastClock()
+      daemon.stop()
       expected = ["output stalled"]
     }
   }

@@ -72,6 +72,6 @@ final class LearntValuesTests: LearningTestCase {
         return daemon.log.contains(text + " 2 min")
       }, daemon.log)
     XCTAssertTrue(daemon.log.contains(text + " 1 min"), daemon.log)
-    daemon.stopWithFastClock()
+    daemon.stop()
   }
 }

@@ -57,7 +57,7 @@ package struct EngineRequest: Hashable, Sendable {
   /// Reads the message.
   package init(_ octets: [UInt8]) throws(CommandLineError) {
     guard octets.last == 0, let command = octets.first, [UInt8(ascii: "Y"), UInt8(ascii: "y")].contains(command) else {
-      throw CommandLineError("the request is none of ours")
+      throw CommandLineError("the request has an unknown form")
     }
     let texts = octets.dropFirst().dropLast().split(separator: 0, omittingEmptySubsequences: false)
       .map { String(decoding: $0, as: UTF8.self) }

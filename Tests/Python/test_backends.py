@@ -158,7 +158,7 @@ def test_a_unix_socket(backend_server, starttlsd, tmp_path):
 @pytest.mark.parametrize("options, text", [
     (["--backend", "127.0.0.1:1"], "--backend needs --backend-client"),
     (["--backend-client", "none"], "--backend-client needs --backend"),
-    (["--backend", "127.0.0.1:1", "--backend-client", "none", "--", "/bin/true"], "both --backend and a program"),
+    (["--backend", "127.0.0.1:1", "--backend-client", "none", "--", "/bin/true"], "both --backend and a server program"),
     (["--backend", "127.0.0.1", "--backend-client", "none"], "expected host:port"),
     (["--backend", "127.0.0.1:1", "--backend-client", "none", "--max-backends", "9"], "no program is started"),
     (["--backend", "unix:/x", "--backend-client", "transparent"], "a Unix socket cannot be used"),

@@ -28,20 +28,25 @@ struct BackendOptions: ParsableArguments {
   func servers(hasProgram: Bool) throws(ConfigurationError) -> BackendServers? {
     guard !addresses.isEmpty else {
       if let backendClient, !(backendClient == .unnamed && hasProgram) {
-        throw .usage("--backend-client needs --backend: name the server's address, or remove it; a program can only have --backend-client none")
+        throw .usage(
+          """
+          --backend-client needs --backend: add --backend with the server's address, or remove --backend-client; a server program can only \
+          have --backend-client none
+          """)
       }
       return nil
     }
-    guard !hasProgram else { throw .usage("there are both --backend and a program: remove one") }
+    guard !hasProgram else { throw .usage("both --backend and a server program are given: remove one of them") }
     guard let backendClient else {
       throw .usage(
         """
-        --backend needs --backend-client: proxy-v2 or proxy-v1 if the server accepts a PROXY header; none only if it treats \
-        connections from this machine as it treats strangers
+        --backend needs --backend-client, which states how the server learns the client's address: proxy-v2 or proxy-v1 if it reads a \
+        PROXY header; transparent if the connection is to come from the client's address; none only if the server relays no mail for \
+        connections from this machine
         """)
     }
     guard (1...600).contains(backendConnectTimeout) else {
-      throw .usage("--backend-connect-timeout \(backendConnectTimeout): give a number of seconds from 1 to 600")
+      throw .usage("--backend-connect-timeout \(backendConnectTimeout) is not possible: give a number of seconds from 1 to 600")
     }
     var resolved: [SocketAddress] = []
     for text in addresses {
@@ -53,9 +58,9 @@ struct BackendOptions: ParsableArguments {
     }
     for address in resolved {
       if case .unix = address, backendClient == .transparent {
-        throw .usage("--backend \(address): a Unix socket cannot be used with --backend-client transparent")
+        throw .usage("--backend \(address): a Unix socket cannot be used with --backend-client transparent: use another form")
       }
-      if address.port == 0 { throw .usage("--backend \(address): a server has no port 0") }
+      if address.port == 0 { throw .usage("--backend \(address): no server listens on port 0: give a port from 1 to 65535") }
     }
     return BackendServers(addresses: resolved, client: backendClient, connectMilliseconds: backendConnectTimeout * 1000)
   }
@@ -100,8 +105,8 @@ extension Configuration {
     } catch {
       throw .system(
         """
-        --backend-client transparent is not possible: \(error): start starttlsd with CAP_NET_ADMIN (AmbientCapabilities= under \
-        systemd, without --user)
+        --backend-client transparent is not possible: \(error): start starttlsd with CAP_NET_ADMIN (under systemd \
+        AmbientCapabilities=CAP_NET_ADMIN and User=, without --user)
         """)
     }
   }

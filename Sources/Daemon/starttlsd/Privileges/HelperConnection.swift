@@ -97,7 +97,7 @@ final class HelperConnection: EventOwner {
       if let known = HelperMessage(message.octets) {
         user?.received(known, &message.descriptor, now: now)
       } else {
-        end("sent a message that is none of ours")
+        end("sent a message of an unknown form")
       }
     case .ended: end("has ended")
     }

@@ -165,7 +165,9 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
       case .ended:
         throw .system("starttlsd-read, which reads the certificates, \(reader.howItEnded())")
       case .message(var message):
-        guard let known = HelperMessage(message.octets) else { throw .system("starttlsd-read sent a message that is none of ours") }
+        guard let known = HelperMessage(message.octets) else {
+          throw .system("starttlsd-read, which reads the certificates, sent a message of an unknown form")
+        }
         guard case .complete = received.take(known, &message.descriptor) else { continue }
         do {
           let loading = try received.load()

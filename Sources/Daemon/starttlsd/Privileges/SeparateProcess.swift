@@ -52,7 +52,9 @@ enum SeparateProcess {
       case .ended:
         throw .system("the process that reads the private keys \(process.howItEnded())")
       case .message(let message):
-        guard let known = HelperMessage(message.octets) else { throw .system("a process sent a message that is none of ours") }
+        guard let known = HelperMessage(message.octets) else {
+          throw .system("the process that reads the private keys sent a message of an unknown form")
+        }
         let text = String(decoding: known.payload, as: UTF8.self)
         switch known.kind {
         case line: lines.append(text)

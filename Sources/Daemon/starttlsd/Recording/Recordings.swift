@@ -167,7 +167,7 @@ final class Recordings: EventOwner {
       case .nothing: return pending.isEmpty ? () : flush()
       case .ended: return end("has ended")
       case .message(let message):
-        guard let known = HelperMessage(message.octets) else { return end("sent a message that is none of ours") }
+        guard let known = HelperMessage(message.octets) else { return end("sent a message of an unknown form") }
         let error = SystemError(String(decoding: known.payload, as: UTF8.self), known.first)
         warning.note("a recording is lost: \(settings.folder): \(error)", now: now)
       }

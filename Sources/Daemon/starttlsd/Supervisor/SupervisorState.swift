@@ -5,7 +5,7 @@
 //
 // Contract: workers of the new program have offered this form (`offer`) before it is executed.
 //
-// Failure: a SystemError of execve(2), after which everything is as before. A description that is none of ours is a
+// Failure: a SystemError of execve(2), after which everything is as before. A description in an unknown form is a
 // ConfigurationError.
 
 import Glibc

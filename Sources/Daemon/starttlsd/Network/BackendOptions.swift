@@ -58,7 +58,7 @@ struct BackendOptions: ParsableArguments {
     }
     for address in resolved {
       if case .unix = address, backendClient == .transparent {
-        throw .usage("--backend \(address): --backend-client transparent is not possible with a Unix socket: give proxy-v2, proxy-v1 or none")
+        throw .usage("--backend \(address): a Unix socket cannot be used with --backend-client transparent: use another form")
       }
       if address.port == 0 { throw .usage("--backend \(address): no server listens on port 0: give a port from 1 to 65535") }
     }

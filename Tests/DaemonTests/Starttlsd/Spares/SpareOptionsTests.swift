@@ -25,7 +25,7 @@ final class SpareOptionsTests: SpareTestCase {
     try assertRefused(spare + ["--backend", "127.0.0.1:1"], "--spare-backends cannot be used with --backend")
     try assertRefused(spare + ["--access", rules] + program, "cannot be used with access rules that set variables, such as WHO")
     try assertRefused(spare + ["--max-backends", "2"] + program, "--spare-backends 1 needs --max-backends 3 or more")
-    try assertRefused(["--backend-client", "proxy-v2"] + program, "a program can only have --backend-client none")
+    try assertRefused(["--backend-client", "proxy-v2"] + program, "a server program can only have --backend-client none")
     try assertRefused(spare, "--backend-client needs --backend")
     // A client's connection is looked at first.
     var ends: [CInt] = [-1, -1]

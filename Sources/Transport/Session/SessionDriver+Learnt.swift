@@ -4,7 +4,7 @@
 // state `.replaying`. Meanwhile nothing is read from the client, and what is for the server waits in the conversation. Then the
 // session continues as if that server had been there from the start.
 //
-// If the server cannot be started, ends, is too slow, or sends anything but what was learnt, the client gets 421 4.3.0 in reply
+// If the server cannot be started, ends, is too slow, or sends anything but what was learnt, the client gets 421 4.3.2 in reply
 // to its command. None of the server's octets has reached it.
 
 import Glibc
@@ -119,14 +119,13 @@ extension SessionDriver {
   private func endWithoutReplacement(_ why: String) {
     record.failure = why
     leaveReplay()
-    server = nil
     serverEnded = true
-    if state == .relaying {
-      _ = toClient.append(ServiceReply.serverFailed)
-      return linger(.closed(.serverEnded))
+    if record.decision == nil {
+      decide(.abort(.serverEnded))
+      host.abort(.serverEnded)
     }
-    conversation.inputEnded(from: serverParty)
-    carryOutDecisions()
+    _ = toClient.append(ServiceReply.noServer)
+    linger(.closed(.serverEnded))
   }
 
   /// Back to the state from which the replay began.

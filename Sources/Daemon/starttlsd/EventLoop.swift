@@ -27,6 +27,8 @@ final class EventLoop {
   private var epoll: Descriptor
   private var owners: [Registration] = []
   private var events = [epoll_event](repeating: epoll_event(), count: 256)
+  /// How many turns in a row had an event of a descriptor that is closed here.
+  private var staleTurns = 0
   /// Counts the turns: a turn is one call of `wait`.
   private(set) var turn = 0
 
@@ -114,8 +116,12 @@ final class EventLoop {
       owner.reported(now: Clock.now())
       owners[index(of: event)].reported = 0
     }
-    if isStale { try registerAgain() }
+    staleTurns = isStale ? staleTurns + 1 : 0
+    if staleTurns > EventLoop.staleLimit { try registerAgain() }
   }
+
+  /// `starttlsd-conn` closes its copy of a socket a moment after it has sent it, and by that ends such a registration.
+  private static let staleLimit = 64
 
   /// The events of a descriptor that were reported in this batch and not taken before; 0 if there are none.
   func takeEvents(_ watch: Watch?) -> CShort {
@@ -136,6 +142,7 @@ final class EventLoop {
   /// A registration ends when the *description* is closed. If another process has a copy of the descriptor, as a super-server may
   /// have that started `--inetd`, the kernel reports it on, and there is no number left to remove it by.
   private func registerAgain() throws(SystemError) {
+    staleTurns = 0
     epoll = try EventLoop.create()
     for index in owners.indices where owners[index].owner != nil { try control(EPOLL_CTL_ADD, index, owners[index].events) }
   }

@@ -110,8 +110,9 @@ class StarttlsdTestCase: XCTestCase {
     let isRefused = eventually {
       guard let client = try? SMTPClient(host: "127.0.0.1", port: port, engine: { throw Failure("no TLS here") }) else { return true }
       defer { client.close() }
-      if (try? client.reply()) != nil { XCTFail("a client is served", file: file, line: line) }
-      return false
+      guard (try? client.reply()) != nil else { return false }
+      XCTFail("a client is served", file: file, line: line)
+      return true
     }
     XCTAssertTrue(isRefused, "connections are still accepted", file: file, line: line)
   }

@@ -11,7 +11,7 @@ import XCTest
 
 final class ReservedPort {
   let number: UInt16
-  private let descriptor: CInt
+  private var descriptor: CInt
 
   init() throws {
     descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
@@ -31,14 +31,21 @@ final class ReservedPort {
     guard isBound else { throw Failure("no port: \(String(cString: strerror(errno)))") }
   }
 
-  deinit { close(descriptor) }
+  deinit { release() }
+
+  /// Gives the port back.
+  func release() {
+    if descriptor >= 0 { close(descriptor) }
+    descriptor = -1
+  }
 }
 
 extension XCTestCase {
   /// A port of the loopback that is the test's until it ends.
   func freePort() throws -> UInt16 {
     let port = try ReservedPort()
-    addTeardownBlock { withExtendedLifetime(port) {} }
+    // XCTest keeps a block after it has run, and the port with it.
+    addTeardownBlock { port.release() }
     return port.number
   }
 }

@@ -1,5 +1,6 @@
 // RSASignerTests: libcrypto signs with RSA keys in the process of the keys, if it is there and if it is right.
 
+import CKernel
 import Foundation
 import Glibc
 import Transport

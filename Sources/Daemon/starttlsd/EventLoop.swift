@@ -29,8 +29,8 @@ final class EventLoop {
   private var events = [epoll_event](repeating: epoll_event(), count: 256)
   /// How many turns in a row had an event of a descriptor that is closed here.
   private var staleTurns = 0
-  /// Counts the turns: a turn is one call of `wait`.
-  private(set) var turn = 0
+  /// Counts the turns, from 1: a turn ends with a call of `wait` that reports all events that there are.
+  private(set) var turn = 1
 
   /// What is registered for a number.
   private struct Registration {
@@ -99,13 +99,13 @@ final class EventLoop {
 
   /// Waits until an event occurs or the deadline has passed, and notifies the owners.
   func wait(until deadline: Int?) throws(SystemError) {
-    turn &+= 1
     let milliseconds = deadline.map { CInt(clamping: max(0, $0 - Clock.now())) } ?? -1
     let count = epoll_wait(epoll.number, &events, CInt(events.count), milliseconds)
     guard count >= 0 else {
       if errno == EINTR { return }
       throw SystemError.last("epoll_wait")
     }
+    if Int(count) < events.count { turn &+= 1 }
     // Before the first owner is notified: an owner may close the descriptor of a later event.
     var isStale = false
     for event in events[..<Int(count)] {

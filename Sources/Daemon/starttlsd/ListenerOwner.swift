@@ -17,7 +17,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
   let isImplicit: Bool
   /// True if other workers accept from the same socket.
   private let isShared: Bool
-  private var batch: AcceptBatch
+  private var batch: EventBatch
   /// Set while no connection can be accepted for lack of descriptors or memory.
   private var pausedUntil: Int?
   /// When a shared socket is registered again: the kernel wakes one worker for a client, and that one may have ended, or stopped
@@ -29,7 +29,7 @@ final class ListenerOwner: EventOwner, TimerOwner {
   init(_ daemon: Daemon, _ listener: consuming Listener, name: String? = nil, isImplicit: Bool, isShared: Bool = false, file: SocketFile? = nil) {
     self.daemon = daemon
     self.isShared = isShared
-    batch = AcceptBatch(limit: isShared ? 4 : 32)
+    batch = EventBatch(limit: isShared ? 4 : 32)
     self.file = file
     self.name = name
     self.isImplicit = isImplicit
@@ -55,8 +55,9 @@ final class ListenerOwner: EventOwner, TimerOwner {
   }
 
   func close() {
-    listener = nil
+    // First the file: once nobody listens, another starttlsd may replace it.
     file?.remove()
+    listener = nil
     pausedUntil = nil
     registeredAgainAt = nil
   }

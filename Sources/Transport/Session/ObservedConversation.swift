@@ -59,6 +59,8 @@ package struct ObservedConversation: ~Copyable {
     return consumed
   }
 
+  package var chunkLeft: Int { conversation.chunkLeft }
+
   package mutating func inputEnded(from party: SMTPSession.Party) {
     conversation.inputEnded(from: party)
     show(.inputEnded(party))

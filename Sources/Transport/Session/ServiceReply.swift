@@ -15,9 +15,12 @@ package enum ServiceReply {
   /// Sent in place of a greeting to a client that did not wait for it (RFC 5321, 3.1).
   public static var earlyTalker: StaticString { "554 5.5.1 Octets before the greeting not accepted, closing connection\r\n" }
 
-  /// Sent inside TLS in place of a greeting if the server cannot be started, and in place of a reply if the server that was learnt
-  /// cannot be started, or is another one.
+  /// Sent inside TLS in place of a greeting if the server cannot be started.
   package static var noServer: StaticString { "421 4.3.2 Service not available, closing connection\r\n" }
+
+  /// Sent in place of a reply if the server that was learnt cannot be started, or is another one: what a session without a learnt
+  /// server sends if there is none.
+  package static var serverUnavailable: StaticString { "421 4.3.2 Mail server not available, closing connection\r\n" }
 
   /// Sent between two commands when the server stops.
   package static var shuttingDown: StaticString { "421 4.3.2 Service shutting down, closing connection\r\n" }

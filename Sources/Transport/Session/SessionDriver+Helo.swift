@@ -5,7 +5,7 @@
 // conversation gets, and so for these. The reply has several lines, which is allowed for every command (RFC 5321, 4.2.1). A
 // recording has what the conversation gets: EHLO.
 //
-// Contract: only octets in clear are changed, and only at the start of a line. The result does not depend on the pieces in which
+// Contract: only octets in clear are changed, and only at the start of a line outside a BDAT chunk. The result does not depend on the pieces in which
 // a line arrives. A client that ends inside HELO has sent no line.
 
 import SMTPState
@@ -51,16 +51,17 @@ extension SessionDriver {
   func consumeReadingHelo(_ octets: UnsafeRawBufferPointer) -> Int {
     var count = 0
     while count < octets.count, conversation.wants(.client) {
-      if heloReading?.match(octets[count]) == true {
+      let chunk = min(conversation.chunkLeft, octets.count - count)
+      if chunk == 0, heloReading?.match(octets[count]) == true {
         count += 1
         if heloReading?.matched == HeloReading.helo.utf8CodeUnitCount { giveWord() }
         continue
       }
-      giveWord()
-      let end = octets[count...].firstIndex(of: 0x0A).map { $0 + 1 } ?? octets.count
+      if chunk == 0 { giveWord() }
+      let end = chunk > 0 ? count + chunk : octets[count...].firstIndex(of: 0x0A).map { $0 + 1 } ?? octets.count
       count += consume(UnsafeRawBufferPointer(rebasing: octets[count..<end]), from: .client)
       guard count == end else { break }
-      if octets[end - 1] == 0x0A { heloReading?.endLine() }
+      if chunk == 0, octets[end - 1] == 0x0A { heloReading?.endLine() }
     }
     return count
   }

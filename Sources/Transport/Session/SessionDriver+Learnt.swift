@@ -124,7 +124,7 @@ extension SessionDriver {
       decide(.abort(.serverEnded))
       host.abort(.serverEnded)
     }
-    _ = toClient.append(ServiceReply.noServer)
+    _ = toClient.append(ServiceReply.serverUnavailable)
     linger(.closed(.serverEnded))
   }
 

@@ -15,7 +15,8 @@ public protocol TLSStream: AnyObject {
   /// What the last `handshake`, `read` or `write` that returned `.wouldBlock` waits for.
   var direction: TLSDirection { get }
 
-  /// Continues the handshake.
+  /// Continues the handshake. The first call comes when `descriptor` reports an event, or at once if it is not the client's socket, or
+  /// if the stream waits to write.
   func handshake() -> TLSHandshake
 
   /// Reads decrypted octets. `.ended` means a close_notify or, if `facts` has `truncated`, an end of file without one.

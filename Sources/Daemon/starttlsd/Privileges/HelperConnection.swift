@@ -18,6 +18,7 @@ final class HelperConnection: EventOwner {
   private unowned let daemon: Daemon
   private let process: ForkedProcess
   private var watch: Watch?
+  private var batch = EventBatch(limit: 32)
   private var pending: [PendingMessage] = []
   /// The descriptors in `pending`, which are open here until they are sent.
   private var descriptors = 0
@@ -78,9 +79,14 @@ final class HelperConnection: EventOwner {
     watch = wanted
   }
 
-  /// Takes one message. The loop reports the socket again if there are more.
+  /// Takes one message, and more where they wait in turn after turn. The loop reports the socket again if there are more.
   func ready(now: Int) {
-    _ = receiveOne(now: now)
+    for _ in 0..<batch.begin(turn: daemon.loop.turn) where !hasEnded {
+      guard receiveOne(now: now) else {
+        batch.foundNothing()
+        break
+      }
+    }
     if !hasEnded, !pending.isEmpty { flush() }
   }
 

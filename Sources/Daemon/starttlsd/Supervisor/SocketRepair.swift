@@ -123,11 +123,14 @@ struct SocketFile: Hashable {
     var status = stat()
     guard lstat(path, &status) == 0 else { return }
     guard status.st_mode & S_IFMT == S_IFSOCK else { throw SystemError("bind", EEXIST) }
+    let file = SocketFile(bound: path)
     do throws(SystemError) {
       _ = try address.connect()
     } catch {
-      if error.code == ECONNREFUSED { return try Kernel.unlink(path) }
-      throw error
+      guard error.code == ECONNREFUSED else { throw error }
+      // Another one may have replaced it meanwhile.
+      if SocketFile(bound: path) == file { try Kernel.unlink(path) }
+      return
     }
     throw SystemError("bind", EADDRINUSE)
   }

@@ -5,7 +5,7 @@ import Glibc
 import XCTest
 
 final class LearningEndsTests: LearningTestCase {
-  private let failed = "421 4.3.2 Service not available, closing connection\r\n"
+  private let failed = "421 4.3.2 Mail server not available, closing connection\r\n"
 
   /// Each of these sends something else to another client, or at another time.
   func testAReplyThatDependsOnTheClientIsNotLearnt() throws {

@@ -13,7 +13,7 @@ final class LearntValuesTests: LearningTestCase {
     try client.expect("220 ")
     XCTAssertEqual(try client.ask("EHLO client.example"), "250-backend|250-STARTTLS|250 SMTPUTF8")
     try daemon.folder.write([], to: "less")
-    XCTAssertEqual(try client.ask("MAIL FROM:<a@client.example>"), "421 4.3.2 Service not available, closing connection")
+    XCTAssertEqual(try client.ask("MAIL FROM:<a@client.example>"), "421 4.3.2 Mail server not available, closing connection")
     client.close()
     let next = try self.client(daemon)
     try next.expect("220 ")

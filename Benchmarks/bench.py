@@ -6,6 +6,7 @@ Usage: bench.py folder-of-the-programs results-folder [--seconds 3] [--rounds 3]
 The parts are sessions, rsa, relay, calls, memory, starts and core. The load client, the backends and the bounds are C programs of this folder
 (`load`), which gcc builds. They run on the same machine as the contestants; the table says what share of a core the client takes.
 skarnet's chain takes part where SKARNET names folders, separated by colons, with s6-ucspitlsd, smtpd-starttls-proxy-io and s6-tlsd.
+The table has the versions that the headers installed beside these programs state, and of absolute paths only the last two parts.
 A contestant that fails ends nothing: its row of the table says why. Writes table.md and performance.svg to the results folder; with
 --write also to Docs/Performance.md and Docs/performance.svg.
 """
@@ -152,7 +153,7 @@ class Benchmark:
 
     def table(self) -> str:
         options = self.options
-        command = f"make bench SECONDS={options.seconds:g} ROUNDS={options.rounds}" + (f" PROGRAMS={name}" if (name := os.environ.get("PROGRAMS")) else "")
+        command = f"make bench SECONDS={options.seconds:g} ROUNDS={options.rounds}"
         lines = [*report.machine(command, options.load), f"Medians of {options.rounds} interleaved round{'s' if options.rounds > 1 else ''} of {options.seconds:g} s a cell, with the smallest and the largest in parentheses.", ""]
         if self.sessions or self.sessions.reasons:
             lines += ["## Sessions a second", "", "![Sessions a second over the number of connections](performance.svg)", ""]

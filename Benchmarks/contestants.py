@@ -16,6 +16,8 @@ import subprocess
 import tempfile
 import time
 
+import skarnet
+
 PROGRAM, LEARNT, SERVER = "starttlsd, a program", "starttlsd, greeting learnt", "starttlsd, a TCP server"
 KEY_INSIDE, ONE_USER = "starttlsd, key in process", "starttlsd, a program of the same user"
 PROGRAM_ALONE, SERVER_ALONE = "starttlsd, a program, one process", "starttlsd, a TCP server, one process"
@@ -137,7 +139,7 @@ def library_of(engine: pathlib.Path) -> tuple[str, str]:
     try:
         octets = engine.read_bytes()
     except OSError:
-        return f"{engine.parent}", "TLSv1.3"
+        return skarnet.shortened(engine.parent), "TLSv1.3"
     return ("BearSSL, TLS 1.2", "TLSv1.2") if b"BearSSL" in octets else ("libtls", "TLSv1.3")
 
 
@@ -186,12 +188,12 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
         port, engine = free_port(), work / "engine"
         add(ENGINE, [*serve, port, programs / "ucspi-tlsd", "--engine-socket", engine, programs / "starttls-proxy", backend],
             ["env", "LD_BIND_NOW=1", programs / "tlsd-io", "--listen", engine], ports=dict.fromkeys(both, port), environment=environment, most=256)
-        for skarnet in filter(None, os.environ.get("SKARNET", "").split(":")):
-            port, (library, version) = free_port(), library_of(pathlib.Path(skarnet) / "s6-tlsd-io")
+        for folder in skarnet.folders():
+            port, (library, version) = free_port(), library_of(folder / "s6-tlsd-io")
             # The engine with libtls ends with an error when the program has ended, before it has read its last reply.
             program = [backend, "waits"] if library == "libtls" else [backend]
-            add(f"skarnet's chain, {library}", [*serve, port, f"{skarnet}/s6-ucspitlsd", "--", f"{skarnet}/smtpd-starttls-proxy-io", *program],
-                ports=dict.fromkeys(both, port), relays=both, environment=environment | {"PATH": f"{skarnet}:{os.environ['PATH']}"}, most=256,
+            add(f"skarnet's chain, {library}", [*serve, port, folder / "s6-ucspitlsd", "--", folder / "smtpd-starttls-proxy-io", *program],
+                ports=dict.fromkeys(both, port), relays=both, environment=environment | {"PATH": f"{folder}:{os.environ['PATH']}"}, most=256,
                 version=version)
     if stunnel := shutil.which("stunnel4") or shutil.which("stunnel"):
         port, secured, inner = free_port(), free_port(), free_port()

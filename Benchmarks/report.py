@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 
+import skarnet
 from contestants import HANDSHAKES, IN_CLEAR, PROGRAM, SERVER, STARTS
 from measures import Measurements, spread
 
@@ -17,6 +18,15 @@ def rows(head: list[str], body: list[list]) -> list[str]:
     return ["", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(map(str, row))} |" for row in body), ""]
 
 
+def complete(command: str) -> str:
+    """The command with the variables that name folders, as they are set. Of an absolute path only its end: the rest says nothing elsewhere."""
+    words = [command]
+    for name in ("PROGRAMS", "SKARNET"):
+        if folders := os.environ.get(name):
+            words.append(f"{name}={':'.join(skarnet.shortened(pathlib.Path(folder)) for folder in folders.split(':') if folder)}")
+    return " ".join(words)
+
+
 def machine(command: str, load: float) -> list[str]:
     """What was measured where. `load` is the load average before the start: what other programs do on the machine."""
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
@@ -24,9 +34,9 @@ def machine(command: str, load: float) -> list[str]:
     packages = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *PACKAGES], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     version = subprocess.run([ROOT / "Scripts/version"], stdout=subprocess.PIPE, text=True).stdout.strip()
     is_busy = load > os.cpu_count() / 4
-    return [f"* Command: `{command}`",
+    return [f"* Command: `{complete(command)}`",
             f"* Machine: {os.cpu_count()} cores, {model.group(1) if model else platform.machine()}, {int(memory[1]) / 2**20:.0f} GiB, Linux {platform.release()}",
-            f"* starttlsd {version}; " + ", ".join(line for line in packages.stdout.splitlines() if len(line.split()) == 2),
+            f"* starttlsd {version}; " + ", ".join([*(line for line in packages.stdout.splitlines() if len(line.split()) == 2), *skarnet.versions()]),
             f"* Load average at the start: {load:.1f}",
             *(["", "**The machine was busy with other programs. Only the system calls, the memory and the core are measured; the rates mean nothing, "
                "and at many connections often no session ended in the time. Run it again on a quiet machine.**"] if is_busy else []), ""]

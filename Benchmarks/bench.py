@@ -92,7 +92,7 @@ class Benchmark:
             self.say(f"{one.name}: {one.failure}")
         return one
 
-    def idle_memory(self, one: Contestant, kind: str) -> tuple[float, float]:
+    def idle_memory(self, one: Contestant, kind: str) -> measures.Memory:
         with one:
             return measures.idle_memory(self.tools, one, kind)
 
@@ -102,7 +102,7 @@ class Benchmark:
             for one in self.contestants("P-256", f"memory-{kind}"):
                 if kind in one.sessions and one.name not in VARIANTS and not one.name.endswith("alone"):
                     if result := self.measured(self.memory, (kind, one.name), one, self.idle_memory, one, kind):
-                        self.say(f"memory: {one.name}, {kind}: {result[0]:.0f} KiB, own {result[1]:.0f} KiB")
+                        self.say(f"memory: {one.name}, {kind}: {result.all.size:.1f} ± {result.all.noise:.1f} KiB" + (f", own {result.own.size:.1f} ± {result.own.noise:.1f} KiB" if result.own else ""))
 
     def measure_sessions(self, key: str, running: list[Contestant], loads: list[tuple[str, int]], number: int) -> None:
         for kind, count in loads:
@@ -135,6 +135,8 @@ class Benchmark:
                 self.starts = measures.starts(self.tools, HERE.parent / "Sources/CKernel", HERE / "load/starts.c")
             except (OSError, subprocess.SubprocessError) as failure:
                 self.say(f"starts: {measures.reason(failure)}")
+        if not set(parts) & {"sessions", "rsa", "relay", "calls"}:
+            return
         with contextlib.ExitStack() as stack:
             running = [self.start(one, stack) for one in self.contestants("P-256", "ec")]
             with_rsa = []

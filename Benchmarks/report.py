@@ -125,8 +125,9 @@ def calls_table(results: Measurements) -> list[str]:
 
 
 def memory_table(results: Measurements) -> list[str]:
-    body = [[f"{name}, {KINDS[kind]}", f"{everything:.0f}", f"{own:.0f}" if own else ""] for (kind, name), [(everything, own)] in results.items()]
-    return ["Memory of an idle session after EHLO, PSS in KiB: of all processes, and of the front-end itself:",
+    body = [[f"{name}, {KINDS[kind]}", memory.all, memory.own or ""] for (kind, name), [memory] in results.items()]
+    return ["Memory of an idle session after EHLO, PSS in KiB: of all processes, and of the front-end itself. `<` is a bound: the difference is within the noise, "
+            "or less than 1 KiB:",
             *rows(["", "all", "own"], body + failed_kinds(results))]
 
 

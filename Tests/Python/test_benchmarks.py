@@ -227,6 +227,11 @@ def test_what_a_start_costs(build, tmp_path):
         starts.start(session._replace(variables=session.variables | {"KEYFILE": "/dev/null"}))
 
 
+@pytest.mark.parametrize("size, noise, shown", [(15, 1, "15"), (2.1, 0.3, "2"), (1.4, 2.3, "< 3"), (-16, 3, "< 17"), (0.1, 0, "< 2"), (1, 1, "< 2")])
+def test_a_difference_within_the_noise_is_a_bound(size, noise, shown):
+    assert str(measures.Difference(size, noise)) == shown
+
+
 def test_the_recorded_command(tmp_path, monkeypatch):
     """It names the folders with programs, without the path to them on this machine, and skarnet's versions where they are known."""
     header = tmp_path / "bearssl/include/s6-networking/config.h"

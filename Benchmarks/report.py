@@ -135,7 +135,7 @@ def starts_table(results: list[tuple[int, str, float, float]]) -> list[str]:
     cells = {(way, descriptors): f"{median:.0f} ({most:.0f})" for descriptors, way, median, most in results}
     tables, ways = list(dict.fromkeys(row[0] for row in results)), list(dict.fromkeys(row[1] for row in results))
     return ["How long a start takes its caller until the program is executed, in microseconds, as the number of open descriptors grows: the median, and in "
-            "parentheses what nine of ten do not exceed. kernel_spawn is `Sources/CKernel/Spawn.c`; the number is that of the descriptor that the program gets:",
+            "parentheses what nine of ten do not exceed. Both call setsid. kernel_spawn is `Sources/CKernel/Spawn.c`; the number is that of the descriptor that the program gets:",
             *rows(["", *(f"{count:,} open" for count in tables)], [[way, *(cells[way, count] for count in tables)] for way in ways])]
 
 

@@ -6,6 +6,7 @@ Usage: bench.py folder-of-the-programs results-folder [--seconds 3] [--rounds 3]
 The parts are sessions, rsa, relay, calls, memory, starts and core. The load client, the backends and the bounds are C programs of this folder
 (`load`), which gcc builds. They run on the same machine as the contestants; the table says what share of a core the client takes.
 skarnet's chain takes part where SKARNET names folders, separated by colons, with s6-ucspitlsd, smtpd-starttls-proxy-io and s6-tlsd.
+The table has the versions that the headers installed beside these programs state, and of absolute paths only the last two parts.
 A contestant that fails ends nothing: its row of the table says why. Writes table.md and performance.svg to the results folder; with
 --write also to Docs/Performance.md and Docs/performance.svg.
 """
@@ -91,7 +92,7 @@ class Benchmark:
             self.say(f"{one.name}: {one.failure}")
         return one
 
-    def idle_memory(self, one: Contestant, kind: str) -> tuple[float, float]:
+    def idle_memory(self, one: Contestant, kind: str) -> measures.Memory:
         with one:
             return measures.idle_memory(self.tools, one, kind)
 
@@ -101,7 +102,7 @@ class Benchmark:
             for one in self.contestants("P-256", f"memory-{kind}"):
                 if kind in one.sessions and one.name not in VARIANTS and not one.name.endswith("alone"):
                     if result := self.measured(self.memory, (kind, one.name), one, self.idle_memory, one, kind):
-                        self.say(f"memory: {one.name}, {kind}: {result[0]:.0f} KiB, own {result[1]:.0f} KiB")
+                        self.say(f"memory: {one.name}, {kind}: {result.all.size:.1f} ± {result.all.noise:.1f} KiB" + (f", own {result.own.size:.1f} ± {result.own.noise:.1f} KiB" if result.own else ""))
 
     def measure_sessions(self, key: str, running: list[Contestant], loads: list[tuple[str, int]], number: int) -> None:
         for kind, count in loads:
@@ -134,6 +135,8 @@ class Benchmark:
                 self.starts = measures.starts(self.tools, HERE.parent / "Sources/CKernel", HERE / "load/starts.c")
             except (OSError, subprocess.SubprocessError) as failure:
                 self.say(f"starts: {measures.reason(failure)}")
+        if not set(parts) & {"sessions", "rsa", "relay", "calls"}:
+            return
         with contextlib.ExitStack() as stack:
             running = [self.start(one, stack) for one in self.contestants("P-256", "ec")]
             with_rsa = []
@@ -152,7 +155,7 @@ class Benchmark:
 
     def table(self) -> str:
         options = self.options
-        command = f"make bench SECONDS={options.seconds:g} ROUNDS={options.rounds}" + (f" PROGRAMS={name}" if (name := os.environ.get("PROGRAMS")) else "")
+        command = f"make bench SECONDS={options.seconds:g} ROUNDS={options.rounds}"
         lines = [*report.machine(command, options.load), f"Medians of {options.rounds} interleaved round{'s' if options.rounds > 1 else ''} of {options.seconds:g} s a cell, with the smallest and the largest in parentheses.", ""]
         if self.sessions or self.sessions.reasons:
             lines += ["## Sessions a second", "", "![Sessions a second over the number of connections](performance.svg)", ""]

@@ -16,6 +16,8 @@ import subprocess
 import tempfile
 import time
 
+import skarnet
+
 PROGRAM, LEARNT, SERVER = "starttlsd, a program", "starttlsd, greeting learnt", "starttlsd, a TCP server"
 KEY_INSIDE, ONE_USER = "starttlsd, key in process", "starttlsd, a program of the same user"
 PROGRAM_ALONE, SERVER_ALONE = "starttlsd, a program, one process", "starttlsd, a TCP server, one process"
@@ -84,13 +86,15 @@ class Contestant:
     """Something that clients connect to: its commands, its port for each kind of session, and what it can be asked.
 
     `own` is the name with which the processes of the front-end itself begin, where they go on from session to session.
+    `most` is the largest number of sessions at a time in which it is measured, `holds` that of idle ones whose memory is measured.
     `version` is the highest version of TLS that it has. `failure` is why it cannot be measured, if it cannot."""
 
     def __init__(self, tools: pathlib.Path, name: str, front: list, inner: list | None = None, *, ports: dict, own: str | None = None,
-                 sessions=("starttls", "clear"), relays=(), most: int = 10_000, environment: dict | None = None, version: str = "TLSv1.3"):
+                 sessions=("starttls", "clear"), relays=(), most: int = 10_000, holds: int = 800,
+                 environment: dict | None = None, version: str = "TLSv1.3"):
         self.version, self.failure = version, None
         self.name, self.ports, self.own, self.most = name, ports, own, most
-        self.sessions, self.relays = sessions, relays
+        self.sessions, self.relays, self.holds = sessions, relays, holds
         self.commands = [[str(tools / "reaper"), *map(str, command)] for command in (inner, front) if command]
         self.environment = environment
 
@@ -137,7 +141,7 @@ def library_of(engine: pathlib.Path) -> tuple[str, str]:
     try:
         octets = engine.read_bytes()
     except OSError:
-        return f"{engine.parent}", "TLSv1.3"
+        return skarnet.shortened(engine.parent), "TLSv1.3"
     return ("BearSSL, TLS 1.2", "TLSv1.2") if b"BearSSL" in octets else ("libtls", "TLSv1.3")
 
 
@@ -161,7 +165,7 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
     def in_front_of_a_server(name, *more, **settings):
         port, secured, inner = free_port(), free_port(), free_port()
         add(name, starttlsd(port, "--listen-tls", f"127.0.0.1:{secured}", "--backend", f"127.0.0.1:{inner}", "--backend-client", "none", *more, **settings),
-            [server, inner], ports=dict.fromkeys(both, port) | {"tls": secured}, own="starttlsd",
+            [server, inner], ports=dict.fromkeys(both, port) | {"tls": secured}, own="starttlsd", holds=2000,
             relays=("starttls", "clear", "tls") if name == SERVER else ())
 
     both = ("starttls", "clear")
@@ -182,16 +186,16 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
             environment |= {"TLS_UID": "65534", "TLS_GID": "65534"}
         port = free_port()
         add(CHAIN, [*serve, port, programs / "ucspi-tlsd", programs / "starttls-proxy", backend],
-            ports=dict.fromkeys(both, port), relays=both, environment=environment, most=256)
+            ports=dict.fromkeys(both, port), relays=both, environment=environment, most=256, holds=400)
         port, engine = free_port(), work / "engine"
         add(ENGINE, [*serve, port, programs / "ucspi-tlsd", "--engine-socket", engine, programs / "starttls-proxy", backend],
-            ["env", "LD_BIND_NOW=1", programs / "tlsd-io", "--listen", engine], ports=dict.fromkeys(both, port), environment=environment, most=256)
-        for skarnet in filter(None, os.environ.get("SKARNET", "").split(":")):
-            port, (library, version) = free_port(), library_of(pathlib.Path(skarnet) / "s6-tlsd-io")
+            ["env", "LD_BIND_NOW=1", programs / "tlsd-io", "--listen", engine], ports=dict.fromkeys(both, port), environment=environment, most=256, holds=400)
+        for folder in skarnet.folders():
+            port, (library, version) = free_port(), library_of(folder / "s6-tlsd-io")
             # The engine with libtls ends with an error when the program has ended, before it has read its last reply.
             program = [backend, "waits"] if library == "libtls" else [backend]
-            add(f"skarnet's chain, {library}", [*serve, port, f"{skarnet}/s6-ucspitlsd", "--", f"{skarnet}/smtpd-starttls-proxy-io", *program],
-                ports=dict.fromkeys(both, port), relays=both, environment=environment | {"PATH": f"{skarnet}:{os.environ['PATH']}"}, most=256,
+            add(f"skarnet's chain, {library}", [*serve, port, folder / "s6-ucspitlsd", "--", folder / "smtpd-starttls-proxy-io", *program],
+                ports=dict.fromkeys(both, port), relays=both, environment=environment | {"PATH": f"{folder}:{os.environ['PATH']}"}, most=256, holds=400,
                 version=version)
     if stunnel := shutil.which("stunnel4") or shutil.which("stunnel"):
         port, secured, inner = free_port(), free_port(), free_port()
@@ -204,7 +208,8 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
             sessions=("starttls",), relays=("starttls", "tls"))
     if os.geteuid() == 0 and pathlib.Path("/usr/lib/postfix/sbin/master").exists():
         port = free_port()
-        add("Postfix", postfix(work / "postfix", port, certificate, key), ports=dict.fromkeys(both, port),
+        # Its limit is 200 processes.
+        add("Postfix", postfix(work / "postfix", port, certificate, key), ports=dict.fromkeys(both, port), holds=180,
             environment={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "MAIL_CONFIG": str(work / "postfix/configuration")})
     if haproxy := shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin"):
         ports, inner = {"clear": free_port(), "tls": free_port()}, free_port()

@@ -12,7 +12,7 @@ import subprocess
 import time
 from typing import NamedTuple
 
-from contestants import SERVER, Contestant, Failed
+from contestants import Contestant, Failed
 
 # So many sessions are needed to know the processor time of one: it is counted in ticks, and once for a process that has ended.
 FEW = 20
@@ -83,12 +83,12 @@ def check(tools: pathlib.Path, contestant: Contestant) -> None:
             raise Failed(f"does not do the same work: {kind}: {run.stdout.strip()!r}, expected {expected[0]!r}")
 
 
-def settle(contestant: Contestant) -> None:
-    """Waits until the contestant has nothing to do, at most 3 seconds."""
-    end, last = time.monotonic() + 3, -1.0
+def settle(contestant: Contestant, quiet_seconds: float = 0.1) -> None:
+    """Waits until the contestant has nothing to do for so long, at most 30 times as long."""
+    end, last = time.monotonic() + 30 * quiet_seconds, -1.0
     while time.monotonic() < end and (now := processor_time(contestant)[0]) - last > TICK:
         last = now
-        time.sleep(0.1)
+        time.sleep(quiet_seconds)
 
 
 def sessions(tools: pathlib.Path, contestant: Contestant, kind: str, connections: int, seconds: float) -> Sessions:
@@ -183,19 +183,54 @@ def count_sessions(tools: pathlib.Path, contestant: Contestant, kind: str, count
         raise Failed("a session failed")
 
 
-def idle_memory(tools: pathlib.Path, contestant: Contestant, kind: str) -> tuple[float, float]:
-    """KiB for each idle session of a contestant that has just been started. Those with a process for each session get fewer."""
-    count = 400 if contestant.name in (SERVER, "stunnel") else 40
-    count_sessions(tools, contestant, kind, 4)
-    settle(contestant)
-    before = memory(contestant)
+class Difference(NamedTuple):
+    """KiB for a session, and how far two measurements of it are apart."""
+    size: float
+    noise: float
+
+    def __str__(self) -> str:
+        """A difference that is not larger than the noise, or than 1 KiB, is shown as a bound."""
+        bound = max(self.noise, 1)
+        return f"{self.size:.0f}" if self.size > bound else f"< {math.ceil(max(bound, abs(self.size)) + 0.01)}"
+
+
+class Memory(NamedTuple):
+    """Of an idle session: in all processes, and in those of the front-end itself, if they are known."""
+    all: Difference
+    own: Difference | None
+
+
+@contextlib.contextmanager
+def held(tools: pathlib.Path, contestant: Contestant, kind: str, count: int):
+    """So many sessions wait until the end of the block."""
     with subprocess.Popen([tools / "load", "hold", str(contestant.ports[kind]), kind, str(count)], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True) as load:
-        if load.stdout.readline() != "begin\n":
-            raise Failed(f"does not hold {count} sessions")
-        after = memory(contestant)
-        load.stdin.close()
-    return (after[0] - before[0]) / count, (after[1] - before[1]) / count
+        try:
+            if load.stdout.readline() != "begin\n":
+                raise Failed(f"does not hold {count} sessions")
+            yield
+        finally:
+            load.stdin.close()
+
+
+def idle_memory(tools: pathlib.Path, contestant: Contestant, kind: str) -> Memory:
+    """Of a contestant that has just been started. The sessions come in four parts. The first two are not counted: with them come buffers,
+    what each worker learns (one may get all sessions of a part), and clients that share libraries with the contestant, which makes its
+    PSS smaller. The difference of the other two is the noise."""
+    part = contestant.holds // 4
+    count_sessions(tools, contestant, kind, 4)
+    with contextlib.ExitStack() as stack:
+        readings = []
+        for number in range(4):
+            stack.enter_context(held(tools, contestant, kind, part))
+            # A worker learns a greeting after its first session, with pauses of about a second.
+            settle(contestant, quiet_seconds=2 if number < 2 else 0.1)
+            readings.append(memory(contestant))
+
+    def difference(first: float, second: float, third: float) -> Difference:
+        return Difference((third - first) / (2 * part), abs(third - second - (second - first)) / part)
+    everything, own = zip(*readings[1:])
+    return Memory(difference(*everything), difference(*own) if any(own) else None)
 
 
 def started_programs(tools: pathlib.Path, seconds: float) -> float:

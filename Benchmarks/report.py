@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 
+import skarnet
 from contestants import HANDSHAKES, IN_CLEAR, PROGRAM, SERVER, STARTS
 from measures import Measurements, spread
 
@@ -17,6 +18,15 @@ def rows(head: list[str], body: list[list]) -> list[str]:
     return ["", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(map(str, row))} |" for row in body), ""]
 
 
+def complete(command: str) -> str:
+    """The command with the variables that name folders, as they are set. Of an absolute path only its end: the rest says nothing elsewhere."""
+    words = [command]
+    for name in ("PROGRAMS", "SKARNET"):
+        if folders := os.environ.get(name):
+            words.append(f"{name}={':'.join(skarnet.shortened(pathlib.Path(folder)) for folder in folders.split(':') if folder)}")
+    return " ".join(words)
+
+
 def machine(command: str, load: float) -> list[str]:
     """What was measured where. `load` is the load average before the start: what other programs do on the machine."""
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
@@ -24,9 +34,9 @@ def machine(command: str, load: float) -> list[str]:
     packages = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *PACKAGES], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     version = subprocess.run([ROOT / "Scripts/version"], stdout=subprocess.PIPE, text=True).stdout.strip()
     is_busy = load > os.cpu_count() / 4
-    return [f"* Command: `{command}`",
+    return [f"* Command: `{complete(command)}`",
             f"* Machine: {os.cpu_count()} cores, {model.group(1) if model else platform.machine()}, {int(memory[1]) / 2**20:.0f} GiB, Linux {platform.release()}",
-            f"* starttlsd {version}; " + ", ".join(line for line in packages.stdout.splitlines() if len(line.split()) == 2),
+            f"* starttlsd {version}; " + ", ".join([*(line for line in packages.stdout.splitlines() if len(line.split()) == 2), *skarnet.versions()]),
             f"* Load average at the start: {load:.1f}",
             *(["", "**The machine was busy with other programs. Only the system calls, the memory and the core are measured; the rates mean nothing, "
                "and at many connections often no session ended in the time. Run it again on a quiet machine.**"] if is_busy else []), ""]
@@ -115,8 +125,9 @@ def calls_table(results: Measurements) -> list[str]:
 
 
 def memory_table(results: Measurements) -> list[str]:
-    body = [[f"{name}, {KINDS[kind]}", f"{everything:.0f}", f"{own:.0f}" if own else ""] for (kind, name), [(everything, own)] in results.items()]
-    return ["Memory of an idle session after EHLO, PSS in KiB: of all processes, and of the front-end itself:",
+    body = [[f"{name}, {KINDS[kind]}", memory.all, memory.own or ""] for (kind, name), [memory] in results.items()]
+    return ["Memory of an idle session after EHLO, PSS in KiB: of all processes, and of the front-end itself. `<` is a bound: the difference is within the noise, "
+            "or less than 1 KiB:",
             *rows(["", "all", "own"], body + failed_kinds(results))]
 
 
@@ -124,7 +135,7 @@ def starts_table(results: list[tuple[int, str, float, float]]) -> list[str]:
     cells = {(way, descriptors): f"{median:.0f} ({most:.0f})" for descriptors, way, median, most in results}
     tables, ways = list(dict.fromkeys(row[0] for row in results)), list(dict.fromkeys(row[1] for row in results))
     return ["How long a start takes its caller until the program is executed, in microseconds, as the number of open descriptors grows: the median, and in "
-            "parentheses what nine of ten do not exceed. kernel_spawn is `Sources/CKernel/Spawn.c`; the number is that of the descriptor that the program gets:",
+            "parentheses what nine of ten do not exceed. Both call setsid. kernel_spawn is `Sources/CKernel/Spawn.c`; the number is that of the descriptor that the program gets:",
             *rows(["", *(f"{count:,} open" for count in tables)], [[way, *(cells[way, count] for count in tables)] for way in ways])]
 
 

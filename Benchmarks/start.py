@@ -25,6 +25,7 @@ import time
 from typing import NamedTuple
 
 sys.dont_write_bytecode = True
+import skarnet  # noqa: E402
 from bench import KEYS, certificate  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -144,15 +145,15 @@ def programs(folders: list[pathlib.Path], work: pathlib.Path) -> list[Program]:
         stage(created, "session", loaded),
         stage(shaken, "handshake", created, has_session=True)]
     for folder in folders:
-        name = "tlsd-io" if len(folders) == 1 else f"tlsd-io of {folder}"
+        name = "tlsd-io" if len(folders) == 1 else f"tlsd-io of {skarnet.shortened(folder)}"
         # As it is installed; valgrind cannot read the debug information of Swift.
         engine = work / f"tlsd-io-{len(found)}"
         subprocess.run(["strip", "-o", engine, folder / "tlsd-io"], check=True)
         found += [Program(f"{name}, --version", [engine, "--version"], library),
                   Program(f"{name}, a session", [engine, "-v", 0, CLEAR, DECIPHERED], shaken, variables, True)]
-    for skarnet in filter(None, os.environ.get("SKARNET", "").split(":")):
-        found.append(Program(f"skarnet's engine of {pathlib.Path(skarnet).parent.name}, a session",
-                             [pathlib.Path(skarnet) / "s6-tlsd-io", CLEAR, DECIPHERED], shaken, variables, True))
+    for folder in skarnet.folders():
+        found.append(Program(f"skarnet's engine of {folder.parent.name}, a session",
+                             [folder / "s6-tlsd-io", CLEAR, DECIPHERED], shaken, variables, True))
     libraries = needed(linked)
     for name, path in libraries.items():
         if name != "gnutls":

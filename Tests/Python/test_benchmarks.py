@@ -21,6 +21,7 @@ import bench  # noqa: E402
 import fairness  # noqa: E402
 import measures  # noqa: E402
 import plot  # noqa: E402
+import report  # noqa: E402
 import start as starts  # noqa: E402
 import syscalls  # noqa: E402
 import transfer  # noqa: E402
@@ -238,6 +239,23 @@ def test_what_a_start_costs(build, tmp_path):
     [session] = [one for one in programs if one.name == "tlsd-io, a session"]
     with pytest.raises(SystemExit, match="tlsd-io, a session"):
         starts.start(session._replace(variables=session.variables | {"KEYFILE": "/dev/null"}))
+
+
+@pytest.mark.parametrize("size, noise, shown", [(15, 1, "15"), (2.1, 0.3, "2"), (1.4, 2.3, "< 3"), (-16, 3, "< 17"), (0.1, 0, "< 2"), (1, 1, "< 2")])
+def test_a_difference_within_the_noise_is_a_bound(size, noise, shown):
+    assert str(measures.Difference(size, noise)) == shown
+
+
+def test_the_recorded_command(tmp_path, monkeypatch):
+    """It names the folders with programs, without the path to them on this machine, and skarnet's versions where they are known."""
+    header = tmp_path / "bearssl/include/s6-networking/config.h"
+    header.parent.mkdir(parents=True)
+    header.write_text('#define S6_NETWORKING_VERSION "2.8.0.1"\n')
+    monkeypatch.setenv("PROGRAMS", ".build/programs")
+    monkeypatch.setenv("SKARNET", f"{tmp_path}/bearssl/bin:{tmp_path}/libtls/bin")
+    text = "\n".join(report.machine("make bench", 0))
+    assert "`make bench PROGRAMS=.build/programs SKARNET=…/bearssl/bin:…/libtls/bin`" in text and "s6-networking 2.8.0.1" in text, text
+    assert str(tmp_path) not in text, text
 
 
 def test_the_plot():

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from backends import Header, client, deliver, eventually
+from backends import Header, client, deliver, eventually, handshake
 from mail import PATIENCE
 from ports import listens
 
@@ -85,12 +85,6 @@ backend starttlsd
   server one 127.0.0.1:{one} send-proxy-v2 check inter 100ms fall 1
   server two 127.0.0.1:{two} send-proxy-v2 check inter 100ms fall 1
 """
-
-
-def handshake(port: int, *words) -> str:
-    """What openssl prints about a session with STARTTLS."""
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-starttls", "smtp", "-crlf", "-ign_eof", *words]
-    return subprocess.run(command, input=b"QUIT\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE).stdout.decode(errors="replace")
 
 
 def test_one_of_two_daemons_is_killed_under_load(starttlsd, folder, process, build, free_port):

@@ -186,10 +186,11 @@ def assert_confined_with_a_program(daemon, tmp_path, maildir, process: int | Non
 def test_a_captured_process_whose_programs_another_one_starts(starttlsd, tmp_path, build):
     maildir = tmp_path / "mail"
     maildir.mkdir()
-    os.chmod(tmp_path, 0o777)
-    for folder in (maildir, *tmp_path.parents):
+    os.chmod(maildir, 0o777)
+    # The user may enter the folders, and write to no other one: tests with files of settings refuse a folder that others can write to.
+    for folder in (tmp_path, *tmp_path.parents):
         if folder.owner() == "root" and str(folder).startswith("/tmp/"):
-            os.chmod(folder, 0o777)
+            os.chmod(folder, folder.stat().st_mode | 0o011)
     program = ["--", str(build / "release/maildir-smtpd"), "--domain", "mx.example", str(maildir / "Maildir")]
     daemon = starttlsd("--backend-user", "nobody", *program)
     assert_confined_with_a_program(daemon, tmp_path, maildir / "Maildir")

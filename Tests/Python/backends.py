@@ -188,6 +188,12 @@ def client(port: int, source: str = "127.0.0.7", tls: bool = True) -> smtplib.SM
     return made
 
 
+def handshake(port: int, *words) -> str:
+    """What openssl prints about a session with STARTTLS."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-starttls", "smtp", "-crlf", "-ign_eof", *words]
+    return subprocess.run(command, input=b"QUIT\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE).stdout.decode(errors="replace")
+
+
 def deliver(port: int, source: str = "127.0.0.7", tls: bool = True, to: str = "b@mx.example") -> int:
     """Sends a message; returns the client's port."""
     with client(port, source, tls) as made:

@@ -81,6 +81,34 @@ def test_a_server_that_trusts_this_machine_is_refused(backend_server, starttlsd)
     assert backend.sessions[-1].header == b"" and backend.sessions[-1].peer == "127.0.0.1"
 
 
+@pytest.mark.parametrize("header", ["proxy-v1", "proxy-v2"])
+@pytest.mark.parametrize("place", ["port", "Unix socket"])
+def test_a_server_that_relays_for_a_named_client_is_refused(backend_server, starttlsd, tmp_path, header, place):
+    """The header names the probe's client, which stands for all unknown ones. A server that relays for another client only may be used."""
+    path = tmp_path / "relay"
+    for client_name, status in (("192.0.2.1", 100), ("192.0.2.3", None)):
+        backend = backend_server(header, client_name, str(path) if place == "Unix socket" else None)
+        daemon = starttlsd("--backend", backend.address, "--backend-client", header)
+        # With each of the two headers: of a session in clear, and of one inside TLS.
+        assert len(backend.sessions) == 2, daemon.log()
+        if status is None:
+            deliver(daemon.port)
+            continue
+        assert daemon.process.wait(timeout=PATIENCE) == status and not daemon.port
+        assert re.search(rf"the server at {re.escape(backend.address)} is an open relay: it accepts mail to any domain from anybody \(.*\); "
+                         "restrict the domains that it accepts mail for, or give --trusting-backend if that is intended", daemon.log()), daemon.log()
+        path.unlink(missing_ok=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
+def test_a_server_that_sees_the_client_itself_is_not_probed(backend_server, starttlsd):
+    """Not even one that relays for all of this machine: nothing can be received in the place of a client that does not exist."""
+    backend = backend_server()
+    daemon = starttlsd("--backend", backend.address, "--backend-client", "transparent")
+    daemon.wait_for(r"the servers are not tested: they see each client's own address \(--backend-client transparent\)")
+    assert daemon.port and backend.sessions == []
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
 def test_the_connection_comes_from_the_client(backend_server, starttlsd):
     backend = backend_server()

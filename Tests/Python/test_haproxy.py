@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from backends import Header, client, deliver, eventually
+from backends import Header, client, deliver, eventually, handshake
 from mail import PATIENCE
 from ports import listens
+from servers import ROOT
 
 pytestmark = pytest.mark.servers
 
@@ -68,33 +69,20 @@ def test_haproxy(send, policy, greeting, starttlsd, backend_server, folder, proc
     assert ("127.0.0.7", own) in [Header.read(session.header).source for session in backend.sessions]
 
 
-TWO = """
-defaults
-  mode tcp
-  timeout connect 2s
-  timeout client 60s
-  timeout server 60s
-  retries 3
-  option redispatch
-frontend mail
-  bind 127.0.0.1:{port}
-  default_backend starttlsd
-backend starttlsd
-  balance roundrobin
-  option smtpchk EHLO probe.example
-  server one 127.0.0.1:{one} send-proxy-v2 check inter 100ms fall 1
-  server two 127.0.0.1:{two} send-proxy-v2 check inter 100ms fall 1
-"""
-
-
-def handshake(port: int, *words) -> str:
-    """What openssl prints about a session with STARTTLS."""
-    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-starttls", "smtp", "-crlf", "-ign_eof", *words]
-    return subprocess.run(command, input=b"QUIT\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE).stdout.decode(errors="replace")
+def settings_of_the_page(port: int, *daemons: int) -> str:
+    """Those of Docs/Scaling.md. The checks are faster, and each connection goes to the other daemon in turn."""
+    page = (ROOT / "Docs/Scaling.md").read_text()
+    [text] = re.findall(r"^```\n(frontend mail\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    changes = [("bind :25", f"bind 127.0.0.1:{port}"), ("balance leastconn", "balance roundrobin"), ("inter 2s fall 2", "inter 100ms fall 1"),
+               *((f"192.0.2.{number}:25", f"127.0.0.1:{daemon}") for number, daemon in zip((11, 12), daemons, strict=True))]
+    for old, new in changes:
+        assert old in text, f"Docs/Scaling.md has no {old}"
+        text = text.replace(old, new)
+    return text
 
 
 def test_one_of_two_daemons_is_killed_under_load(starttlsd, folder, process, build, free_port):
-    """Each client sends a message again until it has a reply to it. Every message is there, and those with one reply are there once."""
+    """Each client sends a message again until it has a reply to it. Every message is there, and at most once for each attempt."""
     maildir = folder / "Maildir"
     (folder / "ticket.key").write_bytes(os.urandom(64))
     (folder / "ticket.key").chmod(0o600)
@@ -102,7 +90,7 @@ def test_one_of_two_daemons_is_killed_under_load(starttlsd, folder, process, bui
               "--", str(build / "release/maildir-smtpd"), str(maildir)]
     daemons = [starttlsd(*server) for _ in range(2)]
     port = free_port()
-    (folder / "haproxy.cfg").write_text(TWO.format(port=port, one=daemons[0].port, two=daemons[1].port))
+    (folder / "haproxy.cfg").write_text(settings_of_the_page(port, *(daemon.port for daemon in daemons)))
     process("haproxy", "-db", "-f", folder / "haproxy.cfg", stderr=subprocess.DEVNULL)
     assert eventually(lambda: listens(port))
     # Each connection is passed to the other daemon in turn: the second one takes the ticket of the first.
@@ -140,4 +128,4 @@ def test_one_of_two_daemons_is_killed_under_load(starttlsd, folder, process, bui
     stored = lambda: [re.search(r"message-(\d+)-", file.read_text())[1] for file in (maildir / "new").iterdir()]
     assert eventually(lambda: set(stored()) == {str(number) for number in range(count)})
     numbers = stored()
-    assert not [number for number in range(count) if attempts[number] == 1 and numbers.count(str(number)) != 1]
+    assert not [number for number in range(count) if numbers.count(str(number)) > attempts[number]], numbers

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from backends import client, deliver
+from backends import client, deliver, handshake
 from mail import connect, read_to_end, read_until
 from metrics import ended, get, scrape
 
@@ -56,6 +56,24 @@ def test_sessions_are_counted(watched):
     [certificate] = [v for k, v in seen.items() if k.startswith("starttlsd_certificate_valid_until_seconds")]
     assert 0 < certificate - time.time() < 3 * 86400 and seen["starttlsd_certificates_failed"] == 0
     assert abs(seen["starttlsd_start_time_seconds"] - time.time()) < 300
+
+
+@pytest.mark.parametrize("options, sample", [
+    (["-tls1_3", "-groups", "X25519", "-ciphersuites", "TLS_AES_128_GCM_SHA256"],
+     'handshakes_total{version="TLSv1.3",group="x25519",cipher="TLS_AES_128_GCM_SHA256"}'),
+    (["-tls1_3", "-groups", "P-384", "-ciphersuites", "TLS_AES_256_GCM_SHA384"],
+     'handshakes_total{version="TLSv1.3",group="secp384r1",cipher="TLS_AES_256_GCM_SHA384"}'),
+    (["-tls1_2", "-groups", "P-256", "-cipher", "ECDHE-ECDSA-AES256-GCM-SHA384"],
+     'handshakes_total{version="TLSv1.2",group="secp256r1",cipher="TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"}'),
+    # No common cipher, and a client that does not trust the certificate.
+    (["-tls1_2", "-cipher", "AES128-SHA"], 'handshake_failures_total{alert="handshake_failure",from="server"}'),
+    (["-tls1_2", "-verify_return_error"], 'handshake_failures_total{alert="unknown_ca",from="client"}'),
+])
+def test_the_labels_of_a_handshake(watched, options, sample):
+    """What was negotiated, and who refused it and why, as the client sees it as well."""
+    seen = handshake(watched.port, *options)
+    counts = {k.removeprefix("starttlsd_"): v for k, v in ended(watched, 1).items() if "_handshakes_total" in k or "_failures_total{alert" in k}
+    assert counts == {sample: 1}, (seen, watched.log())
 
 
 def test_a_server_that_does_not_listen_is_counted(watched):

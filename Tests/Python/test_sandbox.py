@@ -54,8 +54,11 @@ class Captured:
     def request(self, number: int, address=None, data=None) -> None:
         assert libc.ptrace(number, self.process, address, data) >= 0, os.strerror(ctypes.get_errno())
 
-    def wait(self) -> None:
-        assert os.waitpid(self.process, 0x40000000)[1] & 0xFF == 0x7F
+    def wait(self) -> int:
+        """Returns the signal that has stopped it."""
+        status = os.waitpid(self.process, 0x40000000)[1]
+        assert os.WIFSTOPPED(status)
+        return os.WSTOPSIG(status)
 
     def write(self, octets: bytes) -> int:
         """Puts octets below the stack; returns where."""
@@ -74,7 +77,9 @@ class Captured:
         registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9 = values[:6]
         self.request(SET_REGISTERS, data=ctypes.addressof(registers))
         self.request(SINGLE_STEP)
-        self.wait()
+        # A signal stops it before the call: that of a child which has ended.
+        while self.wait() != signal.SIGTRAP:
+            self.request(SINGLE_STEP)
         self.request(GET_REGISTERS, data=ctypes.addressof(registers))
         return ctypes.c_longlong(registers.rax).value
 
@@ -127,6 +132,8 @@ def attack(process: int, tmp_path) -> dict[str, int]:
                                      ("datagram", socket.SOCK_DGRAM, 0), ("raw", socket.SOCK_RAW, 255)):
             for family in (socket.AF_INET, socket.AF_INET6):
                 results[f"{name}, {family.name}"] = captured.call("socket", family, kind, protocol)
+        if results["fork"] > 0:
+            os.kill(results["fork"], signal.SIGKILL)
         return results
     finally:
         captured.release()
@@ -135,9 +142,21 @@ def attack(process: int, tmp_path) -> dict[str, int]:
 DENIED = -errno.EPERM, -errno.EACCES
 
 
+# The attempts that nothing stops.
+HARMLESS = {"null", "getpid", "signal itself", "options"}
+# Those that only Landlock stops, and those that both stop.
+FILES = {"read", "read, old", "create", "folder", "unlink"}
+PROCESSES = {"execute", "ptrace", "kill", "kill by thread"}
+# Those that are stopped with both in force; all but FILES and PROCESSES by seccomp only.
+ALL = FILES | PROCESSES | {
+    "fork", "owner", "owner, extended", "filter", "least hops", "checksum", "connect", "bind", "Unix socket", "Unix datagram socket",
+    "pair of datagram sockets", "connect with data", "foreign source", "packet socket", "executable memory", "TCP, AF_INET", "TCP, AF_INET6",
+    "multipath, AF_INET", "multipath, AF_INET6", "datagram, AF_INET", "datagram, AF_INET6", "raw, AF_INET", "raw, AF_INET6"}
+
+
 def assert_confined(results: dict[str, int]) -> None:
     allowed = {name for name, result in results.items() if result not in DENIED}
-    assert allowed == {"null", "getpid", "signal itself", "options"}, results
+    assert allowed == HARMLESS, results
 
 
 def test_a_captured_process_in_front_of_a_server_by_address(backend_server, starttlsd, tmp_path):
@@ -167,10 +186,11 @@ def assert_confined_with_a_program(daemon, tmp_path, maildir, process: int | Non
 def test_a_captured_process_whose_programs_another_one_starts(starttlsd, tmp_path, build):
     maildir = tmp_path / "mail"
     maildir.mkdir()
-    os.chmod(tmp_path, 0o777)
-    for folder in (maildir, *tmp_path.parents):
+    os.chmod(maildir, 0o777)
+    # The user may enter the folders, and write to no other one: tests with files of settings refuse a folder that others can write to.
+    for folder in (tmp_path, *tmp_path.parents):
         if folder.owner() == "root" and str(folder).startswith("/tmp/"):
-            os.chmod(folder, 0o777)
+            os.chmod(folder, folder.stat().st_mode | 0o011)
     program = ["--", str(build / "release/maildir-smtpd"), "--domain", "mx.example", str(maildir / "Maildir")]
     daemon = starttlsd("--backend-user", "nobody", *program)
     assert_confined_with_a_program(daemon, tmp_path, maildir / "Maildir")
@@ -193,6 +213,26 @@ def test_switched_off_it_is_not_in_force(backend_server, starttlsd, tmp_path):
     finally:
         captured.release()
     deliver(daemon.port)
+
+
+@pytest.mark.parametrize("option, state, stopped", [
+    ("--no-seccomp", r"sandbox: Landlock \d+, no seccomp \(--no-seccomp\)\n", FILES | PROCESSES),
+    ("--no-landlock", r"sandbox: no Landlock \(--no-landlock\), seccomp\n", ALL - FILES),
+])
+def test_a_captured_worker_with_one_of_the_two(starttlsd, build, tmp_path, option, state, stopped):
+    """Either stops what is its own, and what both stop; the attempts that only the other one stops succeed."""
+    daemon = starttlsd(option, "--workers", "2", "--", str(build / "release/maildir-smtpd"), "--domain", "mx.example", str(tmp_path / "Maildir"))
+    daemon.wait_for("2 workers serve")
+    assert len(re.findall("sandbox: ", daemon.log())) == len(re.findall(state, daemon.log())) > 0, daemon.log()
+    process = int(re.search(r"worker 1 started, process (\d+)", daemon.log())[1])
+    results = attack(process, tmp_path)
+    assert {name for name, result in results.items() if result in DENIED} == stopped, results
+    if option == "--no-seccomp":
+        assert results["fork"] > 0 < results["executable memory"] and not (tmp_path / "made").exists()
+    else:
+        assert min(results[name] for name in FILES) >= 0 and (tmp_path / "made").exists()
+    deliver(daemon.port)
+    assert f"worker 1, process {process}" not in daemon.log()
 
 
 def test_without_any_option_a_captured_process_is_confined(starttlsd, build, tmp_path):

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from backends import Daemon
+from backends import Daemon, named
 from mail import PATIENCE, connect, read_to_end, read_until
 
 # A server that repeats what it was sent in each of its replies.
@@ -29,7 +29,7 @@ say(b"220 echo.example ESMTP")
 while line := source.readline():
     line = line.rstrip(b"\r\n")
     verb = line.split(b" ")[0].upper()
-    if verb == b"EHLO":
+    if verb in (b"EHLO", b"LHLO"):
         say(b"250-echo.example", b"250-AUTH PLAIN LOGIN", b"250 CHUNKING")
     elif verb == b"AUTH" and b"LOGIN" in line:
         say(b"334 VXNlcm5hbWU6")
@@ -63,9 +63,9 @@ def secret(name: str) -> bytes:
     return SECRETS[name].encode()
 
 
-def dialogues() -> list[list[bytes]]:
+def dialogues(greeting: bytes = b"EHLO") -> list[list[bytes]]:
     """Each is one session: what is sent, one after the other, after the reply to the one before."""
-    hello = b"EHLO c.example\r\n"
+    hello = greeting + b" c.example\r\n"
     plain = b"AUTH PLAIN " + coded("", SECRETS["user"], SECRETS["plain"]) + b"\r\n"
     login = [b"AUTH LOGIN\r\n", coded(SECRETS["user"]) + b"\r\n", coded(SECRETS["word"]) + b"\r\n"]
     envelope = [b"MAIL FROM:<" + secret("local") + b"@c.example>\r\n", b"RCPT TO:<b@mx.example>\r\n"]
@@ -81,7 +81,7 @@ def dialogues() -> list[list[bytes]]:
         [hello, b"AUTH LOGIN\r\n", secret("null") + b"\0" + secret("null") + b"\r\n"],
         [hello, b"AUTH LOGIN\r\n", coded(SECRETS["ended"])],
         # An EHLO that is text.
-        [b"EHLO " + secret("helo") + b"=" + secret("again") + b"\r\n", b"QUIT\r\n"],
+        [greeting + b" " + secret("helo") + b"=" + secret("again") + b"\r\n", b"QUIT\r\n"],
     ]
 
 
@@ -94,21 +94,22 @@ def hold(made: socket.socket, pieces: list[bytes]) -> None:
                 read_until(made, b"\r\n")
 
 
-def session(port: int, pieces: list[bytes], way: str) -> None:
+def session(port: int, pieces: list[bytes], way: str, header: bytes = b"", hello: bytes = b"EHLO c.example\r\n") -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with connect(port) as made:
+        made.sendall(header)
         if way == "implicit":
             made = context.wrap_socket(made)
         read_until(made, b"\r\n")
         if way == "STARTTLS":
-            made.sendall(b"EHLO c.example\r\n")
+            made.sendall(hello)
             read_until(made, b"250 ")
             made.sendall(b"STARTTLS\r\n")
             read_until(made, b"220 ")
             made = context.wrap_socket(made)
-        # EHLO has a reply of several lines.
-        if pieces[0].startswith(b"EHLO c.example"):
+        # EHLO and LHLO have a reply of several lines.
+        if pieces[0][1:].startswith(b"HLO c.example"):
             made.sendall(pieces[0])
             read_until(made, b"250 ")
             pieces = pieces[1:]
@@ -137,35 +138,58 @@ def report(path: str, kind: bytes) -> str:
         return read_to_end(asking).decode()
 
 
-@pytest.mark.parametrize("way, options", [
+WAYS = [
     ("clear", ["--allow-cleartext-auth"]),
     ("clear", ["--learn-greeting", "--log-format", "json"]),
     ("clear", ["--policy", "required"]),
     ("STARTTLS", ["--policy", "required", "--log-format", "json"]),
     ("implicit", []),
+]
+LMTP, FRONT, TWO = ["--protocol", "lmtp"], ["--proxy-from", "127.0.0.1"], ["--workers", "2"]
+
+
+@pytest.mark.parametrize("way, options", WAYS + [
+    ("clear", ["--allow-cleartext-auth", *LMTP]), ("STARTTLS", [*LMTP, "--log-format", "json"]),
+    ("clear", ["--allow-cleartext-auth", *FRONT]), ("STARTTLS", [*FRONT, "--log-format", "json"]), ("implicit", FRONT),
+    ("clear", ["--allow-cleartext-auth", *TWO]), ("STARTTLS", [*TWO, "--log-format", "json"]), ("clear", ["--learn-greeting", *LMTP, *FRONT, *TWO]),
 ])
 def test_in_front_of_a_program(starttlsd, tmp_path, way, options):
     listening = ["--listen-tls", "127.0.0.1:0"] if way == "implicit" else []
     daemon = starttlsd("--trusting-backend", "--metrics", f"unix:{tmp_path}/metrics", "--status-socket", f"{tmp_path}/status", *listening,
                        *options, *program(tmp_path))
+    header = named(2) if "--proxy-from" in options else b""
+    greeting = b"LHLO" if "lmtp" in options else b"EHLO"
+    hello = greeting + b" c.example\r\n"
     if "--learn-greeting" in options:
         # After the first session it is learnt.
-        session(daemon.port, [b"QUIT\r\n"], "clear")
+        session(daemon.port, [b"QUIT\r\n"], "clear", header)
         daemon.wait_for("greeting is learnt")
     port = daemon.port
     if way == "implicit":
         port = int(daemon.wait_for(r"listening on 127\.0\.0\.1:(\d+) with TLS")[1])
-    for pieces in dialogues():
-        session(port, pieces, way)
+    for pieces in dialogues(greeting):
+        session(port, pieces, way, header, hello)
+    if header:
+        # Instead of a header.
+        with connect(port) as front, contextlib.suppress(ConnectionResetError):
+            front.sendall(b"PROXY TCP4 " + secret("junk") + b"\r\n")
+            read_to_end(front)
+        daemon.wait_for("the line of its PROXY header is malformed")
     sessions = len(dialogues())
     assert daemon.eventually(lambda: len(re.findall(r"total[=\"]", daemon.log())) >= sessions), daemon.log()
     # While one is there.
     with connect(daemon.port) as waiting:
+        waiting.sendall(header)
         read_until(waiting, b"\r\n")
-        waiting.sendall(b"EHLO " + secret("helo") + b" " + secret("again") + b"\r\n")
+        waiting.sendall(greeting + b" " + secret("helo") + b" " + secret("again") + b"\r\n")
         read_until(waiting, b"\r\n")
-        reports = report(f"{tmp_path}/status", b"text\n") + report(f"{tmp_path}/status", b"json\n")
+        # Each worker has its own.
+        sockets = [str(path) for path in tmp_path.glob("status*")]
+        assert len(sockets) == (2 if "--workers" in options else 1)
+        reports = "".join(report(path, kind) for path in sockets for kind in (b"text\n", b"json\n"))
     reports += report(f"{tmp_path}/metrics", b"GET /metrics HTTP/1.1\r\n\r\n")
+    # The reports are those of the sessions; the client is the one that the front names.
+    assert "starttlsd_session_ends_total" in reports and (not header or "192.0.2.7" in daemon.log())
     # After its start, the names of clients inside TLS from the start are not seen.
     assert_no_secret(daemon.log() + reports + ("c.example" if way == "implicit" else ""))
 

@@ -190,6 +190,43 @@ final class TLSDIOSetUpTests: UCSPITestCase {
     }
   }
 
+  /// The fields of starttlsd's line: escaped, without control characters, and no subject that is longer than 512 octets.
+  func testTheCertificateOfAClientIsLogged() throws {
+    let parts = String(repeating: "/OU=" + String(repeating: "u", count: 60), count: 9)
+    for (name, subject, logged) in [
+      ("plain", "/CN=plain.example", "CN=plain.example"), ("quoting", "/CN=a\"b é", "CN=a\\x5C\\x22b \\xC3\\xA9"), ("line", "/CN=a\nb", nil),
+      ("long", "/CN=long.example" + parts, nil),
+    ] as [(String, String, String?)] {
+      let (certificate, key) = ("\(folder.path)/\(name).pem", "\(folder.path)/\(name).key")
+      try openssl(
+        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-utf8", "-subj", subject, "-keyout", key,
+          "-out", certificate])
+      let digest = try fingerprint(certificate)
+      let trusting = try credentials().merging(["CAFILE": certificate]) { $1 }
+      for (option, with, fields) in [
+        ("-y", ["-cert", certificate, "-key", key], "success client-hash=SHA256:\(digest)" + (logged.map { " client-subject=\"\($0)\"" } ?? "")),
+        ("-Y", [], "none"),
+      ] {
+        let session = try client([option, "-v", "2"], trusting, with)
+        XCTAssertEqual(session.end, .exited(0), session.errors)
+        let lines = session.errors.split(separator: "\n")
+        XCTAssertEqual(lines.count, 1, session.errors)
+        XCTAssertTrue(lines.first?.hasPrefix("tlsd-io: TLSv1.3 ") ?? false, session.errors)
+        XCTAssertTrue(lines.first?.hasSuffix(", client-verify=\(fields)") ?? false, session.errors)
+      }
+      XCTAssertEqual(try client(["-y"], trusting, ["-cert", certificate, "-key", key]).errors, "")
+      XCTAssertFalse(try client(["-v", "2"], trusting, []).errors.contains("client-"))
+    }
+  }
+
+  /// SHA-256 of a certificate, in lower-case hexadecimal digits.
+  private func fingerprint(_ certificate: String) throws -> String {
+    let der = folder.path + "/der"
+    try openssl(["x509", "-in", certificate, "-outform", "DER", "-out", der])
+    try openssl(["dgst", "-sha256", "-r", "-out", der + ".digest", der])
+    return String(folder.text("der.digest").prefix(64))
+  }
+
   /// As s6-tlsd-io has it: one certificate a file, in PEM or DER. Other files are ignored.
   func testAFolderOfIssuers() throws {
     let issuers = folder.path + "/issuers"

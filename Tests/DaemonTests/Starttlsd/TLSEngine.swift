@@ -130,8 +130,9 @@ final class TLSEngine: @unchecked Sendable {
 
     contexts = {b'2': context(ssl.TLSVersion.TLSv1_2), b'3': context(ssl.TLSVersion.TLSv1_3)}
     # A ClientHello as large as one with a post-quantum key: it does not fit into one TCP segment.
-    contexts[b'L'] = context(ssl.TLSVersion.TLSv1_3)
-    contexts[b'L'].set_alpn_protocols(['smtp'] + [f'x-{number}-' + 'x' * 240 for number in range(8)])
+    for size, version in ((b'L', ssl.TLSVersion.TLSv1_3), (b'l', ssl.TLSVersion.TLSv1_2)):
+        contexts[size] = context(version)
+        contexts[size].set_alpn_protocols(['smtp'] + [f'x-{number}-' + 'x' * 240 for number in range(8)])
 
     class Connection:
         def __init__(self, what):

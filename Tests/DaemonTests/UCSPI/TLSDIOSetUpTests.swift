@@ -61,6 +61,21 @@ final class TLSDIOSetUpTests: UCSPITestCase {
     }
   }
 
+  /// Another user's key, for a process without the rights of root.
+  func testAnUnreadableKey() throws {
+    try XCTSkipUnless(getuid() == 0, "only root can become another user")
+    let (certificate, key) = (folder.path + "/one.pem", folder.path + "/one.key")
+    try FileManager.default.copyItem(atPath: file("server.pem"), toPath: certificate)
+    try FileManager.default.copyItem(atPath: file("server.key"), toPath: key)
+    for (path, mode) in [(folder.path, 0o755), (certificate, 0o644), (key, 0o600)] as [(String, mode_t)] { chmod(path, mode) }
+    let (input, output) = TestDescriptor.sockets()
+    let process = try start(
+      ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", try Programs.path("tlsd-io"), "5", "5"], [0: input, 1: input, 5: output],
+      ["CERTFILE": certificate, "KEYFILE": key])
+    XCTAssertEqual(process.wait(), .exited(96))
+    XCTAssertEqual(process.errors, "tlsd-io: \(key): open: Permission denied: check that the file exists and that this user may read it\n")
+  }
+
   func testWrongDescriptors() throws {
     let (input, output) = TestDescriptor.sockets()
     for (operands, descriptors, code) in [
@@ -135,6 +150,21 @@ final class TLSDIOSetUpTests: UCSPITestCase {
     tunnel.peer.input.close()
     XCTAssertEqual(tunnel.process.wait(), .exited(98))
     XCTAssertEqual(tunnel.process.errors, "tlsd-io: TLS handshake: timed out after 300 ms\n")
+  }
+
+  /// The limit is for the whole handshake: octets that come now and then do not extend it.
+  func testAHandshakeThatDripsEndsAsWell() throws {
+    let tunnel = try Tunnel(self, ["-K", "1000"], network: .tcp)
+    tunnel.forgetInherited()
+    var hello: [UInt8] = [0x16, 3, 1, 1, 0, 1, 0, 0, 0xfc, 3, 3] + [UInt8](repeating: 7, count: 50)
+    // The end of the session is the end of its channels; the alert is left to the client for a while longer.
+    var channel = pollfd(fd: try XCTUnwrap(tunnel.control).number, events: CShort(POLLIN), revents: 0)
+    while !hello.isEmpty, poll(&channel, 1, 100) == 0 { tunnel.peer.output.write([hello.removeFirst()]) }
+    XCTAssertGreaterThan(hello.count, 0, "the end comes while it drips")
+    XCTAssertEqual(try tunnel.control?.remainder(), [])
+    tunnel.peer.output.close()
+    XCTAssertEqual(tunnel.process.wait(), .exited(98))
+    XCTAssertEqual(tunnel.process.errors, "tlsd-io: TLS handshake: timed out after 1000 ms\n")
   }
 
   // MARK: Names

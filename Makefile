@@ -36,7 +36,7 @@ test-debug: setup-test ## without optimisation, under ThreadSanitizer: sessions 
 
 test-tls-memory: setup-test ## run the tests of TLS under AddressSanitizer, which also finds leaks, and tlsd-io under valgrind
 	@$(SWIFT) build -j $(JOBS) --sanitize=address --scratch-path $(BUILD)/address --build-tests
-	@Scripts/leaks $(SWIFT) test --skip-build --sanitize=address --scratch-path $(BUILD)/address --filter 'TransportTests\.(TLS|ServerName|PeerCertificate|RevocationList|TicketKey|EndOfTLS|CredentialLoading)'
+	@Scripts/leaks $(SWIFT) test --skip-build --sanitize=address --scratch-path $(BUILD)/address --filter 'TransportTests\.(TLS|ServerName|PeerCertificate|RevocationList|TicketKey|EndOfTLS|CredentialLoading|SigningKey|GoneAndBlocked)'
 	@Scripts/install valgrind binutils python3-pytest
 	@$(SWIFT) build $(FLAGS) --product tlsd-io
 	@$(PYTESTS) -m valgrind

@@ -58,6 +58,7 @@ package final class SigningKey {
     guard !request.octets.isEmpty, request.octets.count <= SignatureRequest.octetsLimit else {
       return Answer(code: GNUTLS_E_INVALID_REQUEST)
     }
+    guard hasRightLength(request) else { return Answer(code: GNUTLS_E_INVALID_REQUEST) }
     if let signature = rsa?.sign(request) { return Answer(signature: signature, isByLibcrypto: true) }
     var octets = request.octets
     var made = gnutls_datum_t()
@@ -72,5 +73,13 @@ package final class SigningKey {
     guard code >= 0, let data = made.data else { return Answer(code: code < 0 ? code : GNUTLS_E_INTERNAL_ERROR) }
     defer { shim_gnutls_free(data) }
     return Answer(signature: Array(UnsafeBufferPointer(start: data, count: Int(made.size))))
+  }
+
+  /// False for a digest of another length than its algorithm's. For PSS the library (3.7.9) reads that many octets whatever the length is:
+  /// whoever asks for the signature of a short digest could find out what follows it in the memory of this process.
+  private func hasRightLength(_ request: SignatureRequest) -> Bool {
+    let algorithm = gnutls_sign_algorithm_t(UInt32(bitPattern: request.algorithm))
+    guard request.isHash, algorithm != GNUTLS_SIGN_RSA_RAW else { return true }
+    return request.octets.count == Int(gnutls_hash_get_len(gnutls_sign_get_hash_algorithm(algorithm)))
   }
 }

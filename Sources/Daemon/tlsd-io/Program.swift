@@ -130,7 +130,8 @@ enum Program {
       let name = stream.facts.serverName.map { " for \($0)" } ?? ""
       let ignored = stream.facts.ignoredServerName.map { ", server name \(SessionLine.quoted($0)) ignored" } ?? ""
       let group = stream.facts.group.map { " \($0)" } ?? ""
-      StandardStreams.complain(Program.name, "\(stream.facts.version) \(stream.facts.cipher)\(group)\(name)\(ignored)")
+      let client = stream.facts.client.map { ", " + $0.fields.map(\.logfmt).joined(separator: " ") } ?? ""
+      StandardStreams.complain(Program.name, "\(stream.facts.version) \(stream.facts.cipher)\(group)\(name)\(ignored)\(client)")
     }
     do throws(SystemError) {
       guard let octets = Handshake.report(stream).octets else { throw SystemError("report", EMSGSIZE) }

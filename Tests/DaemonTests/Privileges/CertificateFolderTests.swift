@@ -62,6 +62,33 @@ final class CertificateFolderTests: PrivilegeTestCase {
     XCTAssertTrue(eventually { !daemon.log.contains("stay as they were") }, daemon.log)
   }
 
+  /// dehydrated's own layout: links to files with the time in their names, beside them. A renewal replaces the links, the key's first.
+  func testAFolderOfDehydrated() throws {
+    let folder = TestFolder()
+    let certificates = folder.path + "/certs"
+    let own = certificates + "/mx.example"
+    try run(["mkdir", "-p", own])
+    func add(_ name: String, at time: String) throws {
+      let made = try make(name, names: ["mx.example"], in: folder.path)
+      try run(["mv", made.key, "\(own)/privkey-\(time).pem"])
+      for file in ["cert", "chain", "fullchain"] { try run(["cp", made.certificate, "\(own)/\(file)-\(time).pem"]) }
+      for file in ["privkey", "cert", "chain", "fullchain"] { try run(["ln", "-sf", "\(file)-\(time).pem", "\(own)/\(file).pem"]) }
+      try run(["chmod", "600", "\(own)/privkey-\(time).pem"])
+    }
+    try add("first", at: "1700000000")
+    for path in [folder.path, certificates, own] { chmod(path, 0o700) }
+    let fallback = try make("fallback", names: ["fallback.example"], in: folder.path)
+    let daemon = try daemon(["--user", "daemon", "--certificate-folder", certificates], certificate: fallback, isShared: true)
+    XCTAssertEqual(try commonName(of: daemon, ["-servername", "mx.example"]), "first")
+    XCTAssertEqual(try commonName(of: daemon, ["-servername", "other.example"]), "fallback")
+    try add("second", at: "1800000000")
+    XCTAssertTrue(eventually { loads(daemon) >= 1 }, daemon.log)
+    XCTAssertEqual(try commonName(of: daemon, ["-servername", "mx.example"]), "second")
+    // The old files stay there and are not served.
+    XCTAssertTrue(FileManager.default.fileExists(atPath: own + "/fullchain-1700000000.pem"))
+    XCTAssertFalse(daemon.log.contains("1700000000"), daemon.log)
+  }
+
   /// A certificate that expires while it is served does not prevent that others are loaded.
   func testWhatExpiresWhileItIsServedPreventsNothing() throws {
     let folder = TestFolder()

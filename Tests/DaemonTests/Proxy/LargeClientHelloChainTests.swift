@@ -6,14 +6,16 @@ import XCTest
 final class LargeClientHelloChainTests: ProxyTestCase {
   func testItArrivesInPieces() throws {
     for way in ClientHelloPieces.allCases {
-      let connection = try chained(helper: ["-S"])
-      try connection.greet()
-      try connection.client.startTLS(way)
-      XCTAssertEqual(try connection.client.ask("EHLO client.example"), "250-backend|250 SIZE 1000", "\(way)")
-      XCTAssertEqual(try connection.client.ask("QUIT"), "221 bye")
-      connection.client.close()
-      connection.assertLine("decision=handoff tls=TLSv1.3")
-      assertNothingIsLeft()
+      for (version, name) in [("L", "TLSv1.3"), ("l", "TLSv1.2")] {
+        let connection = try chained(helper: ["-S"])
+        try connection.greet()
+        try connection.client.startTLS(way, version: version)
+        XCTAssertEqual(try connection.client.ask("EHLO client.example"), "250-backend|250 SIZE 1000", "\(way) \(name)")
+        XCTAssertEqual(try connection.client.ask("QUIT"), "221 bye")
+        connection.client.close()
+        connection.assertLine("decision=handoff tls=\(name)")
+        assertNothingIsLeft()
+      }
     }
   }
 

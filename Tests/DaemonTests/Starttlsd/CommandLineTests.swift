@@ -57,7 +57,8 @@ final class CommandLineTests: StarttlsdTestCase {
     let key = try folder.write(FileManager.default.contents(atPath: good.key).map(Array.init) ?? [], to: "secret")
     chmod(key, 0)
     let humbly = access(key, R_OK) == 0 ? ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] : []
-    try assertRefused(["--certificate", good.certificate, "--key", key] + program, 100, "Permission denied", under: humbly)
+    try assertRefused(["--certificate", good.certificate, "--key", key] + program, 100,
+      "starttlsd: \(key): open: Permission denied: check that the file exists and that this user may read it\n", under: humbly)
   }
 
   func testHalvesOfAConfigurationAreAUsageError() throws {

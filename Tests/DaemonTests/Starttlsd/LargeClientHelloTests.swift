@@ -1,5 +1,5 @@
-// LargeClientHelloTests: a ClientHello that is larger than a TCP segment, as post-quantum keys make it, and one that is
-// divided into records.
+// LargeClientHelloTests: a ClientHello that is larger than a TCP segment, as post-quantum keys or many protocol names make it,
+// and one that is divided into records.
 
 import XCTest
 
@@ -29,17 +29,19 @@ enum ClientHelloPieces: CaseIterable {
 
 extension SMTPClient {
   /// Sends the ClientHello in pieces, each after the one before it was read, and completes the handshake.
-  func startTLS(_ way: ClientHelloPieces) throws {
+  ///
+  /// - Parameter version: `L` for a large ClientHello of TLS 1.3 alone, `l` for one of TLS 1.2 alone.
+  func startTLS(_ way: ClientHelloPieces, version: String) throws {
     try send("STARTTLS\r\n")
     try expect("220 2.0.0 ")
-    try beginTLS(way)
+    try beginTLS(way, version: version)
   }
 
   /// The same without STARTTLS.
   ///
   /// - Parameter header: what comes before it, in the same segment as the first piece.
-  func beginTLS(_ way: ClientHelloPieces, after header: String = "") throws {
-    let hello = try beginTLS(version: "L")
+  func beginTLS(_ way: ClientHelloPieces, version: String = "L", after header: String = "") throws {
+    let hello = try beginTLS(version: version)
     guard hello.count > 2000 else { throw Failure("a ClientHello of \(hello.count) octets only") }
     var pieces = way.pieces(of: hello)
     pieces[0] = Array(header.utf8) + pieces[0]
@@ -55,13 +57,15 @@ final class LargeClientHelloTests: StarttlsdTestCase {
   func testItArrivesInPieces() throws {
     let daemon = try daemon()
     for (index, way) in ClientHelloPieces.allCases.enumerated() {
-      let client = try client(daemon)
-      try SessionPhase.negotiating.enter(client)
-      try client.startTLS(way)
-      XCTAssertTrue(try client.ask("EHLO client.example").hasPrefix("250-"), "\(way)")
-      XCTAssertTrue(try client.ask("QUIT").hasPrefix("221"))
-      client.close()
-      XCTAssertEqual(try daemon.sessions(index + 1)[index]["tls"], "TLSv1.3", "\(way)")
+      for (place, version, name) in [(2 * index, "L", "TLSv1.3"), (2 * index + 1, "l", "TLSv1.2")] {
+        let client = try client(daemon)
+        try SessionPhase.negotiating.enter(client)
+        try client.startTLS(way, version: version)
+        XCTAssertTrue(try client.ask("EHLO client.example").hasPrefix("250-"), "\(way) \(name)")
+        XCTAssertTrue(try client.ask("QUIT").hasPrefix("221"))
+        client.close()
+        XCTAssertEqual(try daemon.sessions(place + 1)[place]["tls"], name, "\(way)")
+      }
     }
   }
 
@@ -74,7 +78,7 @@ final class LargeClientHelloTests: StarttlsdTestCase {
       let client = try client(daemon)
       try client.sendRaw(Array(header.utf8))
       try SessionPhase.negotiating.enter(client)
-      try client.startTLS(way)
+      try client.startTLS(way, version: "L")
       XCTAssertTrue(try client.ask("QUIT").hasPrefix("221"), "\(way)")
       client.close()
       let session = try daemon.sessions(index + 1)[index]

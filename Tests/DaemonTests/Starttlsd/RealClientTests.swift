@@ -9,7 +9,7 @@ final class RealClientTests: StarttlsdTestCase {
   /// What each client sends, as it is stored but with CRLF: dots at the beginning, an empty line, no line end missing.
   private let message =
     "From: a@client.example\r\nTo: b@mx.example\r\nSubject: A real client\r\n\r\n"
-    + ".one dot\r\n..two dots\r\n\r\n.\u{20}\r\nlast line\r\n"
+    + ".one dot\r\n..two dots\r\n\r\n.\u{20}\r\n" + (1...60).map { "line \($0) of a text of some length\r\n" }.joined() + "last line\r\n"
 
   // MARK: openssl s_client
 
@@ -25,6 +25,27 @@ final class RealClientTests: StarttlsdTestCase {
       try run(
         ["openssl", "s_client", "-tls1_2", "-starttls", "smtp", "-crlf", "-quiet", "-connect", "127.0.0.1:\(port)"],
         input: script)
+    }
+  }
+
+  /// The client splits what it sends into records of 100 octets.
+  func testOpenSSLDeliversInSmallRecords() throws {
+    for (option, version) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
+      let folder = TestFolder()
+      let sent = folder.path + "/sent"
+      try assertDelivers(.secured, version: version) { [self] port in
+        try run(
+          ["openssl", "s_client", option, "-split_send_frag", "100", "-max_send_frag", "512", "-max_pipelines", "1", "-msg", "-msgfile", sent,
+            "-starttls", "smtp", "-crlf", "-quiet", "-connect", "127.0.0.1:\(port)"],
+          input: script)
+      }
+      // The lengths of the records with application data; the header of a record is on the line after its name.
+      let lines = folder.text("sent").components(separatedBy: "\n")
+      let headers = zip(lines, lines.dropFirst()).filter { name, _ in name.hasPrefix(">>> ") && name.contains("RecordHeader") }.map { $0.1 }
+      let records = headers.filter { $0.hasPrefix("    17 03 03 ") }.compactMap { Int($0.split(separator: " ").suffix(2).joined(), radix: 16) }
+      XCTAssertGreaterThan(records.count, 20, "\(version): \(records)")
+      // With what the cipher adds.
+      XCTAssertLessThanOrEqual(records.max() ?? 0, 100 + 24, "\(version): \(records)")
     }
   }
 

@@ -296,6 +296,12 @@ final class SMTPClient {
     return try engine().facts(tls)
   }
 
+  /// The server's certificate, in DER.
+  func certificate() throws -> [UInt8] {
+    guard let tls else { throw Failure("no handshake has begun") }
+    return try engine().certificate(tls)
+  }
+
   // MARK: Ends
 
   func close() {

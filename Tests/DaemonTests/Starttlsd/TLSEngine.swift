@@ -10,8 +10,10 @@ import CKernel
 import Foundation
 import Glibc
 
-/// The process. All calls wait, with a limit.
-final class TLSEngine {
+/// The process. All calls wait, with a limit. Threads may share it: each request waits for the one before it.
+final class TLSEngine: @unchecked Sendable {
+  // Unchecked: what changes, and the pipes, are under the lock.
+
   /// Where a connection is.
   enum State: UInt8 {
     case handshaking = 0x68  // h
@@ -33,6 +35,7 @@ final class TLSEngine {
   private let program: SpawnedProgram
   private let requests: CInt
   private let answers: CInt
+  private let lock = NSLock()
   private var connections: UInt32 = 0
 
   init() throws {
@@ -56,8 +59,11 @@ final class TLSEngine {
 
   /// A new connection; the answer has its ClientHello.
   func begin(serverName: String, version: String) throws -> (number: UInt32, answer: Answer) {
-    connections += 1
-    return (connections, try ask("n", connections, Array((version + serverName).utf8)))
+    let number = lock.withLock {
+      connections += 1
+      return connections
+    }
+    return (number, try ask("n", number, Array((version + serverName).utf8)))
   }
 
   /// Octets of the server have come.
@@ -72,9 +78,16 @@ final class TLSEngine {
   /// Protocol version and cipher suite, with a blank between.
   func facts(_ number: UInt32) throws -> String { String(decoding: try ask("v", number, []).plain, as: UTF8.self) }
 
+  /// The server's certificate, in DER.
+  func certificate(_ number: UInt32) throws -> [UInt8] { try ask("p", number, []).plain }
+
   func forget(_ number: UInt32) { _ = try? ask("d", number, []) }
 
   private func ask(_ operation: Character, _ number: UInt32, _ octets: [UInt8]) throws -> Answer {
+    try lock.withLock { try exchange(operation, number, octets) }
+  }
+
+  private func exchange(_ operation: Character, _ number: UInt32, _ octets: [UInt8]) throws -> Answer {
     let head = [operation.asciiValue!] + TLSEngine.octets(number) + TLSEngine.octets(UInt32(octets.count))
     var rest = (head + octets)[...]
     while !rest.isEmpty {
@@ -117,8 +130,9 @@ final class TLSEngine {
 
     contexts = {b'2': context(ssl.TLSVersion.TLSv1_2), b'3': context(ssl.TLSVersion.TLSv1_3)}
     # A ClientHello as large as one with a post-quantum key: it does not fit into one TCP segment.
-    contexts[b'L'] = context(ssl.TLSVersion.TLSv1_3)
-    contexts[b'L'].set_alpn_protocols(['smtp'] + [f'x-{number}-' + 'x' * 240 for number in range(8)])
+    for size, version in ((b'L', ssl.TLSVersion.TLSv1_3), (b'l', ssl.TLSVersion.TLSv1_2)):
+        contexts[size] = context(version)
+        contexts[size].set_alpn_protocols(['smtp'] + [f'x-{number}-' + 'x' * 240 for number in range(8)])
 
     class Connection:
         def __init__(self, what):
@@ -170,6 +184,8 @@ final class TLSEngine {
             one.closed()
         elif operation == b'v':
             one.plain += f'{one.tls.version()} {one.tls.cipher()[0]}'.encode()
+        elif operation == b'p':
+            one.plain += one.tls.getpeercert(True)
         elif operation == b'd':
             del connections[number]
         plain, one.plain = one.plain, b''

@@ -61,6 +61,21 @@ final class TLSDIOSetUpTests: UCSPITestCase {
     }
   }
 
+  /// Another user's key, for a process without the rights of root.
+  func testAnUnreadableKey() throws {
+    try XCTSkipUnless(getuid() == 0, "only root can become another user")
+    let (certificate, key) = (folder.path + "/one.pem", folder.path + "/one.key")
+    try FileManager.default.copyItem(atPath: file("server.pem"), toPath: certificate)
+    try FileManager.default.copyItem(atPath: file("server.key"), toPath: key)
+    for (path, mode) in [(folder.path, 0o755), (certificate, 0o644), (key, 0o600)] as [(String, mode_t)] { chmod(path, mode) }
+    let (input, output) = TestDescriptor.sockets()
+    let process = try start(
+      ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", try Programs.path("tlsd-io"), "5", "5"], [0: input, 1: input, 5: output],
+      ["CERTFILE": certificate, "KEYFILE": key])
+    XCTAssertEqual(process.wait(), .exited(96))
+    XCTAssertEqual(process.errors, "tlsd-io: \(key): open: Permission denied: check that the file exists and that this user may read it\n")
+  }
+
   func testWrongDescriptors() throws {
     let (input, output) = TestDescriptor.sockets()
     for (operands, descriptors, code) in [
@@ -137,6 +152,21 @@ final class TLSDIOSetUpTests: UCSPITestCase {
     XCTAssertEqual(tunnel.process.errors, "tlsd-io: TLS handshake: timed out after 300 ms\n")
   }
 
+  /// The limit is for the whole handshake: octets that come now and then do not extend it.
+  func testAHandshakeThatDripsEndsAsWell() throws {
+    let tunnel = try Tunnel(self, ["-K", "1000"], network: .tcp)
+    tunnel.forgetInherited()
+    var hello: [UInt8] = [0x16, 3, 1, 1, 0, 1, 0, 0, 0xfc, 3, 3] + [UInt8](repeating: 7, count: 50)
+    // The end of the session is the end of its channels; the alert is left to the client for a while longer.
+    var channel = pollfd(fd: try XCTUnwrap(tunnel.control).number, events: CShort(POLLIN), revents: 0)
+    while !hello.isEmpty, poll(&channel, 1, 100) == 0 { tunnel.peer.output.write([hello.removeFirst()]) }
+    XCTAssertGreaterThan(hello.count, 0, "the end comes while it drips")
+    XCTAssertEqual(try tunnel.control?.remainder(), [])
+    tunnel.peer.output.close()
+    XCTAssertEqual(tunnel.process.wait(), .exited(98))
+    XCTAssertEqual(tunnel.process.errors, "tlsd-io: TLS handshake: timed out after 1000 ms\n")
+  }
+
   // MARK: Names
 
   func testTheCertificateOfTheName() throws {
@@ -188,6 +218,43 @@ final class TLSDIOSetUpTests: UCSPITestCase {
         }
       }
     }
+  }
+
+  /// The fields of starttlsd's line: escaped, without control characters, and no subject that is longer than 512 octets.
+  func testTheCertificateOfAClientIsLogged() throws {
+    let parts = String(repeating: "/OU=" + String(repeating: "u", count: 60), count: 9)
+    for (name, subject, logged) in [
+      ("plain", "/CN=plain.example", "CN=plain.example"), ("quoting", "/CN=a\"b é", "CN=a\\x5C\\x22b \\xC3\\xA9"), ("line", "/CN=a\nb", nil),
+      ("long", "/CN=long.example" + parts, nil),
+    ] as [(String, String, String?)] {
+      let (certificate, key) = ("\(folder.path)/\(name).pem", "\(folder.path)/\(name).key")
+      try openssl(
+        ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-utf8", "-subj", subject, "-keyout", key,
+          "-out", certificate])
+      let digest = try fingerprint(certificate)
+      let trusting = try credentials().merging(["CAFILE": certificate]) { $1 }
+      for (option, with, fields) in [
+        ("-y", ["-cert", certificate, "-key", key], "success client-hash=SHA256:\(digest)" + (logged.map { " client-subject=\"\($0)\"" } ?? "")),
+        ("-Y", [], "none"),
+      ] {
+        let session = try client([option, "-v", "2"], trusting, with)
+        XCTAssertEqual(session.end, .exited(0), session.errors)
+        let lines = session.errors.split(separator: "\n")
+        XCTAssertEqual(lines.count, 1, session.errors)
+        XCTAssertTrue(lines.first?.hasPrefix("tlsd-io: TLSv1.3 ") ?? false, session.errors)
+        XCTAssertTrue(lines.first?.hasSuffix(", client-verify=\(fields)") ?? false, session.errors)
+      }
+      XCTAssertEqual(try client(["-y"], trusting, ["-cert", certificate, "-key", key]).errors, "")
+      XCTAssertFalse(try client(["-v", "2"], trusting, []).errors.contains("client-"))
+    }
+  }
+
+  /// SHA-256 of a certificate, in lower-case hexadecimal digits.
+  private func fingerprint(_ certificate: String) throws -> String {
+    let der = folder.path + "/der"
+    try openssl(["x509", "-in", certificate, "-outform", "DER", "-out", der])
+    try openssl(["dgst", "-sha256", "-r", "-out", der + ".digest", der])
+    return String(folder.text("der.digest").prefix(64))
   }
 
   /// As s6-tlsd-io has it: one certificate a file, in PEM or DER. Other files are ignored.

@@ -4,12 +4,13 @@ import CKernel
 import Foundation
 import Glibc
 
-/// Each client connects, is greeted, delivers a message if it is asked to, and says goodbye.
+/// Each client connects, is greeted, delivers a message if it is asked to, and says goodbye; or does what the test chooses.
 final class ClientLoad: @unchecked Sendable {
   // Unchecked: what changes is under the lock.
 
   private let port: UInt16
   private let isDelivering: Bool
+  private let chosen: (@Sendable (_ number: Int) throws -> Void)?
   private let lock = NSLock()
   private let rate: Int
   private let startedAt = ProcessInfo.processInfo.systemUptime
@@ -28,17 +29,19 @@ final class ClientLoad: @unchecked Sendable {
 
   /// - Parameter rate: connections a second that are offered: each has its time, whenever the others end. Those that are late, because
   ///   the machine or the server is slow, come as soon as one of 64 places is free.
-  init(port: UInt16, rate: Int, delivering: Bool = false) {
+  /// - Parameter session: one client, with its number, on one of 64 threads; it throws what went wrong. nil: in clear, as above.
+  init(port: UInt16, rate: Int, delivering: Bool = false, session: (@Sendable (_ number: Int) throws -> Void)? = nil) {
     self.port = port
     isDelivering = delivering
+    chosen = session
     self.rate = rate
     for _ in 0..<ClientLoad.threads {
       group.enter()
       Thread.detachNewThread { [self] in
-        while let due = next() {
+        while let (number, due) = next() {
           usleep(UInt32(max(0, due - ProcessInfo.processInfo.systemUptime) * 1_000_000))
           lock.withLock { begun += 1 }
-          let fault = session()
+          let fault = fault(number)
           lock.withLock { if let fault { faults.append(fault) } else { served += 1 } }
         }
         group.leave()
@@ -46,11 +49,11 @@ final class ClientLoad: @unchecked Sendable {
     }
   }
 
-  /// The time of the next connection; nil if there is to be none.
-  private func next() -> Double? {
+  /// The next connection and its time; nil if there is to be none.
+  private func next() -> (number: Int, due: Double)? {
     lock.withLock {
       defer { planned += 1 }
-      return isOver ? nil : startedAt + Double(planned) / Double(rate)
+      return isOver ? nil : (planned, startedAt + Double(planned) / Double(rate))
     }
   }
 
@@ -64,6 +67,8 @@ final class ClientLoad: @unchecked Sendable {
     }
   }
 
+  /// How many connections have begun.
+  var offered: Int { lock.withLock { begun } }
   /// How many clients were served to the end.
   var count: Int { lock.withLock { served } }
   /// The subjects of the messages that were acknowledged.
@@ -74,6 +79,17 @@ final class ClientLoad: @unchecked Sendable {
     lock.withLock { isOver = true }
     group.wait()
     return faults
+  }
+
+  /// What went wrong with a client; nil if it was served.
+  private func fault(_ number: Int) -> String? {
+    guard let chosen else { return session() }
+    do {
+      try chosen(number)
+      return nil
+    } catch {
+      return "client \(number): \(error)"
+    }
   }
 
   /// nil if the client was served.

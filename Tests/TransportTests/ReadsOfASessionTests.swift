@@ -62,18 +62,23 @@ final class ReadsOfASessionTests: XCTestCase {
     XCTAssertTrue(session.client.get().hasPrefix("421 "))
   }
 
+  /// Greeting and EHLO. The answer is what the client has received.
+  private func greet(_ session: BareSession) -> String {
+    session.server.put("220 ready\r\n")
+    session.turn()
+    session.client.put("EHLO c\r\n")
+    session.turn()
+    session.server.put("250 mx\r\n")
+    session.turn()
+    return session.client.get()
+  }
+
   /// The peek before the 220 shows whether there is a ClientHello: without one the handshake begins at the next event.
   func testTheHandshakeBeginsWithTheClientsOctets() throws {
     for (command, isEager) in [("STARTTLS\r\n", false), ("STARTTLS\r\n\u{16}\u{3}\u{1}", true)] {
       let stream = WaitingStream()
       let session = try BareSession(tls: stream)
-      session.server.put("220 ready\r\n")
-      session.turn()
-      session.client.put("EHLO c\r\n")
-      session.turn()
-      session.server.put("250 mx\r\n")
-      session.turn()
-      XCTAssertTrue(session.client.get().hasSuffix("250 STARTTLS\r\n"))
+      XCTAssertTrue(greet(session).hasSuffix("250 STARTTLS\r\n"))
       session.client.put(command)
       counting { session.driver.turn(now: 0, client: true, server: false) }
       XCTAssertTrue(session.client.get().hasPrefix("220 "))
@@ -90,13 +95,7 @@ final class ReadsOfASessionTests: XCTestCase {
   /// What the server has sent before the relay begins, and what is kept of it, passes.
   func testOctetsThatAreKeptPassIntoTheRelay() throws {
     let session = try BareSession()
-    session.server.put("220 ready\r\n")
-    session.turn()
-    session.client.put("EHLO c\r\n")
-    session.turn()
-    session.server.put("250 mx\r\n")
-    session.turn()
-    _ = session.client.get()
+    _ = greet(session)
     session.client.put("MAIL FROM:<a@b>\r\n")
     session.turn()
     XCTAssertEqual(session.driver.state, .relaying)

@@ -11,6 +11,7 @@ Prints a table in Markdown; with --calls the calls by name as well. Needs strace
 right to trace.
 """
 import argparse
+import bisect
 import collections
 import os
 import pathlib
@@ -81,8 +82,12 @@ def wait_for(condition, what: str) -> None:
         time.sleep(0.02)
 
 
-def counted(daemon: int, port: int, context: ssl.SSLContext | None, count: int, log: pathlib.Path, work: pathlib.Path) -> dict[str, dict[str, float]]:
-    """The calls of one session by the name of the process and their own, as the mean of many."""
+# The calls by the name of the process and their own: of one session, or the mean of many.
+Calls = dict[str, dict[str, float]]
+
+
+def counted(daemon: int, port: int, context: ssl.SSLContext | None, count: int, log: pathlib.Path, work: pathlib.Path) -> list[Calls]:
+    """The calls of each session."""
     for _ in range(WARM_UP):
         session(port, context)
     wait_for(lambda: not programs_of(daemon), "a server program does not end")
@@ -90,23 +95,37 @@ def counted(daemon: int, port: int, context: ssl.SSLContext | None, count: int, 
     trace = work / "trace"
     trace.unlink(missing_ok=True)
     attach = [word for process in names for word in ("-p", str(process))]
-    strace = subprocess.Popen(["strace", "-q", *attach, "-o", trace], stderr=subprocess.PIPE)
+    strace = subprocess.Popen(["strace", "-q", "-ttt", *attach, "-o", trace], stderr=subprocess.PIPE)
     wait_for(lambda: all(tracer_of(process) == strace.pid for process in names) or strace.poll() is not None, "strace does not attach")
     if strace.poll() is not None:
         sys.exit(f"syscalls: {strace.stderr.read().decode()}")
-    before = sessions_in(log)
+    starts = []
     for _ in range(count):
+        before = sessions_in(log)
+        starts.append(time.time())
         session(port, context)
-    # The last line and the end of the last program belong to the sessions.
-    wait_for(lambda: sessions_in(log) >= before + count, "a session has no line in the log")
-    wait_for(lambda: not programs_of(daemon), "a server program does not end")
+        # The last line and the end of the last program belong to the session.
+        wait_for(lambda: sessions_in(log) > before, "a session has no line in the log")
+        wait_for(lambda: not programs_of(daemon), "a server program does not end")
     strace.terminate()
     strace.wait(10)
-    calls: dict[str, collections.Counter] = {name: collections.Counter() for name in names.values()}
+    calls = [{name: collections.Counter() for name in names.values()} for _ in starts]
     for line in trace.read_text().splitlines():
-        if found := re.match(r"(\d+) +([a-z_0-9]+)\(", line):
-            calls[names[int(found[1])]][found[2]] += 1
-    return {process: {name: number / count for name, number in them.items()} for process, them in calls.items()}
+        if found := re.match(r"(\d+) +([\d.]+) ([a-z_0-9]+)\(", line):
+            number = bisect.bisect(starts, float(found[2])) - 1
+            if number >= 0:
+                calls[number][names[int(found[1])]][found[3]] += 1
+    return calls
+
+
+def mean(sessions: list[Calls]) -> Calls:
+    return {process: {name: sum(calls[process][name] for calls in sessions) / len(sessions) for calls in sessions for name in calls[process]}
+            for process in sessions[0]}
+
+
+def fewest(sessions: list[Calls]) -> Calls:
+    """The calls of the session that has the fewest. Other sessions can have more: an event that comes late is one wait more."""
+    return min(sessions, key=total)
 
 
 def children_of(process: int) -> list[int]:
@@ -122,7 +141,7 @@ def programs_of(daemon: int) -> list[int]:
     return [program for helper in children_of(daemon) for program in children_of(helper)]
 
 
-def total(calls: dict[str, dict[str, float]], process: str | None = None) -> float:
+def total(calls: Calls, process: str | None = None) -> float:
     """The calls of one process, or of all."""
     return sum(number for name, them in calls.items() if process in (None, name) for number in them.values())
 
@@ -157,8 +176,8 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def measure(programs: pathlib.Path, sessions: int, options: list, work: pathlib.Path) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
-    """The calls of a session by process and name, for each kind of session and each kind of server."""
+def measure(programs: pathlib.Path, sessions: int, options: list, work: pathlib.Path) -> dict[tuple[str, str], list[Calls]]:
+    """The calls of each session, for each kind of session and each kind of server."""
     work.chmod(0o755)
     for tool, libraries in (("backend", []), ("server", ["-lgnutls"])):
         subprocess.run(["cc", "-O2", "-o", work / tool, HERE / f"load/{tool}.c", *libraries], check=True)
@@ -197,7 +216,8 @@ def main() -> None:
     parser.add_argument("--calls", action="store_true")
     known, options = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(known.programs, known.sessions, options, pathlib.Path(folder))
+        measured = measure(known.programs, known.sessions, options, pathlib.Path(folder))
+    result = {what: mean(sessions) for what, sessions in measured.items()}
     print("| a session | a program | of them starttlsd | a TCP server | of them starttlsd |\n|---|---|---|---|---|")
     for kind in (CLEAR, STARTTLS):
         cells = [f"{total(result[kind, name], process):.0f}" for name in (PROGRAM, SERVER) for process in (None, "starttlsd")]

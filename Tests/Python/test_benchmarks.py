@@ -1,7 +1,6 @@
 """The programs of the benchmark: the load client refuses a server that does different work, one that fails ends nothing, and the plot is an SVG."""
 import argparse
 import contextlib
-import json
 import pathlib
 import re
 import socket
@@ -12,8 +11,6 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from backends import Daemon
-from mail import PATIENCE
 from servers import ROOT
 
 sys.path.insert(0, str(ROOT / "Benchmarks"))
@@ -151,17 +148,6 @@ def test_a_session_has_few_system_calls(build, tmp_path):
     for kind, starts in ((syscalls.CLEAR, 1), (syscalls.STARTTLS, 2)):
         starter = result[kind, syscalls.PROGRAM]["starttlsd-start"]
         assert starter["clone"] == starts == starter["waitid"] and "rt_sigprocmask" not in starter, starter
-
-
-def test_programs_that_have_ended_do_not_count(tools, build, certificate, tmp_path):
-    """Many programs end in each turn of the loop: those that have ended take nobody's place."""
-    daemon = Daemon(build, certificate, tmp_path, "--max-connections-per-address", "0", "--max-penalty", "0", "--max-backends", "220", "--", str(tools / "backend"))
-    try:
-        load = subprocess.run([tools / "load", "sessions", str(daemon.port), "clear", "100", "3"], stdout=subprocess.PIPE, text=True, timeout=PATIENCE)
-        result = json.loads(load.stdout.splitlines()[-1])
-        assert result["sessions"] > 100 and result["failures"] == 0, (result, daemon.log()[-1000:])
-    finally:
-        daemon.finish()
 
 
 def test_idle_sessions_up_to_the_limit_of_descriptors(tools, tmp_path, build):

@@ -11,6 +11,8 @@ SWIFTTESTS := SMTPSTATE_BIN=$(CURDIR)/$(BIN) Scripts/test-swift $(BIN)/smtpstate
 # The tests in Python: real clients, compilers, the documents.
 PYTESTS := python3 -B -m pytest -q --build $(BUILD) Tests/Python
 HERE := "not nio and not postfix and not servers and not install and not valgrind"
+# About half of their time; the other half runs beside it.
+HALF := starttls_check or c_library or secrets
 
 .DEFAULT_GOAL := help
 .PHONY: help deps play test-page run test test-debug test-tls-memory explore docs fuzz coverage mutants bench bench-syscalls bench-idle bench-fairness bench-handshakes bench-start bench-transfer core-embedded c-library test-c-library test-examples test-nio-example test-postfix test-servers test-install check-servers tls-report test-last-replies soak programs install uninstall deb setup-run setup-test setup-c setup-c-library setup-nio-example clean
@@ -26,8 +28,8 @@ run: setup-run ## build and start starttlsd on loopback, send a message with STA
 test: setup-test setup-c core-embedded c-library ## build everything and run all tests; a quarter of an hour
 	@$(SWIFT) build $(FLAGS) --build-tests
 	@$(SWIFTTESTS)
-	@SWIFT=$(SWIFT) Scripts/side-by-side '$(PYTESTS) -m $(HERE) -k starttls_check' \
-	  '$(PYTESTS) -m $(HERE) -k "not starttls_check" && Scripts/docs $(BUILD)/docs'
+	@SWIFT=$(SWIFT) Scripts/side-by-side '$(PYTESTS) -m $(HERE) -k "$(HALF)"' \
+	  '$(PYTESTS) -m $(HERE) -k "not ($(HALF))" && Scripts/docs $(BUILD)/docs'
 
 test-debug: setup-test ## without optimisation, under ThreadSanitizer: sessions in two threads, all inputs of the fuzzers
 	@$(SWIFT) build -j $(JOBS) --sanitize=thread --scratch-path $(BUILD)/threads --build-tests

@@ -13,8 +13,8 @@ from metrics import documented_labels, get
 
 STRANGER = "127.0.0.9"
 COUNT = re.compile(r'^starttlsd_refusals_total\{reason="(.*?)"\} (\d+)$', re.MULTILINE)
-# A program that does not end with its input, until it gets a signal.
-STUBBORN = r"""printf '220 s\r\n'; exec sleep 1000"""
+# A program that does not end with its input, but when its file exists.
+STUBBORN = r"""printf '220 s\r\n'; until [ -e "$0" ]; do sleep 0.1; done"""
 
 
 def refused(daemon, octets: bytes = b"") -> bytes:
@@ -101,7 +101,8 @@ def test_each_reason_has_its_own_count(backend_server, starttlsd, tmp_path, reas
     options, refuse = REASONS[reason]
     rules = tmp_path / "rules"
     rules.write_text(f"{STRANGER}:deny\n:allow\n")
-    server = (["--trusting-backend", "--", "/bin/sh", "-c", STUBBORN] if reason == "address-backends"
+    end = tmp_path / "end"
+    server = (["--trusting-backend", "--", "/bin/sh", "-c", STUBBORN, str(end)] if reason == "address-backends"
               else ["--backend", backend_server(trusts="nobody").address, "--backend-client", "none"])
     daemon = starttlsd("--metrics", f"unix:{tmp_path}/metrics", *[option.format(rules=rules) for option in options], *server)
     refuse(daemon)
@@ -109,6 +110,7 @@ def test_each_reason_has_its_own_count(backend_server, starttlsd, tmp_path, reas
     assert COUNT.findall(text) == [(reason, "1")], text
     # A reason that is new in starttlsd needs a line here.
     assert documented_labels(text)["starttlsd_refusals"]["reason"] == REASONS.keys()
+    end.touch()
 
 
 def test_a_client_without_a_descriptor_for_it_is_counted(backend_server, starttlsd, tmp_path):

@@ -5,6 +5,7 @@ Usage: bench.py folder-of-the-programs results-folder [--seconds 3] [--rounds 3]
 
 The parts are sessions, rsa, relay, calls, memory, starts and core. The load client, the backends and the bounds are C programs of this folder
 (`load`), which gcc builds. They run on the same machine as the contestants; the table says what share of a core the client takes.
+An earlier starttlsd takes part where BEFORE has its command without addresses, certificate, key and program, as a shell reads it.
 skarnet's chain takes part where SKARNET names folders, separated by colons, with s6-ucspitlsd, smtpd-starttls-proxy-io and s6-tlsd.
 The table has the versions that the headers installed beside these programs state, and of absolute paths only the last two parts.
 A contestant that fails ends nothing: its row of the table says why. Writes table.md and performance.svg to the results folder; with

@@ -9,6 +9,7 @@ import grp
 import os
 import pathlib
 import pwd
+import shlex
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ import time
 
 import skarnet
 
+BEFORE = "starttlsd before, a program"
 PROGRAM, LEARNT, SERVER = "starttlsd, a program", "starttlsd, greeting learnt", "starttlsd, a TCP server"
 KEY_INSIDE, ONE_USER = "starttlsd, key in process", "starttlsd, a program of the same user"
 PROGRAM_ALONE, SERVER_ALONE = "starttlsd, a program, one process", "starttlsd, a TCP server, one process"
@@ -176,6 +178,10 @@ def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path,
     in_front_of_programs(PROGRAM_ALONE, users=users, workers="1")
     if os.geteuid() == 0:
         in_front_of_programs(ONE_USER, users=("--allow-root",))
+    if before := shlex.split(os.environ.get("BEFORE", "")):
+        port = free_port()
+        add(BEFORE, [*before, "--listen", f"127.0.0.1:{port}", "--certificate", certificate, "--key", key, "--", backend],
+            ports=dict.fromkeys(both, port), own="starttlsd")
     in_front_of_a_server(SERVER)
     in_front_of_a_server(SERVER_ALONE, workers="1")
     in_front_of_a_server(KEY_INSIDE, "--key-in-process")

@@ -3,6 +3,7 @@ import os
 import pathlib
 import platform
 import re
+import shlex
 import subprocess
 
 import skarnet
@@ -24,6 +25,8 @@ def complete(command: str) -> str:
     for name in ("PROGRAMS", "SKARNET"):
         if folders := os.environ.get(name):
             words.append(f"{name}={':'.join(skarnet.shortened(pathlib.Path(folder)) for folder in folders.split(':') if folder)}")
+    if before := shlex.split(os.environ.get("BEFORE", "")):
+        words.append(f"BEFORE='{' '.join([skarnet.shortened(pathlib.Path(before[0])), *before[1:]])}'")
     return " ".join(words)
 
 

@@ -24,7 +24,7 @@ import syscalls  # noqa: E402
 import transfer  # noqa: E402
 from bench import KEYS, certificate  # noqa: E402
 from bench import build as build_tools  # noqa: E402
-from contestants import SERVER, Contestant, Failed, contestants  # noqa: E402
+from contestants import BEFORE, SERVER, Contestant, Failed, contestants  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +197,18 @@ def test_a_transfer_in_both_directions(tools, tmp_path, build):
     assert not results and all("does not begin" in reason for reason in results.reasons.values()), results.reasons
 
 
+def test_an_earlier_starttlsd_takes_part(tools, tmp_path, build, monkeypatch):
+    """Its options are those of the command: other versions need other ones."""
+    pair = certificate(tmp_path, KEYS["P-256"])
+    monkeypatch.delenv("BEFORE", raising=False)
+    assert BEFORE not in [one.name for one in contestants(build / "release", tools, tmp_path, *pair)]
+    monkeypatch.setenv("BEFORE", f"{build}/release/starttlsd --allow-root --max-connections '30'")
+    [one] = [one for one in contestants(build / "release", tools, tmp_path, *pair) if one.name == BEFORE]
+    assert one.commands[0][2:5] == ["--allow-root", "--max-connections", "30"]
+    with one:
+        measures.check(tools, one)
+
+
 @pytest.mark.parametrize("line, count, last, reason", [
     (b"x" * 62 + b"\r\n", 100, b"", "closed the connection"), (b"x" * 64, 1 << 14, b"", "other text"),
     (b"x" * 62 + b"\r\n", 1 << 14, b"451 no\r\n", "451 no")], ids=["less", "other", "refused"])
@@ -238,9 +250,10 @@ def test_the_recorded_command(tmp_path, monkeypatch):
     header.parent.mkdir(parents=True)
     header.write_text('#define S6_NETWORKING_VERSION "2.8.0.1"\n')
     monkeypatch.setenv("PROGRAMS", ".build/programs")
+    monkeypatch.setenv("BEFORE", f"{tmp_path}/old/starttlsd --max-connections 4000")
     monkeypatch.setenv("SKARNET", f"{tmp_path}/bearssl/bin:{tmp_path}/libtls/bin")
     text = "\n".join(report.machine("make bench", 0))
-    assert "`make bench PROGRAMS=.build/programs SKARNET=…/bearssl/bin:…/libtls/bin`" in text and "s6-networking 2.8.0.1" in text, text
+    assert "`make bench PROGRAMS=.build/programs SKARNET=…/bearssl/bin:…/libtls/bin BEFORE='…/old/starttlsd --max-connections 4000'`" in text and "s6-networking 2.8.0.1" in text, text
     assert str(tmp_path) not in text, text
 
 

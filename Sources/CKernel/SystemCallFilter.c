@@ -3,10 +3,9 @@
  * The process of the private keys: any call that is not listed ends it (SIGSYS). Not among them: open, socket, execve, fork,
  * kill, ptrace. The process that serves: any other call fails with EPERM, so that a call that a new C library makes ends no
  * session. Not among them: execve, fork, ptrace, kill, socket, connect, bind: it has the sockets that it was given or that arrive. It may
- * signal itself only, and may set only those options of a socket that
- * it needs: with others it could make the listening socket, which it shares, useless to all. The process that connects to servers: it
- * makes TCP and Unix sockets, connects them and passes them on; any other call fails, too. In all, memory can be allocated,
- * but none that can be executed. */
+ * signal itself only, may set only those options of a socket that it needs, and may change no status flags: it could make the listening
+ * socket, which it shares, useless to all. The process that connects to servers: it makes TCP and Unix sockets, connects them and passes
+ * them on; any other call fails, too. In all, memory can be allocated, but none that can be executed. */
 
 #define _GNU_SOURCE
 
@@ -24,6 +23,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -120,10 +120,16 @@ static struct sock_filter instructions[] = {
 #define ALLOW_STREAM_PAIR                                                                                             \
   UNLESS_EQUAL(SYS_socketpair, 7), LOAD(args[0]), UNLESS_EQUAL(AF_UNIX, 4), LOAD(args[1]),                             \
     BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xF), UNLESS_EQUAL(SOCK_STREAM, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
-/* The owner of a descriptor gets signals, and may be any process of the same user. */
-#define ALLOW_WITHOUT_OWNER                                                                                           \
-  UNLESS_EQUAL(SYS_fcntl, 6), LOAD(args[1]), UNLESS_EQUAL(F_SETOWN, 1), RETURN(FAIL), UNLESS_EQUAL(F_SETOWN_EX, 1),   \
-    RETURN(FAIL), RETURN(SECCOMP_RET_ALLOW)
+/* Only what concerns the number. The owner of a descriptor gets signals, and may be any process of the same user. The status flags
+ * belong to all that have the description: the listening socket of all workers would wait in accept(2), and lines of a log that is a
+ * file would not be appended any more. */
+#define ALLOW_CONTROL                                                                                                 \
+  UNLESS_EQUAL(SYS_fcntl, 10), LOAD(args[1]), UNLESS_EQUAL(F_DUPFD_CLOEXEC, 1), RETURN(SECCOMP_RET_ALLOW),             \
+    UNLESS_EQUAL(F_GETFD, 1), RETURN(SECCOMP_RET_ALLOW), UNLESS_EQUAL(F_SETFD, 1), RETURN(SECCOMP_RET_ALLOW),          \
+    UNLESS_EQUAL(F_GETFL, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
+/* Not with RWF_NOAPPEND, which writes over earlier lines of a log. */
+#define ALLOW_WRITE_WITHOUT_WAITING                                                                                   \
+  UNLESS_EQUAL(SYS_pwritev2, 4), LOAD(args[5]), UNLESS_EQUAL(RWF_NOWAIT, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
 /* Stands for the number of this process, see `confine`. */
 #define OWN_PROCESS 0xFFFFFFFFu
 /* A signal to a thread of this process. abort(3) sends it. */
@@ -149,7 +155,7 @@ static struct sock_filter serving[] = {
   ALLOW(read),
   ALLOW(write),
   ALLOW(preadv2),
-  ALLOW(pwritev2),
+  ALLOW_WRITE_WITHOUT_WAITING,
   ALLOW(readv),
   ALLOW(writev),
   ALLOW(lseek),
@@ -166,7 +172,7 @@ static struct sock_filter serving[] = {
   ALLOW_OPTIONS,
   ALLOW(getsockopt),
   ALLOW_STREAM_PAIR,
-  ALLOW_WITHOUT_OWNER,
+  ALLOW_CONTROL,
   ALLOW(dup),
   ALLOW(fstat),
   ALLOW(newfstatat),

@@ -4,6 +4,7 @@ The test controls the process with ptrace(2): it makes system calls in it, as in
 """
 import ctypes
 import errno
+import fcntl
 import os
 import pathlib
 import platform
@@ -22,7 +23,8 @@ libc.ptrace.restype = ctypes.c_long
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 PEEK, POKE, SINGLE_STEP, GET_REGISTERS, SET_REGISTERS, ATTACH, DETACH = 2, 5, 9, 12, 13, 16, 17
 CALLS = {"open": 2, "socket": 41, "connect": 42, "kill": 62, "ptrace": 101, "fork": 57, "execve": 59, "openat": 257, "getpid": 39,
-         "unlink": 87, "mmap": 9, "bind": 49, "sendto": 44, "tgkill": 234, "setsockopt": 54, "fcntl": 72, "socketpair": 53}
+         "unlink": 87, "mmap": 9, "bind": 49, "sendto": 44, "tgkill": 234, "setsockopt": 54, "fcntl": 72, "socketpair": 53,
+         "pwritev2": 328}
 # epoll_wait, epoll_pwait
 EVENT_CALLS = 232, 281
 AT_FDCWD = -100
@@ -112,6 +114,12 @@ def attack(process: int, tmp_path) -> dict[str, int]:
             "signal itself": captured.call("tgkill", process, process, 0),
             "owner": captured.call("fcntl", 0, 8, os.getpid()),
             "owner, extended": captured.call("fcntl", 0, 15, struct.pack("<ii", 1, os.getpid())),
+            "status flags": captured.call("fcntl", -1, fcntl.F_SETFL, 0),
+            "signal of an owner": captured.call("fcntl", -1, 10, signal.SIGKILL),
+            "read status flags": captured.call("fcntl", -1, fcntl.F_GETFL),
+            "duplicate": captured.call("fcntl", -1, fcntl.F_DUPFD_CLOEXEC, 3),
+            "write over a log": captured.call("pwritev2", -1, 0, 0, 0, 0, 0x20),
+            "write without waiting": captured.call("pwritev2", -1, 0, 0, -1, -1, os.RWF_NOWAIT),
             "filter": captured.call("setsockopt", 0, socket.SOL_SOCKET, 26, bytes(16), 16),
             "least hops": captured.call("setsockopt", 0, socket.IPPROTO_IP, 21, struct.pack("<i", 255), 4),
             "checksum": captured.call("setsockopt", 0, socket.IPPROTO_TCP, 14, bytes(216), 216),
@@ -143,14 +151,15 @@ DENIED = -errno.EPERM, -errno.EACCES
 
 
 # The attempts that nothing stops.
-HARMLESS = {"null", "getpid", "signal itself", "options"}
+HARMLESS = {"null", "getpid", "signal itself", "options", "read status flags", "duplicate", "write without waiting"}
 # Those that only Landlock stops, and those that both stop.
 FILES = {"read", "read, old", "create", "folder", "unlink"}
 PROCESSES = {"execute", "ptrace", "kill", "kill by thread"}
 # Those that are stopped with both in force; all but FILES and PROCESSES by seccomp only.
 ALL = FILES | PROCESSES | {
-    "fork", "owner", "owner, extended", "filter", "least hops", "checksum", "connect", "bind", "Unix socket", "Unix datagram socket",
-    "pair of datagram sockets", "connect with data", "foreign source", "packet socket", "executable memory", "TCP, AF_INET", "TCP, AF_INET6",
+    "fork", "owner", "owner, extended", "status flags", "signal of an owner", "write over a log", "filter", "least hops", "checksum",
+    "connect", "bind", "Unix socket", "Unix datagram socket", "pair of datagram sockets", "connect with data", "foreign source",
+    "packet socket", "executable memory", "TCP, AF_INET", "TCP, AF_INET6",
     "multipath, AF_INET", "multipath, AF_INET6", "datagram, AF_INET", "datagram, AF_INET6", "raw, AF_INET", "raw, AF_INET6"}
 
 

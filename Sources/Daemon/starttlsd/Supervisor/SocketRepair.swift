@@ -1,7 +1,7 @@
 // SocketRepair: what a worker may do to a socket that all share, and what the supervisor does then.
 //
-// An attacker may control a worker. shutdown(2) ends the listening of the description, for all that have it, and fcntl(2)
-// changes its flags. The supervisor examines its sockets before each start of a worker, and every two seconds.
+// An attacker may control a worker. shutdown(2) ends the listening of the description, for all that have it; without the filter of
+// system calls fcntl(2) changes its flags. The supervisor examines its sockets before each start of a worker, and every two seconds.
 //
 // Failure: a SystemError; the socket is examined again later.
 

@@ -90,4 +90,32 @@ final class MessageSocketTests: XCTestCase {
     XCTAssertEqual(next(b)?.octets, [])
     XCTAssertThrowsError(try b.socket.send([1])) { XCTAssertEqual(($0 as? SystemError)?.code, EPIPE) }
   }
+
+  /// Too many descriptors of this user are on their way.
+  func testAMessageThatMayNotCarryItsDescriptorWaits() throws {
+    let (a, b) = try ends()
+    var refusals = 0
+    Kernel.fault = { call in
+      guard call == .sendmsg, refusals < 3 else { return nil }
+      refusals += 1
+      return .error(ETOOMANYREFS)
+    }
+    defer { Kernel.fault = nil }
+    XCTAssertThrowsError(try a.socket.send([1], descriptor: 0)) { XCTAssertEqual(($0 as? SystemError)?.code, ETOOMANYREFS) }
+    XCTAssertNil(next(b))
+    try a.socket.send([2], descriptor: 0, isWaiting: true)
+    XCTAssertEqual(refusals, 3)
+    let sent = next(b)
+    XCTAssertEqual(sent?.octets, [2])
+    XCTAssertEqual(sent?.hasDescriptor, true)
+  }
+
+  func testItDoesNotWaitForAProcessThatHasEnded() throws {
+    let (a, b) = try ends()
+    Kernel.fault = { $0 == .sendmsg ? .error(ETOOMANYREFS) : nil }
+    defer { Kernel.fault = nil }
+    func end(_ box: consuming MessageSocketBox) { _ = consume box }
+    end(consume b)
+    XCTAssertThrowsError(try a.socket.send([1], descriptor: 0, isWaiting: true)) { XCTAssertEqual(($0 as? SystemError)?.code, EPIPE) }
+  }
 }

@@ -11,7 +11,7 @@ protocol HelperUser: AnyObject {
   func received(_ message: HelperMessage, _ descriptor: inout Descriptor?, now: Int)
 }
 
-final class HelperConnection: EventOwner {
+final class HelperConnection: EventOwner, TimerOwner {
   /// The name in messages for the operator.
   let name: String
   weak var user: (any HelperUser)?
@@ -23,6 +23,9 @@ final class HelperConnection: EventOwner {
   /// The descriptors in `pending`, which are open here until they are sent.
   private var descriptors = 0
   private(set) var hasEnded = false
+  /// When the first of `pending` is sent again, if it may not carry its descriptor now; else POLLOUT reports when to.
+  private(set) var deadline: Int?
+  var scheduled: Int?
 
   /// A message for which there was no room yet.
   private struct PendingMessage {
@@ -49,11 +52,13 @@ final class HelperConnection: EventOwner {
   private func flush(added: Int = 0) {
     var sent = 0
     var change = added
+    deadline = nil
     for message in pending {
       do {
         try process.socket.send(message.octets, descriptor: message.descriptor?.descriptor.number ?? -1)
       } catch {
         // Without room the rest stays. If the process has ended, the end of the connection is reported soon.
+        if error.code == ETOOMANYREFS, !hasEnded { deadline = Clock.now() + MessageSocket.descriptorsMilliseconds }
         break
       }
       sent += 1
@@ -61,6 +66,7 @@ final class HelperConnection: EventOwner {
     }
     pending.removeFirst(sent)
     count(change)
+    daemon.timers.schedule(self)
     do { try register() } catch { daemon.lost(name, "cannot be waited for: \(error)") }
   }
 
@@ -73,12 +79,14 @@ final class HelperConnection: EventOwner {
 
   private func register() throws(SystemError) {
     guard !hasEnded else { return }
-    let events = pending.isEmpty ? CShort(POLLIN) : CShort(POLLIN | POLLOUT)
+    let events = pending.isEmpty || deadline != nil ? CShort(POLLIN) : CShort(POLLIN | POLLOUT)
     let wanted = Watch(descriptor: process.socket.descriptor.number, events: events)
     try daemon.loop.update(watch, to: wanted, for: self)
     watch = wanted
   }
 
+  /// An event, or the time to send again.
+  ///
   /// Takes one message, and more where they wait in turn after turn. The loop reports the socket again if there are more.
   func ready(now: Int) {
     for _ in 0..<batch.begin(turn: daemon.loop.turn) where !hasEnded {
@@ -112,6 +120,7 @@ final class HelperConnection: EventOwner {
 
   private func end(_ what: String) {
     hasEnded = true
+    deadline = nil
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
     pending = []
@@ -123,6 +132,7 @@ final class HelperConnection: EventOwner {
   func finish() {
     guard !hasEnded else { return }
     hasEnded = true
+    deadline = nil
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
     _ = process.end(within: 1_000)

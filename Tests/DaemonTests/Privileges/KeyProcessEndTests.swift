@@ -43,6 +43,30 @@ final class KeyProcessEndTests: PrivilegeTestCase {
     XCTAssertTrue(status.output.contains("private keys: process \(process), signatures 2, 2 in the last minute\n"), status.output)
   }
 
+  /// A request that cannot be sent, for lack of memory: that handshake fails, and no later one.
+  func testARequestThatCannotBeSentCostsOneHandshake() throws {
+    let daemon = try daemon(backend: .script(ShellBackend.script()))
+    let failing = try client(daemon)
+    try SessionPhase.handshakeAwaited.enter(failing)
+    // The first one sends ServerHello.
+    let process = daemon.program.process
+    let tracer = try SpawnedProgram(["strace", "-qq", "-o", "/dev/null", "-p", "\(process)", "-e", "inject=sendmsg:error=ENOBUFS:when=2"])
+    let isTraced = eventually { ProcessTable.tracer(of: process) == tracer.process || !tracer.isRunning }
+    try XCTSkipUnless(isTraced && tracer.isRunning, "strace does not work here")
+    try failing.sendRaw(try failing.beginTLS())
+    XCTAssertThrowsError(try failing.finishHandshake()) { XCTAssertTrue("\($0)".contains("internal error"), "\($0)") }
+    XCTAssertEqual(try daemon.session()["alert-name"], "internal_error")
+    tracer.kill()
+    XCTAssertTrue(eventually { ProcessTable.tracer(of: process) == 0 })
+
+    let served = try client(daemon)
+    try SessionPhase.greeted.enter(served)
+    try served.ask("EHLO client.example")
+    try served.startTLS()
+    XCTAssertEqual(try served.ask("QUIT"), "221 bye")
+    served.close()
+  }
+
   /// Sessions go on without it: a handshake fails with an alert, STARTTLS is refused, mail in clear is delivered.
   func testSessionsWithoutTheProcessOfTheKeys() throws {
     let daemon = try daemon(["--grace", "60"])

@@ -65,8 +65,8 @@ final class KeyConnection: EventOwner {
     do {
       try process.socket.send(message.octets ?? [])
     } catch {
-      // Its end is reported to the event loop.
-      hasEnded = error.code != EAGAIN
+      // Its end is reported to the event loop. Any other failure, such as a lack of memory, is that of this handshake.
+      hasEnded = error.code == EPIPE || error.code == ECONNRESET
       return nil
     }
     let limit = Clock.now() + KeyConnection.limitMilliseconds

@@ -59,12 +59,15 @@ final class UnixListenerTests: WorkersTestCase {
     XCTAssertEqual(folder.text("smtp"), "mine")
   }
 
-  /// Another file that has taken the name stays.
+  /// Another file that has taken the name stays: that of another starttlsd, for example.
   func testAnotherFileWithTheNameStays() throws {
-    let daemon = try daemon(["--workers", "1"] + options)
-    XCTAssertEqual(unlink(path), 0)
-    try folder.write(Array("mine".utf8), to: "smtp")
+    let others = ["--status-socket", folder.path + "/status", "--metrics", "unix:\(folder.path)/metrics"]
+    let daemon = try daemon(["--workers", "1"] + options + others)
+    for name in ["smtp", "status", "metrics"] {
+      XCTAssertEqual(unlink("\(folder.path)/\(name)"), 0)
+      try folder.write(Array("mine".utf8), to: name)
+    }
     daemon.stop()
-    XCTAssertEqual(folder.text("smtp"), "mine")
+    for name in ["smtp", "status", "metrics"] { XCTAssertEqual(folder.text(name), "mine") }
   }
 }

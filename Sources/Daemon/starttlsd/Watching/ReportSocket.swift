@@ -29,8 +29,8 @@ final class ReportSocket: EventOwner, TimerOwner {
 
   private unowned let host: any ReportHost
   private let address: SocketAddress
-  /// False if the supervisor removes the file of a Unix socket.
-  private let ownsFile: Bool
+  /// The file of a Unix socket that ends with this process; nil if the supervisor removes it.
+  private let file: SocketFile?
   private var listener: Listener?
   private var watch: Watch?
   private var clients: [ObjectIdentifier: ReportClient] = [:]
@@ -43,7 +43,7 @@ final class ReportSocket: EventOwner, TimerOwner {
 
   /// Answers at a socket that exists. Its file is not removed at the end.
   convenience init(_ host: any ReportHost, _ listener: consuming Listener, requestLimit: Int, answer: @escaping Answer) {
-    self.init(host, listener, ownsFile: false, requestLimit, answer)
+    self.init(host, listener, file: nil, requestLimit, answer)
   }
 
   /// Creates the socket. A Unix socket that a daemon left when it was killed is replaced; only the user that created it, or the one
@@ -61,12 +61,12 @@ final class ReportSocket: EventOwner, TimerOwner {
     } else {
       made = try ReportSocket.listener(address, owner: daemon.configuration.privileges.own)
     }
-    self.init(daemon, made, ownsFile: inherited == nil, requestLimit, answer)
+    self.init(daemon, made, file: inherited == nil ? SocketFile(of: address) : nil, requestLimit, answer)
   }
 
-  private init(_ host: any ReportHost, _ listener: consuming Listener, ownsFile: Bool, _ requestLimit: Int, _ answer: @escaping Answer) {
+  private init(_ host: any ReportHost, _ listener: consuming Listener, file: SocketFile?, _ requestLimit: Int, _ answer: @escaping Answer) {
     self.host = host
-    self.ownsFile = ownsFile
+    self.file = file
     self.requestLimit = requestLimit
     self.answer = answer
     address = listener.address
@@ -143,8 +143,9 @@ final class ReportSocket: EventOwner, TimerOwner {
     if let watch { host.loop.remove(watch.descriptor) }
     watch = nil
     guard listener != nil else { return }
+    // First the file: once nobody listens, another starttlsd may replace it.
+    file?.remove()
     listener = nil
-    if ownsFile, case .unix(let path) = address { unlink(path) }
   }
 }
 

@@ -1,5 +1,6 @@
 // Messages between two processes: whole, in order, each with its descriptor, and never one that nobody owns.
 
+import CKernel
 import Glibc
 import Transport
 import XCTest
@@ -68,6 +69,14 @@ final class MessageSocketTests: XCTestCase {
       }
     }
     XCTAssertEqual(sent, 1)
+    XCTAssertEqual(next(b)?.octets, [])
+    XCTAssertEqual(openDescriptors(), before)
+  }
+
+  func testAMessageWithoutOctetsIsTheEndAndLeavesNoDescriptor() throws {
+    let (a, b) = try ends()
+    let before = openDescriptors()
+    XCTAssertEqual(kernel_send_message(a.socket.descriptor.number, "", 0, 0, 0), 0)
     XCTAssertEqual(next(b)?.octets, [])
     XCTAssertEqual(openDescriptors(), before)
   }

@@ -62,9 +62,11 @@ package struct MessageSocket: ~Copyable, Sendable {
   private borrowing func received(_ limit: Int, _ flags: CInt) throws(SystemError) -> Received {
     var buffer = [UInt8](repeating: 0, count: limit)
     let (count, number) = try Kernel.receiveMessage(descriptor.number, &buffer, flags)
+    let passed = number < 0 ? nil : Descriptor(adopting: number)
+    // The end, or a message without octets, which is none of ours but may have a descriptor.
     guard count > 0 else { return .ended }
     buffer.removeSubrange(count...)
-    return .message(Message(octets: buffer, descriptor: number < 0 ? nil : Descriptor(adopting: number)))
+    return .message(Message(octets: buffer, descriptor: passed))
   }
 
   /// A message.

@@ -109,7 +109,7 @@ package final class CredentialLoading {
     case .issuers: issuers.add(optional: try CredentialFile(issuerFiles[index], opening: opening))
     case .revocations:
       try addList(request.clients.revocations[index])
-      if !lists.isEmpty || revoked.isReading { position.index -= 1 }
+      if lists.isEmpty, !revoked.isReading { try revoked.end(request.clients.revocations[index]) } else { position.index -= 1 }
     case .sets: sets.append(try CertificateSet(plan?.lists[index] ?? [], issuers: issuers))
     case .choice, .end: break
     }

@@ -21,6 +21,8 @@ struct RevokedCertificates {
   }
   /// The files with a list that has expired and that none of the issuers signed.
   private var unsigned: [String] = []
+  /// The files with a list that one of the issuers signed.
+  private var signed: Set<String> = []
 
   private struct Issuer {
     var serials = SerialNumbers()
@@ -71,6 +73,7 @@ struct RevokedCertificates {
       if isExpired { return unsigned.append(path) }
       throw .badRevocations(path: path, "not signed by one of the issuers that are trusted")
     }
+    signed.insert(path)
     if end >= 0 { issuers[issuer, default: Issuer()].end = max(end, issuers[issuer]?.end ?? end) }
     if isExpired { expired.append(Expired(path: path, issuer: issuer, end: end)) }
     // What a list revokes stays revoked after its end, also beside a later list without it.
@@ -90,6 +93,12 @@ struct RevokedCertificates {
     let isRead = reading.entries.read(of: reading.list.octets, atMost: RevokedCertificates.entriesInAStep, into: &issuers[reading.issuer, default: Issuer()].serials)
     guard isRead else { throw .badRevocations(path: reading.path, "an entry that cannot be read") }
     if !reading.entries.isEmpty { pending = reading }
+  }
+
+  /// Called after the last list of a file. One without effect revokes nothing: whoever can exchange the file, but cannot sign,
+  /// would make all certificates good.
+  func end(_ path: String) throws(TLSCredentialsError) {
+    guard signed.contains(path) else { throw .badRevocations(path: path, "no list in it is signed by one of the issuers that are trusted") }
   }
 
   /// Adds a list in DER, in one step.

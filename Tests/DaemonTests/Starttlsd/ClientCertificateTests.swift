@@ -48,6 +48,7 @@ final class ClientCertificateTests: StarttlsdTestCase {
       try folder.write(folder.contents(current) + folder.contents("foreign-old.crl"), to: name)
     }
     try folder.write(folder.contents("old.crl") + folder.contents("empty.crl"), to: "mixed-old.crl")
+    try folder.write(folder.contents("forged-old.crl") + folder.contents("crl.pem"), to: "mixed-forged-old.crl")
     try folder.write(folder.contents("ca.pem") + folder.contents("forger.pem"), to: "two.pem")
     return path
   }
@@ -170,11 +171,13 @@ final class ClientCertificateTests: StarttlsdTestCase {
     try replace(path + "/crl.pem", crl)
     XCTAssertFalse(try isLetIn("revoked"))
     XCTAssertTrue(try isLetIn("good"))
-    // Not signed by an issuer that is trusted: nothing changes.
-    try run(["cp", path + "/foreign.crl", crl + ".new"])
-    XCTAssertEqual(rename(crl + ".new", crl), 0)
-    XCTAssertTrue(eventually { daemon.log.contains("stay as they were: \(crl): not signed by one of the issuers") }, daemon.log)
-    XCTAssertFalse(try isLetIn("revoked"))
+    // Not signed by an issuer that is trusted: nothing changes. Nor with one that has expired, which has no effect.
+    for (name, text) in [("foreign.crl", "not signed by one of the issuers"), ("forged-old.crl", "no list in it is signed by one of the issuers")] {
+      try run(["cp", "\(path)/\(name)", crl + ".new"])
+      XCTAssertEqual(rename(crl + ".new", crl), 0)
+      XCTAssertTrue(eventually { daemon.log.contains("stay as they were: \(crl): \(text)") }, daemon.log)
+      XCTAssertFalse(try isLetIn("revoked"))
+    }
     try replace(path + "/crl.pem", crl)
     try replace(path + "/stranger.pem", folder.path + "/issuers/two.pem")
     XCTAssertTrue(try isLetIn("stranger"))
@@ -201,11 +204,11 @@ final class ClientCertificateTests: StarttlsdTestCase {
   /// Anybody can make a list with the name of an issuer.
   func testAListThatHasExpiredAndThatNobodySignedHasNoEffect() throws {
     let path = try files()
-    let crl = ["--client-crl", path + "/forged-old.crl"]
+    let crl = ["--client-crl", path + "/mixed-forged-old.crl"]
     let good = try session("good", ["--client-certificate", "required"] + crl)
     XCTAssertEqual(good.session["client-verify"], "success", "\(good.session)")
     let text = try check(["--client-ca", path + "/ca.pem"] + crl)
-    XCTAssertTrue(text.contains("warning: \(path)/forged-old.crl: a revocation list has expired and is not signed by one of the issuers"), text)
+    XCTAssertTrue(text.contains("warning: \(path)/mixed-forged-old.crl: a revocation list has expired and is not signed by one of the issuers"), text)
   }
 
   private func check(_ options: [String]) throws -> String {
@@ -252,6 +255,7 @@ final class ClientCertificateTests: StarttlsdTestCase {
       (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/ca.pem"], "expected revocation lists"),
       (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/foreign.crl"], "not signed by one of"),
       (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/mixed-forged.crl"], "not signed by one of"),
+      (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/foreign-old.crl"], "no list in it is signed"),
       (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--session-tickets"], "--session-tickets cannot be used with"),
     ] {
       let result = try run(

@@ -128,6 +128,13 @@ def test_a_right_server_gets_no_false_alarm(check, certificate):
     assert code == 0 and report["stopped"] is None
 
 
+def test_a_server_that_divides_its_handshake_into_small_records(check, certificate):
+    """RFC 8446, 5.1: a message may be divided."""
+    with PlantedServer(certificate, "small-records") as server:
+        code, report = check(server.port, "--only", "tls/version-1.2", "--only", "tls/version-1.3", "--only", "tls/ticket-1.2")
+    assert set(verdicts(report).values()) == {"conforms"} and code == 0, explained(report)
+
+
 @contextlib.contextmanager
 def running_starttlsd(program, certificate, folder: pathlib.Path, *options: str):
     """starttlsd with maildir-smtpd; its port."""

@@ -121,13 +121,23 @@ final class ClientTLS {
 
   func handshake() -> Handshake {
     while true {
-      let code = gnutls_handshake(session)
+      let code = advance()
       switch code {
       case GNUTLS_E_SUCCESS: return .established
       case GNUTLS_E_AGAIN: return hasEnded ? .failed("the server closed the connection") : .wouldBlock
       case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
       default: return .failed(reason(code))
       }
+    }
+  }
+
+  /// The library's handshake, as far as it comes with what has arrived. After a part of a message that is divided into records, it
+  /// does not look at the next record by itself.
+  private func advance() -> CInt {
+    while true {
+      let unread = incoming.count
+      let code = gnutls_handshake(session)
+      guard code == GNUTLS_E_AGAIN, incoming.count < unread else { return code }
     }
   }
 
@@ -180,7 +190,7 @@ extension ClientTLS {
   /// - Returns: nil while the server has not answered; true if it was accepted.
   func renegotiate() -> Bool? {
     while true {
-      switch gnutls_handshake(session) {
+      switch advance() {
       case GNUTLS_E_SUCCESS: return true
       case GNUTLS_E_AGAIN: return hasEnded ? false : nil
       case GNUTLS_E_INTERRUPTED: continue

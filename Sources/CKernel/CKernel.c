@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -235,6 +236,8 @@ int kernel_optind(void) { return optind; }
 void kernel_set_optind(int index) { optind = index; }
 const char *kernel_optarg(void) { return optarg; }
 void kernel_set_opterr(int on) { opterr = on; }
+
+bool kernel_flush_output(void) { return fflush(stdout) == 0 && !ferror(stdout); }
 
 /* Fault injection for tests. */
 

@@ -306,6 +306,14 @@ def test_formats(program, certificate):
     assert "VULNERABLE injection/same-segment" in text and "class of: CVE-2011-0411" in text and "\x1b" not in text
 
 
+@pytest.mark.parametrize("option", ["--json", "--junit", "--tap", "-v", "--list"])
+def test_a_report_that_cannot_be_written_is_a_failure(program, certificate, option):
+    with PlantedServer(certificate) as server, open("/dev/full", "w") as full:
+        done = subprocess.run([program, "--only", "order/case", option, f"localhost:{server.port}"],
+                              stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 111 and "the report cannot be written to standard output" in done.stderr
+
+
 def test_a_server_that_refuses_the_client_ends_the_run(program):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         accepted = []

@@ -226,6 +226,9 @@ void kernel_set_optind(int index);
 const char *_Nullable kernel_optarg(void);
 void kernel_set_opterr(int on);
 
+/* Flushes standard output of stdio(3); false if that, or an earlier write to it, failed. */
+bool kernel_flush_output(void);
+
 /* -- Fault injection for tests. ------------------------------------------------------------------------------- */
 
 /* An object of a test that replaces the results of this thread's system calls, see Kernel.swift; NULL in production.

@@ -1,6 +1,7 @@
 // starttls-check: parses the command line, runs the checks, and reports a failure in one line.
 
 import ArgumentParser
+import CKernel
 import Glibc
 import ProgramSupport
 
@@ -13,7 +14,10 @@ guard (try? StandardStreams.prepare(for: .daemon)) != nil else { exit(ExitCode.s
 signal(SIGPIPE, SIG_IGN)
 
 do {
-  exit(try StartTLSCheck.parse(Array(CommandLine.arguments.dropFirst())).check())
+  let code = try StartTLSCheck.parse(Array(CommandLine.arguments.dropFirst())).check()
+  // Otherwise a report that is cut off would look like one without findings.
+  guard kernel_flush_output() else { throw CheckFailure("the report cannot be written to standard output", ExitCode.system) }
+  exit(code)
 } catch let failure as CheckFailure {
   complain(failure.text, failure.code)
 } catch {

@@ -80,12 +80,32 @@ struct ListeningAddress {
   let address: SocketAddress
   /// True if its clients begin with TLS (RFC 8314, 3.3).
   let isImplicit: Bool
+  /// True for `[::]` beside `0.0.0.0` with the same port.
+  private(set) var isIPv6Only = false
   var option: String { isImplicit ? "--listen-tls" : "--listen" }
 
   /// Listens. A Unix socket at which nobody listens is replaced: a process that was killed has left it.
   func listen() throws(SystemError) -> Listener {
     try SocketFile.removeStale(of: address)
-    return try Listener(address)
+    return try Listener(address, isIPv6Only: isIPv6Only)
+  }
+}
+
+extension ListeningAddress {
+  init(_ address: SocketAddress, isImplicit: Bool) {
+    self.address = address
+    self.isImplicit = isImplicit
+  }
+
+  /// The addresses of one listener. Alone, `[::]` takes IPv4 clients too, and then the kernel does not give its port to `0.0.0.0`.
+  static func beside(_ addresses: [ListeningAddress]) -> [ListeningAddress] {
+    addresses.map { address in
+      var address = address
+      if let port = address.address.port, port != 0, address.address == .any(port: port) {
+        address.isIPv6Only = addresses.contains { $0.address == .anyIPv4(port: port) }
+      }
+      return address
+    }
   }
 }
 

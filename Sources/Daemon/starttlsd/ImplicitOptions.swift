@@ -25,7 +25,7 @@ extension ListeningAddress {
     var addresses: [ListeningAddress] = []
     for text in texts {
       do {
-        addresses += try SocketAddress.resolving(text).map { ListeningAddress(address: $0, isImplicit: isImplicit) }
+        addresses += try SocketAddress.resolving(text).map { ListeningAddress($0, isImplicit: isImplicit) }
       } catch {
         throw .of(error, "\(isImplicit ? "--listen-tls" : "--listen") \(text): \(error)")
       }

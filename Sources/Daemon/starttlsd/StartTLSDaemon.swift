@@ -221,7 +221,8 @@ struct StartTLSDaemon: ParsableCommand {
     // A program that was given a socket opens none of its own.
     guard supervision.sockets.isEmpty, supervision.client == nil, !supervision.hasOtherSockets else { return [] }
     let texts = listen.isEmpty && implicit.listenTLS.isEmpty ? StartTLSDaemon.defaultAddresses : listen
-    return try ListeningAddress.resolving(texts, isImplicit: false) + ListeningAddress.resolving(implicit.listenTLS, isImplicit: true)
+    return ListeningAddress.beside(
+      try ListeningAddress.resolving(texts, isImplicit: false) + ListeningAddress.resolving(implicit.listenTLS, isImplicit: true))
   }
 
   private func backend(_ isEmbedded: Bool, hasStarter: Bool) throws(ConfigurationError) -> Backend {

@@ -30,29 +30,31 @@ package struct Listener: ~Copyable, Sendable {
   ///
   /// - Parameters:
   ///   - address: where to listen; with port 0 the kernel chooses a port.
+  ///   - isIPv6Only: `SocketAddress.any` accepts IPv6 connections only as well, so that another listener can have the port's IPv4
+  ///     addresses.
   ///   - backlog: how many connections may wait to be accepted; the kernel has its own limit.
   /// - Throws: EADDRINUSE, EACCES (ports below 1024 need a privilege), EADDRNOTAVAIL and others.
-  package init(_ address: SocketAddress, backlog: CInt = 1024) throws(SystemError) {
-    let descriptor = try Listener.bound(to: address, backlog)
+  package init(_ address: SocketAddress, isIPv6Only: Bool = false, backlog: CInt = 1024) throws(SystemError) {
+    let descriptor = try Listener.bound(to: address, isIPv6Only, backlog)
     let bound = try descriptor.localAddress() ?? address
     self.init(descriptor, bound, isShared: false)
   }
 
   /// Creates a listening socket. It uses IPv4 alone if `::` was requested and the machine has no IPv6.
-  private static func bound(to address: SocketAddress, _ backlog: CInt) throws(SystemError) -> Descriptor {
+  private static func bound(to address: SocketAddress, _ isIPv6Only: Bool, _ backlog: CInt) throws(SystemError) -> Descriptor {
     do {
-      return try listening(on: address, backlog)
+      return try listening(on: address, isIPv6Only, backlog)
     } catch {
       let port = address.port ?? 0
-      guard address == .any(port: port), error.code == EAFNOSUPPORT || error.code == EADDRNOTAVAIL else {
+      guard address == .any(port: port), !isIPv6Only, error.code == EAFNOSUPPORT || error.code == EADDRNOTAVAIL else {
         throw error
       }
-      return try listening(on: .anyIPv4(port: port), backlog)
+      return try listening(on: .anyIPv4(port: port), isIPv6Only, backlog)
     }
   }
 
   private static func listening(
-    on address: SocketAddress, _ backlog: CInt
+    on address: SocketAddress, _ isIPv6Only: Bool, _ backlog: CInt
   ) throws(SystemError) -> Descriptor {
     let descriptor = Descriptor(adopting: try Kernel.socket(address.family, CInt(SOCK_NONBLOCK.rawValue)))
     let number = descriptor.number
@@ -61,7 +63,7 @@ package struct Listener: ~Copyable, Sendable {
       try Kernel.setOption(number, SOL_SOCKET, SO_REUSEADDR, 1)
     case .ipv6(let octets, _, _):
       try Kernel.setOption(number, SOL_SOCKET, SO_REUSEADDR, 1)
-      let only: CInt = octets == SIMD16(repeating: 0) ? 0 : 1
+      let only: CInt = octets == SIMD16(repeating: 0) && !isIPv6Only ? 0 : 1
       try Kernel.setOption(number, CInt(IPPROTO_IPV6), IPV6_V6ONLY, only)
     case .unix:
       break

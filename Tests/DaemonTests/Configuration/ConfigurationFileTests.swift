@@ -210,7 +210,7 @@ final class ConfigurationFileTests: StarttlsdTestCase {
   }
 
   /// Packaging/starttlsd.conf with the files and the user of this test.
-  func testTheExampleIsAccepted() throws {
+  private func example() throws -> String {
     let made = try certificate()
     var text = try Repository.text("Packaging/starttlsd.conf")
     for (old, new) in [
@@ -220,11 +220,49 @@ final class ConfigurationFileTests: StarttlsdTestCase {
       XCTAssertTrue(text.contains(old), old)
       text = text.replacingOccurrences(of: old, with: new)
     }
-    let output = try run([Programs.path("starttlsd"), "check", "--config", file(text)]).output
+    return text
+  }
+
+  func testTheExampleIsAccepted() throws {
+    let output = try run([Programs.path("starttlsd"), "check", "--config", file(example())]).output
     for line in ["listener mx:\nlisten on 0.0.0.0:25\n", "listener submission:\nlisten on 0.0.0.0:587\n", "listen on [::]:465 with TLS from the start\n"] {
       XCTAssertTrue(output.contains(line), output)
     }
     XCTAssertFalse(output.contains("RFC 3207"), output)
+  }
+
+  /// It names the addresses of IPv4 and of IPv6 for each port, as the socket unit does. One process binds them as well.
+  func testTheExampleServesBothFamilies() throws {
+    var text = "workers = 1\n" + (try example()).replacingOccurrences(of: "greeting-wait = 2\n", with: "")
+    var ports: [UInt16] = []
+    for port in [25, 587, 465] {
+      ports.append(try freePort())
+      text = text.replacingOccurrences(of: ":\(port)\"", with: ":\(ports.last!)\"")
+    }
+    let path = try file(text)
+    try serves(["--config", path], until: "2 workers serve", ports.dropLast())
+    let made = try certificate()
+    try serves(
+      ["--allow-root", "--workers", "1", "--certificate", made.certificate, "--key", made.key, "--trusting-backend"]
+        + ["[::]", "0.0.0.0"].flatMap { ["--listen", "\($0):\(ports[0])"] } + ["--", Programs.path("maildir-smtpd"), folder.path + "/Maildir"],
+      until: "listening on 0.0.0.0", ports.prefix(1))
+  }
+
+  /// Clients of both families get a greeting at these ports.
+  private func serves(_ options: [String], until text: String, _ ports: ArraySlice<UInt16>) throws {
+    let log = "log-\(ports.count)"
+    let program = try SpawnedProgram([Programs.path("starttlsd")] + options, errors: .file(folder.path + "/" + log))
+    defer { program.kill() }
+    XCTAssertTrue(eventually { folder.text(log).contains(text) || !program.isRunning })
+    for port in ports {
+      for host in ["127.0.0.1", "::1"] {
+        let client = try client(host: host, port: port)
+        XCTAssertEqual(try client.reply().prefix(4), "220 ", folder.text(log))
+        client.close()
+      }
+    }
+    program.signal(SIGTERM)
+    XCTAssertEqual(program.wait(), .exited(0), folder.text(log))
   }
 
   func testCheckChecksEachListener() throws {

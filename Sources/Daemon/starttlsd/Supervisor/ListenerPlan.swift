@@ -55,14 +55,14 @@ struct ListenerPlan {
     var addresses: [ListeningAddress] = []
     for _ in 0..<count {
       guard let isImplicit = text.number(), let address = text.text().flatMap({ try? SocketAddress(parsing: $0) }) else { return nil }
-      addresses.append(ListeningAddress(address: address, isImplicit: isImplicit == 1))
+      addresses.append(ListeningAddress(address, isImplicit: isImplicit == 1))
     }
     guard let status = text.text(), let metrics = text.text(), let hasOwner = text.number() else { return nil }
     let owner = hasOwner == 1 ? Identity(&text) : nil
     let bound = try? SocketAddress(parsing: metrics)
     guard owner != nil || hasOwner == 0, bound != nil || metrics.isEmpty, let stop = text.number() else { return nil }
     self.settings = settings
-    self.addresses = addresses
+    self.addresses = ListeningAddress.beside(addresses)
     self.status = status.isEmpty ? nil : status
     self.metrics = bound
     self.owner = owner

@@ -62,7 +62,7 @@ extension HeldSocket {
 
 extension ListeningAddress {
   /// What the supervisor knows its socket by.
-  var key: String { "\(option) \(address)" }
+  var key: String { "\(option) \(address)\(isIPv6Only ? " (IPv6 only)" : "")" }
 
   /// The name for the worker, which selects TLS from the start.
   var socketName: String { isImplicit ? "submissions" : "" }

@@ -36,7 +36,13 @@ extension HeldSocket {
     if let address, listen(descriptor.number, Self.backlog) == 0, try isListening(), isBound(to: address) { return .repaired }
     guard let address else { throw SystemError("listen", EINVAL) }
     let made: Descriptor
-    if case .unix(let path) = address { made = try replacedFile(path) } else { made = try Listener(address).takeDescriptor() }
+    switch address {
+    case .unix(let path): made = try replacedFile(path)
+    case .ipv4: made = try Listener(address).takeDescriptor()
+    case .ipv6:
+      let isIPv6Only = try Kernel.option(descriptor.number, CInt(IPPROTO_IPV6), IPV6_V6ONLY) != 0
+      made = try Listener(address, isIPv6Only: isIPv6Only).takeDescriptor()
+    }
     guard kernel_duplicate_over(made.number, descriptor.number) >= 0 else { throw SystemError.last("dup3") }
     lockFilter()
     return .replaced

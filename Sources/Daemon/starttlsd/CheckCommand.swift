@@ -46,6 +46,12 @@ struct CheckCommand: ParsableCommand {
     print(configuration.priorities.summary)
     if let warning = configuration.priorities.warning { print("warning: \(warning)") }
     for line in configuration.privileges.lines { print(line) }
+    if let record = configuration.record {
+      // It writes nothing, and ends with its socket.
+      _ = try RecordingProcess.start(record, configuration.privileges)
+      print("recordings in \(record.folder)")
+    }
+    try daemon.keyOptions.checkKeyLog()
     let signer = configuration.hasKeyInProcess ? RSASignerChoice.gnutls : configuration.rsaSigner
     for line in try CertificatesCommand.lines(configuration.certificates, selfSigned: configuration.selfSignedFolder, signer) { print(line) }
     if daemon.trustingBackend {

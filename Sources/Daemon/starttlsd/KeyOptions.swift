@@ -1,6 +1,7 @@
 // KeyOptions: the options about private keys.
 
 import ArgumentParser
+import Glibc
 import Transport
 import TransportTLS
 
@@ -27,6 +28,17 @@ struct KeyOptions: ParsableArguments {
       throw .usage("--rsa-signer libcrypto cannot be used with --key-in-process: the process that serves clients does not load libcrypto; remove one")
     }
     return isSingle && rsaSigner == .auto ? .gnutls : rsaSigner
+  }
+
+  /// Checks what `keyLog` needs, and creates nothing.
+  func checkKeyLog() throws(ConfigurationError) {
+    guard let debugKeylog else { return }
+    var status = stat()
+    if lstat(debugKeylog, &status) == 0 {
+      _ = try keyLog()
+    } else if let slash = debugKeylog.lastIndex(of: "/"), access(String(debugKeylog[...slash]), W_OK | X_OK) != 0 {
+      throw .usage("--debug-keylog \(debugKeylog): \(SystemError.last("access"))")
+    }
   }
 
   /// Opens the file, before the user is changed.

@@ -124,6 +124,24 @@ final class CommandTests: StarttlsdTestCase {
     XCTAssertTrue(untested.output.contains("is not tested"), untested.output)
   }
 
+  /// Files that only a start opens or creates.
+  func testCheckFindsFoldersThatAStartCannotUse() throws {
+    let folder = TestFolder()
+    chmod(folder.path, 0o777)
+    let recording = ["--trusting-backend", "--record", folder.path]
+    XCTAssertTrue(try check("", recording, expecting: 100).errors.contains("--record \(folder.path): others can write to the folder"))
+    chmod(folder.path, 0o700)
+    let secrets = folder.path + "/secrets"
+    let good = try check("", recording + ["--debug-keylog", secrets], expecting: 0).output
+    XCTAssertTrue(good.contains("\nrecordings in \(folder.path)\n"), good)
+    XCTAssertEqual(folder.names(in: ""), [])
+    for (path, text) in [(folder.path + "/missing/secrets", "No such file or directory"), (secrets, "chmod 600")] {
+      if path == secrets { chmod(try folder.write([], to: "secrets"), 0o644) }
+      let result = try check("", ["--trusting-backend", "--debug-keylog", path], expecting: 100)
+      XCTAssertTrue(result.errors.contains("--debug-keylog \(path): ") && result.errors.contains(text), result.errors)
+    }
+  }
+
   /// The name of a command is one only as the first argument.
   func testAProgramMayHaveTheNameOfACommand() throws {
     let folder = TestFolder()

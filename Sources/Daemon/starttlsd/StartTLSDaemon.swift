@@ -233,12 +233,12 @@ struct StartTLSDaemon: ParsableCommand {
       return .program(arguments: arguments, environment: environment)
     }
     guard let name = program.first else {
-      throw .usage("there is a certificate but no server: name a program that speaks SMTP after --")
+      throw .usage("there is a certificate but no server: name a program that speaks SMTP after -- (in a file: backend-program)")
     }
     guard stateFolder == nil, maildir == nil else {
       throw .usage("--state-folder and --maildir can only be used without a program and a certificate")
     }
-    guard let path = executable(name) else { throw .usage("\(name) cannot be executed: name a server program after --") }
+    guard let path = executable(name) else { throw .usage("\(name) cannot be executed: name a server program after -- (in a file: backend-program)") }
     // The starter is given a path, so that it does not search.
     return .program(arguments: hasStarter ? [path] + program.dropFirst() : program, environment: environment)
   }

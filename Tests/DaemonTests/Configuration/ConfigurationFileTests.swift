@@ -79,7 +79,8 @@ final class ConfigurationFileTests: StarttlsdTestCase {
         "line \(own + 1), listener mx: The value 'strict' is invalid for '--policy <policy>'. Please provide one of 'opportunistic' and 'required'."
       ),
       (good + "grace = -1\n", "line \(own + 1), listener mx: --grace -1: give a number of seconds from 0 to 1000000"),
-      (good + "backend-program = []\n", "line 6, listener mx: there is a certificate but no server: name a program that speaks SMTP after --"),
+      (good + "backend-program = []\n", "line 6, listener mx: there is a certificate but no server: name a program that speaks SMTP after -- (in a file: backend-program)"),
+      (good.replacingOccurrences(of: "listen = [\"127.0.0.1:0\"]", with: "listen = \"127.0.0.1:0\""), "line 7, listener mx: listen: an array of strings is expected, not a string"),
       (
         good + "[listener.b]\nlisten-tls = [\"127.0.0.1:4650\"]\n[listener.c]\nlisten = [\"127.0.0.1:4650\"]\n",
         "line \(own + 3), listener c: 127.0.0.1:4650 is that of the listener b already: choose another"

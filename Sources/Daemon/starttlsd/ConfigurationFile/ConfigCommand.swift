@@ -22,7 +22,8 @@ struct ConfigCommand: ParsableCommand {
     switch (defaults, file) {
     case (true, nil): lines = ConfigurationText.defaults
     case (false, let file?): lines = try ConfigCommand.lines(ConfigurationFile(path: file))
-    case (true, _?), (false, nil): throw ConfigurationError.usage("name a file, or give --defaults; see starttlsd config --help")
+    case (true, _?): throw ConfigurationError.usage("--defaults cannot be used with a file: give one of them")
+    case (false, nil): throw ConfigurationError.usage("name a file, or give --defaults; see starttlsd config --help")
     }
     guard StandardStreams.print(lines.map { $0 + "\n" }.joined()) else { throw ConfigurationError.system("standard output cannot be written") }
   }

@@ -125,7 +125,11 @@ struct ConfigurationReading {
     let hasAddress = entries.contains { key, entry in
       if key.isOfListener, case .array(let elements) = entry.value { !elements.isEmpty } else { false }
     }
-    if !hasAddress { note(table.position.line, name, "there is no address: add listen = [\"address:port\"], or listen-tls") }
+    // The fault of a wrong value is enough.
+    let isWrong = table.entries.contains { entry in
+      if let key = ConfigurationKey.byName[entry.key] { key.isOfListener && settings[key] == nil } else { false }
+    }
+    if !hasAddress, !isWrong { note(table.position.line, name, "there is no address: add listen = [\"address:port\"], or listen-tls") }
     let options = entries.filter { $0.key.kind != .program }.flatMap { ConfigurationWords.words($0.key, $0.entry.value) }
     let program = entries.filter { $0.key.kind == .program }.flatMap { ConfigurationWords.words($0.key, $0.entry.value) }
     let workers = ConfigurationWords.workers(settings[.workers]?.value)

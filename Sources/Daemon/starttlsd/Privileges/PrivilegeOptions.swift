@@ -48,7 +48,11 @@ struct PrivilegeOptions: ParsableArguments {
       throw .usage("--backend-group needs --backend-user: name the user as well")
     }
     if isEmbedded, user != nil || backendUser != nil {
-      throw .usage("without a program and a certificate, start starttlsd as the user itself, without --user and --backend-user")
+      throw .usage(
+        """
+        there is neither a certificate nor a server program: name both; or, to try starttlsd, start it as the user itself, without --user \
+        and --backend-user
+        """)
     }
     let own = try identity(user, group, "--user", isRoot)
     let backend = try identity(backendUser, backendGroup, "--backend-user", isRoot)

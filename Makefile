@@ -197,7 +197,7 @@ setup-run:
 	@Scripts/install libgnutls28-dev pkg-config python3
 
 setup-test:
-	@Scripts/install libgnutls28-dev pkg-config python3 gcc libc6-dev openssl gnutls-bin swaks libnet-ssleay-perl curl strace openbsd-inetd util-linux mailfront ucspi-tcp faketime
+	@Scripts/install libgnutls28-dev pkg-config python3 python3-yaml gcc libc6-dev openssl gnutls-bin swaks libnet-ssleay-perl curl strace openbsd-inetd util-linux mailfront ucspi-tcp faketime
 	@Scripts/install libnss-wrapper libdb5.3 libgnutls-dane0 libidn12 libidn2-0 libnsl2 libpcre2-8-0
 	@Scripts/unpack $(BUILD)/debian exim4-daemon-light exim4-config
 	@Scripts/install systemd s6 daemontools ucspi-tcp ipsvd libtirpc3 libwrap0

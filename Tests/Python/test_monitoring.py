@@ -40,10 +40,26 @@ def known(build, certificate, tmp_path_factory):
         server.close()
 
 
+def read(text: str):
+    """A document of YAML, in which no key is there twice: Prometheus refuses that, this library does not."""
+    # Targets of the Makefile that do not run these tests install no python3-yaml.
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        def construct_mapping(self, node, deep=False):
+            keys = [key.value for key, _ in node.value]
+            assert len(keys) == len(set(keys)), f"{node.start_mark}: a key twice in {keys}"
+            return super().construct_mapping(node, deep)
+    return yaml.load(text, Strict)
+
+
+def alerts() -> list[dict]:
+    return [rule for group in read((FOLDER / "alerts.yml").read_text())["groups"] for rule in group["rules"]]
+
+
 def rules() -> list[tuple[str, str]]:
-    """The expression of each alert, with the rest of its text."""
-    alerts = re.split(r"^ +- alert: ", (FOLDER / "alerts.yml").read_text(), flags=re.MULTILINE)[1:]
-    return [re.search(r"expr: (.*?)\n( +(?:for|annotations):.*)", alert, re.DOTALL).groups() for alert in alerts]
+    """The expression of each alert, with its texts."""
+    return [(alert["expr"], "\n".join(alert["annotations"].values())) for alert in alerts()]
 
 
 def targets() -> list[tuple[str, str]]:
@@ -55,6 +71,33 @@ def targets() -> list[tuple[str, str]]:
 def test_dashboard_and_alerts_use_what_exists(known):
     found = [(expression, mistake) for expression, _ in rules() + targets() for mistake in mistakes(expression, known)]
     assert not found and len(rules()) > 8 and len(targets()) > 15, found
+
+
+def test_alerts_have_the_form_of_prometheus():
+    document = read((FOLDER / "alerts.yml").read_text())
+    assert document.keys() == {"groups"}
+    assert all(group.keys() == {"name", "rules"} for group in document["groups"])
+    for alert in alerts():
+        assert {"alert", "expr", "annotations"} <= alert.keys() <= {"alert", "expr", "for", "labels", "annotations"}, alert
+        assert re.fullmatch("[A-Za-z]+", alert["alert"]) and re.fullmatch(r"[0-9]+[smhd]", alert.get("for", "0s")), alert
+        assert alert["expr"].count("(") == alert["expr"].count(")"), alert
+        for text in [alert["expr"], *alert["annotations"].values()]:
+            assert isinstance(text, str) and text.count("{{") == text.count("}}"), alert
+    names = [alert["alert"] for alert in alerts()]
+    assert len(names) == len(set(names))
+
+
+def test_the_configuration_of_the_page_has_the_job_of_the_alerts():
+    [block] = re.findall(r"^```yaml\n(.*?)^```$", (FOLDER / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    [job] = read(block)["scrape_configs"]
+    assert any(f'up{{job="{job["job_name"]}"}}' in expression for expression, _ in rules())
+
+
+def test_an_alert_does_not_need_what_may_not_exist():
+    """A counter with labels has no sample before its first event. If an operand of a comparison has none, the result is empty."""
+    for expression, _ in rules():
+        limit = re.split(r"[<>=]=?(?![^{]*})", expression, maxsplit=1)[1]
+        assert limit.count("starttlsd_") == limit.count("or vector(0)"), expression
 
 
 def test_texts_use_labels_of_the_results(known):

@@ -7,23 +7,33 @@ import ClientAccess
 import Logging
 import Transport
 
+extension AccessFile {
+  /// For the operator: what of these rules has no effect, or lets everybody relay.
+  ///
+  /// - Parameter hasProgram: false if no program could get the variables of rules.
+  func warnings(_ rules: AccessRules, hasProgram: Bool) -> [String] {
+    var warnings: [String] = []
+    if let unused = rules.unused {
+      warnings.append(
+        """
+        \(path): \(unused.count) rules match no client, the first one: '\(unused.first)': names are not looked up \
+        (=name, info@address), a prefix ends with a dot or a colon, and networks with a slash are rules in a text file only
+        """)
+    }
+    if !hasProgram, !rules.settings.isEmpty {
+      warnings.append("\(path): the variables of its rules have no effect: there is no program that could get them (--backend)")
+    } else if rules.isSetForEveryone("RELAYCLIENT") {
+      warnings.append("\(path): the rule for all other clients sets RELAYCLIENT: they may relay")
+    }
+    return warnings
+  }
+}
+
 extension Daemon {
   /// Called at the start, and after each reload.
   func warnOfRules() {
     guard let file = configuration.accessFile, let rules = addresses.rules else { return }
-    if let unused = rules.unused {
-      log.warning(
-        """
-        \(file.path): \(unused.count) rules match no client, the first one: '\(unused.first)': names are not looked up \
-        (=name, info@address), and a prefix ends with a dot or a colon
-        """)
-    }
-    if configuration.backend.servers != nil, !rules.settings.isEmpty {
-      return log.warning("\(file.path): the variables of its rules have no effect: there is no program that could get them (--backend)")
-    }
-    if rules.isSetForEveryone("RELAYCLIENT") {
-      log.warning("\(file.path): the rule for all other clients sets RELAYCLIENT: they may relay")
-    }
+    for warning in file.warnings(rules, hasProgram: configuration.backend.servers == nil) { log.warning("\(warning)") }
   }
 
   /// After SIGHUP the file has been read again.

@@ -42,7 +42,10 @@ struct CheckCommand: ParsableCommand {
       print("listen on \(listener.address)\(listener.isImplicit ? " with TLS from the start" : "")")
     }
     if let warning = configuration.warningOfPort { print(warning) }
-    if let file = configuration.accessFile, let rules = configuration.accessRules { print("\(rules.count) access rules from \(file.path)") }
+    if let file = configuration.accessFile, let rules = configuration.accessRules {
+      print("\(rules.count) access rules from \(file.path)")
+      for warning in file.warnings(rules, hasProgram: configuration.backend.servers == nil) { print("warning: \(warning)") }
+    }
     print(configuration.priorities.summary)
     if let warning = configuration.priorities.warning { print("warning: \(warning)") }
     for line in configuration.privileges.lines { print(line) }

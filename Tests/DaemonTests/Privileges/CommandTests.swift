@@ -142,6 +142,17 @@ final class CommandTests: StarttlsdTestCase {
     }
   }
 
+  /// A rule that has no effect may be one that was to deny somebody.
+  func testCheckWarnsOfAccessRules() throws {
+    let folder = TestFolder()
+    let rules = folder.path + "/rules.cdb"
+    try run(["tcprules", rules, rules + ".tmp"], input: "192.0.2.0/24:deny\n:allow,RELAYCLIENT=\"\"\n")
+    let output = try check("", ["--trusting-backend", "--access", rules], expecting: 0).output
+    for text in ["1 rules match no client, the first one: '192.0.2.0/24'", "the rule for all other clients sets RELAYCLIENT: they may relay"] {
+      XCTAssertTrue(output.contains("\nwarning: \(rules): \(text)"), output)
+    }
+  }
+
   /// The name of a command is one only as the first argument.
   func testAProgramMayHaveTheNameOfACommand() throws {
     let folder = TestFolder()

@@ -1,6 +1,7 @@
 // Configuration: the checked settings of the daemon. Nothing starts before all of them are valid.
 
 import ClientAccess
+import Glibc
 import SMTPState
 import Transport
 import TransportTLS
@@ -95,6 +96,14 @@ extension ListeningAddress {
   init(_ address: SocketAddress, isImplicit: Bool) {
     self.address = address
     self.isImplicit = isImplicit
+  }
+
+  /// Why it is not possible to listen, and what to do.
+  func failure(_ error: SystemError) -> ConfigurationError {
+    let advice =
+      error.code == EACCES && address.port != nil
+      ? "start starttlsd as root with --user, or let a service manager pass the socket" : "choose another with \(option)"
+    return .system("cannot listen on \(address): \(error); \(advice)")
   }
 
   /// The addresses of one listener. Alone, `[::]` takes IPv4 clients too, and then the kernel does not give its port to `0.0.0.0`.

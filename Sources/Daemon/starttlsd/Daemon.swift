@@ -122,7 +122,7 @@ final class Daemon {
         let listener = try address.listen()
         listeners.append(ListenerOwner(self, listener, isImplicit: address.isImplicit, file: SocketFile(of: address.address)))
       } catch {
-        throw ConfigurationError.system("cannot listen on \(address.address): \(error); choose another with \(address.option)")
+        throw address.failure(error)
       }
     }
     for socket in configuration.supervision.sockets {

@@ -40,6 +40,17 @@ final class UserTests: PrivilegeTestCase {
       humbly + [Programs.path("starttlsd"), "--user", "nobody", "--certificate", "a", "--key", "b", "--", "/bin/cat"],
       expecting: .exited(100))
     XCTAssertTrue(result.errors.contains("--user nobody: only root can change the user"), result.errors)
+    // In a container every port may be free for all.
+    let first = try String(contentsOfFile: "/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding: .utf8)
+    guard try XCTUnwrap(Int(first.dropLast())) > 25 else { return }
+    let folder = TestFolder()
+    chmod(folder.path, 0o777)
+    for workers in ["1", "2"] {
+      let refused = try run(
+        humbly + [Programs.path("starttlsd"), "--workers", workers, "--listen", "127.0.0.1:25", "--trusting-backend", "--state-folder", folder.path + "/state"],
+        expecting: .exited(111))
+      XCTAssertTrue(refused.errors.contains("cannot listen on 127.0.0.1:25: bind: Permission denied; start starttlsd as root with --user"), refused.errors)
+    }
   }
 
   func testTheDaemonIsTheUserForGoodAndSoIsItsProgram() throws {

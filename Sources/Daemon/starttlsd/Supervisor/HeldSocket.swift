@@ -67,8 +67,7 @@ final class HeldSocket {
         sockets.append(
           HeldSocket(listener.takeDescriptor(), key: address.key, name: address.socketName, file: SocketFile(of: address.address)))
       } catch {
-        throw ListenerPlan.named(
-          plan.settings, .system("cannot listen on \(address.address): \(error); choose another with \(address.option)"))
+        throw ListenerPlan.named(plan.settings, address.failure(error))
       }
     }
     return sockets

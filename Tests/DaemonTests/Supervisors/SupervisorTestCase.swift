@@ -128,7 +128,7 @@ extension ProcessTable {
   static func listeners(of process: pid_t) -> [Int: UInt16] {
     var ports: [String: UInt16] = [:]
     for file in ["/proc/net/tcp", "/proc/net/tcp6"] {
-      for line in ((try? String(contentsOfFile: file, encoding: .utf8)) ?? "").split(separator: "\n").dropFirst() {
+      for line in text(file).split(separator: "\n").dropFirst() {
         let words = line.split(separator: " ")
         guard words.count > 9, words[3] == "0A" else { continue }
         ports["socket:[\(words[9])]"] = words[1].split(separator: ":").last.flatMap { UInt16($0, radix: 16) }

@@ -8,7 +8,8 @@ enum ProcessMemory {
   ///
   /// - Returns: the indices of those patterns that are there.
   static func find(_ patterns: [[UInt8]], in process: pid_t) throws -> Set<Int> {
-    let maps = try String(contentsOfFile: "/proc/\(process)/maps", encoding: .utf8)
+    let maps = ProcessTable.text("/proc/\(process)/maps")
+    guard maps.contains("[stack]") else { throw Failure("not all of the memory of \(process) is known: \(maps)") }
     let memory = open("/proc/\(process)/mem", O_RDONLY | O_CLOEXEC)
     guard memory >= 0 else { throw Failure("/proc/\(process)/mem: \(String(cString: strerror(errno)))") }
     defer { close(memory) }

@@ -148,7 +148,8 @@ enum ProcessTable {
     return line[line.index(after: end)...].split(separator: " ")
   }
 
-  private static func text(_ path: String) -> String { String(decoding: read(path), as: UTF8.self) }
+  /// All of a file. Foundation stops at the first short read, which is the first page of a long file in /proc.
+  static func text(_ path: String) -> String { String(decoding: read(path), as: UTF8.self) }
 
   /// Files in /proc have no size: read to the end.
   private static func read(_ path: String) -> [UInt8] {

@@ -35,6 +35,12 @@ struct CertificateFiles: Sendable {
     return try TLSCredentials(request(listing.paths), opening: nil)
   }
 
+  /// Why the files cannot be used at the start, and what to do.
+  func refused(_ error: any Error) -> ConfigurationError {
+    guard let error = error as? TLSCredentialsError, case .noCertificate = error, let folder = folders.first else { return .usage("\(error)") }
+    return .usage("\(folder): no folder in it has fullchain.pem and privkey.pem: name the folder that has a folder for each certificate")
+  }
+
   /// What to load for the set.
   ///
   /// - Parameters:

@@ -68,7 +68,7 @@ struct CertificatesCommand: ParsableCommand {
       for warning in credentials.warnings { lines.append("warning: \(warning)") }
       if let advice = credentials.advice { lines.append("advice: \(advice)") }
     } catch {
-      throw .usage("\(error)")
+      throw files.refused(error)
     }
     return lines
   }

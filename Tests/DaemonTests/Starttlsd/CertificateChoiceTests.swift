@@ -121,7 +121,7 @@ final class CertificateChoiceTests: StarttlsdTestCase {
       (pair(good) + ["--certificate", "mx.example=/nowhere", "--key", "mx.example=" + other.key], "/nowhere: open: No such file"),
       (["--certificate", good.certificate, "--key", token], "\(token): keys in a token (PKCS#11) are not supported: name a file"),
       (["--certificate-folder", "/nowhere"], "/nowhere: open: No such file"), (["--certificate-folder", "/"], "name a folder"),
-      (["--certificate-folder", folder.path], "no certificate was given"),
+      (["--certificate-folder", folder.path], "\(folder.path): no folder in it has fullchain.pem and privkey.pem: name the folder that has"),
       (pair(good) + ["--ocsp-response", "/nowhere"], "/nowhere: open: No such file"),
     ] {
       let result = try run([Programs.path("starttlsd"), "--allow-root"] + options + ["--", "/bin/cat"], expecting: .exited(100))

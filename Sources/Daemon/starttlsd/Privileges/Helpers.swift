@@ -57,7 +57,7 @@ struct Helpers: ~Copyable {
     do {
       return try files.load()
     } catch {
-      throw .usage("\(error)")
+      throw files.refused(error)
     }
   }
 

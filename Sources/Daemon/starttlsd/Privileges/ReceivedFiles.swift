@@ -175,7 +175,7 @@ final class ReceivedFiles: CredentialOpening, KeyHolding {
             if let credentials = try loading.next(earlier: nil) { return credentials }
           }
         } catch {
-          throw .usage("\(error)")
+          throw files.refused(error)
         }
       }
     }

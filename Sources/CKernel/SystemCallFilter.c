@@ -110,9 +110,9 @@ static struct sock_filter instructions[] = {
 #define OPTION(level, name)                                                                                           \
   UNLESS_EQUAL(level, 4), LOAD(args[2]), UNLESS_EQUAL(name, 1), RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
 #define ALLOW_OPTIONS                                                                                                 \
-  UNLESS_EQUAL(SYS_setsockopt, 13), LOAD(args[1]), OPTION(SOL_SOCKET, SO_RCVLOWAT), UNLESS_EQUAL(IPPROTO_TCP, 5),      \
-    LOAD(args[2]), UNLESS_EQUAL(TCP_NODELAY, 1), RETURN(SECCOMP_RET_ALLOW), UNLESS_EQUAL(TCP_QUICKACK, 1),             \
-    RETURN(SECCOMP_RET_ALLOW), RETURN(FAIL)
+  UNLESS_EQUAL(SYS_setsockopt, 8), LOAD(args[1]), UNLESS_EQUAL(IPPROTO_TCP, 5), LOAD(args[2]),                         \
+    UNLESS_EQUAL(TCP_NODELAY, 1), RETURN(SECCOMP_RET_ALLOW), UNLESS_EQUAL(TCP_QUICKACK, 1), RETURN(SECCOMP_RET_ALLOW), \
+    RETURN(FAIL)
 #define ALLOW_OPTIONS_OF_CONNECTIONS                                                                                  \
   UNLESS_EQUAL(SYS_setsockopt, 17), LOAD(args[1]), OPTION(IPPROTO_TCP, TCP_NODELAY), OPTION(IPPROTO_IP, IP_TRANSPARENT), \
     OPTION(IPPROTO_IPV6, IPV6_TRANSPARENT), RETURN(FAIL)

@@ -121,6 +121,7 @@ def attack(process: int, tmp_path) -> dict[str, int]:
             "write over a log": captured.call("pwritev2", -1, 0, 0, 0, 0, 0x20),
             "write without waiting": captured.call("pwritev2", -1, 0, 0, -1, -1, os.RWF_NOWAIT),
             "filter": captured.call("setsockopt", 0, socket.SOL_SOCKET, 26, bytes(16), 16),
+            "least octets": captured.call("setsockopt", 0, socket.SOL_SOCKET, socket.SO_RCVLOWAT, struct.pack("<i", 1), 4),
             "least hops": captured.call("setsockopt", 0, socket.IPPROTO_IP, 21, struct.pack("<i", 255), 4),
             "checksum": captured.call("setsockopt", 0, socket.IPPROTO_TCP, 14, bytes(216), 216),
             "options": captured.call("setsockopt", -1, socket.IPPROTO_TCP, socket.TCP_NODELAY, struct.pack("<i", 1), 4),
@@ -157,8 +158,8 @@ FILES = {"read", "read, old", "create", "folder", "unlink"}
 PROCESSES = {"execute", "ptrace", "kill", "kill by thread"}
 # Those that are stopped with both in force; all but FILES and PROCESSES by seccomp only.
 ALL = FILES | PROCESSES | {
-    "fork", "owner", "owner, extended", "status flags", "signal of an owner", "write over a log", "filter", "least hops", "checksum",
-    "connect", "bind", "Unix socket", "Unix datagram socket", "pair of datagram sockets", "connect with data", "foreign source",
+    "fork", "owner", "owner, extended", "status flags", "signal of an owner", "write over a log", "filter", "least octets", "least hops",
+    "checksum", "connect", "bind", "Unix socket", "Unix datagram socket", "pair of datagram sockets", "connect with data", "foreign source",
     "packet socket", "executable memory", "TCP, AF_INET", "TCP, AF_INET6",
     "multipath, AF_INET", "multipath, AF_INET6", "datagram, AF_INET", "datagram, AF_INET6", "raw, AF_INET", "raw, AF_INET6"}
 

@@ -1,7 +1,7 @@
 // FrontHeader: a connection from a front, until its PROXY header has arrived.
 //
-// The header is peeked at, and exactly its octets are taken: what follows belongs to the session. A connection without a header is
-// closed, because the front's address would stand for the client's in limits, rules and log.
+// Octets are peeked at, and exactly those of the header are taken, also those of a part of it: what follows belongs to the session. A
+// connection without a header is closed, because the front's address would stand for the client's in limits, rules and log.
 
 import CKernel
 import Glibc
@@ -15,6 +15,8 @@ final class FrontHeader: EventOwner, TimerOwner {
   /// nil after it has ended.
   private var socket: Descriptor?
   private var watch: Watch?
+  /// What was taken of the header.
+  private var taken: [UInt8] = []
   /// The front's address.
   let peer: SocketAddress
   /// True if the client begins with TLS after the header.
@@ -41,38 +43,27 @@ final class FrontHeader: EventOwner, TimerOwner {
   func ready(now: Int) {
     guard let due = deadline else { return }
     if due <= now { return finish(nil, "it sends no PROXY header in time", now: now) }
-    // Before the octets are looked at: then they are all there were.
-    let hasEnded = (try? Kernel.pollNow(socket?.pollNumber() ?? -1, CInt(KERNEL_POLLRDHUP))) != 0
     var octets = [UInt8](repeating: 0, count: ProxyHeader.limit)
     switch octets.withUnsafeMutableBytes({ socket?.show(in: $0) ?? .ended }) {
-    case .moved(let count): look(octets[..<count], hasEnded: hasEnded, now: now)
+    case .moved(let count): look(octets[..<count], now: now)
     case .ended: finish(nil, "it closed before its PROXY header was complete", now: now)
     case .failed(let error): finish(nil, "\(error)", now: now)
     case .wouldBlock: break
     }
   }
 
-  private func look(_ octets: ArraySlice<UInt8>, hasEnded: Bool, now: Int) {
-    switch ProxyHeader.read(octets) {
-    case .invalid(let why): finish(nil, why, now: now)
-    case .incomplete where hasEnded: finish(nil, "it closed before its PROXY header was complete", now: now)
-    case .incomplete:
-      // Peeked octets stay in the kernel, and poll would report them again at once: it waits until there are more.
-      set(leastOctets: octets.count + 1)
-    case .complete(let header, let count):
-      set(leastOctets: 1)
-      do throws(SystemError) {
-        try socket?.remove(count)
-      } catch {
-        return finish(nil, "\(error)", now: now)
-      }
-      finish(header, nil, now: now)
+  private func look(_ octets: ArraySlice<UInt8>, now: Int) {
+    let header = taken + octets
+    let reading = ProxyHeader.read(header[...])
+    if case .invalid(let why) = reading { return finish(nil, why, now: now) }
+    let count = if case .complete(_, let count) = reading { count } else { header.count }
+    do throws(SystemError) {
+      try socket?.remove(count - taken.count)
+    } catch {
+      return finish(nil, "\(error)", now: now)
     }
-  }
-
-  /// How many octets poll waits for. If that cannot be set, poll reports too often, until the timeout.
-  private func set(leastOctets: Int) {
-    try? Kernel.setOption(socket?.pollNumber() ?? -1, SOL_SOCKET, SO_RCVLOWAT, CInt(leastOctets))
+    taken = header
+    if case .complete(let header, _) = reading { finish(header, nil, now: now) }
   }
 
   /// The program stops.

@@ -49,6 +49,7 @@ def test_the_limit_of_programs_holds(starttlsd):
     with captured_starter(daemon) as (starter, start):
         for number in range(1001, 1007):
             start(number)
+        assert daemon.eventually(lambda: len(children(starter.process)) == 3), children(starter.process)
         # Its end shows that all messages before it were obeyed.
         starter.signal(1001, signal.SIGKILL)
         assert daemon.eventually(lambda: len(children(starter.process)) == 2), children(starter.process)

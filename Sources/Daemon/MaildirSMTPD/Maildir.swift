@@ -56,7 +56,8 @@ public struct Maildir: Sendable {
     }
   }
 
-  /// Creates the missing folders and synchronises them to disk.
+  /// Creates the missing folders and synchronises all of them to disk: another process may have created them just now, or have failed
+  /// before it synchronised them.
   private func makeFolders() throws(SystemError) {
     var isNew = false
     for folder in [path, path + "/tmp", path + "/new", path + "/cur"] {
@@ -67,9 +68,15 @@ public struct Maildir: Sendable {
         guard error.code == EEXIST else { throw error }
       }
     }
-    guard isNew else { return }
     for folder in [path, Maildir.parent(of: path)] {
-      let descriptor = Descriptor(adopting: try Kernel.open(folder, O_RDONLY | O_DIRECTORY))
+      let descriptor: Descriptor
+      do throws(SystemError) {
+        descriptor = Descriptor(adopting: try Kernel.open(folder, O_RDONLY | O_DIRECTORY))
+      } catch {
+        // A folder that this user may not read, and in which nothing is new, was prepared by somebody else.
+        guard !isNew, error.code == EACCES else { throw error }
+        continue
+      }
       try Kernel.sync(descriptor.number)
     }
   }

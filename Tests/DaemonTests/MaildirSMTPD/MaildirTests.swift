@@ -109,6 +109,48 @@ final class MaildirTests: XCTestCase {
     }
   }
 
+  /// Whoever has created the folders may have ended before it synchronised them: the next delivery does it.
+  func testFoldersOfAFailedDeliveryAreSynchronised() throws {
+    for failing in 1...2 {
+      try? FileManager.default.removeItem(atPath: path)
+      var maildir = Maildir(path: path, host: "h")
+      var count = 0
+      Kernel.fault = { call in
+        count += call == .fsync ? 1 : 0
+        return call == .fsync && count == failing ? .error(EIO) : nil
+      }
+      XCTAssertThrowsError(try deliver("x", to: &maildir))
+      var other = Maildir(path: path, host: "h")
+      var calls: [Kernel.Call] = []
+      Kernel.fault = { call in
+        calls.append(call)
+        return nil
+      }
+      _ = try deliver("x", to: &other)
+      XCTAssertEqual(calls.filter { $0 == .fsync }.count, 4, "the Maildir, its parent, the message, and `new`")
+      calls = []
+      _ = try deliver("x", to: &other)
+      Kernel.fault = nil
+      XCTAssertEqual(calls, [.open, .open, .write, .fsync, .rename, .fsync], "the second one of a session does not repeat it")
+    }
+  }
+
+  /// A Maildir that somebody else has prepared, in a folder that this user may enter and not read.
+  func testAFolderThatMayNotBeReadIsNotSynchronised() throws {
+    var maildir = Maildir(path: path, host: "h")
+    _ = try deliver("x", to: &maildir)
+    for hidden in 1...2 {
+      var other = Maildir(path: path, host: "h")
+      var count = 0
+      Kernel.fault = { call in
+        count += call == .open ? 1 : 0
+        return call == .open && count == hidden ? .error(EACCES) : nil
+      }
+      XCTAssertNoThrow(try deliver("x", to: &other))
+      Kernel.fault = nil
+    }
+  }
+
   func testShortWritesAndInterruptions() throws {
     var maildir = Maildir(path: path, host: "h")
     var count = 0

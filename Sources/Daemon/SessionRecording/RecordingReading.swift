@@ -21,13 +21,17 @@ extension Recording {
     self.init(program: "", session: "", date: "", policy: SMTPSession.Policy())
     var hasBegun = false
     var octetsCount = 0
-    // The kernel's name for a line end is one octet; a CRLF would be one character here.
-    let lines = text.utf8.split(separator: 0x0A, omittingEmptySubsequences: false)
-    for (index, octets) in lines.enumerated() {
-      let line = String(decoding: octets, as: UTF8.self)
-      let number = index + 1
+    var number = 0
+    // One line after the other: a list of all lines would be far larger than the text. The kernel's name for a line end is one octet; a
+    // CRLF would be one character here.
+    var rest: Substring.UTF8View? = Substring(text).utf8
+    while let octets = rest {
+      let end = octets.firstIndex(of: 0x0A)
+      rest = end.map { octets[octets.index(after: $0)...] }
+      let line = String(decoding: octets[..<(end ?? octets.endIndex)], as: UTF8.self)
+      number += 1
       func fail(_ message: String) -> Malformed { Malformed(line: number, message: message) }
-      if index == 0 {
+      if number == 1 {
         guard line == Recording.firstLine else { throw fail("no recording of this version: the first line must be '\(Recording.firstLine)'") }
       } else if line.isEmpty || line.hasPrefix("#") {
         continue
@@ -46,7 +50,7 @@ extension Recording {
         throw fail("not understood: \(line)")
       }
     }
-    guard hasBegun else { throw Malformed(line: lines.count, message: "the recording has no 'begin'") }
+    guard hasBegun else { throw Malformed(line: number, message: "the recording has no 'begin'") }
   }
 
   private mutating func readHead(_ line: String) -> Bool {

@@ -5,6 +5,9 @@
 // 3. At every cut: each run of octets is divided in two at each octet. What was done must be the same, and so must the state
 //    afterwards: then everything after it is the same too. This uses `SMTPSession` (PlayedSession.swift).
 //
+// A run is played once more for each division, so the time grows with the square of its length. A stranger may have written the
+// recording: where all divisions would take longer than a limit, the places are further apart.
+//
 // Failure: none. A recording that makes no sense differs somewhere.
 
 import SMTPState
@@ -32,20 +35,32 @@ package struct Difference: Error, Hashable {
 }
 
 package struct Replay {
+  /// The most octets that are played for all divisions together. The divisions of 64 KiB in the longest runs that starttlsd records
+  /// take a quarter of it.
+  package static let octetsLimit = 1 << 32
+
   private let steps: [Recording.Step]
   private let recording: Recording
+  private let isFull: Bool
+  /// From one place where a run is divided to the next one, in octets.
+  private let distance: Int
 
-  package init(_ recording: Recording) {
+  package init(_ recording: Recording, octetsLimit: Int = Replay.octetsLimit) {
     self.recording = recording
     steps = recording.steps
+    isFull = recording.entries.contains { $0.content == .full }
+    let octets = steps.reduce(0) { $0 + $1.event.octetsCount * $1.event.octetsCount }
+    distance = max(1, (octets + octetsLimit - 1) / octetsLimit)
   }
 
-  /// How many events there are, and how many ways to divide their octets.
+  /// How many events there are, and how many ways in which their octets are divided.
   package var counts: (events: Int, cuts: Int) {
-    let cuts = steps.reduce(0) { sum, step in
-      if case .received(_, let octets) = step.event { sum + max(0, octets.count - 1) } else { sum }
-    }
-    return (steps.count, cuts)
+    (steps.count, steps.reduce(0) { $0 + max(0, $1.event.octetsCount - 1 + distance - 1) / distance })
+  }
+
+  /// The places where the octets of an event are divided.
+  private func places(in event: Recording.Event) -> StrideTo<Int> {
+    stride(from: 1, to: max(1, event.octetsCount), by: distance)
   }
 
   /// The first difference, in any manner; nil if there is none.
@@ -56,10 +71,8 @@ package struct Replay {
 
   /// What the machine does for each event, in this manner.
   private func whole(_ manner: Difference.Manner) -> Difference? {
-    var head = recording
-    head.entries = []
-    let recorder = SessionRecorder(head, limit: .max, now: { 0 })
-    var player = ConversationPlayer(recording.policy, recorder)
+    let collector = DeedCollector(recording.redaction)
+    var player = ConversationPlayer(recording.policy, collector)
     for step in steps {
       var left = 0
       switch step.event {
@@ -68,7 +81,7 @@ package struct Replay {
       case .received(let side, let octets): left = player.receive(octets, from: side)
       case .other(let event): player.happen(event)
       }
-      let found = recorder.takeDeeds()
+      let found = collector.takeDeeds()
       // At the end of a recording that is full, the last event may have led to more.
       let isCut = isFull && step.line == steps.last?.line
       if left > 0 || (isCut ? !found.normal.starts(with: step.deeds.normal) : found.normal != step.deeds.normal) {
@@ -80,16 +93,14 @@ package struct Replay {
     return nil
   }
 
-  private var isFull: Bool { recording.entries.contains { $0.content == .full } }
-
-  /// Divides each run of octets at each octet.
+  /// Divides each run of octets at its places.
   private func cuts() -> Difference? {
     var player = PlayedSession(recording.policy)
     for step in steps {
       var next = player
       let expected = next.play(step.event)
       if case .received(let side, let octets) = step.event {
-        for count in 1..<max(1, octets.count) {
+        for count in places(in: step.event) {
           var other = player
           let found =
             other.play(.received(side, Array(octets.prefix(count)))) + other.play(.received(side, Array(octets.dropFirst(count))))
@@ -102,6 +113,12 @@ package struct Replay {
       player = next
     }
     return nil
+  }
+}
+
+extension Recording.Event {
+  fileprivate var octetsCount: Int {
+    if case .received(_, let octets) = self { octets.count } else { 0 }
   }
 }
 

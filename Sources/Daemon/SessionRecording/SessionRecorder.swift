@@ -21,8 +21,6 @@ package final class SessionRecorder: ConversationObserver {
   private var openOfClient = OpenLine()
   private var openOfServer = OpenLine()
   private var isFull = false
-  /// How many entries `takeDeeds` has seen. They stay: the pieces of an open line are known by their index.
-  private var taken = 0
   /// How many octets the recording takes, approximately.
   private var size = 0
   /// How many octets the recorder takes, approximately. An open line is held a second time.
@@ -58,12 +56,6 @@ package final class SessionRecorder: ConversationObserver {
     recording.entries.append(Recording.Entry(time: now() - startedAt, .full))
   }
 
-  /// What was done since the last call.
-  func takeDeeds() -> [Recording.Deed] {
-    defer { taken = recording.entries.count }
-    return recording.entries[taken...].compactMap { if case .deed(let deed) = $0.content { deed } else { nil } }
-  }
-
   // MARK: ConversationObserver
 
   package func received(_ octets: Span<UInt8>, as input: ClientInput) {
@@ -91,13 +83,11 @@ package final class SessionRecorder: ConversationObserver {
   }
 
   package func wrote(_ octets: Span<UInt8>) {
-    append(.deed(.wrote(.client, SessionRecorder.lines(octets.array).flatMap(recording.redaction.reply))))
+    append(.deed(recording.redaction.deed(toClient: octets)))
   }
 
   package func wroteToServer(_ octets: Span<UInt8>, isResponse: Bool) {
-    var lines = SessionRecorder.lines(octets.array)
-    let last = isResponse ? lines.popLast() : nil
-    append(.deed(.wrote(.server, lines.flatMap(recording.redaction.command) + recording.redaction.response(last ?? []))))
+    append(.deed(recording.redaction.deed(toServer: octets, isResponse: isResponse)))
   }
 
   package func decided(_ decision: SMTPConversation.Decision) {
@@ -131,17 +121,6 @@ package final class SessionRecorder: ConversationObserver {
     }
   }
 
-  private static func lines(_ octets: [UInt8]) -> [[UInt8]] {
-    var lines: [[UInt8]] = []
-    var rest = octets[...]
-    while !rest.isEmpty {
-      let end = rest.firstIndex(of: 0x0A).map { $0 + 1 } ?? rest.endIndex
-      lines.append(Array(rest[..<end]))
-      rest = rest[end...]
-    }
-    return lines
-  }
-
   // MARK: Entries
 
   private func append(_ content: Recording.Content) {
@@ -164,8 +143,4 @@ extension Recording.Content {
     case .event(.other), .deed(.decided), .full, .over: 0
     }
   }
-}
-
-extension Span<UInt8> {
-  fileprivate var array: [UInt8] { withUnsafeBufferPointer { Array($0) } }
 }

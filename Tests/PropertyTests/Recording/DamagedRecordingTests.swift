@@ -28,6 +28,29 @@ final class DamagedRecordingTests: XCTestCase {
     }
   }
 
+  /// The time of a replay has a limit: with long runs, at the fewest places; with many events, it grows with their number only.
+  func testALongRecordingIsReplayedInTime() throws {
+    let head = "starttls recording 1\nbegin\n0 S: 220 mx\n0 c: 220 mx\n"
+    let run = try Recording(reading: head + "1 C: \\{x 300000}\\\n")
+    let replay = Replay(run, octetsLimit: 1 << 22)
+    XCTAssertLessThan(replay.counts.cuts, 20)
+    XCTAssertGreaterThan(replay.counts.cuts, 10)
+    let events = try Recording(reading: head + String(repeating: "1 drained\n", count: 20_000))
+    let elapsed = ContinuousClock().measure {
+      XCTAssertNil(replay.difference())
+      XCTAssertNil(Replay(events).difference())
+    }
+    // Each event against each: minutes. Each run at each octet: hours.
+    XCTAssertLessThan(elapsed, .seconds(60))
+  }
+
+  /// What starttlsd records by default, 64 KiB in runs of a read buffer, is divided at each octet.
+  func testARecordingOfUsualSizeIsDividedAtEachOctet() throws {
+    let head = "starttls recording 1\nbegin\n"
+    let recording = try Recording(reading: head + String(repeating: "1 C: \\{x 16384}\\\n", count: 4))
+    XCTAssertEqual(Replay(recording).counts.cuts, 4 * 16_383)
+  }
+
   /// Lines are removed, doubled, exchanged and joined, octets are changed, and the text is cut: always in the same way.
   func testDamageNeverEndsTheReader() throws {
     var state: UInt64 = 7

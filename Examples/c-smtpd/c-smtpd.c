@@ -385,6 +385,8 @@ static void end_data(struct connection *c) {
       fclose(c->file);
       c->file = NULL;
       is_stored = fsync(folder) == 0;
+      /* The client will send it again: it must not be stored twice. */
+      if (!is_stored) unlinkat(folder, name, 0);
     }
     if (is_stored)
       fprintf(stderr, "%s: %s: %zu octets%s\n", c->peer, name, c->message_octets, c->tls ? " over TLS" : "");

@@ -1,5 +1,6 @@
 """Real clients and attacks against the examples: c-smtpd, c-smtpd with the sanitizers, nio-smtpd."""
 import concurrent.futures
+import smtplib
 import socket
 import subprocess
 import time
@@ -40,6 +41,34 @@ def test_mail_in_clear(server):
         client.sendmail("me@c.example", ["you@mx.example"], b"Subject: clear\r\n\r\nclear\r\n")
         assert client.docmd("STARTTLS")[0] in (502, 503), "STARTTLS after MAIL is refused"
     assert "with ESMTP;" in server.mails()[-1]
+
+
+FSYNC_OF_FOLDERS_FAILS = """
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+int fsync(int number) {
+  struct stat facts;
+  if (fstat(number, &facts) != 0 || !S_ISDIR(facts.st_mode)) return fdatasync(number);
+  errno = EIO;
+  return -1;
+}
+"""
+
+
+def test_a_message_that_is_refused_is_not_stored(start, tmp_path, monkeypatch):
+    """The disk fails after the message has its name: the client will send it again."""
+    library = tmp_path / "fsync.so"
+    run("cc", "-shared", "-fPIC", "-xc", "-", "-o", str(library), input=FSYNC_OF_FOLDERS_FAILS)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("ASAN_OPTIONS", "verify_asan_link_order=0")
+    server = start()
+    monkeypatch.delenv("LD_PRELOAD")
+    with smtp(server.port) as client:
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            client.sendmail("me@c.example", ["you@mx.example"], b"Subject: clear\r\n\r\nclear\r\n")
+    assert refused.value.smtp_code == 451
+    assert server.mails() == []
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])

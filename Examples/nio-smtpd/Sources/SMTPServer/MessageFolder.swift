@@ -3,7 +3,7 @@
 // Contract: a message is written to a temporary name, synchronized to the disk and renamed; then the folder is synchronized.
 // Only then may the server reply 250, because the reply transfers responsibility for the message (RFC 5321, 6.1). These calls
 // wait for the disk, so they run on a pool of threads instead of an event loop.
-// Failure: the future fails, and the temporary file is removed.
+// Failure: the future fails, and no file is left.
 
 import Glibc
 public import NIOCore
@@ -45,9 +45,15 @@ public struct MessageFolder: Sendable {
       unlink(draft)
       throw error
     }
-    let folder = try check("open", open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC))
-    defer { Glibc.close(folder) }
-    try check("fsync", fsync(folder))
+    do {
+      let folder = try check("open", open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC))
+      defer { Glibc.close(folder) }
+      try check("fsync", fsync(folder))
+    } catch {
+      // The client will send the message again: it must not be stored twice.
+      unlink(final)
+      throw error
+    }
   }
 
   @discardableResult

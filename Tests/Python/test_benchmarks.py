@@ -200,10 +200,15 @@ def test_a_transfer_in_both_directions(tools, tmp_path, build):
 def test_an_earlier_starttlsd_takes_part(tools, tmp_path, build, monkeypatch):
     """Its options are those of the command: other versions need other ones."""
     pair = certificate(tmp_path, KEYS["P-256"])
+
+    def found(name: str) -> list[Contestant]:
+        (tmp_path / name).mkdir()
+        return [one for one in contestants(build / "release", tools, tmp_path / name, *pair) if one.name == BEFORE]
+
     monkeypatch.delenv("BEFORE", raising=False)
-    assert BEFORE not in [one.name for one in contestants(build / "release", tools, tmp_path, *pair)]
+    assert not found("without")
     monkeypatch.setenv("BEFORE", f"{build}/release/starttlsd --allow-root --max-connections '30'")
-    [one] = [one for one in contestants(build / "release", tools, tmp_path, *pair) if one.name == BEFORE]
+    [one] = found("with")
     assert one.commands[0][2:5] == ["--allow-root", "--max-connections", "30"]
     with one:
         measures.check(tools, one)

@@ -34,8 +34,8 @@ final class FloodTests: StarttlsdTestCase {
     for _ in 0..<5 { try serve() }
     XCTAssertLessThan(times.sorted()[times.count / 2], limit, "\(times)")
     XCTAssertLessThan(times.max() ?? 0, 3 * limit, "\(times)")
-    // What the flood may use.
-    XCTAssertLessThanOrEqual(daemon.backends.count, 50)
+    // What the flood may use. The last client's process ends soon after its session.
+    XCTAssertTrue(eventually { daemon.backends.count <= 50 }, "\(daemon.backends.count)")
     let refusals = daemon.log.split(separator: "\n").filter { $0.contains("gets 421 ") }
     XCTAssertLessThanOrEqual(refusals.count, 3, daemon.log)
     XCTAssertTrue(daemon.log.contains("127.0.0.2:"), daemon.log)

@@ -69,15 +69,14 @@ public struct Maildir: Sendable {
       }
     }
     for folder in [path, Maildir.parent(of: path)] {
-      let descriptor: Descriptor
       do throws(SystemError) {
-        descriptor = Descriptor(adopting: try Kernel.open(folder, O_RDONLY | O_DIRECTORY))
+        let descriptor = Descriptor(adopting: try Kernel.open(folder, O_RDONLY | O_DIRECTORY))
+        try Kernel.sync(descriptor.number)
       } catch {
-        // A folder that this user may not read, and in which nothing is new, was prepared by somebody else.
-        guard !isNew, error.code == EACCES else { throw error }
-        continue
+        // A folder that this user may not read, or that cannot be synchronised, as one of autofs, was prepared by somebody else if
+        // nothing in it is new.
+        guard !isNew, error.code == EACCES || error.code == EINVAL else { throw error }
       }
-      try Kernel.sync(descriptor.number)
     }
   }
 

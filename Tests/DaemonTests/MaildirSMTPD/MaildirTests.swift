@@ -135,20 +135,28 @@ final class MaildirTests: XCTestCase {
     }
   }
 
-  /// A Maildir that somebody else has prepared, in a folder that this user may enter and not read.
+  /// A Maildir that somebody else has prepared, in a folder that this user may enter and not read, or that cannot be synchronised.
   func testAFolderThatMayNotBeReadIsNotSynchronised() throws {
     var maildir = Maildir(path: path, host: "h")
     _ = try deliver("x", to: &maildir)
-    for hidden in 1...2 {
-      var other = Maildir(path: path, host: "h")
-      var count = 0
-      Kernel.fault = { call in
-        count += call == .open ? 1 : 0
-        return call == .open && count == hidden ? .error(EACCES) : nil
+    for (failing, code) in [(Kernel.Call.open, EACCES), (.fsync, EINVAL)] {
+      for hidden in 1...2 {
+        var other = Maildir(path: path, host: "h")
+        var count = 0
+        Kernel.fault = { call in
+          count += call == failing ? 1 : 0
+          return call == failing && count == hidden ? .error(code) : nil
+        }
+        XCTAssertNoThrow(try deliver("x", to: &other))
+        Kernel.fault = nil
       }
-      XCTAssertNoThrow(try deliver("x", to: &other))
-      Kernel.fault = nil
     }
+    // Then nobody else has prepared it.
+    try FileManager.default.removeItem(atPath: path)
+    var new = Maildir(path: path, host: "h")
+    Kernel.fault = { $0 == .fsync ? .error(EINVAL) : nil }
+    defer { Kernel.fault = nil }
+    XCTAssertThrowsError(try deliver("x", to: &new)) { XCTAssertEqual(($0 as? SystemError)?.code, EINVAL) }
   }
 
   func testShortWritesAndInterruptions() throws {

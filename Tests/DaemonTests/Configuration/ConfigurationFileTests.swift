@@ -237,7 +237,7 @@ final class ConfigurationFileTests: StarttlsdTestCase {
     var text = "workers = 1\n" + (try example()).replacingOccurrences(of: "greeting-wait = 2\n", with: "")
     var ports: [UInt16] = []
     for port in [25, 587, 465] {
-      ports.append(try freePort())
+      ports.append(try freePort(hasBothFamilies: true))
       text = text.replacingOccurrences(of: ":\(port)\"", with: ":\(ports.last!)\"")
     }
     let path = try file(text)

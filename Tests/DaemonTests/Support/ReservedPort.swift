@@ -13,22 +13,35 @@ final class ReservedPort {
   let number: UInt16
   private var descriptor: CInt
 
-  init() throws {
-    descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+  /// - Parameter hasBothFamilies: true for all addresses of IPv4 and of IPv6. Else another process can have the port of `[::1]`.
+  init(hasBothFamilies: Bool = false) throws {
+    descriptor = socket(hasBothFamilies ? AF_INET6 : AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
     var on: CInt = 1
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let descriptor = descriptor
+    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<CInt>.size))
+    let port: in_port_t?
+    if hasBothFamilies {
+      var address = sockaddr_in6()
+      address.sin6_family = sa_family_t(AF_INET6)
+      port = ReservedPort.bound(descriptor, &address)?.sin6_port
+    } else {
+      var address = sockaddr_in()
+      address.sin_family = sa_family_t(AF_INET)
+      address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+      port = ReservedPort.bound(descriptor, &address)?.sin_port
+    }
+    number = UInt16(bigEndian: port ?? 0)
+    guard port != nil else { throw Failure("no port: \(String(cString: strerror(errno)))") }
+  }
+
+  /// The address with the port that the kernel has chosen; nil if that failed.
+  private static func bound<Address>(_ descriptor: CInt, _ address: inout Address) -> Address? {
+    var length = socklen_t(MemoryLayout<Address>.size)
     let isBound = withUnsafeMutablePointer(to: &address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<CInt>.size)) == 0
-          && bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+        bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
       }
     }
-    number = UInt16(bigEndian: address.sin_port)
-    guard isBound else { throw Failure("no port: \(String(cString: strerror(errno)))") }
+    return isBound ? address : nil
   }
 
   deinit { release() }
@@ -42,8 +55,8 @@ final class ReservedPort {
 
 extension XCTestCase {
   /// A port of the loopback that is the test's until it ends.
-  func freePort() throws -> UInt16 {
-    let port = try ReservedPort()
+  func freePort(hasBothFamilies: Bool = false) throws -> UInt16 {
+    let port = try ReservedPort(hasBothFamilies: hasBothFamilies)
     // XCTest keeps a block after it has run, and the port with it.
     addTeardownBlock { port.release() }
     return port.number

@@ -25,7 +25,7 @@ static bool discard_text(void) {
 static bool put_lines(long long octets) {
   enum { AT_ONCE = 1 << 16 };
   static char lines[AT_ONCE + 64];
-  /* Most commands ask for none: filling the buffer for each one was a quarter of the program's time. */
+  /* Most commands ask for none, and to fill the buffer takes longer than all else. */
   if (!octets) return true;
   make_lines(lines, sizeof lines);
   for (long long sent = 0; sent < octets;) {

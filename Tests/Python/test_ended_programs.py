@@ -1,21 +1,17 @@
 """Server programs that have ended, when many end at once."""
 import os
-import pathlib
 import signal
 
 from backends import eventually
+from captured import child, children
 from mail import connect, read_until
 
 SESSIONS = 60
 
 
-def children_of(process: int) -> list[int]:
-    return [int(word) for word in pathlib.Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
 def programs_of(daemon: int) -> list[int]:
-    """The server programs are children of the process that starts them."""
-    return [program for helper in children_of(daemon) for program in children_of(helper)]
+    """The server programs that run or are not reaped. They are children of the process that starts them."""
+    return children(child(daemon, "starttlsd-start"), with_zombies=True)
 
 
 def test_programs_that_have_ended_take_nobodys_place(build, starttlsd, tmp_path):

@@ -5,6 +5,16 @@ import Glibc
 import XCTest
 
 final class KeyProcessEndTests: PrivilegeTestCase {
+  /// A session with STARTTLS.
+  private func assertServes(_ daemon: RunningDaemon) throws {
+    let served = try client(daemon)
+    try SessionPhase.greeted.enter(served)
+    try served.ask("EHLO client.example")
+    try served.startTLS()
+    XCTAssertEqual(try served.ask("QUIT"), "221 bye")
+    served.close()
+  }
+
   /// The daemon waits once, then refuses STARTTLS until the process answers.
   func testAProcessOfTheKeysThatDoesNotAnswerCostsOneHandshake() throws {
     let folder = TestFolder()
@@ -32,12 +42,7 @@ final class KeyProcessEndTests: PrivilegeTestCase {
     XCTAssertTrue(stuck.output.contains("private keys: process \(process), which does not answer, signatures 1, "), stuck.output)
     kill(process, SIGCONT)
     XCTAssertTrue(eventually { daemon.log.contains("answers again") }, daemon.log)
-    let served = try client(daemon)
-    try SessionPhase.greeted.enter(served)
-    try served.ask("EHLO client.example")
-    try served.startTLS()
-    XCTAssertEqual(try served.ask("QUIT"), "221 bye")
-    served.close()
+    try assertServes(daemon)
     let status = try run([Programs.path("starttlsd"), "status", path])
     // One signature at the start tries the key, and one was refused for lack of time.
     XCTAssertTrue(status.output.contains("private keys: process \(process), signatures 2, 2 in the last minute\n"), status.output)
@@ -59,12 +64,7 @@ final class KeyProcessEndTests: PrivilegeTestCase {
     tracer.kill()
     XCTAssertTrue(eventually { ProcessTable.tracer(of: process) == 0 })
 
-    let served = try client(daemon)
-    try SessionPhase.greeted.enter(served)
-    try served.ask("EHLO client.example")
-    try served.startTLS()
-    XCTAssertEqual(try served.ask("QUIT"), "221 bye")
-    served.close()
+    try assertServes(daemon)
   }
 
   /// Sessions go on without it: a handshake fails with an alert, STARTTLS is refused, mail in clear is delivered.

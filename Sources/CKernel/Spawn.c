@@ -50,12 +50,20 @@ static void set_mask(const signals *set, signals *old) {
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, set, old, sizeof *set);
 }
 
+/* The default action for every signal. Its form differs between machines, but it is always zero. EINVAL for SIGKILL and
+ * SIGSTOP. */
+static void set_default_actions(void) {
+  const unsigned long action[8] = {0};
+  for (int number = 1; number <= LAST_SIGNAL; number++) syscall(SYS_rt_sigaction, number, action, NULL, sizeof(signals));
+}
+
 /* True after `kernel_block_signals`. */
 static bool are_signals_blocked;
 
 void kernel_block_signals(void) {
   const signals all = ~(signals)0;
   set_mask(&all, NULL);
+  set_default_actions();
   are_signals_blocked = true;
 }
 
@@ -94,10 +102,7 @@ static int child_steps(const struct kernel_spawn *setting) {
   int streams = setting->standard_streams;
   unsigned first = (streams > 2 ? (unsigned)streams : 2) + 1;
   if (close_range(first, ~0u, CLOSE_RANGE_UNSHARE) != 0) return ENOSYS;
-  /* The default action for every signal. Its form differs between machines, but it is always zero. EINVAL for SIGKILL and
-   * SIGSTOP. */
-  const unsigned long action[8] = {0};
-  for (int number = 1; number <= LAST_SIGNAL; number++) syscall(SYS_rt_sigaction, number, action, NULL, sizeof(signals));
+  if (!are_signals_blocked) set_default_actions();
   const signals none = 0;
   set_mask(&none, NULL);
   if (setsid() < 0 || dup2(streams, 0) < 0 || dup2(streams, 1) < 0 || close_range(3, ~0u, 0) != 0) return errno;

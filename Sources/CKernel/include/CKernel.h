@@ -181,8 +181,8 @@ struct kernel_spawn {
  * neither change the user nor set limits. */
 pid_t kernel_spawn(const struct kernel_spawn *setting, int *pidfd);
 
-/* Blocks all signals of the calling thread for good: `kernel_spawn` does that at each start otherwise. For a process with one thread
- * that starts programs. They begin with no signal blocked. */
+/* Blocks all signals of the calling thread for good, and gives each its default action: otherwise `kernel_spawn` does that at each start.
+ * For a process with one thread that starts programs, and that changes no action afterwards. They begin with no signal blocked. */
 void kernel_block_signals(void);
 
 /* pidfd_open(2): a descriptor, close-on-exec. poll reports it readable once the process has ended. */

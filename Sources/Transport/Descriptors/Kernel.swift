@@ -253,15 +253,20 @@ extension Kernel {
     }
   }
 
-  /// recvmsg(2) of one message: its length, and its descriptor or -1.
+  /// The most octets that a message may have.
+  package static let messageLimit = 8192
+
+  /// recvmsg(2) of one message of at most `limit` octets, with its descriptor or -1. A longer one is EMSGSIZE.
   package static func receiveMessage(
-    _ number: CInt, _ buffer: inout [UInt8], _ flags: CInt
-  ) throws(SystemError) -> (count: Int, descriptor: CInt) {
+    _ number: CInt, limit: Int, _ flags: CInt
+  ) throws(SystemError) -> (octets: [UInt8], descriptor: CInt) {
     var descriptor: CInt = -1
-    let count = try perform(.recvmsg, buffer.count) { count in
-      buffer.withUnsafeMutableBytes { kernel_receive_message(number, $0.baseAddress!, count, &descriptor, flags) }
+    // On the stack: as a block of the heap it would cost more than the call itself.
+    var room = InlineArray<8192, UInt8>(repeating: 0)
+    let count = try perform(.recvmsg, min(limit, messageLimit)) { count in
+      withUnsafeMutableBytes(of: &room) { kernel_receive_message(number, $0.baseAddress!, count, &descriptor, flags) }
     }
-    return (count, descriptor)
+    return (withUnsafeBytes(of: &room) { Array($0[..<count]) }, descriptor)
   }
 
   /// A pipe, close-on-exec: the reading end and the writing end.

@@ -48,7 +48,7 @@ package struct MessageSocket: ~Copyable, Sendable {
     if poll(&entry, 1, CInt(MessageSocket.descriptorsMilliseconds)) > 0 { throw SystemError("sendmsg", EPIPE) }
   }
 
-  /// The next message of at most `limit` octets, or the end of the connection.
+  /// The next message of at most `limit` octets, up to `Kernel.messageLimit`, or the end of the connection.
   ///
   /// - Parameter isWaiting: true to wait for it; otherwise it never waits.
   package borrowing func receive(limit: Int, isWaiting: Bool = false) -> Received {
@@ -60,13 +60,11 @@ package struct MessageSocket: ~Copyable, Sendable {
   }
 
   private borrowing func received(_ limit: Int, _ flags: CInt) throws(SystemError) -> Received {
-    var buffer = [UInt8](repeating: 0, count: limit)
-    let (count, number) = try Kernel.receiveMessage(descriptor.number, &buffer, flags)
+    let (octets, number) = try Kernel.receiveMessage(descriptor.number, limit: limit, flags)
     let passed = number < 0 ? nil : Descriptor(adopting: number)
     // The end, or a message without octets, which is none of ours but may have a descriptor.
-    guard count > 0 else { return .ended }
-    buffer.removeSubrange(count...)
-    return .message(Message(octets: buffer, descriptor: passed))
+    guard !octets.isEmpty else { return .ended }
+    return .message(Message(octets: octets, descriptor: passed))
   }
 
   /// A message.

@@ -3,9 +3,11 @@
 // Fixed part: kind, number and two values, 32 bits each, in the order of octets of the machine. Then octets whose meaning
 // depends on the kind, at most `limit` in all.
 
+import Transport
+
 struct HelperMessage {
   /// Room for the longest variables of a session: those of an access rule, of a client's certificate and of the server name.
-  static let limit = 8192
+  static let limit = Kernel.messageLimit
   private static let fixedLength = 16
   /// The most octets that the payload may have.
   static let textLimit = limit - fixedLength
@@ -40,6 +42,7 @@ struct HelperMessage {
   /// nil if it would be too long.
   var octets: [UInt8]? {
     var octets: [UInt8] = []
+    octets.reserveCapacity(HelperMessage.fixedLength + payload.count)
     for word in [kind, Int32(bitPattern: number), first, second] {
       withUnsafeBytes(of: word) { octets += $0 }
     }

@@ -26,9 +26,8 @@ final class SupervisorEnd: EventOwner {
   func ready(now: Int) {
     guard let watch else { return }
     do throws(SystemError) {
-      var buffer = [UInt8](repeating: 0, count: SupervisorEnd.messageLimit)
-      let (count, number) = try Kernel.receiveMessage(watch.descriptor, &buffer, CInt(MSG_DONTWAIT))
-      if count > 0 {
+      let (octets, number) = try Kernel.receiveMessage(watch.descriptor, limit: SupervisorEnd.messageLimit, CInt(MSG_DONTWAIT))
+      if !octets.isEmpty {
         // The only message: the connection is for the metrics.
         if number >= 0 { report(on: Descriptor(adopting: number), now: now) }
         return

@@ -36,13 +36,14 @@ enum Environment {
 
   /// The environment with variables of an access rule, which replace those of the same name.
   static func adding(_ variables: [String], to environment: [String]) -> [String] {
-    guard !variables.isEmpty else { return environment }
-    let names = Set(variables.map(name))
-    return environment.filter { !names.contains(name($0)) } + variables
+    environment.filter { old in !variables.contains { haveOneName(old, $0) } } + variables
   }
 
-  /// The octets before `=`. Octets, since a combining mark after `=` would make one character of the two.
-  private static func name(_ variable: String) -> [UInt8] { Array(variable.utf8.prefix { $0 != UInt8(ascii: "=") }) }
+  /// True if the octets before `=` are the same. Octets, since a combining mark after `=` would make one character of the two.
+  private static func haveOneName(_ one: String, _ other: String) -> Bool {
+    let end = UInt8(ascii: "=")
+    return one.utf8.prefix { $0 != end }.elementsEqual(other.utf8.prefix { $0 != end })
+  }
 
   /// True for names that describe TLS, its keys or the connection, and for those that a supervisor sets for this process
   /// alone: a program that answers them would answer for the daemon.
@@ -56,21 +57,24 @@ enum Environment {
     return name.hasPrefix("SSL") && name.hasSuffix("FD")
   }
 
+  /// The variables of the connection and of TLS, see `connection` and `tls`.
+  private static let ofSession = Set(
+    [
+      "PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT", "STARTTLSD_SESSION", "SSL_PROTOCOL", "SSL_CIPHER",
+      "SSL_CIPHER_USEKEYSIZE", "SSL_CIPHER_ALGKEYSIZE", "SSL_SESSION_RESUMED", "SSL_TLS_SNI", "SSL_TLS_SNI_SERVERNAME",
+      "SSL_CLIENT_VERIFY", "SSL_CLIENT_S_DN", "SSL_CLIENT_S_DN_CN", "SSL_CLIENT_S_DN_Email", "SSL_CLIENT_I_DN",
+      "SSL_PEER_CERT_HASH", "SSL_PEER_CERT_SUBJECT",
+    ].map { Array($0.utf8) })
+
   /// The variables of a session in the form of the starter: each ended by NUL. nil if one of them is neither a variable of the
   /// connection nor one of an access rule.
   static func session(_ octets: [UInt8], rules: RuleVariables) -> [String]? {
     guard octets.isEmpty || octets.last == 0 else { return nil }
     let variables = octets.split(separator: 0, omittingEmptySubsequences: false).dropLast().map(Array.init)
-    let known: Set = [
-      "PROTO", "TCPREMOTEIP", "TCPREMOTEPORT", "TCPLOCALIP", "TCPLOCALPORT", "STARTTLSD_SESSION", "SSL_PROTOCOL", "SSL_CIPHER",
-      "SSL_CIPHER_USEKEYSIZE", "SSL_CIPHER_ALGKEYSIZE", "SSL_SESSION_RESUMED", "SSL_TLS_SNI", "SSL_TLS_SNI_SERVERNAME",
-      "SSL_CLIENT_VERIFY", "SSL_CLIENT_S_DN", "SSL_CLIENT_S_DN_CN", "SSL_CLIENT_S_DN_Email", "SSL_CLIENT_I_DN",
-      "SSL_PEER_CERT_HASH", "SSL_PEER_CERT_SUBJECT",
-    ]
     let isKnown = variables.allSatisfy { variable in
       if rules.contain(variable) { return true }
       guard let end = variable.firstIndex(of: UInt8(ascii: "=")) else { return false }
-      return known.contains(String(decoding: variable[..<end], as: UTF8.self))
+      return ofSession.contains(Array(variable[..<end]))
     }
     return isKnown ? variables.map { String(decoding: $0, as: UTF8.self) } : nil
   }

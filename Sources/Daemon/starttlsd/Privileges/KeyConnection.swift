@@ -16,7 +16,7 @@ final class KeyConnection: EventOwner {
   private static let name = "starttlsd-key, which holds the private keys,"
 
   private let process: ForkedProcess
-  private weak var daemon: Daemon?
+  private unowned var daemon: Daemon?
   private var watch: Watch?
   /// The number of the last request, and how many have no answer yet: none or one, or one that came too late.
   private var last: UInt32 = 0

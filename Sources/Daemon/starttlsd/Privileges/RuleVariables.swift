@@ -19,7 +19,8 @@ struct RuleVariables: Sendable {
 
   /// True if a rule may set this variable, `NAME=value`.
   func contain(_ variable: [UInt8]) -> Bool {
-    known.contains(variable) || variable.contains(UInt8(ascii: "=")) && names.contains(RuleVariables.name(variable))
+    if known.contains(variable) { return true }
+    return !names.isEmpty && variable.contains(UInt8(ascii: "=")) && names.contains(RuleVariables.name(variable))
   }
 
   mutating func add(_ name: [UInt8]) { names.insert(name) }

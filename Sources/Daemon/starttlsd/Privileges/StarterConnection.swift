@@ -28,7 +28,10 @@ final class StarterConnection: HelperUser {
     guard !connection.hasEnded else { throw SystemError("sendmsg", EPIPE) }
     repeat { last &+= 1 } while children[last] != nil
     var payload: [UInt8] = []
-    for variable in variables { payload += Array(variable.utf8) + [0] }
+    for variable in variables {
+      payload += variable.utf8
+      payload.append(0)
+    }
     let message = HelperMessage(Starter.start, number: last, first: isNumberWanted ? 1 : 0, payload: payload)
     let child = StartedChild(self, last)
     guard connection.send(message, SharedDescriptor(standardStreams)) else { throw SystemError("execve", E2BIG) }

@@ -18,11 +18,13 @@ enum MetricsText {
   /// A value between quotation marks. Only printable ASCII comes out, and different values stay different: `\xE4` is written for
   /// other octets, and `\x5C` for a backslash.
   private static func quoted(_ value: String) -> String {
+    func isPlain(_ octet: UInt8) -> Bool { (0x20...0x7E).contains(octet) && octet != UInt8(ascii: "\"") && octet != UInt8(ascii: "\\") }
+    if value.utf8.allSatisfy(isPlain) { return "\"" + value + "\"" }
     var text = "\""
     for octet in value.utf8 {
       switch octet {
       case UInt8(ascii: "\""): text += "\\\""
-      case 0x20...0x7E where octet != UInt8(ascii: "\\"): text.unicodeScalars.append(Unicode.Scalar(octet))
+      case _ where isPlain(octet): text.unicodeScalars.append(Unicode.Scalar(octet))
       default:
         let digits = String(octet, radix: 16, uppercase: true)
         text += "\\\\x" + (digits.utf8.count == 1 ? "0" : "") + digits

@@ -80,6 +80,7 @@ def place(build, certificate, shared, free_port):
         text = text.replace("qmaild", "daemon")
         if os.geteuid() != 0:
             text = text.replace("--user nobody --backend-user daemon ", "")
+            text = re.sub("(s6-)?setuidgid daemon ", "", text)
         text = text.replace(PROGRAM, str(program)).replace("--listen :25", f"--listen 127.0.0.1:{port}")
         return text, port
 
@@ -111,15 +112,22 @@ def serve(command: str, port: int) -> None:
         process.communicate(timeout=PATIENCE)
 
 
-def test_starttlsd_under_systemd(place):
+def assert_not_root(maildir: pathlib.Path) -> None:
+    """The server program, which has written the message, ran as the user that the README names."""
+    if os.geteuid() == 0:
+        assert {message.owner() for message in (maildir / "new").iterdir()} == {"daemon"}
+
+
+def test_starttlsd_under_systemd(place, shared):
     """The unit's command, and its reload."""
     [unit] = blocks("ini")
     command, port = place(re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE).group(1))
     assert re.search(r"^ExecReload=/bin/sh -c 'kill -HUP \$\$MAINPID'$", unit, re.MULTILINE)
     serve("exec " + command, port)
+    assert_not_root(shared / "Maildir")
 
 
-def test_a_chain_under_tcpserver(place, tmp_path):
+def test_a_chain_under_tcpserver(place, shared, tmp_path):
     chain = blocks("sh")[0]
     command, port = place(chain)
     # As whoever runs the test, at a free port, with rules that allow everyone.
@@ -129,17 +137,19 @@ def test_a_chain_under_tcpserver(place, tmp_path):
     if os.geteuid() != 0:
         command = command.replace("id -u nobody", "id -u").replace("id -g nobody", "id -g")
     serve(command, port)
+    assert_not_root(shared / "Maildir")
 
 
-def test_one_part_of_a_skarnet_chain(place):
+def test_one_part_of_a_skarnet_chain(place, shared):
     """With skarnet's programs where they are installed; without them with ours in their places, under tcpserver."""
     command = blocks("sh")[1]
     if not shutil.which("s6-ucspitlsd") or not shutil.which("s6-tcpserver"):
         command = command.replace("s6-tcpserver 0.0.0.0 25 s6-tcpserver-access -v1 -- ", "tcpserver 0.0.0.0 25 ")
-        command = command.replace("s6-ucspitlsd --", "ucspi-tlsd")
+        command = command.replace("s6-ucspitlsd -- s6-setuidgid", "ucspi-tlsd setuidgid")
     command, port = place(command)
     command = command.replace(" 0.0.0.0 25 ", f" 127.0.0.1 {port} ")
     certificate = re.search(r"^export (.*)$", place(blocks("sh")[0])[0], re.MULTILINE).group(0)
     if os.geteuid() != 0:
         certificate = certificate.replace("id -u nobody", "id -u").replace("id -g nobody", "id -g")
     serve(certificate + "\n" + command, port)
+    assert_not_root(shared / "Maildir")

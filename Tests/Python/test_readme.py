@@ -112,6 +112,27 @@ def serve(command: str, port: int) -> None:
         process.communicate(timeout=PATIENCE)
 
 
+def test_the_commands_that_make_run_prints(build):
+    """Each of them works as it is printed: two messages, and a session by hand."""
+    demonstration = subprocess.Popen([ROOT / "Scripts/run", build / "release"], stdout=subprocess.PIPE, text=True)
+    try:
+        lines: list[str] = []
+        while not lines or not lines[-1].startswith("Running until interrupted"):
+            line = demonstration.stdout.readline()
+            assert line, lines
+            lines.append(line)
+        commands = [line.strip() for line in lines[lines.index("Send another:\n") + 1:] if line.startswith("  ")]
+        assert [command.split()[0] for command in commands] == ["swaks", "curl", "openssl"], commands
+        for command in commands[:2]:
+            sent = subprocess.run(["sh", "-c", command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
+            assert sent.returncode == 0, sent.stdout
+        # A line that begins with R or Q is a command of s_client itself, unless it is quiet.
+        assert "-quiet" in commands[2].split(), commands[2]
+    finally:
+        demonstration.terminate()
+        demonstration.communicate(timeout=PATIENCE)
+
+
 def assert_not_root(maildir: pathlib.Path) -> None:
     """The server program, which has written the message, ran as the user that the README names."""
     if os.geteuid() == 0:

@@ -38,10 +38,12 @@ struct Server: ~Copyable {
   private var output: [UInt8] = []
   /// The octets of the message that are not yet stored.
   private var content: [UInt8] = []
-  private var envelope: Envelope?
   private var delivery: Delivery?
   /// Why the message in progress, or the completed one, is not stored.
   private var failure: Dialogue.StorageFailure?
+  /// The log line of the last delivery, until its reply was sent. Writing it may block: nobody may be reading the log. The
+  /// reply must not wait for that, or the client sends the same message again.
+  private var deliveryLine: String?
   /// The deadline of the pending command; nil if nothing was awaited since the last reply.
   private var commandDeadline: Deadline?
 
@@ -90,6 +92,7 @@ extension Server {
     guard !output.isEmpty else { return nil }
     let outcome = wire.write(output, by: Deadline(secondsFromNow: options.timeout))
     output.removeAll(keepingCapacity: true)
+    if let line = deliveryLine.take() { LogLine.write(line) }
     switch outcome {
     case .moved: return nil
     case .expired:
@@ -144,7 +147,6 @@ extension Server {
 
   /// nil if the message may follow.
   private mutating func begin(_ envelope: Envelope) -> Dialogue.StorageFailure? {
-    self.envelope = envelope
     failure = nil
     do throws(SystemError) {
       var delivery = try maildir.begin(expecting: envelope.declaredSize)
@@ -177,13 +179,12 @@ extension Server {
   }
 
   private mutating func commit() -> Result<String, Dialogue.StorageFailure> {
-    defer { envelope = nil }
     guard let delivery = delivery.take() else { return .failure(failure ?? .broken) }
     let size = delivery.size
     do throws(SystemError) {
       let name = try delivery.commit()
-      let recipients = envelope?.recipients.count ?? 0
-      log("delivered \(name)", "size \(size), recipients \(recipients)")
+      let recipients = dialogue.envelope?.recipients.count ?? 0
+      deliveryLine = line("delivered \(name)", "size \(size), recipients \(recipients)")
       return .success(name)
     } catch {
       return .failure(judge(error))
@@ -232,10 +233,15 @@ extension Server {
     }
   }
 
-  /// Logs one line: the event, its facts, and the client.
   private func log(_ event: String, _ facts: String) {
-    let sender = envelope.map { ", from \($0.sender)" } ?? ""
+    LogLine.write(line(event, facts))
+  }
+
+  /// A line of the log: the event, its facts, the client, and the sender of the current transaction. The sender is last,
+  /// because a quoted local part may have the form of the other fields.
+  private func line(_ event: String, _ facts: String) -> String {
+    let sender = dialogue.envelope.map { ", from \($0.sender)" } ?? ""
     let session = connection.session.map { ", session \($0)" } ?? ""
-    LogLine.write("\(event): \(facts)\(sender), client \(connection.peer)\(session)")
+    return "\(event): \(facts), client \(connection.peer)\(session)\(sender)"
   }
 }

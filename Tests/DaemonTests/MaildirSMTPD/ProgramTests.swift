@@ -38,7 +38,7 @@ final class ProgramTests: XCTestCase {
       XCTAssertEqual(Array(lines[5...]), ["Subject: x", "", ".a", ""])
       XCTAssertTrue(
         server.log.hasPrefix("maildir-smtpd: delivered \(name): size ")
-          && server.log.hasSuffix(", recipients 1, from <>, client 192.0.2.7:4711\n"), server.log)
+          && server.log.hasSuffix(", recipients 1, client 192.0.2.7:4711, from <>\n"), server.log)
     }
   }
 
@@ -145,6 +145,49 @@ final class ProgramTests: XCTestCase {
     unread.flood(String(repeating: "HELP\r\n", count: 1000))
     XCTAssertEqual(unread.wait(), .exited(99))
     XCTAssertTrue(unread.log.contains("the client reads no replies"), unread.log)
+  }
+
+  /// The log is a pipe that is full, and nobody reads it: the client must not send its message again for that.
+  func testTheReplyDoesNotWaitForTheLog() throws {
+    let folder = TemporaryFolder()
+    let path = folder.path + "/pipe"
+    XCTAssertEqual(mkfifo(path, 0o600), 0)
+    let pipe = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC)
+    defer { close(pipe) }
+    for size in [4096, 1] {
+      let octets = [UInt8](repeating: UInt8(ascii: "\n"), count: size)
+      while write(pipe, octets, size) == size {}
+    }
+    let server = try RunningServer(wrapper: ["/bin/sh", "-c", "exec \"$0\" \"$@\" 2>\(path)"], in: folder)
+    _ = server.reply()
+    let reply = server.deliver(Array("x\r\n".utf8))
+    XCTAssertTrue(reply.hasPrefix("250 2.0.0 Delivered as "), reply)
+
+    server.send("QUIT\r\n")
+    var log: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    var entry = pollfd(fd: pipe, events: CShort(POLLIN), revents: 0)
+    let line = Array("maildir-smtpd: delivered \(reply.dropFirst("250 2.0.0 Delivered as ".count)): size ".utf8)
+    while !log.contains(line), poll(&entry, 1, RunningServer.patience) == 1 {
+      log += buffer[..<max(0, read(pipe, &buffer, buffer.count))]
+    }
+    XCTAssertTrue(log.contains(line), "the line is written when the log is read again")
+    XCTAssertEqual(server.reply(), "221 2.0.0 Bye")
+    XCTAssertEqual(server.wait(), .exited(0))
+  }
+
+  /// A line names the sender of its own transaction, not that of an earlier one, and a sender cannot pass for another client.
+  func testALineOfTheLogNamesItsOwnSender() throws {
+    let server = try RunningServer(["--timeout", "1"])
+    _ = server.reply()
+    let sender = #"<", client 192.0.2.9:1"@b>"#
+    XCTAssertEqual(server.deliver(Array("a\nb\r\n".utf8), mail: "FROM:" + sender), "554 5.6.0 CR or LF alone in the message")
+    XCTAssertEqual(server.reply(), "421 4.4.2 Timed out, closing connection")
+    XCTAssertEqual(server.wait(), .exited(99))
+    XCTAssertTrue(
+      server.log.hasPrefix(
+        "maildir-smtpd: refused a message: 554 5.6.0 CR or LF alone in the message, client unknown, from \(sender)\n"), server.log)
+    XCTAssertTrue(server.log.hasSuffix("maildir-smtpd: timed out: no command came, client unknown\n"), server.log)
   }
 
   func testSignalsThatStopTheProgram() throws {

@@ -6,6 +6,8 @@ import ProgramSupport
 import Transport
 
 func complain(_ text: String, _ code: Int32) -> Never {
+  // What `check` has printed comes first, also where standard output is a file or a pipe and so is not written line by line.
+  fflush(nil)
   StandardStreams.complain("starttlsd", text.split(whereSeparator: \.isNewline).joined(separator: " "))
   exit(code)
 }

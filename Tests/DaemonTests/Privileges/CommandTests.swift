@@ -124,6 +124,18 @@ final class CommandTests: StarttlsdTestCase {
     XCTAssertTrue(untested.output.contains("is not tested"), untested.output)
   }
 
+  /// Where both streams are one pipe too, the line that states what to do is the last one.
+  func testTheFaultIsTheLastLineOfCheck() throws {
+    let good = try certificate()
+    let result = try run(
+      [
+        "/bin/sh", "-c", "exec \"$0\" \"$@\" 2>&1", Programs.path("starttlsd"), "check", "--allow-root",
+        "--certificate", good.certificate, "--key", good.key, "--", "/bin/false",
+      ], expecting: .exited(111))
+    XCTAssertTrue(result.output.hasPrefix("listen on 127.0.0.1:2525\n"), result.output)
+    XCTAssertTrue(result.output.hasSuffix("\nstarttlsd: /bin/false does not work: it ends without a greeting (exit code 1)\n"), result.output)
+  }
+
   /// Files that only a start opens or creates.
   func testCheckFindsFoldersThatAStartCannotUse() throws {
     let folder = TestFolder()

@@ -62,6 +62,24 @@ final class ReadsOfASessionTests: XCTestCase {
     XCTAssertTrue(session.client.get().hasPrefix("421 "))
   }
 
+  /// poll reports an urgent octet of a Unix socket until it is read, and a peek does not show it.
+  func testAnUrgentOctetIsReportedOnce() throws {
+    let session = try BareSession()
+    session.server.put("220 ready\r\n")
+    session.turn()
+    var octet = UInt8(ascii: "!")
+    let sent = send(session.client.number, &octet, 1, CInt(MSG_OOB))
+    try XCTSkipIf(sent < 0 && errno == EOPNOTSUPP, "this kernel has none")
+    XCTAssertEqual(sent, 1)
+    session.driver.turn(now: 0, client: true, server: false)
+    let watch = try XCTUnwrap(session.driver.watches.client)
+    XCTAssertEqual(watch.events, CShort(POLLIN))
+    XCTAssertEqual(try Kernel.pollNow(watch.descriptor, CInt(watch.events)), 0)
+    session.client.put("NOOP\r\n")
+    session.turn()
+    XCTAssertEqual(session.server.get(), "NOOP\r\n")
+  }
+
   /// Greeting and EHLO. The answer is what the client has received.
   private func greet(_ session: BareSession) -> String {
     session.server.put("220 ready\r\n")

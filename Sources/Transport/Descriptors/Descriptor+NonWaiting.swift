@@ -16,6 +16,15 @@ extension Descriptor {
     }
   }
 
+  /// Drops an urgent octet (MSG_OOB) of a Unix socket, if it comes next; takes nothing else.
+  ///
+  /// Call it after a peek that has shown nothing, before waiting for input: a peek leaves such an octet in place, and poll would report
+  /// it without end. TCP has no such wait.
+  package borrowing func dropUrgentOctet() {
+    // A read of no octets drops it. Failures are seen by the next call.
+    _ = try? Kernel.recv(number, UnsafeMutableRawBufferPointer(start: nil, count: 0), CInt(MSG_DONTWAIT))
+  }
+
   /// Takes exactly `count` octets that a peek has shown.
   ///
   /// - Throws: a `SystemError` of recv if fewer octets are there. EAGAIN means that another process reads the same

@@ -43,6 +43,11 @@ public struct PlaintextClient: ~Copyable {
     return input.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer.prefix(1)))
   }
 
+  /// After a `show` that has found nothing, although poll has reported input, see `Descriptor.dropUrgentOctet`.
+  mutating func dropUrgentOctet() {
+    if input.canPeek { input.descriptor.dropUrgentOctet() }
+  }
+
   /// Takes octets that were shown.
   mutating func take(_ count: Int, from buffer: UnsafeMutableRawBufferPointer) throws(SystemError) {
     if input.canPeek { try input.take(exactly: count, into: buffer) }

@@ -86,6 +86,7 @@ extension SessionDriver {
     case .failed, nil: return finish(.clientLost)
     case .wouldBlock:
       clientMayHaveInput = false
+      clear?.dropUrgentOctet()
       return false
     }
   }

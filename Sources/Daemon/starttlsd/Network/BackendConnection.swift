@@ -207,7 +207,7 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
       case .moved(let shown): count = shown
       case .failed(let error): return reject(index, "its connection broke before its greeting: \(error)", now: now)
       case .ended: return reject(index, "it ended before its greeting", now: now)
-      case .wouldBlock: break
+      case .wouldBlock: socket?.dropUrgent()
       }
       if count == octets.count || hasEnded { break }
       // If the server has ended, no more octets follow; those that came before the end may have arrived after the peek.
@@ -317,4 +317,5 @@ extension Descriptor {
   fileprivate mutating func pendingError() throws(SystemError) -> SystemError? { try connectionError() }
   fileprivate mutating func give(_ octets: UnsafeRawBufferPointer) -> IOResult { send(octets) }
   fileprivate mutating func show(in buffer: UnsafeMutableRawBufferPointer) -> IOResult { peek(into: buffer) }
+  fileprivate mutating func dropUrgent() { dropUrgentOctet() }
 }

@@ -98,3 +98,12 @@ def test_commands_side_by_side(tmp_path):
     run = ran(ROOT / "Scripts/side-by-side", "echo good", "echo bad; exit 3")
     assert run.returncode == 1 and "good\n" in run.stdout and "bad\n" in run.stdout
     assert "side-by-side: status 3: echo bad; exit 3" in run.stdout
+
+
+@pytest.mark.parametrize("script", [str(path.relative_to(ROOT)) for folder in ("Scripts", "Benchmarks", "Tests/Soak")
+                                    for path in sorted((ROOT / folder).iterdir())
+                                    if path.is_file() and "argparse.ArgumentParser(" in path.read_text()])
+def test_a_script_finds_what_it_imports(script):
+    """Some of them import modules of the tests, and run with targets that need root, other servers or an hour."""
+    run = ran(ROOT / script, "--help")
+    assert run.returncode == 0 and run.stdout.startswith("usage: "), run.stdout

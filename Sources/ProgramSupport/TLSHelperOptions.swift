@@ -32,6 +32,11 @@ public struct TLSHelperOptions: Hashable, Sendable {
   public var sessionTimeoutMilliseconds: Int?
   /// The default session timeout: one day.
   public static let defaultSessionMilliseconds = 86_400_000
+  /// The time that a client has for the rest of the output after the server program has ended; 0: no limit; nil: not given, the
+  /// helper's own default. The server that counts the server programs does not count what follows them.
+  public var endTimeoutMilliseconds: Int?
+  /// The default of it: one minute.
+  public static let defaultEndMilliseconds = 60_000
   /// Which clients are accepted (`--tls-profile`). The default serves opportunistic TLS: a client that fails would send
   /// its mail in clear.
   public var profile = TLSProfile.compatible
@@ -49,7 +54,7 @@ public struct TLSHelperOptions: Hashable, Sendable {
     case clientCertificate, mandatoryClientCertificate
     case serverName, mandatoryServerName, serverNameLevel
     case profile, groups
-    case handshakeTimeout, sessionTimeout, verbosity
+    case handshakeTimeout, sessionTimeout, endTimeout, verbosity
 
     public var form: CommandLineOption {
       switch self {
@@ -66,6 +71,7 @@ public struct TLSHelperOptions: Hashable, Sendable {
       case .groups: CommandLineOption(nil, "tls-groups", takesValue: true)
       case .handshakeTimeout: CommandLineOption("K", "handshake-timeout", takesValue: true)
       case .sessionTimeout: CommandLineOption("T", "session-timeout", takesValue: true)
+      case .endTimeout: CommandLineOption(nil, "end-timeout", takesValue: true)
       case .verbosity: CommandLineOption("v", "verbosity", takesValue: true)
       }
     }
@@ -91,6 +97,7 @@ public struct TLSHelperOptions: Hashable, Sendable {
     case .groups: groupNames = value.split(separator: ",", omittingEmptySubsequences: false).map { String($0) }
     case .handshakeTimeout: handshakeTimeoutMilliseconds = try option.number(value)
     case .sessionTimeout: sessionTimeoutMilliseconds = try option.number(value)
+    case .endTimeout: endTimeoutMilliseconds = try option.number(value)
     case .verbosity: verbosity = try option.number(value)
     }
   }
@@ -110,6 +117,7 @@ public struct TLSHelperOptions: Hashable, Sendable {
     if let groupNames { words += ["--tls-groups", groupNames.joined(separator: ",")] }
     if let handshakeTimeoutMilliseconds { words += ["-K", "\(handshakeTimeoutMilliseconds)"] }
     if let sessionTimeoutMilliseconds { words += ["-T", "\(sessionTimeoutMilliseconds)"] }
+    if let endTimeoutMilliseconds { words += ["--end-timeout", "\(endTimeoutMilliseconds)"] }
     if verbosity != 1 { words += ["-v", "\(verbosity)"] }
     return words
   }

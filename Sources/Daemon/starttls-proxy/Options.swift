@@ -29,6 +29,9 @@ struct Options {
   var checks = false
   /// Execute a program that is known to trust its descriptor.
   var trustsProgram = false
+  /// The time that a client has for the rest of the output after the server program has ended. The server that counts the server
+  /// programs does not count the proxies.
+  var endMilliseconds = 60_000
   /// 0: quiet; 1: the session's line and failures; 2: also the decision when it is made.
   var verbosity = 1
   /// The index of the server program in the arguments.
@@ -94,6 +97,7 @@ struct Options {
     case .clearPhaseTimeout: policy.clearPhaseTimeoutMilliseconds = try option.number(value, milliseconds)
     case .idleTimeout: timeouts.relayIdleMilliseconds = try option.number(value, milliseconds)
     case .outputTimeout: timeouts.outputStalledMilliseconds = try option.number(value, milliseconds)
+    case .endTimeout: endMilliseconds = try option.number(value, milliseconds)
     case .sessionTimeout: timeouts.sessionMilliseconds = try option.number(value, 0...1_000_000_000)
     }
   }

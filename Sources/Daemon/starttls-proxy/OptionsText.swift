@@ -47,6 +47,7 @@ extension Options {
       -C, --clear-phase-timeout MS   for the whole phase before MAIL or STARTTLS (default 600000)
       -t, --idle-timeout MS          idle timeout while relaying: fewer than 64 octets moved (default 660000)
       -O, --output-timeout MS        for the client to read 4096 octets of pending output (default 300000)
+          --end-timeout MS           for the client to read the rest of the output after the end of prog (default 60000)
       -T, --session-timeout MS       for the whole session; 0: no limit (default 86400000, one day)
 
           --help, --version          print this text or the version
@@ -64,7 +65,7 @@ extension Options {
     case policy, mailProtocol, allowCleartextAuthentication, tolerateBareLineFeed, helper, verbosity
     case maxLine, maxReplyLine, maxReplyLines, maxOutstanding, maxJunk, maxCommands, maxChunk
     case greetingTimeout, commandTimeout, replyTimeout, resetTimeout, handshakeTimeout, clearPhaseTimeout
-    case idleTimeout, outputTimeout, sessionTimeout
+    case idleTimeout, outputTimeout, endTimeout, sessionTimeout
     case check, trustingBackend, help, version
 
     var form: CommandLineOption {
@@ -90,6 +91,7 @@ extension Options {
       case .clearPhaseTimeout: CommandLineOption("C", "clear-phase-timeout", takesValue: true)
       case .idleTimeout: CommandLineOption("t", "idle-timeout", takesValue: true)
       case .outputTimeout: CommandLineOption("O", "output-timeout", takesValue: true)
+      case .endTimeout: CommandLineOption(nil, "end-timeout", takesValue: true)
       case .sessionTimeout: CommandLineOption("T", "session-timeout", takesValue: true)
       case .check: CommandLineOption(nil, "check")
       case .trustingBackend: CommandLineOption(nil, "trusting-backend")

@@ -3,6 +3,9 @@
 // One driver under poll. The control socket is polled too until the decision, so that STARTTLS is no longer offered
 // after the helper has ended.
 //
+// The server that has started the server program counts its processes, and not this one. So once the server program has ended, the
+// client has a limited time for the rest of its output: otherwise clients that do not read could keep any number of proxies.
+//
 // Contract: no status flag of an inherited description is set. If the client's connection is non-blocking, it is made
 // blocking at the handoff, and that is logged. All descriptors are closed before the session's line is written.
 
@@ -19,6 +22,10 @@ final class Proxy: SessionHost {
   /// True if the helper has ended.
   private var isHelperGone = false
   private var isDecided = false
+  /// The socket to the server program, which the driver owns.
+  private var serverNumber: CInt = -1
+  /// When the session must be over; nil while the server program runs.
+  private var endUntil: Int?
 
   private init(_ options: Options, _ stream: UCSPIStream) {
     self.options = options
@@ -43,6 +50,7 @@ final class Proxy: SessionHost {
 
   private func serve(_ connection: consuming ClientConnection, _ server: consuming Descriptor) throws(SystemError) -> ExitCode {
     let (peer, local) = (connection.peer, connection.local)
+    serverNumber = server.number
     driver = SessionDriver(
       policy: options.policy, timeouts: options.timeouts, client: connection.client, server: .started(server), host: self,
       now: Clock.now())
@@ -52,6 +60,7 @@ final class Proxy: SessionHost {
       while !driver.isFinished {
         try wait()
         driver.turn(now: Clock.now())
+        if let endUntil, Clock.now() >= endUntil { driver.stop(as: .outputStalled) }
       }
     } catch {
       failure = error
@@ -67,13 +76,17 @@ final class Proxy: SessionHost {
     let watches = driver.watches
     let control = isDecided || isHelperGone ? nil : stream.controlNumber
     // poll(2) ignores an entry with a negative number.
-    var entries: InlineArray<4, pollfd> = [
+    if !driver.hasServer { noteEnd() }
+    var entries: InlineArray<5, pollfd> = [
       Proxy.entry(watches.client?.descriptor, watches.client?.events),
       Proxy.entry(watches.clientOutput?.descriptor, watches.clientOutput?.events),
       Proxy.entry(watches.server?.descriptor, watches.server?.events),
       Proxy.entry(control, CShort(POLLIN)),
+      // With no events poll still reports that the server program has ended, also while its output cannot be read.
+      Proxy.entry(endUntil == nil ? serverNumber : nil, 0),
     ]
-    let timeout = driver.deadline.map { CInt(clamping: max(0, $0 - Clock.now())) } ?? -1
+    let deadline = [driver.deadline, endUntil].compactMap { $0 }.min()
+    let timeout = deadline.map { CInt(clamping: max(0, $0 - Clock.now())) } ?? -1
     var span = entries.mutableSpan
     let ready = span.withUnsafeMutableBufferPointer { poll($0.baseAddress, nfds_t($0.count), timeout) }
     guard ready >= 0 else {
@@ -81,10 +94,16 @@ final class Proxy: SessionHost {
       if errno == EINTR { return }
       throw SystemError.last("poll")
     }
+    if entries[4].revents != 0 { noteEnd() }
     if entries[3].revents != 0, !isTLSAvailable() {
       warn("the TLS helper is gone: STARTTLS is not offered")
       driver.withdrawTLS()
     }
+  }
+
+  /// The server program has ended, or its connection is closed.
+  private func noteEnd() {
+    if endUntil == nil { endUntil = Clock.time(options.endMilliseconds, after: Clock.now()) }
   }
 
   private static func entry(_ number: CInt?, _ events: CShort?) -> pollfd {

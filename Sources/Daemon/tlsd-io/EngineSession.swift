@@ -107,5 +107,7 @@ extension TLSHelperOptions {
       handshakeTimeoutMilliseconds, own.handshakeTimeoutMilliseconds, Handshake.defaultMilliseconds)
     sessionTimeoutMilliseconds = least(
       sessionTimeoutMilliseconds, own.sessionTimeoutMilliseconds, TLSHelperOptions.defaultSessionMilliseconds)
+    endTimeoutMilliseconds = least(
+      endTimeoutMilliseconds, own.endTimeoutMilliseconds, TLSHelperOptions.defaultEndMilliseconds)
   }
 }

@@ -54,7 +54,9 @@ struct Options {
           --tls-groups NAMES        groups of the key exchange, with commas, the first is preferred
       -K, --handshake-timeout MS    timeout of the handshake in milliseconds; 0: none (default 30000)
       -T, --session-timeout MS      timeout of the whole session in milliseconds; 0: none (default 86400000, one day). With
-                                    --listen -K and -T limit those of the sessions
+                                    --listen -K, -T and --end-timeout limit those of the sessions
+          --end-timeout MS          for the client to read the rest of the output after the end of the program; 0: no limit
+                                    (default 60000)
       -d, --notification-fd N       after the handshake, report the session to descriptor N: NAME=value strings, then an
                                     empty string
       -Z, --keep                    leave CERTFILE and related variables in the program's environment

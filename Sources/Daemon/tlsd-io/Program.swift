@@ -119,7 +119,9 @@ enum Program {
       Linger.run(stream)
       throw error
     }
-    let relay = Relay(stream, program, requiresCloseNotify: options.requiresCloseNotify, until: deadline)
+    let relay = Relay(
+      stream, program, requiresCloseNotify: options.requiresCloseNotify, until: deadline,
+      endTimeoutMilliseconds: options.endTimeoutMilliseconds ?? TLSHelperOptions.defaultEndMilliseconds)
     try relay.run()
   }
 

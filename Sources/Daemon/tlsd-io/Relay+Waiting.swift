@@ -8,8 +8,9 @@ import TransportTLS
 extension Relay {
   /// Waits until something can be moved, or the other side closes a channel.
   func wait(_ isMoving: Bool) throws(SystemError) {
+    noteDeparture()
     var entries = [
-      pollfd(fd: programInput, events: CShort(POLLIN), revents: 0),
+      pollfd(fd: programInput, events: programInputEvents, revents: 0),
       // With no events poll still reports that the program has closed what it reads.
       pollfd(fd: program.outputNumber, events: programOutputEvents, revents: 0),
       pollfd(fd: clientInput, events: CShort(POLLIN), revents: 0),
@@ -20,6 +21,7 @@ extension Relay {
     if let deadline, Clock.now() >= deadline { return expire() }
     guard isReady else { return }
     if entries[0].revents != 0 { isProgramReadable = true }
+    if entries[0].revents & (CShort(POLLHUP | POLLERR) | KERNEL_POLLRDHUP) != 0 { isProgramOutputOver = true }
     if entries[1].revents & CShort(POLLERR | POLLHUP) != 0 {
       loseProgram()
     } else if entries[1].revents != 0 {
@@ -39,8 +41,11 @@ extension Relay {
   }
 
   private var programInput: CInt {
-    toClient.room > 0 ? program.inputNumber : -1
+    toClient.room > 0 || !isProgramOutputOver ? program.inputNumber : -1
   }
+
+  /// Without room only the end of the program's output is polled for.
+  private var programInputEvents: CShort { toClient.room > 0 ? CShort(POLLIN) : KERNEL_POLLRDHUP }
 
   private var programOutputEvents: CShort { toProgram.isEmpty ? 0 : CShort(POLLOUT) }
 
@@ -64,7 +69,13 @@ extension Relay {
 
 extension Relay {
   private var deadline: Int? {
-    [lostDeadline ?? stall.until, sessionDeadline].compactMap { $0 }.min()
+    [lostDeadline ?? stall.until, goneDeadline, sessionDeadline].compactMap { $0 }.min()
+  }
+
+  /// Starts the client's time for the rest of the output once the program is gone.
+  private func noteDeparture() {
+    guard goneDeadline == nil, endTimeoutMilliseconds > 0, program.hasClosedInput, program.hasEnded || isProgramOutputOver else { return }
+    goneDeadline = Clock.now() + endTimeoutMilliseconds
   }
 
   /// Handles an expired deadline.
@@ -73,6 +84,8 @@ extension Relay {
     if let sessionDeadline, now >= sessionDeadline {
       fail(Failure(.tls, "the session lasted too long and is closed (--session-timeout)"))
       isOver = true
+    } else if lostDeadline == nil, let goneDeadline, now >= goneDeadline {
+      loseClient("the program has ended, and the client did not read the rest of its output in time (--end-timeout)")
     } else if lostDeadline == nil {
       loseClient("the client read too little output in \(Relay.stallMilliseconds / 1000) s")
     } else {

@@ -9,6 +9,8 @@
 //   client ends           its octets go to the program, then that channel is closed; the program may still send
 //   client is gone        (reset) the program's next write fails; the client's octets are still delivered, for at most
 //                         10 s, since a program that does not read would otherwise keep this process for ever
+//   program is gone       (both its channels have ended) the client has a limited time for the rest of its output. The server
+//                         that has started the program does not count this process
 //   session timeout       both sides are closed at once
 //
 // Readiness is stored: an operation is tried again only after poll has reported it, or while it fills the available
@@ -57,6 +59,12 @@ final class Relay {
   /// The time until which the program must have taken the octets of a client whose connection broke; nil if it has not
   /// broken.
   var lostDeadline: Int?
+  /// The program has ended its output, of which the last octets may be unread.
+  var isProgramOutputOver = false
+  /// The time until which the client must have taken the output of a program that is gone; nil if it is not, or without a limit.
+  var goneDeadline: Int?
+  /// The time that it has; 0: no limit.
+  let endTimeoutMilliseconds: Int
   /// The time at which the session must end; nil: none.
   let sessionDeadline: Int?
   /// True if the session's deadline has passed.
@@ -66,8 +74,10 @@ final class Relay {
   private var failure: Failure?
 
   init(
-    _ stream: GnuTLSStream, _ program: consuming ProgramSide, requiresCloseNotify: Bool, until sessionDeadline: Int?
+    _ stream: GnuTLSStream, _ program: consuming ProgramSide, requiresCloseNotify: Bool, until sessionDeadline: Int?,
+    endTimeoutMilliseconds: Int
   ) {
+    self.endTimeoutMilliseconds = endTimeoutMilliseconds
     self.stream = stream
     self.sessionDeadline = sessionDeadline
     self.program = program

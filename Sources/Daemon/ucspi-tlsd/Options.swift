@@ -40,6 +40,8 @@ struct Options {
           --tls-groups NAMES        groups of the key exchange, with commas, the first is preferred
       -K, --handshake-timeout MS    timeout of the handshake in milliseconds; 0: none (default 30000)
       -T, --session-timeout MS      timeout of the whole session in milliseconds; 0: none (default 86400000, one day)
+          --end-timeout MS          for the client to read the rest of the output after the end of prog; 0: no limit
+                                    (default 60000)
       -Z, --keep                    leave CERTFILE and related variables in prog's environment
       -z, --no-keep                 remove them (default)
       -v, --verbosity N             0: quiet, 1: failures, 2: also successes (default 1)

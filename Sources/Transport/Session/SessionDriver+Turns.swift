@@ -122,7 +122,10 @@ extension SessionDriver {
   }
 
   /// The program stops: closes everything at once.
-  public func stop() {
-    if state != .finished { _ = finish(.stopped) }
+  public func stop() { stop(as: .stopped) }
+
+  /// The same, for this reason.
+  package func stop(as end: SessionRecord.End) {
+    if state != .finished { _ = finish(end) }
   }
 }

@@ -1,4 +1,5 @@
-// The same through the chain: a client that reads nothing and resets while the server program blocks in writing.
+// The same through the chain: a client that reads nothing and resets while the server program blocks in writing, or stays after the
+// server program has ended.
 
 import XCTest
 
@@ -20,6 +21,28 @@ final class ProxyResetTests: ProxyTestCase {
       connection.assertLine(isSecured ? "decision=handoff" : "proof=\"mail\"", "end=\"client lost\"")
       _ = connection.process.wait()
       assertNothingIsLeft()
+    }
+  }
+
+  /// tcpserver counts the server programs only: what follows their end must not stay for a client that reads nothing.
+  func testAClientThatReadsNothingKeepsNoProcessAfterTheEndOfTheServer() throws {
+    let padding = String(repeating: "x", count: 400)
+    let script = ShellBackend.script(answers: [("NOOP*", "say '250 \(padding)'")])
+    let limit = ["--end-timeout", "1000"]
+    for isSecured in [false, true] {
+      let connection = try chained(limit, helper: limit, script: script, receiveBuffer: 4096)
+      try connection.greet()
+      if isSecured {
+        try connection.client.startTLS()
+        try connection.client.ask("EHLO client.example")
+      }
+      try connection.client.ask("MAIL FROM:<a@client.example>")
+      try connection.client.fill(with: "NOOP aaa\r\n")
+      connection.process.kill()
+      connection.assertLine("end=\"output stalled\"")
+      if isSecured { XCTAssertTrue(eventually { connection.process.errors.contains("(--end-timeout)") }, connection.process.errors) }
+      assertNothingIsLeft()
+      connection.client.close()
     }
   }
 

@@ -1,4 +1,5 @@
-// A client that resets while the program does not read, or writes and blocks: tlsd-io ends, and so can the program.
+// A client that resets while the program does not read, or writes and blocks: tlsd-io ends, and so can the program. A program that
+// ends while its client reads nothing: tlsd-io ends too.
 
 import CKernel
 import Glibc
@@ -32,6 +33,22 @@ final class TLSDIOResetTests: UCSPITestCase {
     }
     for (what, tunnel) in tunnels {
       XCTAssertNotNil(tunnel.process.wait(), "\(what): tlsd-io does not end")
+    }
+  }
+
+  /// What it reads in time is not lost, see TLSDIORelayTests.
+  func testAClientHasALimitedTimeAfterTheEndOfTheProgram() throws {
+    let octets = noise(4096, seed: 13)
+    for isOneChannel in [false, true] {
+      let tunnel = try Tunnel(self, ["--end-timeout", "1000"], network: .narrow, isOneChannel: isOneChannel)
+      try tunnel.peer.handshake()
+      tunnel.forgetInherited()
+      // Everything is full: the end of the program's octets cannot be read.
+      tunnel.writing.fill(with: octets)
+      tunnel.writing.close()
+      tunnel.reading.close()
+      XCTAssertEqual(tunnel.process.wait(), .exited(98), tunnel.process.errors)
+      XCTAssertTrue(tunnel.process.errors.contains("(--end-timeout)"), tunnel.process.errors)
     }
   }
 

@@ -1,4 +1,5 @@
 """The scripts that run the tests: a test that fails, crashes, hangs or is skipped is reported, whatever else passes."""
+import os
 import pathlib
 import stat
 import subprocess
@@ -107,3 +108,22 @@ def test_a_script_finds_what_it_imports(script):
     """Some of them import modules of the tests, and run with targets that need root, other servers or an hour."""
     run = ran(ROOT / script, "--help")
     assert run.returncode == 0 and run.stdout.startswith("usage: "), run.stdout
+
+
+def test_mistakes_are_applied_to_a_complete_copy(tmp_path):
+    """In place of the compiler: compares the copy with the package."""
+    compiler = tmp_path / "swift"
+    compiler.write_text(f"""#!/bin/sh
+for name in Sources Tests; do diff -r --no-dereference -x __pycache__ {ROOT}/$name $name; done >{tmp_path}/differences
+exit 1
+""")
+    patch = tmp_path / "patch"
+    patch.write_text("#!/bin/sh\n")
+    for path in (compiler, patch):
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    # Of a program, in a folder with what was copied before.
+    (left := tmp_path / "copy/programs/Tests/Left.swift").parent.mkdir(parents=True)
+    left.write_text("")
+    run = ran("env", f"PATH={tmp_path}:{os.environ['PATH']}", f"SWIFT={compiler}", ROOT / "Scripts/mutants", tmp_path / "copy", 152)
+    assert "it does not compile" in run.stdout, run.stdout
+    assert (tmp_path / "differences").read_text() == ""

@@ -84,6 +84,18 @@ final class RevocationListTests: XCTestCase {
     }
   }
 
+  /// RFC 5280, 4.2.1.3: one that may sign certificates only.
+  func testAListOfAnIssuerThatMaySignNone() throws {
+    for usage in ["keyCertSign", "keyCertSign,cRLSign"] {
+      try withFolder { folder in
+        try make(folder, entries: 1, key: "ec -pkeyopt ec_paramgen_curve:P-256 -addext keyUsage=critical,\(usage)")
+        var code: CInt = 0
+        let list = try XCTUnwrap(RevocationList.read(try lists("\(folder)/crl.pem")[0], &code))
+        XCTAssertEqual(try issuers(folder).haveSigned(list), usage.contains("cRLSign"))
+      }
+    }
+  }
+
   /// The library needs more than a minute for such a list.
   func testAListOfManyEntriesWithReasons() throws {
     for (key, signing) in [("ec -pkeyopt ec_paramgen_curve:P-256", ""), ("rsa:2048", "\(RevocationListTests.pss)20")] {

@@ -13,7 +13,7 @@ final class ClientCertificateTests: StarttlsdTestCase {
     super.tearDown()
   }
 
-  /// An issuer, and certificates of it: good, revoked, expired, for servers only, with odd subjects; and a stranger.
+  /// An issuer, and certificates of it: good, revoked, for servers only, with odd subjects, and below another issuer; and a stranger.
   private func files() throws -> String {
     if let made = Self.files { return made.path }
     let folder = TestFolder()
@@ -26,6 +26,8 @@ final class ClientCertificateTests: StarttlsdTestCase {
     try make("client", names: [], in: path, issuer: "ca", ["-days", "30", "-addext", "extendedKeyUsage=clientAuth"])
     try make("stranger", names: [], in: path)
     try make("evil", names: [], in: path, subject: "/CN=a\nRELAYCLIENT=\"x\" \u{7f}/O=\"q\"", issuer: "ca")
+    try make("middle", names: [], in: path, ["-days", "30", "-CA", path + "/ca.pem", "-CAkey", path + "/ca.key"])
+    try make("below", names: [], in: path, issuer: "middle")
     try make("long", names: [], in: path, subject: (0..<30).map { "/OU=\($0)" + String(repeating: "x", count: 60) }.joined(), issuer: "ca")
     try folder.write(
       Array("[ca]\ndefault_ca=d\n[d]\ndatabase=\(path)/index\ndefault_md=sha256\ncrlnumber=\(path)/number\n".utf8), to: "ca.conf")
@@ -36,6 +38,8 @@ final class ClientCertificateTests: StarttlsdTestCase {
     try run(command + ["-revoke", path + "/revoked.pem"])
     try run(command + ["-gencrl", "-crldays", "30", "-out", path + "/crl.pem"])
     try run(["faketime", "-f", "-2d"] + command + ["-gencrl", "-crldays", "1", "-out", path + "/old.crl"])
+    try run(command + ["-revoke", path + "/middle.pem"])
+    try run(command + ["-gencrl", "-crldays", "30", "-out", path + "/middle.crl"])
     let other = ["openssl", "ca", "-config", path + "/ca.conf", "-cert", path + "/stranger.pem", "-keyfile", path + "/stranger.key"]
     try run(other + ["-gencrl", "-crldays", "30", "-out", path + "/foreign.crl"])
     try run(["faketime", "-f", "-2d"] + other + ["-gencrl", "-crldays", "1", "-out", path + "/foreign-old.crl"])
@@ -48,6 +52,7 @@ final class ClientCertificateTests: StarttlsdTestCase {
       try folder.write(folder.contents(current) + folder.contents("foreign-old.crl"), to: name)
     }
     try folder.write(folder.contents("old.crl") + folder.contents("empty.crl"), to: "mixed-old.crl")
+    try folder.write(folder.contents("empty.crl") + folder.contents("old.crl"), to: "mixed-new.crl")
     try folder.write(folder.contents("forged-old.crl") + folder.contents("crl.pem"), to: "mixed-forged-old.crl")
     try folder.write(folder.contents("ca.pem") + folder.contents("forger.pem"), to: "two.pem")
     return path
@@ -57,12 +62,13 @@ final class ClientCertificateTests: StarttlsdTestCase {
     "[ -z \"$SSL_PROTOCOL\" ] || env | grep -aE '^(SSL_|RELAYCLIENT)' >\"$FOLDER/facts\"; say '220 backend ESMTP'", answers: [("quit*", "say '221 bye'; exit")])
 
   private func session(
-    _ name: String?, _ options: [String], version: String = "-tls1_3"
+    _ name: String?, _ options: [String], version: String = "-tls1_3", chain: [String] = []
   ) throws -> (session: LoggedSession, facts: [String: String], shown: String) {
     let path = try files()
     let daemon = try daemon(["--client-ca", path + "/ca.pem"] + options, backend: .script(observer))
     let own = name.map { ["-cert", "\(path)/\($0).pem", "-key", "\(path)/\($0).key"] } ?? []
-    let shown = try shown(by: daemon, [version] + own, expecting: nil)
+    let others = chain.flatMap { ["-cert_chain", "\(path)/\($0).pem"] }
+    let shown = try shown(by: daemon, [version] + own + others, expecting: nil)
     let session = try daemon.session()
     var facts: [String: String] = [:]
     for line in daemon.folder.text("facts").split(separator: "\n") {
@@ -114,6 +120,16 @@ final class ClientCertificateTests: StarttlsdTestCase {
       }
     }
     XCTAssertEqual(try session("revoked", ["--client-certificate", "required"]).session["client-verify"], "success", "without a list")
+  }
+
+  /// An issuer between the client and one that is trusted.
+  func testAnIssuerThatIsRevoked() throws {
+    let path = try files()
+    let required = ["--client-certificate", "required", "--client-crl"]
+    let good = try session("below", required + [path + "/crl.pem"], chain: ["middle"])
+    XCTAssertEqual(good.session["client-verify"], "success", "\(good.session)")
+    let (session, _, _) = try session("below", required + [path + "/middle.crl"], chain: ["middle"])
+    XCTAssertEqual(session["failure"], "TLS handshake: the client's certificate is not accepted: revoked", "\(session)")
   }
 
   func testAClientWithoutACertificate() throws {
@@ -217,16 +233,18 @@ final class ClientCertificateTests: StarttlsdTestCase {
     return try run(command + ["--client-certificate", "required"] + options + ["--", "/bin/cat"]).output
   }
 
-  /// A later list without a certificate does not make it good again.
+  /// A later list without a certificate does not make it good again. Either of them may come first in the file.
   func testWhatAListThatHasExpiredRevokesStaysRevoked() throws {
     let path = try files()
-    let crl = ["--client-crl", path + "/mixed-old.crl"]
-    let (session, _, _) = try session("revoked", ["--client-certificate", "required"] + crl)
-    XCTAssertEqual(session["failure"], "TLS handshake: the client's certificate is not accepted: revoked", "\(session)")
-    let good = try self.session("good", ["--client-certificate", "required"] + crl)
-    XCTAssertEqual(good.session["client-verify"], "success", "\(good.session)")
-    let text = try check(["--client-ca", path + "/ca.pem"] + crl)
-    XCTAssertFalse(text.contains("expired"), text)
+    for name in ["mixed-old.crl", "mixed-new.crl"] {
+      let crl = ["--client-crl", "\(path)/\(name)"]
+      let (session, _, _) = try session("revoked", ["--client-certificate", "required"] + crl)
+      XCTAssertEqual(session["failure"], "TLS handshake: the client's certificate is not accepted: revoked", "\(session)")
+      let good = try self.session("good", ["--client-certificate", "required"] + crl)
+      XCTAssertEqual(good.session["client-verify"], "success", "\(name) \(good.session)")
+      let text = try check(["--client-ca", path + "/ca.pem"] + crl)
+      XCTAssertFalse(text.contains("expired"), text)
+    }
   }
 
   /// The old and the new key of an issuer have one name.
@@ -256,6 +274,8 @@ final class ClientCertificateTests: StarttlsdTestCase {
       (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/foreign.crl"], "not signed by one of"),
       (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/mixed-forged.crl"], "not signed by one of"),
       (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/foreign-old.crl"], "no list in it is signed"),
+      (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--client-crl", path + "/crl.pem", "--client-crl", path + "/foreign-old.crl"],
+        "foreign-old.crl: no list in it is signed"),
       (["--client-certificate", "optional", "--client-ca", path + "/ca.pem", "--session-tickets"], "--session-tickets cannot be used with"),
     ] {
       let result = try run(

@@ -122,6 +122,9 @@ final class BackendPausesTests: XCTestCase {
       for other in [1, 3, 4, 5] { XCTAssertTrue(server.isLeftOut(for: try client(other), now: now + 1_999), "\(number), \(other)") }
       now += 2_000
     }
+    // The session that began before the others ends.
+    server.attemptEnded(for: try client(2))
+    XCTAssertTrue(server.isLeftOut(for: try client(5), now: now - 1))
     server.attemptEnded(for: try client(4))
     XCTAssertFalse(server.isLeftOut(for: try client(5), now: now - 1))
   }

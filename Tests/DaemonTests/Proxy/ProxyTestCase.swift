@@ -123,6 +123,8 @@ class ProxyTestCase: UCSPITestCase {
     let listener = try TestListener()
     let client = try SMTPClient(port: listener.port, receiveBuffer: receiveBuffer) { try self.engine }
     let server = try listener.accept()
+    // Otherwise the kernel takes some MB for a client that reads nothing.
+    if var receiveBuffer { setsockopt(server.number, SOL_SOCKET, SO_SNDBUF, &receiveBuffer, socklen_t(MemoryLayout<CInt>.size)) }
     if nonBlocking { _ = fcntl(server.number, F_SETFL, server.flags | O_NONBLOCK) }
     var variables = environment
     variables["FOLDER"] = folder.path

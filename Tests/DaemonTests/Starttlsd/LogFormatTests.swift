@@ -169,7 +169,7 @@ final class LogFormatTests: StarttlsdTestCase {
     client.close()
     let name = try XCTUnwrap(try storing.session()["id"])
     XCTAssertTrue(storing.messages[0].received.contains(" id \(name)/"), storing.messages[0].received)
-    XCTAssertTrue(storing.log.contains(", session \(name)\n"), "the server's own line: \(storing.log)")
+    XCTAssertTrue(storing.log.contains(", session \(name), from <a@client.example>\n"), "the server's own line: \(storing.log)")
   }
 
   /// Number and name of the alert that ended a handshake, and who sent it.

@@ -20,9 +20,15 @@ extension Descriptor {
   ///
   /// Call it after a peek that has shown nothing, before waiting for input: a peek leaves such an octet in place, and poll would report
   /// it without end. TCP has no such wait.
-  package borrowing func dropUrgentOctet() {
-    // A read of no octets drops it. Failures are seen by the next call.
-    _ = try? Kernel.recv(number, UnsafeMutableRawBufferPointer(start: nil, count: 0), CInt(MSG_DONTWAIT))
+  ///
+  /// - Throws: an error of the connection that came after the peek. The kernel reports it once: the next call would see an ordinary end.
+  package borrowing func dropUrgentOctet() throws(SystemError) {
+    do {
+      // A read of no octets drops it.
+      _ = try Kernel.recv(number, UnsafeMutableRawBufferPointer(start: nil, count: 0), CInt(MSG_DONTWAIT))
+    } catch {
+      if error.code != EAGAIN { throw error }
+    }
   }
 
   /// Takes exactly `count` octets that a peek has shown.

@@ -44,8 +44,8 @@ public struct PlaintextClient: ~Copyable {
   }
 
   /// After a `show` that has found nothing, although poll has reported input, see `Descriptor.dropUrgentOctet`.
-  mutating func dropUrgentOctet() {
-    if input.canPeek { input.descriptor.dropUrgentOctet() }
+  mutating func dropUrgentOctet() throws(SystemError) {
+    if input.canPeek { try input.descriptor.dropUrgentOctet() }
   }
 
   /// Takes octets that were shown.

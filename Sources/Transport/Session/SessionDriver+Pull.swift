@@ -86,7 +86,11 @@ extension SessionDriver {
     case .failed, nil: return finish(.clientLost)
     case .wouldBlock:
       clientMayHaveInput = false
-      clear?.dropUrgentOctet()
+      do throws(SystemError) {
+        try clear?.dropUrgentOctet()
+      } catch {
+        return finish(.clientLost)
+      }
       return false
     }
   }

@@ -202,12 +202,18 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
     var octets = [UInt8](repeating: 0, count: ServerGreeting.length)
     var count = 0
     var hasEnded = false
+    func broke(_ error: SystemError) -> ServerStart? { reject(index, "its connection broke before its greeting: \(error)", now: now) }
     while true {
       switch octets.withUnsafeMutableBytes({ socket?.show(in: $0) ?? .ended }) {
       case .moved(let shown): count = shown
-      case .failed(let error): return reject(index, "its connection broke before its greeting: \(error)", now: now)
+      case .failed(let error): return broke(error)
       case .ended: return reject(index, "it ended before its greeting", now: now)
-      case .wouldBlock: socket?.dropUrgent()
+      case .wouldBlock:
+        do throws(SystemError) {
+          try socket?.dropUrgent()
+        } catch {
+          return broke(error)
+        }
       }
       if count == octets.count || hasEnded { break }
       // If the server has ended, no more octets follow; those that came before the end may have arrived after the peek.
@@ -317,5 +323,5 @@ extension Descriptor {
   fileprivate mutating func pendingError() throws(SystemError) -> SystemError? { try connectionError() }
   fileprivate mutating func give(_ octets: UnsafeRawBufferPointer) -> IOResult { send(octets) }
   fileprivate mutating func show(in buffer: UnsafeMutableRawBufferPointer) -> IOResult { peek(into: buffer) }
-  fileprivate mutating func dropUrgent() { dropUrgentOctet() }
+  fileprivate mutating func dropUrgent() throws(SystemError) { try dropUrgentOctet() }
 }

@@ -4,18 +4,26 @@
 import XCTest
 
 final class ProxyResetTests: ProxyTestCase {
-  func testAClientThatResetsWhileTheServerBlocksEndsTheChain() throws {
+  /// The relay of a chain whose client sends and reads nothing: all buffers are full, and the server program blocks in writing.
+  ///
+  /// - Parameter options: of the proxy and of the TLS helper.
+  private func full(_ isSecured: Bool, _ options: [String] = []) throws -> ProxiedConnection {
     let padding = String(repeating: "x", count: 400)
     let script = ShellBackend.script(answers: [("NOOP*", "say '250 \(padding)'")])
+    let connection = try chained(options, helper: options, script: script, receiveBuffer: 4096)
+    try connection.greet()
+    if isSecured {
+      try connection.client.startTLS()
+      try connection.client.ask("EHLO client.example")
+    }
+    try connection.client.ask("MAIL FROM:<a@client.example>")
+    try connection.client.fill(with: "NOOP aaa\r\n")
+    return connection
+  }
+
+  func testAClientThatResetsWhileTheServerBlocksEndsTheChain() throws {
     for isSecured in [false, true] {
-      let connection = try chained(script: script, receiveBuffer: 4096)
-      try connection.greet()
-      if isSecured {
-        try connection.client.startTLS()
-        try connection.client.ask("EHLO client.example")
-      }
-      try connection.client.ask("MAIL FROM:<a@client.example>")
-      try connection.client.fill(with: "NOOP aaa\r\n")
+      let connection = try full(isSecured)
       XCTAssertFalse(proxies.isEmpty, "the proxy waits")
       connection.client.reset()
       connection.assertLine(isSecured ? "decision=handoff" : "proof=\"mail\"", "end=\"client lost\"")
@@ -26,18 +34,8 @@ final class ProxyResetTests: ProxyTestCase {
 
   /// tcpserver counts the server programs only: what follows their end must not stay for a client that reads nothing.
   func testAClientThatReadsNothingKeepsNoProcessAfterTheEndOfTheServer() throws {
-    let padding = String(repeating: "x", count: 400)
-    let script = ShellBackend.script(answers: [("NOOP*", "say '250 \(padding)'")])
-    let limit = ["--end-timeout", "1000"]
     for isSecured in [false, true] {
-      let connection = try chained(limit, helper: limit, script: script, receiveBuffer: 4096)
-      try connection.greet()
-      if isSecured {
-        try connection.client.startTLS()
-        try connection.client.ask("EHLO client.example")
-      }
-      try connection.client.ask("MAIL FROM:<a@client.example>")
-      try connection.client.fill(with: "NOOP aaa\r\n")
+      let connection = try full(isSecured, ["--end-timeout", "1000"])
       connection.process.kill()
       connection.assertLine("end=\"output stalled\"")
       if isSecured { XCTAssertTrue(eventually { connection.process.errors.contains("(--end-timeout)") }, connection.process.errors) }

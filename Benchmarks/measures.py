@@ -84,10 +84,14 @@ def check(tools: pathlib.Path, contestant: Contestant) -> None:
 
 
 def settle(contestant: Contestant, quiet_seconds: float = 0.1) -> None:
-    """Waits until the contestant has nothing to do for so long, at most 30 times as long."""
-    end, last = time.monotonic() + 30 * quiet_seconds, -1.0
-    while time.monotonic() < end and (now := processor_time(contestant)[0]) - last > TICK:
-        last = now
+    """Waits until the contestant has nothing to do and no process comes or ends for so long, at most 30 times as long."""
+    end, last, before = time.monotonic() + 30 * quiet_seconds, -math.inf, None
+    while time.monotonic() < end:
+        processes = descendants(contestant)
+        now = sum(process.own + process.ended for process in processes.values())
+        if now - last <= TICK and processes.keys() == before:
+            return
+        last, before = now, processes.keys()
         time.sleep(quiet_seconds)
 
 

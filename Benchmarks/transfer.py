@@ -46,14 +46,16 @@ def engine_of(contestant: Contestant) -> str:
 
 
 def processor_time(contestant: Contestant) -> tuple[float, float]:
-    """In milliseconds: of all processes, and of those with the TLS, which still run."""
+    """In milliseconds: of all processes, and of those with the TLS. With the children that have ended: none that did other work ends
+    while there is a transfer, but the process that has read a key may."""
     processes = measures.descendants(contestant).values()
     engine = engine_of(contestant)
-    return (sum(process.own + process.ended for process in processes),
-            sum(process.own for process in processes if process.name.startswith(engine)))
+    return tuple(sum(process.own + process.ended for process in some) for some in (
+        processes, [process for process in processes if process.name.startswith(engine)]))
 
 
 def transfer(tools: pathlib.Path, contestant: Contestant, kind: str, direction: str, size: int) -> Transfer:
+    measures.settle(contestant)
     command = [tools / "transfer", str(contestant.ports[kind]), kind, direction, str(size)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
         if client.stdout.readline() != "begin\n":

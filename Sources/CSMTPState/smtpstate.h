@@ -577,7 +577,8 @@ smtpstate_session_receive(
 SMTPSTATE_API SMTPSTATE_MUST_USE struct smtpstate_command
 smtpstate_session_next_command(struct smtpstate_session *session);
 
-/* The input of that party has ended: read returned 0, and no octet of it is left. */
+/* The input of that party has ended: read returned 0, and no octet of it is left. Do not report the
+ * end of the client between HANDOFF and its answer: it belongs to the TLS layer then. */
 SMTPSTATE_API SMTPSTATE_MUST_USE struct smtpstate_command
 smtpstate_session_input_ended(struct smtpstate_session *session, enum smtpstate_party party);
 
@@ -694,7 +695,8 @@ smtpstate_conversation_receive(
     struct smtpstate_conversation *conversation, enum smtpstate_party party, const void *octets,
     size_t count);
 
-/* The input of that party has ended, and none of its octets is left. */
+/* The input of that party has ended, and none of its octets is left. Do not report the end of the
+ * client between HANDOFF and its answer: it belongs to the TLS layer then. */
 SMTPSTATE_API void
 smtpstate_conversation_input_ended(
     struct smtpstate_conversation *conversation, enum smtpstate_party party);
@@ -711,7 +713,8 @@ SMTPSTATE_API void
 smtpstate_conversation_sent(
     struct smtpstate_conversation *conversation, enum smtpstate_party party, size_t count);
 
-/* TLS is unavailable. After the 220 this changes nothing. */
+/* TLS is unavailable. At any time before the 220, also in place of the answer to PEEK, and before
+ * that decision was fetched: then it does not come any more. After the 220 this changes nothing. */
 SMTPSTATE_API void
 smtpstate_conversation_tls_unavailable(struct smtpstate_conversation *conversation);
 

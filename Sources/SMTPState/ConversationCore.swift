@@ -103,7 +103,13 @@ package struct ConversationCore {
     settle()
   }
 
-  package mutating func tlsUnavailable() { tell { $0.tlsUnavailable() } }
+  package mutating func tlsUnavailable() {
+    carryOut(session.tlsUnavailable())
+    // It answers a peek, also one that the caller has not fetched. An answer to that one would be misuse.
+    if case .peek = decision, session.phase == .negotiating { decision = nil }
+    settle()
+  }
+
   package mutating func peeked(_ first: UInt8?, ended: Bool) { tell { $0.peeked(first, ended: ended) } }
   package mutating func handshakeFinished(_ outcome: HandshakeOutcome) { tell { $0.handshakeFinished(outcome) } }
   package mutating func serverRestarted(_ outcome: RestartOutcome) { tell { $0.serverRestarted(outcome) } }

@@ -89,7 +89,8 @@ extension SMTPConversation {
       return core.receive(octets, from: party)
     }
 
-    /// The input of that party has ended, and none of its octets is left.
+    /// The input of that party has ended, and none of its octets is left. Do not report the end of the client between
+    /// `Decision.handoff` and `handshakeFinished`: it belongs to the TLS layer then.
     public mutating func inputEnded(from party: SMTPSession.Party) {
       allocate()
       core.inputEnded(from: party)
@@ -109,7 +110,9 @@ extension SMTPConversation {
       core.sent(Int.max, to: party)
     }
 
-    /// TLS is not available: the TLS helper has ended, or there is no certificate. After the 220 this changes nothing.
+    /// TLS is not available: the TLS helper has ended, or there is no certificate. Valid at any time before the 220, also in place
+    /// of `peeked`, and before `Decision.peek` was fetched: then there is no such decision any more. After the 220 this changes
+    /// nothing.
     public mutating func tlsUnavailable() {
       allocate()
       core.tlsUnavailable()

@@ -225,6 +225,18 @@ static void endings(size_t at_once) {
   TO_CLIENT("250 ok\r\n");
   DECIDES("abort client ended\nclose client ended\n");
 
+  /* The same before PEEK was fetched: it does not come any more. */
+  begin(NULL, at_once);
+  SERVER("220 be\r\n");
+  CLIENT("EHLO c\r\n");
+  SERVER("250 be\r\n");
+  CHECK(smtpstate_conversation_receive(&conversation, SMTPSTATE_PARTY_CLIENT, TEXT("STARTTLS\r\n")) == 10);
+  EVENT(smtpstate_conversation_tls_unavailable(&conversation));
+  DECIDES("");
+  CHECK(strncmp(sent[0], "454 4.7.0 ", 10) == 0);
+  CLIENT("NOOP\r\n");
+  TO_SERVER("NOOP\r\n");
+
   begin(NULL, at_once);
   EVENT(smtpstate_conversation_input_ended(&conversation, SMTPSTATE_PARTY_SERVER));
   CHECK(strncmp(sent[0], "421 4.3.", 8) == 0);

@@ -105,6 +105,26 @@ final class ConversationStateTests: XCTestCase {
     XCTAssertNil(conversation.nextDecision())
   }
 
+  /// The answer to a peek comes before the caller has fetched it: the session continues, and nothing is to be peeked at.
+  func testAPeekThatIsAnsweredBeforeItIsFetchedDoesNotCome() {
+    for reset in [Policy.ServerReset.restart, .rset] {
+      var policy = Policy()
+      policy.serverReset = reset
+      var conversation = Conversation(policy)
+      give("220 mx\r\n", .server, &conversation)
+      give("EHLO c\r\n", .client, &conversation)
+      give("250 mx\r\n", .server, &conversation)
+      give("STARTTLS\r\n", .client, &conversation)
+      send(.client, &conversation)
+      send(.server, &conversation)
+      conversation.tlsUnavailable()
+      XCTAssertNil(conversation.nextDecision(), "\(reset)")
+      XCTAssertEqual(send(.client, &conversation), "454 4.7.0 TLS not available due to temporary reason\r\n")
+      give("NOOP\r\n", .client, &conversation)
+      XCTAssertEqual(send(.server, &conversation), "NOOP\r\n")
+    }
+  }
+
   func testDiscardedOctetsAreGone() {
     var conversation = Conversation(Policy())
     give("220 mx\r\n", .server, &conversation)

@@ -40,7 +40,8 @@ public func smtpstate_conversation_init(
   guard let conversation else { return false }
   let policy = Policy(from: policy)
   conversation.initialize(to: smtpstate_conversation())
-  guard fits, let policy, let memory, size >= ConversationCore.memorySize(policy) else { return false }
+  // `size` is a size_t: a number over the largest Int arrives negative.
+  guard fits, let policy, let memory, UInt(bitPattern: size) >= UInt(ConversationCore.memorySize(policy)) else { return false }
   var core = ConversationCore(policy)
   core.memory = memory
   let start = UnsafeMutableRawPointer(conversation)

@@ -38,7 +38,8 @@ public func smtpstate_phase_name(_ phase: smtpstate_phase) -> UnsafePointer<CCha
 public func smtpstate_command_describe(
   _ command: smtpstate_command, _ buffer: UnsafeMutablePointer<CChar>?, _ size: Int
 ) -> Int {
-  var line = Description(buffer, size)
+  // A size_t: a number over the largest Int arrives negative.
+  var line = Description(buffer, Int(clamping: UInt(bitPattern: size)))
   switch smtpstate_kind(UInt32(command.kind)) {
   case SMTPSTATE_KIND_KEEP: line.append("keep")
   case SMTPSTATE_KIND_DROP: line.append("drop ", Hold(number: UInt32(command.hold))?.name ?? nothing)

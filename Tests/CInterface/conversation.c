@@ -322,6 +322,8 @@ static void no_conversation(void) {
   CHECK(memcmp(&none, &zeroed, sizeof none) == 0);
   CHECK(!smtpstate_conversation_init(&none, NULL, memory, size - 1));
   CHECK(!smtpstate_conversation_init(&none, NULL, memory, 0));
+  CHECK(smtpstate_conversation_init(&none, NULL, memory, (size_t)-1));
+  memset(&none, 0, sizeof none);
   check_is_none(&none);
   memset(&policy, 0, sizeof policy);
   CHECK(smtpstate_conversation_memory_size(&policy) == 0);

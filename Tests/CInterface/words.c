@@ -116,6 +116,8 @@ static void descriptions(void) {
   CHECK(memcmp(text, "rel\0x", 5) == 0);
   CHECK(smtpstate_command_describe(command, text, 1) == 5);
   CHECK(text[0] == 0 && text[1] == 'e');
+  CHECK(smtpstate_command_describe(command, text, (size_t)-1) == 5);
+  CHECK_TEXT(text, "relay");
   CHECK(smtpstate_command_describe(command, text, 0) == 5);
   CHECK(smtpstate_command_describe(command, NULL, 0) == 5);
   CHECK(smtpstate_command_describe(command, NULL, 9) == 5);

@@ -129,6 +129,22 @@ def test_installed_files(build, tmp_path):
     assert [file for file in tmp_path.rglob("*") if not file.is_dir()] == []
 
 
+@pytest.mark.parametrize("folder, destination, is_updated", [("prefix", "", True), ("elsewhere", "", False), ("prefix", "/root", False)])
+def test_the_cache_of_the_linker(build, tmp_path, folder, destination, is_updated):
+    """A library in a folder that the run-time linker searches is found at once: its cache is updated, for this system only."""
+    (tmp_path / "bin").mkdir()
+    ldconfig = tmp_path / "bin/ldconfig"
+    ldconfig.write_text(f"""#!/bin/sh
+case $1 in -v) echo '{tmp_path}/prefix/lib: (from /etc/ld.so.conf:1)' ;; *) echo updated >>{tmp_path}/log ;; esac
+""")
+    ldconfig.chmod(0o755)
+    environment = os.environ | {
+        "PREFIX": str(tmp_path / folder), "DESTDIR": destination and str(tmp_path) + destination,
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    run(str(ROOT / "Scripts/install-files"), "install", str(build), "c-library", cwd=ROOT, env=environment)
+    assert (tmp_path / "log").exists() == is_updated
+
+
 CMAKE = """cmake_minimum_required(VERSION 3.10)
 project(test C CXX)
 find_package(smtpstate {version} REQUIRED)

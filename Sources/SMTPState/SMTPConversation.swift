@@ -8,7 +8,7 @@
 /// One SMTP session with its buffers.
 ///
 /// ```swift
-/// var conversation = SMTPConversation(Policy())
+/// var conversation = SMTPConversation(SMTPSession.Policy())
 /// // Octets have arrived from the client: remove those that were consumed, leave the others in the input.
 /// if conversation.wants(.client) { input.removeFirst(conversation.receive(input.span, from: .client)) }
 /// while let decision = conversation.nextDecision() { carryOut(decision) }

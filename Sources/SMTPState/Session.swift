@@ -79,7 +79,7 @@
 /// A session is a value: a copy is independent. Two equal sessions answer equal events equally.
 ///
 /// ```swift
-/// var session = SMTPSession(Policy())
+/// var session = SMTPSession(SMTPSession.Policy())
 /// let step = session.receive(octets.span, from: .client)
 /// // append octets[..<step.consumed] to the client's hold, carry out step.command, then:
 /// while session.interest == .again { carryOut(session.nextCommand()) }

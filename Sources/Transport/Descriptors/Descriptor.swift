@@ -8,14 +8,17 @@ import Glibc
 /// The only owner of a file descriptor, which it closes when it ends.
 ///
 /// ```swift
-/// let socket = Descriptor(adopting: accept(listener, nil, nil))
-/// driver.handOver(socket)          // consuming: `socket` can be used no more
+/// let number = accept(listener, nil, nil)
+/// guard number >= 0 else { return }                   // it failed: there is nothing to own
+/// let socket = Descriptor(adopting: number)
+/// let client = try PlaintextClient(socket: socket)    // consuming: `socket` can be used no more
 /// ```
 public struct Descriptor: ~Copyable, Sendable {
   /// The number, for poll and for messages. Do not close it.
   public let number: CInt
 
-  /// Takes ownership of an open descriptor, 0 or above, that nobody else will close.
+  /// Takes ownership of an open descriptor, 0 or above, that nobody else will close. Traps for a negative number, which is the
+  /// result of a call that failed: check it before.
   public init(adopting number: CInt) {
     precondition(number >= 0, "a descriptor's number is 0 or above")
     self.number = number

@@ -701,8 +701,9 @@ SMTPSTATE_API void
 smtpstate_conversation_input_ended(
     struct smtpstate_conversation *conversation, enum smtpstate_party party);
 
-/* The octets to send to that party, valid until the next event; NULL and 0 if there are none.
- * SERVER and NEW_SERVER are the same here. `count` may be NULL. */
+/* The octets to send to that party, valid until the next event or the next call of
+ * smtpstate_conversation_next_decision; NULL and 0 if there are none. SERVER and NEW_SERVER are the
+ * same here. `count` may be NULL. */
 SMTPSTATE_API const void
 *smtpstate_conversation_output(
     const struct smtpstate_conversation *conversation, enum smtpstate_party party, size_t *count);

@@ -25,7 +25,7 @@ inline smtpstate_policy default_policy() {
   return policy;
 }
 
-/* Octets to send, valid until the next event. */
+/* Octets to send, valid until the next event or decision. */
 struct Octets {
   const char *data;
   std::size_t size;

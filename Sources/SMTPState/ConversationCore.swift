@@ -164,7 +164,7 @@ extension ConversationCore {
   /// The octets to be sent to the client, or to the current server.
   func output(to party: Party) -> OctetBuffer { party == .client ? buffers.toClient : buffers.toServer }
 
-  /// The octets to be sent to that party, valid until the next event.
+  /// The octets to be sent to that party, valid until the next event or decision.
   package func outputOctets(to party: Party) -> UnsafeBufferPointer<UInt8> {
     let output = output(to: party)
     guard let memory, !output.isEmpty else { return UnsafeBufferPointer(start: nil, count: 0) }

@@ -109,7 +109,7 @@ def test_on_one_processor_it_is_one_process(default, tmp_path):
     assert "worker" not in daemon.log() and (tmp_path / "status").exists()
 
 
-@pytest.mark.parametrize("options, text", [([], "one process serves, since the supervisor passed a blocking socket: set NonBlocking=yes"),
+@pytest.mark.parametrize("options, text", [([], "one process serves, since the service manager passed a blocking socket: set NonBlocking=yes"),
                                            (["--workers", "2"], "is blocking: set NonBlocking=yes, because several processes accept from it")])
 def test_a_blocking_socket_of_a_service_manager(default, options, text):
     """Several processes cannot accept from it. Nobody asked for them, so one serves."""

@@ -13,7 +13,7 @@ struct Configuration {
   var priorities: TLSPriorities
   var timeouts: SessionDriver.Timeouts
   var listeners: [ListeningAddress]
-  /// What a supervisor passed; then there are no `listeners`.
+  /// What a service manager passed; then there are no `listeners`.
   var supervision: Supervision
   var backend: Backend
   /// nil without --learn-greeting.
@@ -44,7 +44,7 @@ struct Configuration {
   var backendGraceMilliseconds: Int
   var privileges: Privileges
   var sandbox: Sandbox
-  /// True if the client that a supervisor passed (--inetd) begins with TLS.
+  /// True if the client that a super-server passed (--inetd) begins with TLS.
   var isClientImplicit: Bool
   /// True if no process of their own holds the private keys.
   var hasKeyInProcess: Bool

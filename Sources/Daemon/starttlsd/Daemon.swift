@@ -86,7 +86,7 @@ final class Daemon {
     case cutOff(until: Int?)
   }
   var stopping = Stopping.no
-  /// True if the daemon serves one connection, which a supervisor passed, and then ends.
+  /// True if the daemon serves one connection, which a super-server passed, and then ends.
   var isSingle: Bool { configuration.supervision.client != nil }
   /// The time for a client to read its 421 and to close.
   static let closingMilliseconds = 3_000

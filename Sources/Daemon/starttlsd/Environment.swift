@@ -20,7 +20,7 @@ enum Environment {
         throw .usage("--backend-environment \(name): give the name of a variable, without a value")
       }
       guard !isOfSession(name[...]) else {
-        throw .usage("--backend-environment \(name): only a session may set it, because it describes TLS, the connection or the supervisor")
+        throw .usage("--backend-environment \(name): only a session may set it, because it describes TLS, the connection or the service manager")
       }
     }
     var strings: [String] = []
@@ -45,7 +45,7 @@ enum Environment {
     return one.utf8.prefix { $0 != end }.elementsEqual(other.utf8.prefix { $0 != end })
   }
 
-  /// True for names that describe TLS, its keys or the connection, and for those that a supervisor sets for this process
+  /// True for names that describe TLS, its keys or the connection, and for those that a service manager sets for this process
   /// alone: a program that answers them would answer for the daemon.
   private static func isOfSession(_ name: Substring) -> Bool {
     switch name {

@@ -1,16 +1,17 @@
-// ServiceNotification: tells the supervisor when the daemon is ready, reloads, stops, and that its loop runs.
+// ServiceNotification: reports to the service manager, or from a worker to its supervisor, when the process is ready, reloads and
+// stops, and that its loop runs.
 //
 //   NOTIFY_SOCKET        datagrams as in sd_notify(3): READY=1, RELOADING=1, STOPPING=1, STATUS=, WATCHDOG=1
 //   WATCHDOG_USEC        WATCHDOG=1 twice in that time, sent by the event loop: a loop that hangs sends none
 //   --notification-fd    one newline when ready, then it is closed, as s6 expects
 //   a worker's channel   the same datagrams, to the supervisor that --workers starts
 //
-// Contract: no call waits. A datagram that the supervisor cannot take now is sent again after a moment. Of each kind one
+// Contract: no call waits. A datagram that the receiver cannot take now is sent again after a moment. Of each kind one
 // waits: the last RELOADING, the last READY or STOPPING, and one WATCHDOG. So the last state always arrives. READY follows
 // RELOADING after a few seconds at the latest, whatever the process that reads the certificates does. The variables are
 // removed: a program that is started must not answer for us.
 //
-// Failure: without a supervisor nothing is sent. A socket that cannot be reached is one warning at the start.
+// Failure: without a receiver nothing is sent. A socket that cannot be reached is one warning at the start.
 
 import Glibc
 import Logging
@@ -26,7 +27,7 @@ final class ServiceNotification: TimerOwner {
   private var readiness: Descriptor?
   private weak var timers: Timers?
   private var pending = Pending()
-  /// Half of the supervisor's watchdog time.
+  /// Half of the watchdog time.
   private var watchdogMilliseconds: Int?
   private var nextWatchdog: Int?
   private var nextAttempt: Int?
@@ -43,10 +44,10 @@ final class ServiceNotification: TimerOwner {
   /// True if the supervisor is starttlsd itself.
   private var isOfWorker = false
   var scheduled: Int?
-  /// Why the supervisor cannot be reached.
+  /// Why the receiver cannot be reached.
   private(set) var trouble: String?
 
-  /// What waits for the supervisor. RELOADING is sent before the state that follows it.
+  /// What waits for the receiver. RELOADING is sent before the state that follows it.
   private struct Pending {
     var reloading: String?
     var state: String?
@@ -98,7 +99,7 @@ final class ServiceNotification: TimerOwner {
       socket = consume made
       if let interval, interval > 0 { watchdogMilliseconds = max(1, interval / 2000) }
     } catch {
-      trouble = "the supervisor's NOTIFY_SOCKET \(path) cannot be used: \(error): it is not informed when starttlsd is ready"
+      trouble = "the service manager's NOTIFY_SOCKET \(path) cannot be used: \(error): it is not informed when starttlsd is ready"
     }
   }
 
@@ -176,13 +177,13 @@ final class ServiceNotification: TimerOwner {
           timers?.schedule(self)
           return
         }
-        // The supervisor is gone: nobody waits for the text.
+        // The receiver is gone: nobody waits for the text.
       }
       pending.removeFirst()
     }
   }
 
-  /// The time that a supervisor compares with its own, see sd_notify(3).
+  /// The time that a service manager compares with its own, see sd_notify(3).
   private static var monotonicMicroseconds: Int {
     var time = timespec()
     _ = clock_gettime(CLOCK_MONOTONIC, &time)

@@ -34,7 +34,7 @@ struct StartTLSDaemon: ParsableCommand {
   enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case smtp, lmtp }
 
   @OptionGroup(title: "Configuration file") var fileOptions: ConfigurationOptions
-  @OptionGroup(title: "Supervisors") var supervisor: SupervisorOptions
+  @OptionGroup(title: "Service managers") var supervisor: SupervisorOptions
   @OptionGroup(title: "Workers") var workerOptions: WorkerOptions
   @OptionGroup(title: "Log and status") var logging: LogOptions
   @OptionGroup(title: "Recordings") var recordOptions: RecordOptions
@@ -138,7 +138,7 @@ struct StartTLSDaemon: ParsableCommand {
     let queue = try LogQueue(logging)
     defer { queue.finish() }
     let log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
-    if isOneForBlockingSocket { log.notice("one process serves, since the supervisor passed a blocking socket: set NonBlocking=yes for more workers") }
+    if isOneForBlockingSocket { log.notice("one process serves, since the service manager passed a blocking socket: set NonBlocking=yes for more workers") }
     let configuration = try checked(supervision)
     if let folder = configuration.selfSignedFolder { try EmbeddedDefault.makeCertificate(in: folder) }
     let helpers = try Helpers.start(configuration)

@@ -1,4 +1,4 @@
-// Supervision: what a supervisor passed to this process: sockets, or one connection.
+// Supervision: what a service manager or a super-server passed to this process: sockets, or one connection.
 //
 //   LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES   sockets from descriptor 3 on, see sd_listen_fds(3)
 //   --inetd                                  one connection: 0 and 1, or with LISTEN_FDS=1 descriptor 3
@@ -7,18 +7,18 @@
 // a descriptor of our own. It removes the variables: no other process may interpret them again. A program that was
 // given a socket opens no port of its own.
 //
-// Failure: a ConfigurationError whose text states what the supervisor has to change.
+// Failure: a ConfigurationError whose text states what to change there.
 
 import Glibc
 import ProgramSupport
 import Transport
 
-/// The sockets and the connection of a supervisor. The numbers are adopted later, each once.
+/// The sockets and the connection that were passed. The numbers are adopted later, each once.
 struct Supervision {
   /// A listening socket.
   struct Socket {
     let number: CInt
-    /// The supervisor's name for it.
+    /// The service manager's name for it.
     let name: String?
     let address: SocketAddress
   }
@@ -28,7 +28,7 @@ struct Supervision {
   private(set) var client: CInt?
   /// True if sockets were passed that are not in `sockets` any more.
   var hasOtherSockets = false
-  /// Set in a worker of a supervisor of our own.
+  /// Set in a worker of starttlsd's own supervisor.
   private(set) var worker: WorkerRole?
 
   /// The first descriptor that sd_listen_fds(3) defines.
@@ -57,7 +57,7 @@ struct Supervision {
     }
     // Of a worker the supervisor has bound these addresses.
     guard listen.isEmpty || worker != nil else {
-      throw .usage("the supervisor passed \(count) sockets (LISTEN_FDS): remove --listen, or the supervisor's sockets")
+      throw .usage("the service manager passed \(count) sockets (LISTEN_FDS): remove --listen, or those sockets")
     }
     for index in 0..<count {
       let name = index < names.count && !names[index].isEmpty ? String(names[index]) : nil
@@ -72,7 +72,7 @@ struct Supervision {
       let text = EmbeddedDefault.variable("LISTEN_FDS")
     else { return 0 }
     guard let count = Int(text), count >= 0, count <= limit else {
-      throw .usage("LISTEN_FDS is \(text): a supervisor may pass at most \(limit) sockets")
+      throw .usage("LISTEN_FDS is \(text): a service manager may pass at most \(limit) sockets")
     }
     return count
   }
@@ -81,7 +81,7 @@ struct Supervision {
   static var passedNumbers: Range<CInt> { first..<first + CInt((try? activated()) ?? 0) }
 
   private static func listening(_ number: CInt, _ name: String?) throws(ConfigurationError) -> Socket {
-    let title = "descriptor \(number)" + (name.map { " (\($0))" } ?? "") + ", passed by the supervisor,"
+    let title = "descriptor \(number)" + (name.map { " (\($0))" } ?? "") + ", passed by the service manager,"
     let kind: InheritedSocket
     let address: SocketAddress?
     do throws(SystemError) {
@@ -106,7 +106,7 @@ struct Supervision {
     switch try? InheritedSocket.kind(of: number) {
     case .connected: break
     case .listening:
-      throw .usage("descriptor \(number) is a listening socket: remove --inetd, or have the supervisor accept (nowait, Accept=yes)")
+      throw .usage("descriptor \(number) is a listening socket: remove --inetd, or have the service manager or super-server accept (nowait, Accept=yes)")
     case .unusable, nil: throw .usage("--inetd: descriptor \(number) is not a connected stream socket")
     }
     guard number != STDIN_FILENO || isSame(STDIN_FILENO, STDOUT_FILENO) else {
@@ -128,7 +128,7 @@ struct Supervision {
     else { return }
     switch kind {
     case .connected: throw .usage("standard input is a client's connection: give --inetd")
-    case .listening: throw .usage("standard input is a listening socket: pass it with LISTEN_FDS, or accept in the supervisor and give --inetd")
+    case .listening: throw .usage("standard input is a listening socket: pass it with LISTEN_FDS, or have the super-server accept and give --inetd")
     case .unusable: return
     }
   }

@@ -1,4 +1,4 @@
-// SupervisorOptions: how starttlsd is started: by itself, or by a supervisor that passes sockets or a connection.
+// SupervisorOptions: how starttlsd is started: by itself, or by a service manager or super-server that passes sockets or a connection.
 
 import ArgumentParser
 

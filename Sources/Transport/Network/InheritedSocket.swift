@@ -1,6 +1,6 @@
-// InheritedSocket: a socket that a supervisor created and passed to this program.
+// InheritedSocket: a socket that a service manager created and passed to this program.
 //
-// The supervisor decides the address and all options of the socket. Its description is shared with the supervisor, so
+// The manager decides the address and all options of the socket. Its description is shared with the manager, so
 // no status flag of it is set. It may be blocking: `accept` then asks poll first.
 //
 // Failure: a SystemError of getsockopt (ENOTSOCK, EBADF) if the descriptor is no open socket.
@@ -34,7 +34,7 @@ package enum InheritedSocket: Hashable, Sendable {
 }
 
 extension Listener {
-  /// Takes ownership of a listening socket that a supervisor passed. It becomes close-on-exec.
+  /// Takes ownership of a listening socket that a service manager passed. It becomes close-on-exec.
   ///
   /// - Throws: EINVAL if it is not a listening stream socket; EAFNOSUPPORT for a family other than IPv4, IPv6 and Unix.
   package init(inherited descriptor: consuming Descriptor) throws(SystemError) {

@@ -1,6 +1,6 @@
 // Listener: a bound, listening socket that accepts connections. This file also starts outgoing connections.
 //
-// The listening description is our own and is created non-blocking, unless a supervisor passed it (InheritedSocket.swift). accept4(2) creates an accepted description
+// The listening description is our own and is created non-blocking, unless a service manager passed it (InheritedSocket.swift). accept4(2) creates an accepted description
 // blocking, and it stays blocking, because it will be shared with a helper or a child.
 
 import CKernel
@@ -14,7 +14,7 @@ package struct Listener: ~Copyable, Sendable {
   /// The address that it is bound to. If port 0 was requested, it has the port that the kernel chose.
   package let address: SocketAddress
 
-  /// True if the socket was passed by a supervisor, which shares its description: it may be blocking.
+  /// True if the socket was passed by a service manager, which shares its description: it may be blocking.
   private let isShared: Bool
 
   init(_ descriptor: consuming Descriptor, _ address: SocketAddress, isShared: Bool) {

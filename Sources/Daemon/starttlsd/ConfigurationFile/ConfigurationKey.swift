@@ -142,7 +142,7 @@ private struct DescribedOption: Decodable {
   /// False for an option of how starttlsd is started, or what else it does than serving.
   var isKey: Bool {
     guard let longName else { return false }
-    return !["Supervisors", "Workers", "Configuration file"].contains(sectionTitle)
+    return !["Service managers", "Workers", "Configuration file"].contains(sectionTitle)
       && !["help", "version", "implicit-tls", "workers"].contains(longName)
   }
 

@@ -93,7 +93,7 @@ final class HeldSocket {
     try supervision.sockets.map { socket in
       // Several workers accept from it: one that comes too late would wait.
       guard try Kernel.control(socket.number, F_GETFL) & O_NONBLOCK != 0 else {
-        throw ConfigurationError.usage("descriptor \(socket.number), passed by the supervisor, is blocking: set NonBlocking=yes, because several processes accept from it")
+        throw ConfigurationError.usage("descriptor \(socket.number), passed by the service manager, is blocking: set NonBlocking=yes, because several processes accept from it")
       }
       let descriptor = Descriptor(adopting: socket.number)
       try descriptor.setCloseOnExec(true)

@@ -46,9 +46,9 @@ extension HeldSocket {
     return .usage("\(place) is no listener's: write its address into one of \(names.joined(separator: ", ")), or give it that name with FileDescriptorName=")
   }
 
-  /// `descriptor 3 (mx), passed by the supervisor for 127.0.0.1:25,`
+  /// `descriptor 3 (mx), passed by the service manager for 127.0.0.1:25,`
   private var place: String {
-    "descriptor \(descriptor.number)" + (name.isEmpty ? "" : " (\(name))") + ", passed by the supervisor for \(address.map { "\($0)" } ?? "no address"),"
+    "descriptor \(descriptor.number)" + (name.isEmpty ? "" : " (\(name))") + ", passed by the service manager for \(address.map { "\($0)" } ?? "no address"),"
   }
 
   private func duplicate(for wanted: ListeningAddress) throws(ConfigurationError) -> HeldSocket {

@@ -101,12 +101,12 @@ final class ListenerChangeTests: StarttlsdTestCase {
     let both = Listener("both", "listen = [\"127.0.0.1:0\"]\nlisten-tls = [\"127.0.0.1:0\"]", hostname: "mx.example")
     for (listeners, passed, isBlocking, text) in [
       ([mx], [("\(ports[0])", ""), ("\(ports[1])", "smtp")], false,
-        "descriptor 4 (smtp), passed by the supervisor for 127.0.0.1:\(ports[1]), is no listener's: write its address into one of mx, or give it that name"),
+        "descriptor 4 (smtp), passed by the service manager for 127.0.0.1:\(ports[1]), is no listener's: write its address into one of mx, or give it that name"),
       ([mx], [("\(ports[0])", ""), ("\(ports[1])", "mx")], false, "is one more than the listener mx has addresses"),
       ([mx, both], [("\(ports[1])", "both")], false, "may be that of listen or of listen-tls in the listener both: write its address"),
       ([mx, Listener("b", "listen = [\"127.0.0.1:\(ports[1])\"]", hostname: "b.example")], [("\(ports[0])", "")], false,
         "listener b: the service manager passed sockets (LISTEN_FDS), but none for --listen 127.0.0.1:\(ports[1]): add ListenStream=127.0.0.1:\(ports[1])"),
-      ([mx], [("\(ports[0])", "")], true, "descriptor 3, passed by the supervisor, is blocking: set NonBlocking=yes"),
+      ([mx], [("\(ports[0])", "")], true, "descriptor 3, passed by the service manager, is blocking: set NonBlocking=yes"),
     ] as [([Listener], [(String, String)], Bool, String)] {
       let running = try RunningListeners(
         listeners, certificate: try certificate(), passed: passed.map { (address: $0.0, name: $0.1) }, isBlocking: isBlocking)

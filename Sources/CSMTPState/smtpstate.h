@@ -44,7 +44,8 @@
  *   forward: the `client` hold without its LF and a CR before it, then CR LF;
  *   pass:    the `reply` (or `earlier`) hold likewise, with its fourth octet set to `separator`. It
  *            is left unchanged where `separator` is 0, and inserted where the line has only three
- * octets. Nothing else is ever searched, counted or edited.
+ *            octets.
+ * Nothing else is ever searched, counted or edited.
  *
  * Commands (enum smtpstate_kind). "Empties" is about holds.
  *   KEEP          do nothing.

@@ -99,7 +99,7 @@ public enum TLSCredentialsError: Error, Hashable, Sendable, CustomStringConverti
     case .unwritable(let path, let error):
       "\(path): \(error): check that the folder exists and that this user may write there"
     case .notSelfSigned(let path):
-      "\(path) is not a self-signed certificate of ours and is left alone: use it as the certificate or move it away"
+      "\(path) is not a self-signed certificate of ours and is not changed: use it as the certificate or move it away"
     case .library(let trouble):
       "TLS library: \(trouble)"
     }

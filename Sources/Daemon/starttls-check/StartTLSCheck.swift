@@ -16,7 +16,8 @@ struct StartTLSCheck: ParsableCommand {
       TLS, state that must not survive the handshake, failures, framing, TLS itself. Each check ends with conforms, deviates \
       (allowed but risky) or vulnerable. One connection is open at a time. Without --i-own-this-server no message is sent.
 
-      The exit code is 0 if no check found a weakness, 1 if one did, 2 if the server could not be checked to the end.
+      The exit code is 0 if no check found a weakness, 1 if one did, 2 if the server could not be checked to the end, 100 if \
+      the command line is wrong, 111 if the system refused a request.
       """,
     version: "starttls-check \(Version.text)")
 

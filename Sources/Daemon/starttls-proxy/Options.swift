@@ -51,7 +51,7 @@ struct Options {
       throw CommandLineError("no program to execute; see --help")
     }
     guard !options.policy.allowsCleartextAuthentication || options.policy.security == .opportunistic else {
-      throw CommandLineError("--allow-cleartext-auth makes no sense with --policy required: choose one")
+      throw CommandLineError("--allow-cleartext-auth cannot be used with --policy required: choose one")
     }
     guard !options.checks || !options.trustsProgram else {
       throw CommandLineError("--check cannot be used with --trusting-backend: choose one")

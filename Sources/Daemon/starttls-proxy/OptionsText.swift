@@ -9,7 +9,7 @@ extension Options {
            starttls-proxy --check [options] prog...
     Executes prog, an SMTP server on standard input and output. A separate process of this program relays between the
     client and prog. On STARTTLS the client's connection goes to the UCSPI-TLS helper, and prog continues inside TLS. On
-    MAIL in clear the helper is dismissed. Runs under ucspi-tlsd, s6-ucspitlsd or sslserver -n; replaces
+    MAIL in clear the helper is no longer needed. Runs under ucspi-tlsd, s6-ucspitlsd or sslserver -n; replaces
     smtpd-starttls-proxy-io.
 
     Before you serve, run --check once, as the user and with the environment that prog will have. prog gets a socket pair

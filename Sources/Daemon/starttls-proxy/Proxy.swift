@@ -149,7 +149,7 @@ final class Proxy: SessionHost {
 
   func abort(_ proof: SMTPSession.Reason) {
     isDecided = true
-    if options.verbosity >= 2 { warn("abort: \(proof.name): the TLS helper is dismissed") }
+    if options.verbosity >= 2 { warn("abort: \(proof.name): the TLS helper is no longer needed") }
     stream.abandon()
   }
 

@@ -239,7 +239,7 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
 
   func isTLSAvailable() -> Bool {
     guard daemon.keys?.isAvailable != false else {
-      daemon.tlsWarning.note("\(SessionLine.peer(peer)): TLS is not available: the process of the private keys does not answer", now: Clock.now())
+      daemon.tlsWarning.note("\(SessionLine.peer(peer)): TLS is not available: starttlsd-key does not answer", now: Clock.now())
       return false
     }
     if prepared != nil { return true }

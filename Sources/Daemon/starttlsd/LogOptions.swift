@@ -14,7 +14,7 @@ struct LogOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Unix socket for `starttlsd status`; only root and the user who started starttlsd may ask.", valueName: "path"))
+      "Unix socket for `starttlsd status`; only root and the user of starttlsd (--user) may ask.", valueName: "path"))
   var statusSocket: String?
 
   @Option(

@@ -67,8 +67,9 @@ struct Options {
       -v, --verbosity N             0: quiet, 1: failures, 2: also successes (default 1)
           --help, --version         print this text or the version
 
-    environment: CERTFILE and KEYFILE (PEM files) or CERTFILE:name and KEYFILE:name; OCSPFILE and OCSPFILE:name: OCSP
-    responses; CADIR or CAFILE, and CRLFILE, with -y and -Y; TLS_UID and TLS_GID: user and group to change to after the keys are read, if started by root
+    environment: CERTFILE and KEYFILE (files in PEM or DER) or CERTFILE:name and KEYFILE:name; OCSPFILE and OCSPFILE:name:
+    OCSP responses; CADIR or CAFILE, and CRLFILE, with -y and -Y; TLS_UID and TLS_GID: user and group to change to after
+    the keys are read, if started by root
     exit codes: 0 success, 96 certificate or key, 97 TLS set-up, 98 TLS, 100 usage, 111 system failure; with a program:
     98 no TLS, 126 it cannot be executed, 127 it does not exist, else the program's
 

@@ -50,8 +50,9 @@ struct Options {
                                     take one, the engine is executed
           --help, --version         print this text or the version
 
-    environment: CERTFILE and KEYFILE (PEM files) or CERTFILE:name and KEYFILE:name; OCSPFILE and OCSPFILE:name; CADIR or CAFILE,
-    and CRLFILE, with -y and -Y; TLS_UID and TLS_GID: user and group of the engine, if it is started by root
+    environment: CERTFILE and KEYFILE (files in PEM or DER) or CERTFILE:name and KEYFILE:name; OCSPFILE and OCSPFILE:name;
+    CADIR or CAFILE, and CRLFILE, with -y and -Y; TLS_UID and TLS_GID: user and group of the engine, if it is started by
+    root
     exit codes: 100 usage, 111 system failure, 126 prog cannot be executed, 127 prog does not exist, else prog's
 
     """

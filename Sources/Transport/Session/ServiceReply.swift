@@ -1,6 +1,6 @@
 // ServiceReply: replies about the service itself, outside the replies of a session.
 
-/// Texts for clients that are refused or dismissed: RFC 5321, 3.8 and 4.2.2; RFC 3463, 4.3.2 (system not accepting
+/// Texts for clients that are refused or disconnected: RFC 5321, 3.8 and 4.2.2; RFC 3463, 4.3.2 (system not accepting
 /// network messages). The client tries again later.
 package enum ServiceReply {
   /// Sent in place of a greeting.

@@ -13,7 +13,7 @@ public protocol SessionHost: AnyObject {
   /// Passes the client's connection to the TLS layer. The driver starts the handshake in its next turn.
   func handoff(_ proof: SMTPSession.Handoff, _ client: consuming PlaintextClient) -> any TLSStream
 
-  /// STARTTLS is no longer possible: a waiting TLS helper must be dismissed.
+  /// STARTTLS is no longer possible: a waiting TLS helper is no longer needed.
   func abort(_ proof: SMTPSession.Reason)
 
   /// The connection to the old server is closed; the server must end.

@@ -96,7 +96,7 @@ public final class UCSPIStream: TLSStream {
       }
       switch progress {
       case .incomplete: break
-      case .refused: return .failed("the TLS helper's report is too long or makes no sense")
+      case .refused: return .failed("the TLS helper's report is too long or malformed")
       case .complete(let environment):
         establish(environment)
         return .established

@@ -56,7 +56,7 @@ final class ProxyProgramTests: ProxyTestCase {
       (["--protocol", "imap", "x"], "--protocol must be one of smtp, lmtp"),
       (["-H", "other", "x"], "--helper must be one of auto, s6, ucspi-ssl"), (["-K", "0", "x"], "--handshake-timeout must be from 1 to"),
       (["-t", "5s", "x"], "--idle-timeout must be an unsigned integer"), (["-l", "511", "x"], "--max-line must be from 512 to 16384"),
-      (["-o", "256", "x"], "--max-outstanding must be from 1 to 255"), (["-a", "-p", "required", "x"], "--allow-cleartext-auth makes no sense"),
+      (["-o", "256", "x"], "--max-outstanding must be from 1 to 255"), (["-a", "-p", "required", "x"], "--allow-cleartext-auth cannot be used"),
       (["x"], "SSLCTLFD is not set"), (["-v", "1", "--", "x"], "SSLCTLFD is not set"),
     ] as [([String], String)] {
       let process = try run(arguments)

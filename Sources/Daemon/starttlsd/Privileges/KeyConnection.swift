@@ -36,7 +36,7 @@ final class KeyConnection: EventOwner {
   init(_ process: consuming ForkedProcess) throws(SystemError) {
     self.process = process
     guard let message = receive(until: Clock.now() + 10 * KeyConnection.limitMilliseconds), message.kind == KeyProcess.ready else {
-      throw SystemError("the process of the private keys", ECHILD)
+      throw SystemError("starttlsd-key", ECHILD)
     }
     isConfined = message.first == 1
     rsa = RSALibrary(message)

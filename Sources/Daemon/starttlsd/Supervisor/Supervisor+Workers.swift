@@ -162,7 +162,7 @@ extension Supervisor {
         worker.killAt = nil
         worker.signal(SIGKILL)
       } else {
-        log.error("\(worker.title), process \(worker.process), gives no sign of life: it is killed")
+        log.error("\(worker.title), process \(worker.process), does not respond: it is killed")
         worker.signal(SIGKILL)
         worker.gaveSign(now: now)
       }

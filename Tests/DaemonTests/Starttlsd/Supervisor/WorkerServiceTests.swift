@@ -34,7 +34,7 @@ final class WorkerServiceTests: WorkersTestCase {
     let workers = try workers(2, environment: ["NOTIFY_SOCKET": folder.path + "/notify", "WATCHDOG_USEC": "3000000"])
     let second = try XCTUnwrap(workers.workers[2])
     kill(second, SIGSTOP)
-    workers.waits(for: "worker 2, process \(second), gives no sign of life: it is killed\n")
+    workers.waits(for: "worker 2, process \(second), does not respond: it is killed\n")
     workers.waits(for: "worker 2, process \(second), was ended by signal 9: it is started again now\n")
     XCTAssertTrue(eventually { workers.log.components(separatedBy: "listening on ").count >= 4 }, workers.log)
     XCTAssertTrue(try socket.message().hasPrefix("READY=1\n"))

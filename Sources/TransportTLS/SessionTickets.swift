@@ -2,7 +2,7 @@
 //
 // The key is a master key of the library: 64 octets, from which it derives a new key at fixed times, three lifetimes
 // apart; it also accepts tickets of the derived key before. So machines that share the file and have the same time accept
-// the tickets of each other. Who has the master key can compute all derived keys, and so decrypt every TLS 1.2 session that
+// the tickets of each other. Whoever has the master key can compute all derived keys, and so decrypt every TLS 1.2 session that
 // began with a ticket: the file needs the same care as a private key, and a new content at least once a week.
 //
 // A master key of our own is replaced after a week. The library has one master key for a session. So for one more lifetime a

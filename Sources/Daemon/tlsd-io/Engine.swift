@@ -8,7 +8,7 @@
 // Files are looked at before each session, and read again if one has changed. If the new ones cannot be used, the earlier ones
 // stay, with one line in the log.
 //
-// Who can connect can use up processes: each connection has one, for 5 s without a request, and as long as its client stays
+// Whoever can connect can use up processes: each connection has one, for 5 s without a request, and as long as its client stays
 // with one. So their number is limited.
 //
 // Failure: what prevents the start is a Failure. Later, a session that cannot be served, or is one too many, is refused, and its

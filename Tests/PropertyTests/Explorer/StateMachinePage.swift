@@ -33,7 +33,7 @@ enum StateMachinePage {
     var page = """
       # The state machine
 
-      Made by `make docs` from the shipped `SMTPSession`; `make test` fails when it is out of date. What the names mean is said in
+      Made by `make docs` from the shipped `SMTPSession`; `make test` fails when it is out of date. What the names mean is in
       `Sources/SMTPState/Phase.swift`, `Command.swift`, `Reply.swift` and `Reason.swift`.
 
       Explored over whole lines, with small limits:

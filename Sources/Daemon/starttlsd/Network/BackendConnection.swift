@@ -86,7 +86,7 @@ final class BackendConnection: EventOwner, TimerOwner, ConnectorUser {
   /// True while a result is to come.
   var isPending: Bool { current != nil }
 
-  /// Why the client got no server, if it waits for the last one in vain.
+  /// Why the client got no server, if the last one does not answer.
   var failureOfLast: String? { isTooSlow ? failureText : nil }
 
   private var failureText: String { "no server answers: \(failure)" }

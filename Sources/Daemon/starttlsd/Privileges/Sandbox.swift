@@ -31,7 +31,7 @@ struct Sandbox: Sendable {
       parts.append(hasLandlock ? try Sandbox.leaveFileSystem(configuration) : "no Landlock (--no-landlock)")
       parts.append(hasFilter ? try Sandbox.inForce(filter: kernel_confine_to_serving()) : "no seccomp (--no-seccomp)")
     } catch {
-      throw .system("the sandbox is not possible: \(error); --no-landlock and --no-seccomp do without it")
+      throw .system("the sandbox is not possible: \(error); --no-landlock and --no-seccomp switch it off")
     }
     return "sandbox: " + parts.joined(separator: ", ")
   }

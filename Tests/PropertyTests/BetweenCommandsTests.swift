@@ -33,7 +33,7 @@ final class BetweenCommandsTests: XCTestCase {
   }
 
   /// The helper dies after the last line of the answer to RSET, before the look is fetched.
-  func testUnavailableBeforeTheLookIsFetched() {
+  func testUnavailableBeforeThePeekIsFetched() {
     var policy = Policy()
     policy.serverReset = .rset
     var session = SMTPSession(policy)

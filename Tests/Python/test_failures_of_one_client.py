@@ -38,7 +38,7 @@ BAD_FOR_ONE = [(b"554 5.7.1 listed\r\n", False), (b"421 slow down\r\n", True), (
 
 
 @pytest.mark.parametrize("octets, keeps", BAD_FOR_ONE)
-def test_one_client_takes_the_server_from_nobody(choosing, octets, keeps):
+def test_a_failure_of_one_client_leaves_the_server_to_the_others(choosing, octets, keeps):
     """It gets the next server, as often as it comes; the others get the first one."""
     first, daemon = choosing(octets, keeps, REFUSED)
     for _ in range(2):
@@ -56,7 +56,7 @@ def test_a_client_for_which_the_server_hangs_waits_once(choosing):
     assert len(first.clients) < 3
 
 
-def test_nor_does_one_that_waits_in_vain_for_the_greeting(choosing):
+def test_a_client_that_gets_no_greeting_leaves_the_server_to_the_others(choosing):
     first, daemon = choosing(b"", True, REFUSED, timeout="4")
     assert greeting(daemon.port, REFUSED).startswith(b"220 backend")
     assert greeting(daemon.port, OTHER).startswith(b"220 first")
@@ -64,7 +64,7 @@ def test_nor_does_one_that_waits_in_vain_for_the_greeting(choosing):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
-def test_nor_with_connections_that_come_from_the_client(choosing):
+def test_the_same_with_connections_that_come_from_the_client(choosing):
     first, daemon = choosing(b"554 5.7.1 listed\r\n", False, REFUSED, form="transparent")
     for _ in range(2):
         assert greeting(daemon.port, REFUSED).startswith(b"220 backend")
@@ -73,7 +73,7 @@ def test_nor_with_connections_that_come_from_the_client(choosing):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may use addresses of others")
-def test_nor_does_one_whose_connection_fails(backend_server, starttlsd, free_port):
+def test_a_client_whose_connection_fails_leaves_the_server_to_the_others(backend_server, starttlsd, free_port):
     """The connection comes from the client's address: a filter may refuse it for that one only."""
     port = free_port()
     daemon = starttlsd("--trusting-backend", "--backend", f"127.0.0.1:{port}", "--backend", backend_server().address, "--backend-client",

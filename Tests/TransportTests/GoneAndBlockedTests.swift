@@ -42,7 +42,7 @@ final class GoneAndBlockedTests: XCTestCase {
   }
 
   /// The client's side is the helper's pipes.
-  func testEverySessionEndsSoonWhoseHelperDies() throws {
+  func testEverySessionEndsSoonWhoseHelperEnds() throws {
     for phase in Phase.allCases where phase.isSecured {
       for blockage in Blockage.allCases { try check(scenario(phase, blockage, .helperDies, .helper), nil) }
     }

@@ -1,4 +1,4 @@
-// AbortTests: STARTTLS is proven abandoned, and the helper is sent away in the way that its server understands.
+// AbortTests: STARTTLS is proven abandoned, and the helper ends, in the way that its UCSPI server expects.
 
 import CKernel
 import Foundation

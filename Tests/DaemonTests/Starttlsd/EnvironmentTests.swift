@@ -84,7 +84,7 @@ final class EnvironmentTests: StarttlsdTestCase {
     }
   }
 
-  func testTheEnvironmentSaysOnlyWhatIsTrue() throws {
+  func testTheEnvironmentDescribesThisSession() throws {
     for version in ["2", "3"] {
       let daemon = try observed(environment: lies)
       let client = try session(with: daemon, version: version)
@@ -199,7 +199,7 @@ final class EnvironmentTests: StarttlsdTestCase {
   }
 
   /// The daemon ignores SIGPIPE and blocks SIGTERM; a backend does neither. (glibc ignores 32 and 33, its own.)
-  func testSignalsAreAsTheyWereBorn() throws {
+  func testSignalsHaveTheirDefaultActionAndNoneIsBlocked() throws {
     let daemon = try daemon(backend: .program(["/bin/sh", "-c", "exec cat /proc/self/status >\"$FOLDER/status\""]))
     let client = try client(daemon)
     XCTAssertTrue(try client.remainder().text.hasPrefix("421 4.3.2 "))

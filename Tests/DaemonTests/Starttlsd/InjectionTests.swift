@@ -112,7 +112,7 @@ final class InjectionTests: StarttlsdTestCase {
   }
 
   /// The other direction: what the first backend sends after STARTTLS never reaches the client.
-  func testWhatTheFirstBackendSaysAfterSTARTTLSIsNotPassedOn() throws {
+  func testWhatTheFirstBackendSendsAfterSTARTTLSIsNotPassedOn() throws {
     let daemon = try daemon(
       backend: .script(
         """

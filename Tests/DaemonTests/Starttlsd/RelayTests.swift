@@ -40,7 +40,7 @@ final class RelayTests: StarttlsdTestCase {
   }
 
   /// The backend ends its half and still reads.
-  func testTheBackendsEndComesAfterAllThatItHasSaid() throws {
+  func testTheBackendsEndComesAfterAllThatItHasSent() throws {
     let line = String(repeating: "x", count: 998)
     let script = ShellBackend.script(answers: [
       ("MAIL*", "i=0; while [ $i -lt 5000 ]; do say '250-\(line)'; i=$((i+1)); done; say '250 end'; exit")
@@ -61,7 +61,7 @@ final class RelayTests: StarttlsdTestCase {
   }
 
   /// If a backend reads no more, what it sends is still delivered.
-  func testWhatABackendSaysThatTakesNothingMoreArrives() throws {
+  func testTheOutputOfABackendThatReadsNoMoreIsDelivered() throws {
     let script = """
       import socket, sys
       end = socket.socket(fileno=0)

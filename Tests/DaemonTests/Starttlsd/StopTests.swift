@@ -144,7 +144,7 @@ final class StopTests: StarttlsdTestCase {
   }
 
   /// It gets SIGTERM, then SIGKILL.
-  func testABackendThatDoesNotWantToEndIsKilled() throws {
+  func testABackendThatDoesNotEndIsKilled() throws {
     let daemon = try daemon(
       ["--grace", "0"], backend: .script(ShellBackend.script("trap '' TERM; say '220 backend ESMTP'; exec sleep 1000")))
     let client = try client(daemon)

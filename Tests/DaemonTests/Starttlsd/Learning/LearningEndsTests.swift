@@ -54,7 +54,7 @@ final class LearningEndsTests: LearningTestCase {
     }
   }
 
-  /// The program changes its mind: the client that notices it gets 421, and the next one what the program sends now.
+  /// The program sends something else from now on: the first client that needs it gets 421, and the next one what the program sends now.
   func testAProgramThatSendsSomethingElse() throws {
     for commands in [["NOOP"], ["HELO client.example"], ["EHLO client.example", "NOOP"], ["EHLO client.example", "MAIL FROM:<a@client.example>"]] {
       let daemon = try learntDaemon()

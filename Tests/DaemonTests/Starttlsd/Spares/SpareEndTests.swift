@@ -19,7 +19,7 @@ final class SpareEndTests: SpareTestCase {
     return client
   }
 
-  func testOneThatHasDiedIsGivenToNoClient() throws {
+  func testOneThatHasEndedIsGivenToNoClient() throws {
     let daemon = try spareDaemon(1)
     try waitFor(ready: 1, daemon)
     let dead = started(daemon)[0]
@@ -36,8 +36,8 @@ final class SpareEndTests: SpareTestCase {
     daemon.stop()
   }
 
-  /// A server that gives up waiting says so.
-  func testOneThatHasSaidMoreIsGivenToNoClient() throws {
+  /// A server sends 421 after its own timeout.
+  func testOneThatHasSentMoreIsGivenToNoClient() throws {
     let gate = try Gate(in: TestFolder())
     let opening = "if mkdir \"$FOLDER/first\" 2>/dev/null; then say \"220 $$ ESMTP\"; \(gate.pass); say '\(second)'; : >\"$FOLDER/said\"; exec sleep 1000; fi"
     let daemon = try spareDaemon(1, [], SpareTestCase.script(opening))

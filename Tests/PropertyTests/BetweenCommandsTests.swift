@@ -32,7 +32,7 @@ final class BetweenCommandsTests: XCTestCase {
     return commands
   }
 
-  /// The helper dies after the last line of the answer to RSET, before the look is fetched.
+  /// The helper ends after the last line of the answer to RSET, before the peek is fetched.
   func testUnavailableBeforeThePeekIsFetched() {
     var policy = Policy()
     policy.serverReset = .rset

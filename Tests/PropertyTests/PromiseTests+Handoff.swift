@@ -13,7 +13,7 @@ import PropertyCases
 #endif
 
 extension PromiseTests {
-  /// P2: a STARTTLS that waits when its client ends is not accepted any more, whatever a look would show.
+  /// P2: a STARTTLS that waits when its client ends is not accepted any more, whatever a peek would show.
   func testP2AWaitingSTARTTLSEndsWithItsClient() {
     for reset in [Policy.ServerReset.restart, .rset] {
       var policy = Policy()

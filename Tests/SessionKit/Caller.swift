@@ -271,7 +271,7 @@ struct Caller {
     case .resetServer:
       deed.toServer = Array("RSET\r\n".utf8)
     case .peek(let party):
-      check(party != .newServer, "a look at a new server")
+      check(party != .newServer, "a peek at a new server")
       if !byHand.peeks { answer = answerToPeek(at: party == .client ? .client : .server) }
     case .endServer:
       isBetweenServers = true

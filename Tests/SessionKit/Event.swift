@@ -27,9 +27,9 @@ enum Event: Equatable {
   case arrives(Arrival)
   /// Octets, or the end, of the server that a restart replaced, reported late. Before that server is ended: nothing.
   case late([UInt8], ended: Bool)
-  /// The answer to a look, if looks are not answered by themselves: what is really there.
+  /// The answer to a peek, if peeks are not answered by themselves: what is really there.
   case peekedAsItIs
-  /// An answer to a look that a test made up.
+  /// An answer to a peek that a test made up.
   case peeked(UInt8?, ended: Bool)
   case drained
   case unavailable

@@ -86,7 +86,7 @@ extension Transcript {
     if let text = value(of: "peeked", line) {
       let ended = text.hasSuffix(" ended")
       let octets = try Notation.decoded(ended ? text.dropLast(6) : text)
-      guard octets.count == 1 else { throw Notation.Malformed(message: "a look sees one octet") }
+      guard octets.count == 1 else { throw Notation.Malformed(message: "a peek shows one octet") }
       return .peeked(octets[0], ended: ended)
     }
     if let text = value(of: "secured", line) { return .secured(try named(text)) }

@@ -140,6 +140,6 @@ struct ConfigurationError: Error, CustomStringConvertible {
 
   static func usage(_ text: String) -> ConfigurationError { ConfigurationError(description: text, code: ExitCode.usage) }
   static func system(_ text: String) -> ConfigurationError { ConfigurationError(description: text, code: ExitCode.system) }
-  /// A supervisor may try again if a name cannot be looked up at the moment.
+  /// A service manager may try again if a name cannot be looked up at the moment.
   static func of(_ error: AddressError, _ text: String) -> ConfigurationError { error.isTemporary ? system(text) : usage(text) }
 }

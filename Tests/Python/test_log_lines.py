@@ -1,4 +1,5 @@
-"""The tables of log lines in Docs/Operating.md: they have each warning and error of starttlsd, and nothing that it does not write."""
+"""The tables of log lines in Docs/Operating.md have each warning and error of starttlsd, and nothing that it does not write; the manual
+page has each word of the fields proof and end."""
 import re
 
 from servers import ROOT
@@ -44,3 +45,15 @@ def test_each_line_on_the_page_is_written():
     texts = "\n".join(re.sub(r"\\\n\s*", "", text) for text in texts if text)
     unknown = [part for row in rows() for part in row if part not in texts]
     assert unknown == [], "starttlsd does not write this"
+
+
+def test_each_reason_is_in_the_manual_page():
+    reasons = re.findall(r'case \.\w+: "([^"]+)"', (ROOT / "Sources/SMTPState/Reason.swift").read_text())
+    # The functions of the fields, without the decision's, whose words the page has elsewhere.
+    fields = (ROOT / "Sources/Transport/Session/SessionLine.swift").read_text().split("static func proof")[1].split("static func durations")[0]
+    words = reasons + [word for word in re.findall(r'case \.\w+: "([a-z ]+)"', fields)]
+    assert len(words) > 25, "the search finds them"
+    page = (ROOT / "Docs/man/starttlsd.8").read_text().split(".Sh DIAGNOSTICS")[1].split(".Sh SIGNALS")[0]
+    listed = [word.strip() for line in re.findall(r"^\.It Li ((?:.*\\\n)*.*)$", page, re.MULTILINE)
+              for word in line.replace("\\\n", "").split(" ,")]
+    assert [word for word in words if word not in listed] == []

@@ -4,6 +4,9 @@
 // The folders are created with the first message, accessible to the owner only. The parent of the Maildir is not
 // created, because a missing parent probably means a wrong path.
 //
+// A folder is synchronised after something was created in it. Nothing is created in a folder that cannot be synchronised, so what exists
+// there needs no such step of a user who may not read the folder.
+//
 // Failure: a SystemError; no file remains. A killed process may leave a file in `tmp`. Nobody reads it; the tools of a real
 // Maildir remove such files once they are 36 hours old.
 
@@ -59,25 +62,56 @@ public struct Maildir: Sendable {
   /// Creates the missing folders and synchronises all of them to disk: another process may have created them just now, or have failed
   /// before it synchronised them.
   private func makeFolders() throws(SystemError) {
-    var isNew = false
-    for folder in [path, path + "/tmp", path + "/new", path + "/cur"] {
-      do throws(SystemError) {
-        try Kernel.makeFolder(folder, mode: 0o700)
-        isNew = true
-      } catch {
-        guard error.code == EEXIST else { throw error }
-      }
+    try make([path], in: Maildir.parent(of: path))
+    try make([path + "/tmp", path + "/new", path + "/cur"], in: path)
+  }
+
+  /// Creates what is missing of `folders`, and synchronises `parent`.
+  private func make(_ folders: [String], in parent: String) throws(SystemError) {
+    let missing = folders.filter { !Maildir.exists($0) }
+    do throws(SystemError) {
+      let descriptor = try Maildir.synchronised(parent)
+      for folder in missing { try Maildir.create(folder) }
+      if !missing.isEmpty { try Maildir.synchronise(descriptor, parent) }
+    } catch {
+      // A folder that this user may not read, or that cannot be synchronised, as one of autofs: whoever created the folders in it was
+      // able to synchronise it.
+      guard missing.isEmpty, error.code == EACCES || error.code == EINVAL else { throw error }
     }
-    for folder in [path, Maildir.parent(of: path)] {
-      do throws(SystemError) {
-        let descriptor = Descriptor(adopting: try Kernel.open(folder, O_RDONLY | O_DIRECTORY))
-        try Kernel.sync(descriptor.number)
-      } catch {
-        // A folder that this user may not read, or that cannot be synchronised, as one of autofs, was prepared by somebody else if
-        // nothing in it is new.
-        guard !isNew, error.code == EACCES || error.code == EINVAL else { throw error }
-      }
+  }
+
+  /// Opens a folder and synchronises it.
+  private static func synchronised(_ folder: String) throws(SystemError) -> Descriptor {
+    let descriptor: Descriptor
+    do throws(SystemError) {
+      descriptor = Descriptor(adopting: try Kernel.open(folder, O_RDONLY | O_DIRECTORY))
+    } catch {
+      throw error.about(folder)
     }
+    try synchronise(descriptor, folder)
+    return descriptor
+  }
+
+  private static func synchronise(_ descriptor: borrowing Descriptor, _ folder: String) throws(SystemError) {
+    do throws(SystemError) {
+      try Kernel.sync(descriptor.number)
+    } catch {
+      throw error.about(folder)
+    }
+  }
+
+  private static func create(_ folder: String) throws(SystemError) {
+    do throws(SystemError) {
+      try Kernel.makeFolder(folder, mode: 0o700)
+    } catch {
+      // Another process has created it meanwhile.
+      guard error.code == EEXIST else { throw error.about(folder) }
+    }
+  }
+
+  private static func exists(_ path: String) -> Bool {
+    var facts = stat()
+    return lstat(path, &facts) == 0
   }
 
   /// The parent folder of `path`.
@@ -96,4 +130,9 @@ public struct Maildir: Sendable {
     let (room, overflows) = UInt64(facts.f_bavail).multipliedReportingOverflow(by: UInt64(facts.f_frsize))
     return overflows ? .max : Int(clamping: room)
   }
+}
+
+extension SystemError {
+  /// The error with the folder that the call was about, such as `open /srv/mail: Permission denied`.
+  fileprivate func about(_ folder: String) -> SystemError { SystemError("\(call) \(folder)", code) }
 }

@@ -67,25 +67,43 @@ final class StorageTests: XCTestCase {
     }
     let nowhere = try RunningServer(maildir: "missing/maildir")
     _ = nowhere.reply()
-    assertRefused(nowhere, small, reply: reply, log: "mkdir: No such file or directory")
+    assertRefused(nowhere, small, reply: reply, log: "open \(nowhere.folder.path)/missing: No such file or directory")
   }
 
-  /// Root may write everywhere, so the program runs as another user.
-  func testAFolderWithoutPermission() throws {
-    let folder = TemporaryFolder()
+  /// The program for `closed/maildir`, where `closed` has these permissions. Root may do everything, so it runs as another user.
+  private func serverOfAnotherUser(_ mode: mode_t, in folder: TemporaryFolder) throws -> RunningServer {
     let closed = folder.path + "/closed"
     chmod(folder.path, 0o711)
-    mkdir(closed, 0o555)
+    mkdir(closed, 0o700)
+    chmod(closed, mode)
     let isRoot = geteuid() == 0
     let server = try RunningServer(
       wrapper: isRoot ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : [],
       maildir: "closed/maildir", in: folder)
     let greeting = server.reply()
     guard greeting.hasPrefix("220") else { throw XCTSkip("cannot run as another user: \(server.log)") }
+    return server
+  }
+
+  func testAFolderWithoutPermission() throws {
+    let folder = TemporaryFolder()
+    let server = try serverOfAnotherUser(0o555, in: folder)
     XCTAssertEqual(server.deliver(small), "451 4.3.0 The message cannot be stored, try again later")
-    XCTAssertTrue(server.log.contains("mkdir: Permission denied"), server.log)
-    chmod(closed, 0o777)
+    XCTAssertTrue(server.log.contains("mkdir \(folder.path)/closed/maildir: Permission denied"), server.log)
+    chmod(folder.path + "/closed", 0o777)
     XCTAssertTrue(server.deliver(small).hasPrefix("250 2.0.0"))
+  }
+
+  /// The folder of the Maildir may be written and not read: no message is accepted, as its folder cannot be synchronised.
+  func testAFolderThatMayNotBeRead() throws {
+    let folder = TemporaryFolder()
+    for _ in 1...2 {
+      let server = try serverOfAnotherUser(0o333, in: folder)
+      for _ in 1...2 { XCTAssertEqual(server.deliver(small), "451 4.3.0 The message cannot be stored, try again later") }
+      let lines = server.log.split(separator: "\n")
+      XCTAssertEqual(lines.filter { $0.contains("open \(folder.path)/closed: Permission denied") }.count, lines.count, server.log)
+      XCTAssertEqual(folder.names(in: "closed"), [])
+    }
   }
 
   /// What the real program asks of the kernel, in which order, up to the reply.

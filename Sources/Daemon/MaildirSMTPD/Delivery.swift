@@ -4,11 +4,28 @@
 // folder is synchronised (fsync). Only then is the server responsible for the message. After a crash at any time `new`
 // contains the complete message or none.
 //
-// Failure: the SystemError of the step; the file is then removed. The owner of a delivery ends it with `commit` or
-// `abandon`.
+// Failure: the SystemError of the step; the file is then removed. If a file in `new` cannot be removed, the error says so.
+// The owner of a delivery ends it with `commit` or `abandon`.
 
 import Glibc
 public import Transport
+
+/// A message that could not be made durable.
+public struct DeliveryError: Error, Hashable, Sendable {
+  /// The step that failed.
+  public let cause: SystemError
+  /// The message's file in `new`, and why it could not be removed; nil if no file is left. A mail reader shows the file, and the client
+  /// sends the message again.
+  public let remaining: RemainingFile?
+
+  /// A file that could not be removed.
+  public struct RemainingFile: Hashable, Sendable {
+    /// Its path.
+    public let path: String
+    /// Why it could not be removed.
+    public let cause: SystemError
+  }
+}
 
 /// A message being stored.
 public struct Delivery: ~Copyable, Sendable {
@@ -53,22 +70,30 @@ public struct Delivery: ~Copyable, Sendable {
   /// Makes the message durable.
   ///
   /// - Returns: the name of the file in `new`.
-  public consuming func commit() throws(SystemError) -> String {
+  public consuming func commit() throws(DeliveryError) -> String {
     do throws(SystemError) {
       try Kernel.sync(file.number)
       try Kernel.rename(temporaryPath, path)
     } catch {
       try? Kernel.unlink(temporaryPath)
-      throw error
+      throw DeliveryError(cause: error, remaining: nil)
     }
     do throws(SystemError) {
       try Kernel.sync(folder.number)
     } catch {
-      // The client will get a reply to send the message again: the message must not be stored twice.
-      try? Kernel.unlink(path)
-      throw error
+      throw DeliveryError(cause: error, remaining: removeDelivered())
     }
     return name
+  }
+
+  /// The client will get a reply to send the message again: the message must not be stored twice.
+  private borrowing func removeDelivered() -> DeliveryError.RemainingFile? {
+    do throws(SystemError) {
+      try Kernel.unlink(path)
+      return nil
+    } catch {
+      return DeliveryError.RemainingFile(path: path, cause: error)
+    }
   }
 
   /// Removes what was stored.

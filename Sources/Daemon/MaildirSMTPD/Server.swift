@@ -181,13 +181,17 @@ extension Server {
   private mutating func commit() -> Result<String, Dialogue.StorageFailure> {
     guard let delivery = delivery.take() else { return .failure(failure ?? .broken) }
     let size = delivery.size
-    do throws(SystemError) {
+    do throws(DeliveryError) {
       let name = try delivery.commit()
       let recipients = dialogue.envelope?.recipients.count ?? 0
       deliveryLine = line("delivered \(name)", "size \(size), recipients \(recipients)")
       return .success(name)
     } catch {
-      return .failure(judge(error))
+      let failure = judge(error.cause)
+      if let file = error.remaining {
+        log("cannot remove a refused message", "\(file.path), \(file.cause): it is delivered twice if the client sends it again")
+      }
+      return .failure(failure)
     }
   }
 

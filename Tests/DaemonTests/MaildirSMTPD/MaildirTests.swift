@@ -97,7 +97,7 @@ final class MaildirTests: XCTestCase {
         guard let hit else { break }
         failed.append(hit)
         XCTAssertThrowsError(try outcome.get(), "\(hit) number \(number)") {
-          let error = $0 as? SystemError
+          let error = $0 as? SystemError ?? ($0 as? DeliveryError)?.cause
           XCTAssertEqual(error?.code, code)
           XCTAssertEqual(error?.call.split(separator: " ").first.map(String.init), hit.rawValue)
         }
@@ -109,6 +109,34 @@ final class MaildirTests: XCTestCase {
           .open, .fsync, .mkdir, .fsync, .open, .fsync, .mkdir, .mkdir, .mkdir, .fsync, .open, .open, .write, .fsync, .rename, .fsync,
         ])
     }
+  }
+
+  /// The client of a refused message sends it again: a file of it in `new` is named.
+  func testARefusedMessageThatCannotBeRemovedIsNamed() throws {
+    var maildir = Maildir(path: path, host: "h")
+    _ = try deliver("first", to: &maildir)
+    let delivery = try maildir.begin(expecting: nil)
+    let file = path + "/new/" + delivery.name
+    var synchronised = 0
+    Kernel.fault = { call in
+      switch call {
+      case .fsync:
+        synchronised += 1
+        return synchronised == 2 ? .error(EIO) : nil
+      case .unlink: return .error(EROFS)
+      default: return nil
+      }
+    }
+    do throws(DeliveryError) {
+      _ = try delivery.commit()
+      XCTFail("delivered")
+    } catch {
+      XCTAssertEqual(error.cause, SystemError("fsync", EIO))
+      XCTAssertEqual(error.remaining?.path, file)
+      XCTAssertEqual(error.remaining?.cause, SystemError("unlink", EROFS))
+    }
+    Kernel.fault = nil
+    XCTAssertTrue(FileManager.default.fileExists(atPath: file))
   }
 
   /// Whoever has created the folders may have ended before it synchronised them: the next delivery does it.

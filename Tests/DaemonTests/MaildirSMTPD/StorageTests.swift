@@ -106,6 +106,31 @@ final class StorageTests: XCTestCase {
     }
   }
 
+  /// The folder `new` cannot be synchronised, and then the message cannot be removed from it.
+  func testAMessageThatIsRefusedAndStays() throws {
+    // The fourth fsync(2) of a Maildir that exists; the third is that of the message.
+    let folder = TemporaryFolder()
+    for name in ["", "/tmp", "/new", "/cur"] { mkdir(folder.path + "/maildir" + name, 0o700) }
+    let server = try RunningServer(
+      environment: ["ASAN_OPTIONS": "detect_leaks=0"],
+      wrapper: [
+        "/usr/bin/strace", "-o", "/dev/null", "-e", "trace=fsync,unlink", "-e", "inject=fsync:error=EIO:when=4", "-e",
+        "inject=unlink:error=EROFS",
+      ],
+      in: folder)
+    let greeting = server.reply()
+    guard greeting.hasPrefix("220") else { throw XCTSkip("strace does not work here: \(server.log)") }
+    XCTAssertEqual(server.deliver(small), "451 4.3.0 The message cannot be stored, try again later")
+    let names = folder.names(in: "maildir/new")
+    XCTAssertEqual(names.count, 1)
+    for name in names {
+      XCTAssertTrue(
+        server.log.contains(
+          "cannot remove a refused message: \(folder.path)/maildir/new/\(name), unlink: Read-only file system: "
+            + "it is delivered twice if the client sends it again, client "), server.log)
+    }
+  }
+
   /// What the real program asks of the kernel, in which order, up to the reply.
   func testTheOrderOfDurableDelivery() throws {
     let folder = TemporaryFolder()

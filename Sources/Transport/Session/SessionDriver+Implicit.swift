@@ -2,7 +2,8 @@
 //
 // The server is started after the handshake, once. Then the octets are copied in both directions: there is nothing to
 // decide, and the server's own greeting is the first text that the client gets. Nothing is ever sent in clear: if the
-// handshake fails, the connection is closed after the alert.
+// handshake fails, the connection is closed after the alert. A client that leaves before the greeting ends the session,
+// unless it has sent something first.
 
 import Glibc
 public import SMTPState
@@ -31,8 +32,10 @@ extension SessionDriver {
 
   /// Continues the handshake; after it, the server's start may be pending.
   func secureStep() -> Bool {
+    if clientBroken { return finish(.clientLost) }
     if isBeforeGreeting { return watchForEarlyOctets() }
-    guard let stream, record.securedAt == nil else { return false }
+    guard let stream else { return false }
+    guard record.securedAt == nil else { return watchForEnd() }
     switch stream.handshake() {
     case .wouldBlock: return false
     case .failed(let why):
@@ -73,6 +76,16 @@ extension SessionDriver {
     case .failed(let why):
       record.failure = "TLS: \(why)"
       return finish(.clientLost)
+    }
+  }
+
+  /// The start of the server is pending. What the client sends meanwhile is for the server; its end is not seen after that.
+  private func watchForEnd() -> Bool {
+    guard decrypted.isEmpty else { return false }
+    switch readDecrypted() {
+    case .moved, .wouldBlock: return false
+    case .ended: return endWithoutClient()
+    case .failed: return finish(.clientLost)
     }
   }
 
@@ -122,6 +135,17 @@ extension SessionDriver {
   func endWithoutServer(_ reason: SMTPSession.Reason) -> Bool {
     _ = toClient.append(ServiceReply.noServer)
     linger(.closed(reason))
+    return true
+  }
+
+  /// The client has ended before the greeting and has sent nothing.
+  var hasClientEndedWithoutGreeting: Bool {
+    greetingUntil != nil && clientEnded && record.received == 0 && record.sent == 0 && pendingToClient == 0
+  }
+
+  func endWithoutClient() -> Bool {
+    clientEnded = true
+    linger(.closed(.clientEnded))
     return true
   }
 }

@@ -25,6 +25,7 @@ extension SessionDriver {
     let (isServerMoved, isClientMoved) = (relayServer(), relayClient())
     if clientBroken { return true }
     if hasEndedWithoutGreeting { return endWithoutServer(.restartFailed) }
+    if hasClientEndedWithoutGreeting { return endWithoutClient() }
     let isMoved = isServerMoved || isClientMoved
     if passEndsOn() { return true }
     return isMoved

@@ -62,7 +62,7 @@ extension SessionDriver {
   private var clientInputEvents: CShort {
     switch state {
     case .securing:
-      return record.securedAt != nil && !isBeforeGreeting ? 0 : stream?.direction == .write ? SessionDriver.writable : SessionDriver.readable
+      return decrypted.isEmpty ? stream?.direction == .write ? SessionDriver.writable : SessionDriver.readable : 0
     case .session:
       if conversation.phase == .handshaking { return stream?.direction == .write ? SessionDriver.writable : SessionDriver.readable }
       // An event that no step handles is not polled for: it would be reported repeatedly.

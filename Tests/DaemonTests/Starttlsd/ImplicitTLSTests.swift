@@ -109,6 +109,51 @@ final class ImplicitTLSTests: StarttlsdTestCase {
     XCTAssertEqual(daemon.folder.text("started"), "")
   }
 
+  /// Its place is free at once: the greeting's timeout is not awaited.
+  func testAClientThatLeavesWhileItsServerStarts() throws {
+    let departures: [(leave: (SMTPClient) throws -> Void, outcome: String)] = [
+      ({ $0.close() }, "implicit: client ended"), ({ try $0.endSending() }, "implicit: client ended"), ({ $0.reset() }, "implicit: client lost"),
+    ]
+    let listener = try TestListener()
+    for backend in [RunningDaemon.Backend.script("exec sleep 1000\n"), .server(listener.port)] {
+      let daemon = try implicitDaemon(["--greeting-timeout", "1000", "--backend-grace", "0"], backend: backend)
+      for (index, departure) in departures.enumerated() {
+        let client = try secured(daemon)
+        let server = if case .server = backend { try listener.accept() } else { nil as TestDescriptor? }
+        XCTAssertTrue(server != nil || eventually { !daemon.backends.isEmpty }, "no server is started")
+        try departure.leave(client)
+        let sessions = try daemon.sessions(index + 1)
+        XCTAssertEqual(sessions.last?.outcome, departure.outcome)
+      }
+    }
+  }
+
+  /// A client that has sent something is served, though it has ended.
+  func testAClientThatEndsAfterItsCommandsIsServed() throws {
+    let listener = try TestListener()
+    let late = ShellBackend.script("until [ -e \"$FOLDER/go\" ]; do sleep 0.01; done; say '220 backend'")
+    for backend in [RunningDaemon.Backend.script(late), .server(listener.port)] {
+      let daemon = try implicitDaemon(backend: backend)
+      let client = try secured(daemon)
+      try client.send("QUIT\r\n")
+      try client.endSending()
+      if case .server = backend {
+        let server = try listener.accept()
+        XCTAssertFalse(client.hasUnread)
+        let replies = Array("220 backend\r\n221 bye\r\n".utf8)
+        XCTAssertEqual(send(server.number, replies, replies.count, CInt(MSG_NOSIGNAL)), replies.count)
+        shutdown(server.number, CInt(SHUT_WR))
+        XCTAssertEqual(try client.remainder().text, "220 backend\r\n221 bye\r\n")
+      } else {
+        XCTAssertTrue(eventually { !daemon.backends.isEmpty })
+        try daemon.folder.write([], to: "go")
+        XCTAssertEqual(try client.remainder().text, "220 backend\r\n221 bye\r\n")
+      }
+      client.close()
+      XCTAssertEqual(try daemon.session().outcome, "implicit: relayed")
+    }
+  }
+
   func testAServerThatDoesNotGreet() throws {
     let daemon = try implicitDaemon(["--greeting-timeout", "1", "--backend-grace", "1"], backend: .script("exec cat >/dev/null\n"))
     let client = try secured(daemon)

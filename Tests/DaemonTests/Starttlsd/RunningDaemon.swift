@@ -17,6 +17,8 @@ final class RunningDaemon {
     case script(String)
     /// A program as it is.
     case program([String])
+    /// No program: a server on a port of the loopback.
+    case server(UInt16)
   }
 
   let folder: TestFolder
@@ -57,19 +59,22 @@ final class RunningDaemon {
   ) throws -> [String] {
     let words =
       [try Programs.path("starttlsd"), "--allow-root"] + listen.flatMap { ["--listen", $0] }
-      + ["--certificate", certificate.certificate, "--key", certificate.key, "--grace", "5"]
-      + ["STARTTLSD_TEST", "FOLDER"].flatMap { ["--backend-environment", $0] } + options + ["--"]
+      + ["--certificate", certificate.certificate, "--key", certificate.key, "--grace", "5"] + options
+    let program: [String]
     switch backend {
     case .maildir:
-      return words + [try Programs.path("maildir-smtpd"), "--hostname", "mx.example", folder + "/Maildir"]
+      program = [try Programs.path("maildir-smtpd"), "--hostname", "mx.example", folder + "/Maildir"]
     case .script(let text):
       let path = folder + "/backend"
       try Data(("#!/bin/sh\n" + text).utf8).write(to: URL(fileURLWithPath: path))
       chmod(path, 0o755)
-      return words + [path]
-    case .program(let program):
-      return words + program
+      program = [path]
+    case .program(let given):
+      program = given
+    case .server(let port):
+      return words + ["--backend", "127.0.0.1:\(port)", "--backend-client", "none"]
     }
+    return words + ["STARTTLSD_TEST", "FOLDER"].flatMap { ["--backend-environment", $0] } + ["--"] + program
   }
 
   private func ports(in log: String) -> [UInt16] {

@@ -142,14 +142,14 @@ tls-report: setup-run ## examine both TLS profiles with testssl.sh and sslscan, 
 	@for program in starttlsd tlsd-io maildir-smtpd; do $(SWIFT) build $(FLAGS) --product $$program || exit; done
 	@Scripts/tls-report $(BIN) $(BUILD)/tls-report
 
-check-servers: setup-test ## run starttls-check against Postfix, Exim, OpenSMTPD, stunnel and aiosmtpd, write the table of Docs/Checking.md; needs root
+check-servers: setup-test ## run starttls-check against Postfix, Exim, OpenSMTPD, stunnel, aiosmtpd and SKARNET; WRITE=1 writes the table of Docs/Checking.md; needs root
 	@Scripts/install postfix stunnel4 ucspi-tcp libnss-wrapper openssl python3-pip
 	@Scripts/unpack $(BUILD)/peers/debian exim4-daemon-light exim4-config opensmtpd libevent-2.1-7
 	@for version in 1.4.4 1.4.6; do [ -d $(BUILD)/peers/aiosmtpd-$$version ] || \
 	  python3 -m pip install -q --root-user-action ignore --target $(BUILD)/peers/aiosmtpd-$$version aiosmtpd==$$version || exit; done
 	@for program in starttlsd starttls-proxy starttls-check ucspi-tlsd tlsd-io maildir-smtpd; do \
 	  $(SWIFT) build $(FLAGS) --product $$program || exit; done
-	@Scripts/check-servers $(BIN) $(BUILD)/peers --write
+	@Scripts/check-servers $(BIN) $(BUILD)/peers $(if $(WRITE),--write)
 
 test-install: deb ## install the Debian packages in clean roots of Debian 12 and 13, follow Docs/Operating.md there; needs root
 	@Scripts/install mmdebstrap systemd-container swaks libnet-ssleay-perl podman buildah crun python3 python3-pytest

@@ -140,11 +140,10 @@ class Contestant:
 def library_of(engine: pathlib.Path) -> tuple[str, str]:
     """The TLS library of skarnet's engine, which is built with one of two, and the highest version of TLS that it has. The folder, if it has
     no engine."""
-    try:
-        octets = engine.read_bytes()
-    except OSError:
-        return skarnet.shortened(engine.parent), "TLSv1.3"
-    return ("BearSSL, TLS 1.2", "TLSv1.2") if b"BearSSL" in octets else ("libtls", "TLSv1.3")
+    match skarnet.library(engine.parent):
+        case None: return skarnet.shortened(engine.parent), "TLSv1.3"
+        case "BearSSL": return "BearSSL, TLS 1.2", "TLSv1.2"
+        case library: return library, "TLSv1.3"
 
 
 def contestants(programs: pathlib.Path, tools: pathlib.Path, work: pathlib.Path, certificate: str, key: str) -> list[Contestant]:

@@ -13,12 +13,24 @@ def shortened(path: pathlib.Path) -> str:
     return "/".join(("…", *path.parts[1:][-2:])) if path.is_absolute() else str(path)
 
 
-def versions() -> list[str]:
-    """Names and versions of the packages, each once. The programs have no option that prints them. The headers that are installed beside the
+def library(folder: pathlib.Path) -> str | None:
+    """The TLS library of the engine in a folder: it is built with one of two. None if there is no engine."""
+    try:
+        return "BearSSL" if b"BearSSL" in (folder / "s6-tlsd-io").read_bytes() else "libtls"
+    except OSError:
+        return None
+
+
+def versions_beside(folder: pathlib.Path) -> list[str]:
+    """Names and versions of the packages of a folder. The programs have no option that prints them. The headers that are installed beside the
     programs have them; where there are none, nothing is known."""
-    found = {}
-    for folder in folders():
-        for header in sorted(folder.parent.glob("include/*/config.h")):
-            if match := re.search(r'^#define \w+_VERSION "([^"]+)"', header.read_text(errors="replace"), re.M):
-                found[f"{header.parent.name} {match[1]}"] = None
-    return list(found)
+    found = []
+    for header in sorted(folder.parent.glob("include/*/config.h")):
+        if match := re.search(r'^#define \w+_VERSION "([^"]+)"', header.read_text(errors="replace"), re.M):
+            found.append(f"{header.parent.name} {match[1]}")
+    return found
+
+
+def versions() -> list[str]:
+    """Those of all folders, each once."""
+    return list(dict.fromkeys(version for folder in folders() for version in versions_beside(folder)))

@@ -110,6 +110,22 @@ def test_a_script_finds_what_it_imports(script):
     assert run.returncode == 0 and run.stdout.startswith("usage: "), run.stdout
 
 
+@pytest.mark.parametrize("with_skarnet", [False, True])
+def test_a_table_of_servers_loses_no_column(tmp_path, with_skarnet):
+    """Before a server is started: a run takes minutes."""
+    page = ROOT / "Docs/Checking.md"
+    before = page.read_text()
+    for library in ("bearssl", "libtls"):
+        (folder := tmp_path / library / "bin").mkdir(parents=True)
+        (folder / "s6-tlsd-io").write_text("BearSSL" if library == "bearssl" else "")
+    chains = f"{tmp_path}/bearssl/bin:{tmp_path}/libtls/bin" if with_skarnet else ""
+    run = ran("env", f"SKARNET={chains}", ROOT / "Scripts/check-servers", tmp_path, tmp_path, "--write", "--only", "skarnet", "--only", "stunnel")
+    assert run.returncode == 1 and "Docs/Checking.md stays as it is, because this run has no column for: " in run.stdout, run.stdout
+    assert "aiosmtpd 1.4.4" in run.stdout and "stunnel" not in run.stdout, run.stdout
+    assert run.stdout.count("skarnet's chain with") == (0 if with_skarnet else 2), run.stdout
+    assert page.read_text() == before
+
+
 def test_mistakes_are_applied_to_a_complete_copy(tmp_path):
     """In place of the compiler: compares the copy with the package."""
     compiler = tmp_path / "swift"

@@ -99,10 +99,17 @@ extension ListeningAddress {
   }
 
   /// Why it is not possible to listen, and what to do.
-  func failure(_ error: SystemError) -> ConfigurationError {
+  ///
+  /// - Parameter replaced: a socket of this program that keeps the address occupied until a change is complete.
+  func failure(_ error: SystemError, replacing replaced: SocketAddress? = nil) -> ConfigurationError {
     let advice =
-      error.code == EACCES && address.port != nil
-      ? "start starttlsd as root with --user, or let a service manager pass the socket" : "choose another with \(option)"
+      if error.code == EADDRINUSE, let replaced {
+        "starttlsd itself still listens on \(replaced), and only a start can replace that: restart starttlsd, or write \(replaced) again"
+      } else if error.code == EACCES && address.port != nil {
+        "start starttlsd as root with --user, or let a service manager pass the socket"
+      } else {
+        "choose another with \(option)"
+      }
     return .system("cannot listen on \(address): \(error); \(advice)")
   }
 
@@ -115,6 +122,22 @@ extension ListeningAddress {
       }
       return address
     }
+  }
+
+  /// `[::]`, which takes IPv4 clients too, and the two addresses that do the same; nil for an address that is not `[::]` in either form.
+  var forms: (one: ListeningAddress, two: [ListeningAddress])? {
+    guard let port = address.port, port != 0, address == .any(port: port) else { return nil }
+    var ofIPv6 = self
+    ofIPv6.isIPv6Only = true
+    return (ListeningAddress(address, isImplicit: isImplicit), [ListeningAddress(.anyIPv4(port: port), isImplicit: isImplicit), ofIPv6])
+  }
+
+  /// True if the kernel does not let both listen, unless one is `[::]` for IPv6 alone.
+  func overlaps(_ other: SocketAddress) -> Bool {
+    guard let port = address.port, port == other.port else { return false }
+    let hasAll = [address, other].contains { $0 == .any(port: port) }
+    let hasAllOfFamily = address.hasSameFamily(as: other) && [address, other].contains { $0 == .anyIPv4(port: port) }
+    return address == other || hasAll || hasAllOfFamily
   }
 }
 

@@ -57,7 +57,7 @@ final class HeldSocket {
   /// - Parameter pool: existing sockets; those that are used are removed.
   static func listening(_ plan: ListenerPlan, pool: inout [HeldSocket]) throws(ConfigurationError) -> [HeldSocket] {
     var sockets: [HeldSocket] = []
-    for address in plan.addresses {
+    for address in asHeld(plan.addresses, in: pool) {
       if let known = taken(address.key, from: &pool) {
         sockets.append(known)
         continue
@@ -67,10 +67,28 @@ final class HeldSocket {
         sockets.append(
           HeldSocket(listener.takeDescriptor(), key: address.key, name: address.socketName, file: SocketFile(of: address.address)))
       } catch {
-        throw ListenerPlan.named(plan.settings, address.failure(error))
+        let replaced = pool.compactMap(\.address).first { address.overlaps($0) }
+        throw ListenerPlan.named(plan.settings, address.failure(error, replacing: replaced))
       }
     }
     return sockets
+  }
+
+  /// The addresses in the form that the sockets in the pool have: one socket for `[::]`, or two. While the one form listens, the kernel does
+  /// not allow the other.
+  private static func asHeld(_ addresses: [ListeningAddress], in pool: [HeldSocket]) -> [ListeningAddress] {
+    let held = Set(pool.map(\.key))
+    var addresses = addresses
+    for forms in addresses.compactMap(\.forms) {
+      for (wanted, other) in [([forms.one], forms.two), (forms.two, [forms.one])] {
+        let keys = wanted.map(\.key)
+        guard keys.allSatisfy({ key in addresses.contains { $0.key == key } }), other.allSatisfy({ held.contains($0.key) }) else { continue }
+        addresses.removeAll { keys.contains($0.key) }
+        addresses += other
+        break
+      }
+    }
+    return addresses
   }
 
   /// A socket of --status-socket or --metrics.

@@ -153,6 +153,53 @@ final class ListenerChangeTests: StarttlsdTestCase {
     try assertChange(SIGHUP, "SIGHUP: the listeners are as the configuration has them: 2 changed, 3 in all\n", keepsUnchanged: true)
   }
 
+  private func mx(_ hosts: [String], _ port: UInt16, hostname: String = "mx.example") -> Listener {
+    Listener("mx", "listen = [" + hosts.map { "\"\($0):\(port)\"" }.joined(separator: ", ") + "]", hostname: hostname)
+  }
+
+  /// One socket for `[::]`, or two: the kernel does not allow the other form while the one listens.
+  func testAllAddressesMayBeWrittenInTheOtherForm() throws {
+    let port = try freePort(hasBothFamilies: true)
+    for forms in [[["0.0.0.0", "[::]"], ["[::]"]], [["[::]"], ["0.0.0.0", "[::]"]]] {
+      let running = try RunningListeners([mx(forms[0], port)], certificate: try certificate())
+      running.waits(for: "1 workers serve\n")
+      let sockets = ProcessTable.listeningPorts(of: running.program.process).count
+      for (form, hostname) in [(forms[1], "second.example"), (forms[0], "third.example")] {
+        try running.write([mx(form, port, hostname: hostname)])
+        running.program.signal(SIGHUP)
+        // The old worker may serve the first clients.
+        for host in ["127.0.0.1", "::1"] {
+          let isServed = try eventually {
+            let client = try client(host: host, port: port)
+            defer { client.close() }
+            return try client.reply().hasPrefix("220 \(hostname) ")
+          }
+          XCTAssertTrue(isServed, "\(form), \(host): \(running.log)")
+        }
+        XCTAssertEqual(ProcessTable.listeningPorts(of: running.program.process).count, sockets)
+      }
+      running.stop()
+    }
+  }
+
+  func testAnAddressThatIsOccupiedByTheOldOneNeedsARestart() throws {
+    let port = try freePort()
+    let running = try RunningListeners([mx(["0.0.0.0"], port)], certificate: try certificate())
+    running.waits(for: "1 workers serve\n")
+    let failure = "cannot listen on 127.0.0.1:\(port): bind: Address already in use; "
+    try running.write([mx(["127.0.0.1"], port)])
+    running.program.signal(SIGHUP)
+    running.waits(
+      for: "SIGHUP: listener mx: \(failure)starttlsd itself still listens on 0.0.0.0:\(port), and only a start can replace that: "
+        + "restart starttlsd, or write 0.0.0.0:\(port) again: the listeners stay as they were\n")
+    // No restart helps where both are wanted.
+    try running.write([mx(["0.0.0.0"], port), Listener("other", "listen = [\"127.0.0.1:\(port)\"]", hostname: "other.example")])
+    running.program.signal(SIGHUP)
+    running.waits(for: "SIGHUP: listener other: \(failure)choose another with --listen: the listeners stay as they were\n")
+    try assertGreets(port, "mx.example")
+    running.stop()
+  }
+
   /// The files of Unix sockets go with their listeners, except one that is somebody else's meanwhile.
   func testATakeOverRemovesTheSocketsOfRemovedListeners() throws {
     let folder = TestFolder()

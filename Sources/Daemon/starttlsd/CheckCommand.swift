@@ -18,7 +18,7 @@ struct CheckCommand: ParsableCommand {
   func run() throws {
     Signals.prepare()
     if let file = daemon.fileOptions.config {
-      for listener in try ConfigurationOptions.listeners(file, daemon.supervisor) {
+      for listener in try ConfigurationOptions.listeners(file, daemon.serviceManager) {
         print("listener \(listener.name):")
         do {
           var daemon = try StartTLSDaemon.parse(listener.arguments)
@@ -36,7 +36,7 @@ struct CheckCommand: ParsableCommand {
 
   /// Checks one command line.
   private static func check(_ daemon: StartTLSDaemon) throws {
-    let configuration = try daemon.checked(try Supervision.take(daemon.supervisor, listen: daemon.listen + daemon.implicit.listenTLS))
+    let configuration = try daemon.checked(try PassedDescriptors.take(daemon.serviceManager, listen: daemon.listen + daemon.implicit.listenTLS))
     let log = Logger(label: "starttlsd") { _ in PrintedLogHandler() }
     for listener in configuration.listeners {
       print("listen on \(listener.address)\(listener.isImplicit ? " with TLS from the start" : "")")

@@ -14,7 +14,7 @@ struct Configuration {
   var timeouts: SessionDriver.Timeouts
   var listeners: [ListeningAddress]
   /// What a service manager passed; then there are no `listeners`.
-  var supervision: Supervision
+  var passedDescriptors: PassedDescriptors
   var backend: Backend
   /// nil without --learn-greeting.
   var learning: LearnSettings?
@@ -57,11 +57,11 @@ struct Configuration {
 extension Configuration {
   /// True if another process starts the server program, so that no session waits for a start and the sandbox is possible. A process
   /// with one connection (--inetd) starts the program itself where it can.
-  var hasStarter: Bool { backend.servers == nil && (supervision.client == nil || privileges.needsStarter) }
+  var hasStarter: Bool { backend.servers == nil && (passedDescriptors.client == nil || privileges.needsStarter) }
 
   /// For the operator: TLS must not be required where other mail servers deliver (RFC 3207, section 4). nil elsewhere.
   var warningOfPort: String? {
-    let ports = listeners.filter { !$0.isImplicit }.map(\.address.port) + supervision.sockets.filter { !$0.isImplicit }.map(\.address.port)
+    let ports = listeners.filter { !$0.isImplicit }.map(\.address.port) + passedDescriptors.sockets.filter { !$0.isImplicit }.map(\.address.port)
     guard policy.security == .required, policy.mailProtocol == .smtp, ports.contains(25) else { return nil }
     return """
       --policy required on port 25: RFC 3207 forbids it for a public server; mail of servers without TLS will bounce. Use opportunistic \
@@ -71,8 +71,8 @@ extension Configuration {
 
   /// The port of the first address, for the program's environment; 0 if there is none.
   var localPort: UInt16 {
-    let client = supervision.client.flatMap { try? InheritedSocket.localAddress(of: $0) }
-    return (listeners.first?.address ?? supervision.sockets.first?.address ?? client)?.port ?? 0
+    let client = passedDescriptors.client.flatMap { try? InheritedSocket.localAddress(of: $0) }
+    return (listeners.first?.address ?? passedDescriptors.sockets.first?.address ?? client)?.port ?? 0
   }
 }
 

@@ -31,7 +31,7 @@ extension Daemon {
     stopping = .grace(until: now + configuration.graceMilliseconds)
     notification.stopping(statusText)
     // The worker that replaces this one answers there. After the notification: the supervisor then knows why an answer ends early.
-    if configuration.supervision.worker != nil { closeReports() }
+    if configuration.passedDescriptors.worker != nil { closeReports() }
   }
 
   /// The next step of stopping.

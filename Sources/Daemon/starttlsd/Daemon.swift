@@ -87,7 +87,7 @@ final class Daemon {
   }
   var stopping = Stopping.no
   /// True if the daemon serves one connection, which a super-server passed, and then ends.
-  var isSingle: Bool { configuration.supervision.client != nil }
+  var isSingle: Bool { configuration.passedDescriptors.client != nil }
   /// The time for a client to read its 421 and to close.
   static let closingMilliseconds = 3_000
   /// The time for the reports of the ends of programs, which have got SIGKILL by then.
@@ -112,11 +112,11 @@ final class Daemon {
       if let servers = configuration.backend.servers { BackendHealth(servers.addresses, log, timers, metrics) } else { nil }
     refusalWarning = RepeatedWarning(log, timers)
     addresses = AddressAdmission(
-      configuration.addressLimits, configuration.accessRules, isPart: (configuration.supervision.worker?.count ?? 1) > 1, log, timers, metrics)
+      configuration.addressLimits, configuration.accessRules, isPart: (configuration.passedDescriptors.worker?.count ?? 1) > 1, log, timers, metrics)
     // Admits nobody until all descriptors that stay open are open.
     admission = Admission(.none)
     keys = helpers.keys
-    identifiers = SessionIdentifiers(configuration.supervision.worker)
+    identifiers = SessionIdentifiers(configuration.passedDescriptors.worker)
     for address in configuration.listeners {
       do {
         let listener = try address.listen()
@@ -125,10 +125,10 @@ final class Daemon {
         throw address.failure(error)
       }
     }
-    for socket in configuration.supervision.sockets {
+    for socket in configuration.passedDescriptors.sockets {
       let listener = try Listener(inherited: Descriptor(adopting: socket.number))
       listeners.append(
-        ListenerOwner(self, listener, name: socket.name, isImplicit: socket.isImplicit, isShared: configuration.supervision.worker != nil))
+        ListenerOwner(self, listener, name: socket.name, isImplicit: socket.isImplicit, isShared: configuration.passedDescriptors.worker != nil))
     }
     let reader = try HelperConnection(self, "starttlsd-read, which reads the certificates,", helpers.reader)
     self.helpers = [reader]
@@ -148,10 +148,10 @@ final class Daemon {
     learning = configuration.learning.map { LearntGreetings(self, $0) }
     spares = configuration.spares.map { SpareBackends(self, $0) }
     signals = try Signals(self)
-    supervisorEnd = try configuration.supervision.worker.map { role throws(SystemError) in try SupervisorEnd(self, channel: role.channel) }
+    supervisorEnd = try configuration.passedDescriptors.worker.map { role throws(SystemError) in try SupervisorEnd(self, channel: role.channel) }
     if let path = configuration.statusSocket { status = try ReportSocket.status(self, path: path) }
     // Those of a worker are at the address of the supervisor, which asks for them.
-    if let address = configuration.metrics, configuration.supervision.worker == nil { metricsSocket = try ReportSocket.metrics(self, address) }
+    if let address = configuration.metrics, configuration.passedDescriptors.worker == nil { metricsSocket = try ReportSocket.metrics(self, address) }
     queue.attach(loop, timers)
     admission = Admission(try ResourceLimits(configuration))
   }
@@ -178,8 +178,8 @@ final class Daemon {
       let kind = listener.isImplicit ? " with TLS from the start" : ""
       log.info("\(listener.name.map { "socket \($0): " } ?? "")listening on \(listener.address)\(kind)")
     }
-    if let client = configuration.supervision.client {
-      accept(try Supervision.takeClient(client), isImplicit: configuration.isClientImplicit, now: Clock.now())
+    if let client = configuration.passedDescriptors.client {
+      accept(try PassedDescriptors.takeClient(client), isImplicit: configuration.isClientImplicit, now: Clock.now())
     }
     if let recordings { log.info("\(recordings.summary)") }
     if let metricsSocket { log.info("metrics at \(metricsSocket.bound)") }

@@ -13,8 +13,8 @@ struct ImplicitOptions: ParsableArguments {
   var implicitTLS = false
 
   /// True if the client of --inetd begins with TLS.
-  func isClientImplicit(_ supervisor: SupervisorOptions) throws(ConfigurationError) -> Bool {
-    guard !implicitTLS || supervisor.inetd else { throw .usage("--implicit-tls is for --inetd: name the addresses with --listen-tls") }
+  func isClientImplicit(_ serviceManager: ServiceManagerOptions) throws(ConfigurationError) -> Bool {
+    guard !implicitTLS || serviceManager.inetd else { throw .usage("--implicit-tls is for --inetd: name the addresses with --listen-tls") }
     return implicitTLS
   }
 }
@@ -34,7 +34,7 @@ extension ListeningAddress {
   }
 }
 
-extension Supervision.Socket {
+extension PassedDescriptors.Socket {
   /// True if its clients begin with TLS: it has the name of that service in services(5), as FileDescriptorName= gives it.
   var isImplicit: Bool { name == "submissions" || name == "smtps" }
 }

@@ -83,7 +83,7 @@ struct ResourceLimits {
     // The system counts the processes of all workers.
     let ofAll = min(try processes() / 2, own)
     let wanted = 3 * configuration.connectionsLimit + (configuration.spares?.number ?? 0)
-    return max(2, min(wanted, configuration.supervision.worker?.part(of: ofAll) ?? ofAll))
+    return max(2, min(wanted, configuration.passedDescriptors.worker?.part(of: ofAll) ?? ofAll))
   }
 
   /// The most processes of the program that the starter starts: `backends`, unless the descriptors allow fewer. A given-up spare

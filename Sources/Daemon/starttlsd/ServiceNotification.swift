@@ -64,12 +64,12 @@ final class ServiceNotification: TimerOwner {
   var deadline: Int? { [nextWatchdog, nextAttempt, reloadEnd].compactMap { $0 }.min() }
 
   /// Takes over the variables and the descriptor. Call it before anything else is opened.
-  init(_ options: SupervisorOptions, _ supervision: Supervision) throws(ConfigurationError) {
+  init(_ options: ServiceManagerOptions, _ passedDescriptors: PassedDescriptors) throws(ConfigurationError) {
     let path = EmbeddedDefault.variable("NOTIFY_SOCKET")
     let isWatched = EmbeddedDefault.variable("WATCHDOG_PID").map { $0 == "\(getpid())" } ?? true
     let interval = isWatched ? EmbeddedDefault.variable("WATCHDOG_USEC").flatMap { Int($0) } : nil
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] { unsetenv(name) }
-    if let worker = supervision.worker {
+    if let worker = passedDescriptors.worker {
       socket = Descriptor(adopting: worker.channel)
       isOfWorker = true
       if let interval, interval > 0 { watchdogMilliseconds = max(1, interval / 2000) }
@@ -77,7 +77,7 @@ final class ServiceNotification: TimerOwner {
     }
     if let number = options.notificationDescriptor {
       // 1 is what s6 documents as the usual choice beside 3.
-      guard number > 0, number != STDERR_FILENO, !supervision.uses(number), (try? Kernel.control(number, F_GETFD)) != nil else {
+      guard number > 0, number != STDERR_FILENO, !passedDescriptors.uses(number), (try? Kernel.control(number, F_GETFD)) != nil else {
         throw .usage("--notification-fd \(number): it is not open, or it is in use: write its number into the file notification-fd")
       }
       do throws(SystemError) {

@@ -42,7 +42,7 @@ final class Signals: EventOwner {
   init(_ daemon: Daemon) throws(SystemError) {
     self.daemon = daemon
     // A blocked signal reaches the descriptor, although it is ignored until here.
-    supervisor = daemon.configuration.supervision.worker == nil ? nil : getppid()
+    supervisor = daemon.configuration.passedDescriptors.worker == nil ? nil : getppid()
     var mask = Signals.block([SIGHUP, SIGTERM, SIGINT] + (supervisor == nil ? [SIGUSR2] : []))
     let number = signalfd(-1, &mask, KERNEL_SFD_CLOEXEC | KERNEL_SFD_NONBLOCK)
     guard number >= 0 else { throw SystemError.last("signalfd") }

@@ -34,7 +34,7 @@ struct StartTLSDaemon: ParsableCommand {
   enum ProtocolName: String, ExpressibleByArgument, CaseIterable { case smtp, lmtp }
 
   @OptionGroup(title: "Configuration file") var fileOptions: ConfigurationOptions
-  @OptionGroup(title: "Service managers") var supervisor: SupervisorOptions
+  @OptionGroup(title: "Service managers") var serviceManager: ServiceManagerOptions
   @OptionGroup(title: "Workers") var workerOptions: WorkerOptions
   @OptionGroup(title: "Log and status") var logging: LogOptions
   @OptionGroup(title: "Recordings") var recordOptions: RecordOptions
@@ -129,17 +129,17 @@ struct StartTLSDaemon: ParsableCommand {
   /// Runs the daemon; the exit code is 0 after a stop by a signal.
   func run() throws {
     Signals.prepare()
-    if let file = fileOptions.config { return try ConfigurationOptions.run(file, supervisor) }
+    if let file = fileOptions.config { return try ConfigurationOptions.run(file, serviceManager) }
     if let settings = try workerOptions.supervised(self) { return try Supervisor.run([settings]) }
-    let isOneForBlockingSocket = !supervisor.inetd && workerOptions.isOneForBlockingSocket
+    let isOneForBlockingSocket = !serviceManager.inetd && workerOptions.isOneForBlockingSocket
     // Before anything is opened.
-    let supervision = try Supervision.take(supervisor, listen: listen + implicit.listenTLS)
-    let notification = try ServiceNotification(supervisor, supervision)
+    let passedDescriptors = try PassedDescriptors.take(serviceManager, listen: listen + implicit.listenTLS)
+    let notification = try ServiceNotification(serviceManager, passedDescriptors)
     let queue = try LogQueue(logging)
     defer { queue.finish() }
     let log = Logger(label: "starttlsd") { _ in QueuedLogHandler(queue) }
     if isOneForBlockingSocket { log.notice("one process serves, since the service manager passed a blocking socket: set NonBlocking=yes for more workers") }
-    let configuration = try checked(supervision)
+    let configuration = try checked(passedDescriptors)
     if let folder = configuration.selfSignedFolder { try EmbeddedDefault.makeCertificate(in: folder) }
     let helpers = try Helpers.start(configuration)
     let credentials = try helpers.credentials(configuration.certificates)
@@ -153,7 +153,7 @@ struct StartTLSDaemon: ParsableCommand {
   }
 
   /// Checks all options and arguments. It writes nothing.
-  func checked(_ supervision: Supervision) throws(ConfigurationError) -> Configuration {
+  func checked(_ passedDescriptors: PassedDescriptors) throws(ConfigurationError) -> Configuration {
     let servers = try backendOptions.servers(hasProgram: !program.isEmpty)
     let isEmbedded = program.isEmpty && certificateOptions.isEmpty && servers == nil
     let privileges = try privileges.checked(isEmbedded: isEmbedded)
@@ -164,26 +164,26 @@ struct StartTLSDaemon: ParsableCommand {
     let access = try accessOptions.rules()
     let policy = try checkedPolicy()
     let fronts = try frontOptions.fronts()
-    var limits = try limitOptions.limits(supervision.worker)
+    var limits = try limitOptions.limits(passedDescriptors.worker)
     // One address stands for all clients of a front: their own addresses are limited.
     limits.exempt += fronts
     let backend: Backend =
       if let servers { .servers(servers) } else { try backend(isEmbedded, hasStarter: privileges.needsStarter) }
     return Configuration(
       policy: policy, priorities: try tlsOptions.priorities(policy.security, hasKeyInProcess: keyOptions.keyInProcess), timeouts: try checkedTimeouts(),
-      listeners: try addresses(supervision), supervision: supervision, backend: backend, learning: try learning(backend),
-      spares: try spares(backend, access?.rules, supervision.worker), hidesClient: backendOptions.hidesClient, certificates: certificates,
+      listeners: try addresses(passedDescriptors), passedDescriptors: passedDescriptors, backend: backend, learning: try learning(backend),
+      spares: try spares(backend, access?.rules, passedDescriptors.worker), hidesClient: backendOptions.hidesClient, certificates: certificates,
       selfSignedFolder: isEmbedded ? try state() : nil,
-      connectionsLimit: try part(positive(maxConnections, "--max-connections"), supervision),
-      backendsLimit: try checkedBackends().map { max(2, part($0, supervision)) },
+      connectionsLimit: try part(positive(maxConnections, "--max-connections"), passedDescriptors),
+      backendsLimit: try checkedBackends().map { max(2, part($0, passedDescriptors)) },
       fronts: fronts, addressLimits: limits, greetingWaitMilliseconds: try limitOptions.greetingWaitMilliseconds(),
       accessFile: access?.file, accessRules: access?.rules, statusSocket: try checkedStatusSocket(),
       metrics: try checkedMetrics(),
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),
-      privileges: privileges, sandbox: self.privileges.sandbox, isClientImplicit: try implicit.isClientImplicit(supervisor), hasKeyInProcess: keyOptions.keyInProcess,
-      rsaSigner: try keyOptions.rsaSigner(isSingle: supervision.client != nil),
-      record: try recordOptions.settings(supervision.worker))
+      privileges: privileges, sandbox: self.privileges.sandbox, isClientImplicit: try implicit.isClientImplicit(serviceManager), hasKeyInProcess: keyOptions.keyInProcess,
+      rsaSigner: try keyOptions.rsaSigner(isSingle: passedDescriptors.client != nil),
+      record: try recordOptions.settings(passedDescriptors.worker))
   }
 
   private func checkedPolicy() throws(ConfigurationError) -> SMTPSession.Policy {
@@ -215,11 +215,11 @@ struct StartTLSDaemon: ParsableCommand {
   }
 
   /// The part of a limit that this process has, if it is one of several workers.
-  private func part(_ limit: Int, _ supervision: Supervision) -> Int { supervision.worker?.part(of: limit) ?? limit }
+  private func part(_ limit: Int, _ passedDescriptors: PassedDescriptors) -> Int { passedDescriptors.worker?.part(of: limit) ?? limit }
 
-  func addresses(_ supervision: Supervision) throws(ConfigurationError) -> [ListeningAddress] {
+  func addresses(_ passedDescriptors: PassedDescriptors) throws(ConfigurationError) -> [ListeningAddress] {
     // A program that was given a socket opens none of its own.
-    guard supervision.sockets.isEmpty, supervision.client == nil, !supervision.hasOtherSockets else { return [] }
+    guard passedDescriptors.sockets.isEmpty, passedDescriptors.client == nil, !passedDescriptors.hasOtherSockets else { return [] }
     let texts = listen.isEmpty && implicit.listenTLS.isEmpty ? StartTLSDaemon.defaultAddresses : listen
     return ListeningAddress.beside(
       try ListeningAddress.resolving(texts, isImplicit: false) + ListeningAddress.resolving(implicit.listenTLS, isImplicit: true))
@@ -245,7 +245,7 @@ struct StartTLSDaemon: ParsableCommand {
 
   func checkedStatusSocket() throws(ConfigurationError) -> String? {
     guard let path = logging.statusSocket else { return nil }
-    guard !supervisor.inetd else { throw .usage("--status-socket cannot be used with --inetd: remove one") }
+    guard !serviceManager.inetd else { throw .usage("--status-socket cannot be used with --inetd: remove one") }
     guard (1...107).contains(path.utf8.count), !path.utf8.contains(0) else {
       throw .usage("--status-socket: the path of a Unix socket has 1 to 107 octets")
     }
@@ -254,7 +254,7 @@ struct StartTLSDaemon: ParsableCommand {
 
   func checkedMetrics() throws(ConfigurationError) -> SocketAddress? {
     guard let text = logging.metrics else { return nil }
-    guard !supervisor.inetd else { throw .usage("--metrics cannot be used with --inetd: remove one") }
+    guard !serviceManager.inetd else { throw .usage("--metrics cannot be used with --inetd: remove one") }
     return try MetricsSocket.address(text)
   }
 
@@ -284,15 +284,15 @@ struct StartTLSDaemon: ParsableCommand {
   }
 
   private func learning(_ backend: Backend) throws(ConfigurationError) -> LearnSettings? {
-    guard case .program(let arguments, _) = backend else { return try learnOptions.settings(path: nil, isSingle: supervisor.inetd) }
-    return try learnOptions.settings(path: executable(arguments[0]) ?? arguments[0], isSingle: supervisor.inetd)
+    guard case .program(let arguments, _) = backend else { return try learnOptions.settings(path: nil, isSingle: serviceManager.inetd) }
+    return try learnOptions.settings(path: executable(arguments[0]) ?? arguments[0], isSingle: serviceManager.inetd)
   }
 
   private func spares(_ backend: Backend, _ rules: AccessRules?, _ worker: WorkerRole?) throws(ConfigurationError) -> SpareSettings? {
     var path: String?
     if case .program(let arguments, _) = backend { path = executable(arguments[0]) ?? arguments[0] }
     return try spareOptions.settings(
-      path: path, isUnnamed: backendOptions.hidesClient, isSingle: supervisor.inetd, rules: rules, backendsLimit: maxBackends,
+      path: path, isUnnamed: backendOptions.hidesClient, isSingle: serviceManager.inetd, rules: rules, backendsLimit: maxBackends,
       workers: worker?.count ?? workerOptions.number(self))
   }
 

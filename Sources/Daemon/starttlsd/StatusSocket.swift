@@ -12,7 +12,7 @@ extension ReportSocket {
   static func status(_ daemon: Daemon, path: String) throws(ConfigurationError) -> ReportSocket {
     do throws(SystemError) {
       return try ReportSocket(
-        daemon, .unix(path), inherited: daemon.configuration.supervision.worker?.status, requestLimit: statusRequestLimit) { [unowned daemon] client, request in
+        daemon, .unix(path), inherited: daemon.configuration.passedDescriptors.worker?.status, requestLimit: statusRequestLimit) { [unowned daemon] client, request in
         guard request.contains(UInt8(ascii: "\n")) || request.count >= statusRequestLimit else { return false }
         let report = daemon.statusReport
         client.send(Array((request.starts(with: "json".utf8) ? report.json : report.text).utf8))

@@ -16,7 +16,7 @@ final class TicketRotation: TimerOwner {
   init(_ daemon: Daemon) {
     self.daemon = daemon
     let settings = daemon.configuration.certificates.tickets
-    if let worker = daemon.configuration.supervision.worker, worker.number == 1, worker.count > 1, settings.isOn, settings.keyFile == nil {
+    if let worker = daemon.configuration.passedDescriptors.worker, worker.number == 1, worker.count > 1, settings.isOn, settings.keyFile == nil {
       daemon.log.notice(
         "--session-tickets: each of \(worker.count) workers knows only its own tickets, others cost a full handshake: give --ticket-key-file")
     }

@@ -5,7 +5,7 @@ import Foundation
 import Glibc
 import XCTest
 
-final class TLSDIOProgramTests: SupervisorTestCase {
+final class TLSDIOProgramTests: ServiceManagerTestCase {
   private var keys: [String: String] = [:]
 
   override func setUpWithError() throws {

@@ -12,7 +12,7 @@ struct ConfigurationOptions: ParsableArguments {
   /// The only options of a command line with --config.
   private struct Alone: ParsableArguments {
     @OptionGroup var file: ConfigurationOptions
-    @OptionGroup var supervisor: SupervisorOptions
+    @OptionGroup var serviceManager: ServiceManagerOptions
   }
 
   /// Throws if a command line with --config has options that belong into the file.
@@ -20,7 +20,7 @@ struct ConfigurationOptions: ParsableArguments {
     guard config != nil else { return }
     do {
       let alone = try Alone.parse(arguments)
-      guard !alone.supervisor.inetd else { throw ConfigurationError.usage("--config cannot be used with --inetd: remove one") }
+      guard !alone.serviceManager.inetd else { throw ConfigurationError.usage("--config cannot be used with --inetd: remove one") }
     } catch let error as ConfigurationError {
       throw error
     } catch {
@@ -31,15 +31,15 @@ struct ConfigurationOptions: ParsableArguments {
   /// The listeners of the file.
   ///
   /// - Parameter supervisor: what the command line says about the start, for the first listener.
-  static func listeners(_ path: String, _ supervisor: SupervisorOptions) throws(ConfigurationError) -> [ListenerSettings] {
+  static func listeners(_ path: String, _ serviceManager: ServiceManagerOptions) throws(ConfigurationError) -> [ListenerSettings] {
     var listeners = try ConfigurationFile(path: path).listeners()
-    if let number = supervisor.notificationDescriptor { listeners[0].arguments.insert("--notification-fd=\(number)", at: 0) }
+    if let number = serviceManager.notificationDescriptor { listeners[0].arguments.insert("--notification-fd=\(number)", at: 0) }
     return listeners
   }
 
   /// Runs the listeners of the file, with a supervisor that reads it again on SIGHUP.
-  static func run(_ path: String, _ supervisor: SupervisorOptions) throws {
-    let reading = { try Self.listeners(path, supervisor) }
+  static func run(_ path: String, _ serviceManager: ServiceManagerOptions) throws {
+    let reading = { try Self.listeners(path, serviceManager) }
     // After a take-over the listeners are those of the program before, whatever the file has become.
     try Supervisor.run(SupervisorState.isPassed ? [] : reading(), reading: reading)
   }

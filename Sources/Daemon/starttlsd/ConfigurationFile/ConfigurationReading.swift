@@ -144,7 +144,7 @@ struct ConfigurationReading {
     for (index, listener) in listeners.enumerated() {
       do {
         let command = try StartTLSDaemon.parse(listener.settings.arguments)
-        listeners[index].configuration = try command.checked(Supervision())
+        listeners[index].configuration = try command.checked(PassedDescriptors())
       } catch let error as ConfigurationError {
         note(Self.line(of: error.description, listener), listener.settings.name, error.description, code: error.code)
       } catch {

@@ -62,8 +62,8 @@ struct Helpers: ~Copyable {
   }
 
   private static func connector(_ configuration: Configuration) throws(SystemError) -> ForkedProcess? {
-    guard let servers = configuration.backend.servers, configuration.supervision.client == nil else { return nil }
-    let connections = configuration.connectionsLimit * (configuration.supervision.worker?.count ?? 1)
+    guard let servers = configuration.backend.servers, configuration.passedDescriptors.client == nil else { return nil }
+    let connections = configuration.connectionsLimit * (configuration.passedDescriptors.worker?.count ?? 1)
     return try Connector.start(servers, configuration.privileges, configuration.sandbox, connections: connections)
   }
 

@@ -56,7 +56,7 @@ struct Sandbox: Sendable {
 
   private static func leaveFileSystem(_ configuration: Configuration) throws(SystemError) -> String {
     // The sockets of a worker are removed by its supervisor.
-    let removesSockets = configuration.supervision.worker == nil
+    let removesSockets = configuration.passedDescriptors.worker == nil
     var paths = removesSockets ? [configuration.statusSocket].compactMap { $0 } : []
     let addresses = configuration.listeners.map(\.address) + [configuration.metrics].compactMap(\.self)
     for address in addresses where removesSockets {

@@ -107,8 +107,8 @@ final class HeldSocket {
   }
 
   /// The sockets that a service manager passed.
-  static func passed(_ supervision: Supervision) throws -> [HeldSocket] {
-    try supervision.sockets.map { socket in
+  static func passed(_ passedDescriptors: PassedDescriptors) throws -> [HeldSocket] {
+    try passedDescriptors.sockets.map { socket in
       // Several workers accept from it: one that comes too late would wait.
       guard try Kernel.control(socket.number, F_GETFL) & O_NONBLOCK != 0 else {
         throw ConfigurationError.usage("descriptor \(socket.number), passed by the service manager, is blocking: set NonBlocking=yes, because several processes accept from it")

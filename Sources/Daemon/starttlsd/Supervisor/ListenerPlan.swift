@@ -20,13 +20,13 @@ struct ListenerPlan {
   /// The time beyond --grace and --backend-grace.
   private static let reserveMilliseconds = 10_000
 
-  init(_ settings: ListenerSettings, _ supervision: Supervision) throws(ConfigurationError) {
+  init(_ settings: ListenerSettings, _ passedDescriptors: PassedDescriptors) throws(ConfigurationError) {
     self.settings = settings
     do {
       let command = try ListenerPlan.command(settings)
       guard settings.workers > 0 else { throw ConfigurationError.usage("workers: give a number from 1 on") }
-      guard !command.supervisor.inetd else { throw ConfigurationError.usage("--inetd needs no supervisor: remove it") }
-      addresses = try command.addresses(supervision)
+      guard !command.serviceManager.inetd else { throw ConfigurationError.usage("--inetd needs no supervisor: remove it") }
+      addresses = try command.addresses(passedDescriptors)
       status = try command.checkedStatusSocket()
       metrics = try command.checkedMetrics()
       owner = try command.privileges.checked(isEmbedded: false).own

@@ -131,9 +131,9 @@ extension Supervisor {
 
   private func plans(_ listeners: [ListenerSettings]) throws(ConfigurationError) -> [ListenerPlan] {
     // Without a file there is one listener, which has the sockets that were passed.
-    var supervision = Supervision()
-    supervision.hasOtherSockets = reading == nil && !passed.isEmpty
-    return try listeners.map { (settings) throws(ConfigurationError) in try ListenerPlan(settings, supervision) }
+    var passedDescriptors = PassedDescriptors()
+    passedDescriptors.hasOtherSockets = reading == nil && !passed.isEmpty
+    return try listeners.map { (settings) throws(ConfigurationError) in try ListenerPlan(settings, passedDescriptors) }
   }
 
   /// Reads the configuration for a change, in another process.

@@ -63,13 +63,13 @@ final class Supervisor {
     var state = try SupervisorState.take()
     guard let first = state?.listeners.first ?? listeners.first else { throw ConfigurationError.usage("there is no listener: name one") }
     let command = try ListenerPlan.command(first)
-    var options = command.supervisor
+    var options = command.serviceManager
     // It has had its newline.
     if state != nil { options.notificationDescriptor = nil }
     // The addresses in a file say which socket is whose.
     let addresses = reading == nil ? command.listen + command.implicit.listenTLS : []
-    let supervision = state == nil ? try Supervision.take(options, listen: addresses) : Supervision()
-    let notification = try ServiceNotification(options, supervision)
+    let passedDescriptors = state == nil ? try PassedDescriptors.take(options, listen: addresses) : PassedDescriptors()
+    let notification = try ServiceNotification(options, passedDescriptors)
     let queue = try LogQueue(command.logging)
     defer { queue.finish() }
     let supervisor = try Supervisor(notification, queue, environment, program, reading)
@@ -78,7 +78,7 @@ final class Supervisor {
       // It has the sockets, which close with their listeners.
       state = nil
     } else {
-      supervisor.passed = try HeldSocket.passed(supervision)
+      supervisor.passed = try HeldSocket.passed(passedDescriptors)
       try supervisor.begin(listeners)
     }
     try supervisor.serve()

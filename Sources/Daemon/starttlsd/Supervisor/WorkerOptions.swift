@@ -51,7 +51,7 @@ extension WorkerOptions {
   /// The listener that a supervisor has to run; nil if this process serves itself.
   func supervised(_ command: StartTLSDaemon) throws(ConfigurationError) -> ListenerSettings? {
     guard !WorkerRole.isPassed else { return nil }
-    if command.supervisor.inetd {
+    if command.serviceManager.inetd {
       guard (workers?.value ?? 1) == 1 else { throw .usage("--workers cannot be used with --inetd: remove one") }
       return nil
     }
@@ -62,13 +62,13 @@ extension WorkerOptions {
 
   /// How many processes serve with this command line.
   func number(_ command: StartTLSDaemon) -> Int {
-    command.supervisor.inetd || isOneForBlockingSocket ? 1 : (workers ?? .auto).value
+    command.serviceManager.inetd || isOneForBlockingSocket ? 1 : (workers ?? .auto).value
   }
 
   /// True if one process serves because a service manager passed a blocking socket: several cannot accept from it.
   var isOneForBlockingSocket: Bool {
     guard workers == nil, !SupervisorState.isPassed, !WorkerRole.isPassed else { return false }
-    return Supervision.passedNumbers.contains { number in
+    return PassedDescriptors.numbers.contains { number in
       (try? Kernel.control(number, F_GETFL)).map { $0 & O_NONBLOCK == 0 } ?? false
     }
   }

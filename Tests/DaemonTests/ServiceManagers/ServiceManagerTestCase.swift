@@ -1,4 +1,4 @@
-// SupervisorTestCase: starttlsd under the supervisors that Debian has.
+// ServiceManagerTestCase: starttlsd under the service managers and super-servers that Debian has.
 //
 // The supervisor is the real program. What it starts is starttlsd in front of a small shell server whose reply to NOOP
 // is its environment.
@@ -7,7 +7,7 @@ import Foundation
 import Glibc
 import XCTest
 
-class SupervisorTestCase: StarttlsdTestCase {
+class ServiceManagerTestCase: StarttlsdTestCase {
   private(set) var folder: TestFolder!
   /// The mark in the environment of every process of a test.
   var mark: String { "STARTTLSD_TEST=\(folder.path)" }

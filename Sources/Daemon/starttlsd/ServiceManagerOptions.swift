@@ -1,8 +1,8 @@
-// SupervisorOptions: how starttlsd is started: by itself, or by a service manager or super-server that passes sockets or a connection.
+// ServiceManagerOptions: how starttlsd is started: by itself, or by a service manager or super-server that passes sockets or a connection.
 
 import ArgumentParser
 
-struct SupervisorOptions: ParsableArguments {
+struct ServiceManagerOptions: ParsableArguments {
   @Flag(
     help: """
       Serve one client on standard input and output, as inetd, xinetd, tcpserver and systemd (Accept=yes) start programs, \

@@ -7,7 +7,7 @@ import ProgramSupport
 import Transport
 import XCTest
 
-final class ServiceNotificationTests: SupervisorTestCase {
+final class ServiceNotificationTests: ServiceManagerTestCase {
   /// A socket at a path, and one with an abstract name.
   func testReadyReloadWatchdogAndStop() throws {
     for path in [folder.path + "/notify", "@starttlsd-test/\(getpid())/\(folder.path)"] {

@@ -5,7 +5,7 @@ import Foundation
 import Glibc
 import XCTest
 
-final class ServiceTests: SupervisorTestCase {
+final class ServiceTests: ServiceManagerTestCase {
   /// s6 is informed when the sockets listen.
   func testS6() throws {
     let port = try freePort()

@@ -4,7 +4,7 @@ import Foundation
 import Glibc
 import XCTest
 
-final class PackagingTests: SupervisorTestCase {
+final class PackagingTests: ServiceManagerTestCase {
   private let units = Repository.folder + "/Packaging/systemd"
 
   /// systemd's own check, with the built program in place of the installed one.

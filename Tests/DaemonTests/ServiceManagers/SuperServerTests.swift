@@ -4,7 +4,7 @@ import Foundation
 import Glibc
 import XCTest
 
-final class SuperServerTests: SupervisorTestCase {
+final class SuperServerTests: ServiceManagerTestCase {
   private var user: String { getpwuid(getuid()).map { String(cString: $0.pointee.pw_name) } ?? "root" }
 
   /// Debian's default inetd.

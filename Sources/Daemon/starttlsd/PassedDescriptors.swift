@@ -1,4 +1,4 @@
-// Supervision: what a service manager or a super-server passed to this process: sockets, or one connection.
+// PassedDescriptors: what a service manager or a super-server passed to this process: sockets, or one connection.
 //
 //   LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES   sockets from descriptor 3 on, see sd_listen_fds(3)
 //   --inetd                                  one connection: 0 and 1, or with LISTEN_FDS=1 descriptor 3
@@ -14,7 +14,7 @@ import ProgramSupport
 import Transport
 
 /// The sockets and the connection that were passed. The numbers are adopted later, each once.
-struct Supervision {
+struct PassedDescriptors {
   /// A listening socket.
   struct Socket {
     let number: CInt
@@ -39,21 +39,21 @@ struct Supervision {
   /// Takes what was passed.
   ///
   /// - Parameter listen: the addresses of --listen.
-  static func take(_ options: SupervisorOptions, listen: [String]) throws(ConfigurationError) -> Supervision {
+  static func take(_ options: ServiceManagerOptions, listen: [String]) throws(ConfigurationError) -> PassedDescriptors {
     let count = try activated()
     let worker = WorkerRole.take(isActivated: count > 0)
     let names = EmbeddedDefault.variable("LISTEN_FDNAMES")?.split(separator: ":", omittingEmptySubsequences: false) ?? []
     for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] { unsetenv(name) }
-    var supervision = Supervision()
-    supervision.worker = worker
+    var passedDescriptors = PassedDescriptors()
+    passedDescriptors.worker = worker
     if options.inetd {
       guard listen.isEmpty else { throw .usage("--inetd serves the one connection that it is given: remove --listen") }
-      supervision.client = try connection(count)
-      return supervision
+      passedDescriptors.client = try connection(count)
+      return passedDescriptors
     }
     guard count > 0 else {
       try refuseClient()
-      return supervision
+      return passedDescriptors
     }
     // Of a worker the supervisor has bound these addresses.
     guard listen.isEmpty || worker != nil else {
@@ -61,9 +61,9 @@ struct Supervision {
     }
     for index in 0..<count {
       let name = index < names.count && !names[index].isEmpty ? String(names[index]) : nil
-      supervision.sockets.append(try listening(first + CInt(index), name))
+      passedDescriptors.sockets.append(try listening(first + CInt(index), name))
     }
-    return supervision
+    return passedDescriptors
   }
 
   /// The number of sockets that were passed to this process.
@@ -78,7 +78,7 @@ struct Supervision {
   }
 
   /// The numbers of the sockets that were passed to this process, before `take`.
-  static var passedNumbers: Range<CInt> { first..<first + CInt((try? activated()) ?? 0) }
+  static var numbers: Range<CInt> { first..<first + CInt((try? activated()) ?? 0) }
 
   private static func listening(_ number: CInt, _ name: String?) throws(ConfigurationError) -> Socket {
     let title = "descriptor \(number)" + (name.map { " (\($0))" } ?? "") + ", passed by the service manager,"
@@ -134,7 +134,7 @@ struct Supervision {
   }
 }
 
-extension Supervision {
+extension PassedDescriptors {
   /// True if a descriptor was passed as a socket.
   func uses(_ number: CInt) -> Bool {
     number == client || sockets.contains { $0.number == number } || worker.map { [$0.channel, $0.status].contains(number) } ?? false
@@ -143,7 +143,7 @@ extension Supervision {
   /// The client's connection as a descriptor of our own. The standard streams become /dev/null, so that the connection
   /// ends when the session closes it.
   static func takeClient(_ number: CInt) throws(SystemError) -> Connection {
-    let taken = Descriptor(adopting: try Kernel.duplicate(number, above: Supervision.first))
+    let taken = Descriptor(adopting: try Kernel.duplicate(number, above: PassedDescriptors.first))
     guard let peer = try taken.peerAddress() else { throw SystemError("getpeername", EAFNOSUPPORT) }
     if number == STDIN_FILENO {
       let null = Descriptor(adopting: try Kernel.open("/dev/null", O_RDWR))

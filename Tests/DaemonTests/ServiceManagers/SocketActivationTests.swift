@@ -5,7 +5,7 @@ import Foundation
 import Glibc
 import XCTest
 
-final class SocketActivationTests: SupervisorTestCase {
+final class SocketActivationTests: ServiceManagerTestCase {
   private func activate(_ ports: [UInt16], _ options: [String]) throws -> [String] {
     let program = "/usr/bin/systemd-socket-activate"
     guard FileManager.default.isExecutableFile(atPath: program) else { throw Failure("\(program): make setup-test") }

@@ -91,7 +91,9 @@ final class PackagingTests: ServiceManagerTestCase {
     mv $folder/active.new $folder/active
     until [ -e $folder/reload ]; do sleep 0.05; done
     systemctl --user reload starttlsd.service
-    systemctl --user show starttlsd.service -P ActiveState >$folder/reloaded.new
+    # The reload may go on: the command that sends the signal has ended.
+    until systemctl --user show starttlsd.service -P ActiveState >$folder/reloaded.new && ! grep -q reloading $folder/reloaded.new
+    do sleep 0.05; done
     mv $folder/reloaded.new $folder/reloaded
     until [ -e $folder/stop ]; do sleep 0.05; done
     systemctl --user stop starttlsd.service

@@ -1,6 +1,9 @@
 // StatusCommand: `starttlsd status`: asks a running daemon for its state and prints it.
 //
 // With several workers each has a socket of its own, PATH.1 and so on: the state of each is printed.
+//
+// The process that answers reads what strangers send, so its text is not trusted: it has a limit of size and of time, and nothing but
+// lines of printable ASCII gets to the terminal.
 
 import ArgumentParser
 import CKernel
@@ -19,8 +22,10 @@ struct StatusCommand: ParsableCommand {
   @Argument(help: "The path that the daemon has as --status-socket.")
   var path: String
 
-  /// The daemon answers at once; it may be stopped, or not be starttlsd.
-  private static let timeoutMilliseconds: CInt = 10_000
+  /// For a whole report. The daemon answers at once; it may be stopped, or not be starttlsd.
+  private static let timeoutMilliseconds = 10_000
+  /// The most octets of a report. One with all sessions and certificates that are listed has less.
+  private static let limit = 16 << 20
 
   func run() throws {
     var failure: ConfigurationError?
@@ -70,22 +75,32 @@ struct StatusCommand: ParsableCommand {
     }
   }
 
-  /// Copies everything that the daemon sends to standard output.
+  /// Prints everything that the daemon sends.
   ///
   /// - Returns: the number of octets.
   private static func print(_ socket: borrowing Descriptor) throws(SystemError) -> Int {
+    let deadline = Clock.now() + timeoutMilliseconds
     var buffer = [UInt8](repeating: 0, count: 65_536)
     var total = 0
     while true {
       var entry = pollfd(fd: socket.number, events: CShort(POLLIN), revents: 0)
-      guard poll(&entry, 1, timeoutMilliseconds) == 1 else { throw SystemError("recv", ETIMEDOUT) }
+      guard poll(&entry, 1, CInt(clamping: max(0, deadline - Clock.now()))) == 1 else { throw SystemError("recv", ETIMEDOUT) }
       let count = recv(socket.number, &buffer, buffer.count, 0)
       if count < 0 { throw SystemError.last("recv") }
       if count == 0 { return total }
       total += count
-      guard StandardStreams.print(String(decoding: buffer[..<count], as: UTF8.self)) else {
-        throw SystemError("write", EPIPE)
-      }
+      guard total <= limit else { throw SystemError("recv", EMSGSIZE) }
+      guard StandardStreams.print(printable(buffer[..<count])) else { throw SystemError("write", EPIPE) }
     }
+  }
+
+  /// Line ends as they are, and everything else as in the log.
+  private static func printable(_ octets: ArraySlice<UInt8>) -> String {
+    var text: [UInt8] = []
+    for (index, line) in octets.split(separator: 0x0A, omittingEmptySubsequences: false).enumerated() {
+      if index > 0 { text.append(0x0A) }
+      EscapedText.append(line, to: &text)
+    }
+    return String(decoding: text, as: UTF8.self)
   }
 }

@@ -181,7 +181,7 @@ final class Daemon {
     if let client = configuration.passedDescriptors.client {
       accept(try PassedDescriptors.takeClient(client), isImplicit: configuration.isClientImplicit, now: Clock.now())
     }
-    if let recordings { log.info("\(recordings.summary)") }
+    if let recordings, !isSingle { log.info("\(recordings.summary)") }
     if let metricsSocket { log.info("metrics at \(metricsSocket.bound)") }
     listen(true)
     spares?.begin(now: Clock.now())

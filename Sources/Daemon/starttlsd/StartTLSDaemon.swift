@@ -181,9 +181,9 @@ struct StartTLSDaemon: ParsableCommand {
       metrics: try checkedMetrics(),
       graceMilliseconds: try seconds(grace, "--grace", orZero: true),
       backendGraceMilliseconds: try seconds(backendGrace, "--backend-grace", orZero: true),
-      privileges: privileges, sandbox: self.privileges.sandbox, isClientImplicit: try implicit.isClientImplicit(serviceManager), hasKeyInProcess: keyOptions.keyInProcess,
-      rsaSigner: try keyOptions.rsaSigner(isSingle: passedDescriptors.client != nil),
-      record: try recordOptions.settings(passedDescriptors.worker))
+      privileges: privileges, sandbox: self.privileges.sandbox, isClientImplicit: try implicit.isClientImplicit(serviceManager),
+      hasKeyInProcess: keyOptions.keyInProcess, rsaSigner: try keyOptions.rsaSigner(isSingle: passedDescriptors.client != nil),
+      record: try recordOptions.settings(passedDescriptors.worker, isSingle: passedDescriptors.client != nil))
   }
 
   private func checkedPolicy() throws(ConfigurationError) -> SMTPSession.Policy {

@@ -30,7 +30,7 @@ struct ConfigurationOptions: ParsableArguments {
 
   /// The listeners of the file.
   ///
-  /// - Parameter supervisor: what the command line says about the start, for the first listener.
+  /// - Parameter serviceManager: what the command line says about the start, for the first listener.
   static func listeners(_ path: String, _ serviceManager: ServiceManagerOptions) throws(ConfigurationError) -> [ListenerSettings] {
     var listeners = try ConfigurationFile(path: path).listeners()
     if let number = serviceManager.notificationDescriptor { listeners[0].arguments.insert("--notification-fd=\(number)", at: 0) }

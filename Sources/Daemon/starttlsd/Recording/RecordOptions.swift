@@ -34,7 +34,9 @@ struct RecordOptions: ParsableArguments {
   var recordMailAddresses = false
 
   /// The checked settings; nil without --record. Workers share the folder, and each has a part of the other limits.
-  func settings(_ worker: WorkerRole?) throws(ConfigurationError) -> RecordSettings? {
+  ///
+  /// - Parameter isSingle: true for a process that serves one client.
+  func settings(_ worker: WorkerRole?, isSingle: Bool) throws(ConfigurationError) -> RecordSettings? {
     guard let record else {
       guard recordShare == nil, recordAddress.isEmpty, !recordFailures, !recordClient, !recordMailAddresses else {
         throw .usage("--record-share and the like need --record: name a folder")
@@ -55,7 +57,7 @@ struct RecordOptions: ParsableArguments {
       folder: record, share: try share(), networks: networks, hasFailures: recordFailures || recordShare == nil && networks.isEmpty,
       filesLimit: recordLimit, sizeLimit: recordSize << 10,
       redaction: Redaction(keepsMailAddresses: recordMailAddresses, keepsClientName: recordClient), keepsAddress: recordClient,
-      isShared: worker != nil, memoryLimit: worker?.part(of: RecordSettings.memoryLimit) ?? RecordSettings.memoryLimit,
+      isShared: worker != nil || isSingle, isSingle: isSingle, memoryLimit: worker?.part(of: RecordSettings.memoryLimit) ?? RecordSettings.memoryLimit,
       failuresLimit: worker?.part(of: RecordSettings.failuresLimit) ?? RecordSettings.failuresLimit)
   }
 
@@ -90,8 +92,10 @@ struct RecordSettings: Sendable {
   let sizeLimit: Int
   let redaction: Redaction
   let keepsAddress: Bool
-  /// Other workers write into the folder, too.
+  /// Other processes write into the folder, too.
   let isShared: Bool
+  /// This process serves one client (--inetd), so it cannot count the failures of a minute: the files of the folder are counted.
+  let isSingle: Bool
   /// The parts of this process.
   let memoryLimit: Int
   let failuresLimit: Int

@@ -12,13 +12,14 @@ import Glibc
 import Transport
 
 enum RecordingProcess {
-  /// To the process: the name of a file, octets of it, its end.
+  /// To the process: the name of a file, octets of it, its end. With the name: 1 if the session is recorded only because it ended badly.
   static let begin: Int32 = 1
   static let part: Int32 = 2
   static let end: Int32 = 3
-  /// From the process: it is ready; it could not write, with errno.
+  /// From the process: it is ready; it could not write, with errno; it has not written one of too many sessions that ended badly.
   static let ready: Int32 = 4
   static let failed: Int32 = 5
+  static let refused: Int32 = 6
 
   static let suffix = ".rec"
   /// The text of a recording has at most so many octets for each octet that `RecordSettings.sizeLimit` allows.
@@ -80,6 +81,7 @@ enum RecordingProcess {
     }
     var ring = RecordingRing(folder: folder, limit: settings.filesLimit, isShared: settings.isShared)
     var name = ""
+    var isFailure = false
     var octets: [UInt8] = []
     while true {
       switch socket.receive(limit: HelperMessage.limit) {
@@ -92,12 +94,17 @@ enum RecordingProcess {
         switch known.kind {
         case begin:
           name = String(decoding: known.payload, as: UTF8.self)
+          isFailure = known.first == 1
           octets = []
           guard RecordingRing.isOwn(name) else { _exit(111) }
         case part:
           octets += known.payload
           guard octets.count <= textFactor * settings.sizeLimit else { _exit(111) }
         default:
+          if settings.isSingle, isFailure, ring.countOfLastMinute() >= settings.failuresLimit {
+            try? socket.send(HelperMessage(refused).octets ?? [])
+            continue
+          }
           do throws(SystemError) {
             try ring.write(octets, name)
           } catch {

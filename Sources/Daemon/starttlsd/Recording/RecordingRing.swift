@@ -24,6 +24,11 @@ struct RecordingRing {
     names = RecordingRing.names(in: folder).sorted()
   }
 
+  private mutating func list() {
+    names = RecordingRing.names(in: folder).sorted()
+    countSinceListing = 0
+  }
+
   private static func names(in folder: CInt) -> [String] {
     let copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard copy >= 0, let stream = fdopendir(copy) else { return [] }
@@ -47,14 +52,21 @@ struct RecordingRing {
       && identifier.allSatisfy { isDigit($0) || (0x61...0x7A).contains($0) }
   }
 
+  /// How many of the files were written in the last minute, by any process.
+  mutating func countOfLastMinute() -> Int {
+    list()
+    let now = time(nil)
+    return names.count { name in
+      var status = stat()
+      return fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && (0..<60).contains(now - status.st_mtim.tv_sec)
+    }
+  }
+
   /// Writes a file, after the removal of the oldest ones.
   mutating func write(_ octets: [UInt8], _ name: String) throws(SystemError) {
     if isShared {
       countSinceListing += 1
-      if countSinceListing >= listingInterval {
-        names = RecordingRing.names(in: folder).sorted()
-        countSinceListing = 0
-      }
+      if countSinceListing >= listingInterval { list() }
     }
     while names.count >= limit {
       // One that an operator has removed is gone already.

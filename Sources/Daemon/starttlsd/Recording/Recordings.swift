@@ -29,14 +29,15 @@ final class Recordings: EventOwner {
   private var memory = 0
   /// When the minute began in which so many sessions were recorded because they ended badly.
   private var minute = (startedAt: 0, count: 0)
-  /// For the share.
-  private var sessions: UInt32 = 0
+  /// For the share. It begins anywhere, so that of many processes with one session each, that share is recorded.
+  private var sessions: UInt32
 
   init(_ daemon: Daemon, _ settings: RecordSettings, _ process: consuming ForkedProcess) throws(SystemError) {
     self.daemon = daemon
     self.settings = settings
     self.process = process
     warning = RepeatedWarning(daemon.log, daemon.timers)
+    sessions = settings.share.map { UInt32.random(in: 0..<$0.all) } ?? 0
     try register()
   }
 
@@ -105,13 +106,13 @@ final class Recordings: EventOwner {
     memory -= recording.size
     guard recording.isChosen || failure != nil || record.endedBadly, !hasEnded else { return }
     guard recording.isChosen || isWithinMinute(now) else {
-      return warning.note("a recording is not written: more than \(settings.failuresLimit) sessions ended badly in a minute", now: now)
+      return noteTooManyFailures(now: now)
     }
     let text = Array(recording.recorder.finish(SessionLine.end(record.end)).text.utf8)
     guard pendingSize + text.count <= Recordings.queueLimit else {
       return warning.note("a recording is lost: the process that writes them is too slow", now: now)
     }
-    queue(RecordingProcess.begin, Array(recording.name.utf8))
+    queue(RecordingProcess.begin, Array(recording.name.utf8), first: recording.isChosen ? 0 : 1)
     var rest = text[...]
     while !rest.isEmpty {
       queue(RecordingProcess.part, Array(rest.prefix(HelperMessage.textLimit)))
@@ -129,10 +130,14 @@ final class Recordings: EventOwner {
     return true
   }
 
+  private func noteTooManyFailures(now: Int) {
+    warning.note("a recording is not written: more than \(settings.failuresLimit) sessions ended badly in a minute", now: now)
+  }
+
   // MARK: The process
 
-  private func queue(_ kind: Int32, _ payload: [UInt8]) {
-    guard let octets = HelperMessage(kind, payload: payload).octets else { return }
+  private func queue(_ kind: Int32, _ payload: [UInt8], first: Int32 = 0) {
+    guard let octets = HelperMessage(kind, first: first, payload: payload).octets else { return }
     pending.append(octets)
     pendingSize += octets.count
   }
@@ -168,10 +173,16 @@ final class Recordings: EventOwner {
       case .ended: return end("has ended")
       case .message(let message):
         guard let known = HelperMessage(message.octets) else { return end("sent a message of an unknown form") }
-        let error = SystemError(String(decoding: known.payload, as: UTF8.self), known.first)
-        warning.note("a recording is lost: \(settings.folder): \(error)", now: now)
+        note(known, now: now)
       }
     }
+  }
+
+  /// The process has not written a recording.
+  private func note(_ message: HelperMessage, now: Int) {
+    guard message.kind != RecordingProcess.refused else { return noteTooManyFailures(now: now) }
+    let error = SystemError(String(decoding: message.payload, as: UTF8.self), message.first)
+    warning.note("a recording is lost: \(settings.folder): \(error)", now: now)
   }
 
   private func end(_ how: String) {
@@ -183,20 +194,33 @@ final class Recordings: EventOwner {
     daemon.log.error("starttlsd-rec, which writes recordings, \(process.howItEnded(how)): no more sessions are recorded until starttlsd is started again")
   }
 
-  /// The end of starttlsd: the process writes what it was sent.
+  /// The end of starttlsd: the process writes what it was sent, and reports what it could not write.
   func finish() {
-    warning.flush()
+    defer { warning.flush() }
     guard !hasEnded else { return }
     let limit = Clock.now() + 1_000
     while !pending.isEmpty, !hasEnded, Clock.now() < limit {
-      var entry = pollfd(fd: process.socket.descriptor.number, events: CShort(POLLOUT), revents: 0)
-      _ = poll(&entry, 1, CInt(clamping: limit - Clock.now()))
+      wait(for: CShort(POLLOUT), until: limit)
       flush()
     }
     hasEnded = true
     if let watch { daemon.loop.remove(watch.descriptor) }
     watch = nil
+    // The order to end, which leaves the other direction open for its reports.
+    try? Kernel.shutdown(process.socket.descriptor.number, CInt(SHUT_WR))
+    reading: while Clock.now() < limit {
+      switch process.socket.receive(limit: HelperMessage.limit) {
+      case .nothing: wait(for: CShort(POLLIN), until: limit)
+      case .ended: break reading
+      case .message(let message): if let known = HelperMessage(message.octets) { note(known, now: Clock.now()) }
+      }
+    }
     _ = process.end(within: 1_000)
+  }
+
+  private func wait(for events: CShort, until limit: Int) {
+    var entry = pollfd(fd: process.socket.descriptor.number, events: events, revents: 0)
+    _ = poll(&entry, 1, CInt(clamping: max(0, limit - Clock.now())))
   }
 }
 

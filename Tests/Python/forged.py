@@ -19,17 +19,18 @@ def certificate(bits: int) -> bytes:
                  value(3, b"\0", b"\1" * 64))
 
 
-def record(message: bytes) -> bytes:
-    return b"\x16\3\3" + len(message).to_bytes(2) + message
+def record(message: bytes, version: bytes) -> bytes:
+    return b"\x16" + version + len(message).to_bytes(2) + message
 
 
 def message(kind: int, contents: bytes) -> bytes:
     return bytes([kind]) + len(contents).to_bytes(3) + contents
 
 
-def certificate_flight(bits: int = 16384) -> bytes:
-    """ServerHello with ECDHE-RSA-AES128-GCM-SHA256 and renegotiation_info, and Certificate."""
-    hello = b"\3\3" + b"\x5a" * 32 + b"\0" + b"\xc0\x2f\0" + b"\0\5\xff\1\0\1\0"
+def certificate_flight(bits: int = 16384, version: bytes = b"\3\3") -> bytes:
+    """ServerHello with ECDHE-RSA-AES128-GCM-SHA256 (before TLS 1.2: -AES128-SHA) and renegotiation_info, and Certificate."""
+    cipher = b"\xc0\x2f" if version == b"\3\3" else b"\xc0\x13"
+    hello = version + b"\x5a" * 32 + b"\0" + cipher + b"\0" + b"\0\5\xff\1\0\1\0"
     leaf = certificate(bits)
     entry = len(leaf).to_bytes(3) + leaf
-    return record(message(2, hello)) + record(message(11, len(entry).to_bytes(3) + entry))
+    return record(message(2, hello), version) + record(message(11, len(entry).to_bytes(3) + entry), version)

@@ -1,6 +1,7 @@
 """An SMTP server with STARTTLS that is right, or has the weaknesses that a test plants. For test_starttls_check.py.
 
 It keeps its own buffers, so that a weakness is a line or two: a buffer that survives STARTTLS, a name that is kept, and so on.
+Some holes are none: `requires-tls` and `discards` are other ways to be right.
 """
 import base64
 import contextlib
@@ -9,7 +10,9 @@ import select
 import socket
 import ssl
 import threading
+import time
 
+import renegotiating
 from forged import certificate_flight
 
 CREDENTIALS = ("user", "secret")
@@ -42,6 +45,8 @@ class Session:
     def send(self, text: bytes) -> None:
         if "lf-replies" in self.holes:
             text = text.replace(b"\r\n", b"\n")
+        if "slow" in self.holes:
+            time.sleep(0.5)
         if self.tls:
             self.tls.write(text)
             text = self.outgoing.read()
@@ -115,6 +120,9 @@ class Session:
             self.send(b"500 5.5.2 Syntax error\r\n")
         verb, _, argument = text.partition(b" ")
         method = getattr(self, "do_" + verb.decode("ascii", "replace").lower(), None)
+        # RFC 3207, 4. The octets of a chunk are skipped also where BDAT is refused.
+        if "requires-tls" in self.holes and not self.tls and verb.upper() not in (b"EHLO", b"NOOP", b"STARTTLS", b"QUIT", b"BDAT"):
+            return self.send(b"530 5.7.0 Must issue a STARTTLS command first\r\n")
         if not method or "case" in self.holes and not verb.isupper():
             return self.send(b"250 2.0.0 OK\r\n" if "unknown" in self.holes else b"500 5.5.1 Unknown command\r\n")
         method(argument.strip())
@@ -161,8 +169,6 @@ class Session:
         self.send(b"235 2.7.0 OK\r\n" if "long-auth" in self.holes else b"535 5.7.8 Wrong\r\n")
 
     def do_mail(self, argument: bytes) -> None:
-        if "requires-tls" in self.holes and not self.tls:
-            return self.send(b"530 5.7.0 Must issue a STARTTLS command first\r\n")
         if not self.name:
             return self.send(b"503 5.5.1 EHLO first\r\n")
         self.mail = argument
@@ -200,6 +206,11 @@ class Session:
     def do_starttls(self, argument: bytes) -> None:
         if self.tls and "lists-inside" not in self.holes or argument and "parameter" not in self.holes:
             return self.send(b"503 5.5.1 Not now\r\n")
+        if "limited" in self.holes and self.server.handshakes >= 4:
+            return self.send(b"454 4.7.0 Too many new TLS sessions\r\n")
+        self.server.handshakes += 1
+        if "discards" in self.holes:
+            self.buffer = self.below = b""
         surplus = self.buffer + self.below
         if self.holes & {"buffer", "late", "hello-line"}:
             surplus = b""
@@ -224,6 +235,11 @@ class Session:
         if "talks-when-stalled" in self.holes and not first and not select.select([self.connection], [], [], 0.3)[0]:
             self.send(b"421 4.4.2 Timeout\r\n")
             raise Ended
+        if self.holes & {"unsafe-renegotiation", "asks-to-renegotiate"}:
+            renegotiating.serve(self.connection, self.server.certificate,
+                                ":%DISABLE_SAFE_RENEGOTIATION" if "unsafe-renegotiation" in self.holes else "",
+                                "asks-to-renegotiate" in self.holes)
+            raise Ended
         first = first or self.receive()
         if first[0] != 0x16 and "late" in self.holes:
             # What came before the ClientHello survives in a buffer.
@@ -239,6 +255,10 @@ class Session:
         self.hello(first)
         if "huge-key" in self.holes:
             self.connection.sendall(certificate_flight())
+            self.receive()
+            raise Ended
+        if "huge-key-1.0" in self.holes and first[9:11] == b"\3\1":
+            self.connection.sendall(certificate_flight(version=b"\3\1"))
             self.receive()
             raise Ended
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -268,8 +288,18 @@ class Session:
         self.name, self.login = kept[:2]
         if "keeps-mail" in self.holes:
             self.mail, self.recipients = kept[2:]
+        if "floods-inside" in self.holes:
+            self.flood()
         if "greets-inside" in self.holes:
             self.send(b"220 planted.example ESMTP\r\n")
+
+    def flood(self) -> None:
+        """A reply that does not end, a record for each octet."""
+        while True:
+            for octet in b"250-" + b"x" * 4000 + b"\r\n":
+                self.tls.write(bytes([octet]))
+                self.connection.sendall(self.outgoing.read())
+                self.server.flooded += 1
 
     def flight(self) -> bytes:
         """Octets of the handshake. With "small-records" each message that is not enciphered is divided into several records."""
@@ -299,6 +329,8 @@ class Queueing(Session):
     def line(self) -> bytes:
         if not self.buffer:
             self.fill()
+        if not self.tls and "requires-tls" in self.holes and self.buffer.startswith(b"RSET\r\n"):
+            return super().line()
         if not self.tls and b"\nSTARTTLS\r\n" in self.buffer:
             kept, self.buffer, self.below = self.buffer.replace(b"STARTTLS\r\n", b""), b"", b""
             self.do_starttls(b"")
@@ -309,7 +341,10 @@ class Queueing(Session):
 class PlantedServer:
     """Listens on a free port; a thread for each connection."""
 
-    def __init__(self, certificate, *holes):
+    def __init__(self, certificate, *holes, address: str = "127.0.0.1"):
+        self.certificate, self.address = certificate, address
+        # How many STARTTLS were accepted, and how many octets of a flood were sent.
+        self.handshakes = self.flooded = 0
         self.holes, self.messages, self.stopped = set(holes), [], threading.Event()
         # What all clients sent, deciphered.
         self.received = b""
@@ -334,7 +369,7 @@ class PlantedServer:
         return context
 
     def __enter__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=20)
+        self.listener = socket.create_server((self.address, 0), backlog=20)
         self.port = self.listener.getsockname()[1]
         self.accepting = threading.Thread(target=self.accept)
         self.accepting.start()

@@ -26,6 +26,7 @@ PLANTED = [
     (["buffer", "bare-cr"], "vulnerable", "injection/bare-cr"),
     (["boundary"], "vulnerable", "injection/boundary"),
     (["queue"], "vulnerable", "injection/queue"),
+    (["queue", "requires-tls"], "vulnerable", "injection/queue"),
     (["hello-line"], "deviates", "injection/client-hello"),
     (["keeps-name"], "deviates", "state/ehlo-name state/resumed"),
     (["keeps-mail"], "vulnerable", "state/transaction state/recipient"),
@@ -65,6 +66,7 @@ PLANTED = [
     (["name-unknown"], "deviates", "tls/name-unknown"),
     (["nameless"], "deviates", "tls/nameless"),
     (["renegotiates"], "deviates", "tls/renegotiation"),
+    (["unsafe-renegotiation"], "vulnerable", "tls/renegotiation"),
     (["closes-resumed"], "deviates", "tls/ticket-1.2 tls/ticket-1.3"),
     (["resumes-any-name"], "deviates", "tls/resumed-name"),
     ([("end", b"\n.\n")], "vulnerable", "smuggling/lf-dot-lf"),
@@ -126,6 +128,47 @@ def test_a_right_server_gets_no_false_alarm(check, certificate):
     found = {name: verdict for name, verdict in verdicts(report).items() if verdict != "conforms"}
     assert found == {"state/auth-where-tls-is-required": "untested"}, explained(report)
     assert code == 0 and report["stopped"] is None
+
+
+def test_a_server_that_requires_tls_gets_no_false_alarm(check, certificate):
+    """It refuses all but EHLO, NOOP, STARTTLS and QUIT with 530 (RFC 3207, 4)."""
+    with PlantedServer(certificate, "requires-tls") as server:
+        code, report = check(server.port, "--only", "injection", "--only", "state", "--only", "failure", "--only", "order", "--only", "lines")
+    found = verdicts(report)
+    assert set(found.values()) == {"conforms", "untested"} and code == 0, explained(report)
+    assert {found["injection/queue"], found["order/pipelined"], found["order/starttls-last"]} == {"conforms"}
+
+
+@pytest.mark.parametrize("holes", [["discards"], ["greets-inside"], ["discards", "greets-inside"]], ids=" ".join)
+def test_other_servers_that_execute_nothing_get_no_false_alarm(check, certificate, holes):
+    """One discards what follows STARTTLS; one greets again inside TLS, so that its first reply there is to no command."""
+    with PlantedServer(certificate, *holes) as server:
+        _, report = check(server.port)
+    found = {name for name, verdict in verdicts(report).items() if verdict not in ("conforms", "untested")}
+    assert found == ({"state/no-greeting-inside"} if "greets-inside" in holes else set()), explained(report)
+
+
+def test_a_server_that_asks_to_renegotiate_has_not_closed_the_connection(check, certificate):
+    """A client may ignore the request (RFC 5246, 7.4.1.1)."""
+    with PlantedServer(certificate, "asks-to-renegotiate") as server:
+        _, report = check(server.port, "--only", "state/no-greeting-inside")
+    assert verdicts(report) == {"state/no-greeting-inside": "conforms"}, explained(report)
+
+
+def test_a_handshake_that_fails_on_the_clients_side_is_no_refusal(check, certificate):
+    """The server accepts TLS 1.0, with a key that the program does not accept."""
+    with PlantedServer(certificate, "huge-key-1.0") as server:
+        _, report = check(server.port, "--only", "tls/version-1.0", "--only", "tls/version-1.1")
+    assert verdicts(report) == {"tls/version-1.0": "untested", "tls/version-1.1": "conforms"}, explained(report)
+
+
+def test_a_version_that_this_machine_forbids_is_not_tested(check, certificate, tmp_path, monkeypatch):
+    """Some distributions switch TLS 1.0 off for all programs."""
+    (tmp_path / "priorities").write_text("[overrides]\ndisabled-version = tls1.0\n")
+    monkeypatch.setenv("GNUTLS_SYSTEM_PRIORITY_FILE", str(tmp_path / "priorities"))
+    with PlantedServer(certificate, "old-tls") as server:
+        _, report = check(server.port, "--only", "tls/version-1.0", "--only", "tls/version-1.2")
+    assert verdicts(report) == {"tls/version-1.0": "untested", "tls/version-1.2": "conforms"}, explained(report)
 
 
 def test_a_server_that_divides_its_handshake_into_small_records(check, certificate):
@@ -201,6 +244,23 @@ def test_a_certificate_for_another_name(check, certificate):
     with PlantedServer(certificate) as server:
         _, report = check(server.port, "--only", "tls/name", "--name", "mx.example")
     assert verdicts(report) == {"tls/name": "deviates"}, explained(report)
+
+
+def test_a_certificate_whose_only_name_is_its_common_name(check, tmp_path):
+    """RFC 9525, 2, and RFC 8461, 4.1: the common name is no host name."""
+    made = Certificate(str(tmp_path / "chain"), str(tmp_path / "key"))
+    (tmp_path / "configuration").write_text("[req]\ndistinguished_name = name\n[name]\n")
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+        "/CN=localhost", "-config", str(tmp_path / "configuration"), "-keyout", made.key, "-out", made.chain, stderr=subprocess.DEVNULL)
+    with PlantedServer(made) as server:
+        _, report = check(server.port, "--only", "tls/name")
+    assert verdicts(report) == {"tls/name": "deviates"} and "common name" in report["checks"][0]["observed"], explained(report)
+
+
+def test_a_name_may_end_with_the_dot_of_the_root(check, certificate):
+    with PlantedServer(certificate) as server:
+        _, report = check(server.port, "--only", "tls/name", "--name", "localhost.")
+    assert verdicts(report) == {"tls/name": "conforms"}, explained(report)
 
 
 def test_a_record_of_another_key(check, certificate):

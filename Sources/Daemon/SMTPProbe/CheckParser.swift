@@ -186,7 +186,7 @@ package struct CheckParser {
 
   private static let simple: [String: Pattern] = [
     "garbage": .garbage, "alert": .alert, "clear": .clear, "ended": .ended, "silence": .silence, "established": .established,
-    "failed": .failed, "anything": .anything,
+    "refused": .refused, "failed": .failed, "anything": .anything,
   ]
 
   private func pattern(_ words: [String]) throws(CheckError) -> Pattern {

@@ -12,7 +12,9 @@ package enum Observation: Hashable, Sendable {
   case ended
   case silence
   case established
-  /// The handshake failed; why.
+  /// The server ended the handshake; why.
+  case refused(String)
+  /// The handshake failed on the client's side; why.
   case failed(String)
   /// The answer to an examination: a word, and a text for people.
   case examined(String, String)
@@ -27,7 +29,7 @@ package enum Observation: Hashable, Sendable {
     case .ended: "the connection ended"
     case .silence: "no answer in time"
     case .established: "TLS was established"
-    case .failed(let why): "the handshake failed: \(secrets.hidden(in: why))"
+    case .refused(let why), .failed(let why): "the handshake failed: \(secrets.hidden(in: why))"
     case .examined(_, let text): secrets.hidden(in: text)
     }
   }
@@ -37,7 +39,11 @@ package enum Observation: Hashable, Sendable {
 package enum Pattern: Hashable, Sendable {
   /// A reply whose code is one of these, with each condition.
   case reply([CodePattern], [Condition])
-  case garbage, alert, clear, ended, silence, established, failed
+  case garbage, alert, clear, ended, silence, established
+  /// The server ended the handshake.
+  case refused
+  /// The same, or the handshake failed on the client's side.
+  case failed
   case examined(String)
   case anything
 
@@ -59,7 +65,7 @@ package enum Pattern: Hashable, Sendable {
     case (.reply(let codes, let conditions), .reply(let reply)):
       codes.contains { $0.matches(reply.code) } && conditions.allSatisfy { reply.satisfies($0) }
     case (.garbage, .garbage), (.alert, .alert), (.clear, .clear), (.ended, .ended), (.silence, .silence),
-      (.established, .established), (.failed, .failed), (.anything, _):
+      (.established, .established), (.refused, .refused), (.failed, .refused), (.failed, .failed), (.anything, _):
       true
     case (.examined(let word), .examined(let answer, _)):
       word == answer

@@ -83,6 +83,10 @@ package struct SMTPProbe: Sendable {
     pending.append(.established)
   }
 
+  /// The server ended the handshake.
+  package mutating func handshakeRefused(_ why: String) { pending.append(.refused(why)) }
+
+  /// The handshake failed on the client's side.
   package mutating func handshakeFailed(_ why: String) { pending.append(.failed(why)) }
 
   /// Octets that are not TLS came during the handshake.

@@ -66,6 +66,10 @@ struct CheckRun {
       outcome.finding.text = missing.text
       return outcome
     }
+    if let version = check.versions.first(where: { !ClientTLS.offers($0) }) {
+      outcome.finding.text = "GnuTLS on this machine does not have TLS \(version)."
+      return outcome
+    }
     if let obstacle, check.needsTLS {
       outcome.finding = Finding(.untested, obstacle.text, observed: obstacle.observed)
       return outcome
@@ -150,6 +154,7 @@ struct CheckRun {
         case .ended: probe.ended()
         case .expired: probe.expired()
         case .established: probe.established()
+        case .refused(let why): probe.handshakeRefused(why)
         case .failed(let why): probe.handshakeFailed(why)
         case .clear(let octets): probe.receivedClear(octets)
         }
@@ -199,10 +204,15 @@ struct CheckRun {
 }
 
 extension Check {
-  /// True if the script has a handshake.
-  fileprivate var needsTLS: Bool {
-    steps.contains { if case .tls = $0 { true } else { false } }
+  private var handshakes: [TLSRequest] {
+    steps.compactMap { if case .tls(let request) = $0 { request } else { nil } }
   }
+
+  /// True if the script has a handshake.
+  fileprivate var needsTLS: Bool { !handshakes.isEmpty }
+
+  /// The versions of TLS that the script names.
+  fileprivate var versions: [String] { handshakes.compactMap(\.version) }
 }
 
 extension Check.Need {

@@ -14,6 +14,9 @@ final class ClientTLS {
   enum Handshake: Hashable {
     case established
     case wouldBlock
+    /// The server ended it.
+    case refused(String)
+    /// The library ended it.
     case failed(String)
   }
 
@@ -47,10 +50,7 @@ final class ClientTLS {
     session = created
     credentials = allocated
     gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, UnsafeMutableRawPointer(credentials))
-    let versions = request.version.map { "-VERS-ALL:+VERS-TLS\($0)" } ?? "-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
-    // An old version has old signatures.
-    let old = request.version == "1.0" || request.version == "1.1" ? ":+SHA1:+SIGN-RSA-SHA1:+SIGN-ECDSA-SHA1:%COMPAT" : ""
-    guard gnutls_priority_set_direct(session, "NORMAL:\(versions)\(old)", nil) >= 0 else {
+    guard gnutls_priority_set_direct(session, ClientTLS.priority(request.version), nil) >= 0 else {
       throw CheckFailure("GnuTLS on this machine does not have TLS \(request.version ?? "1.2")", ExitCode.system)
     }
     if let name { gnutls_server_name_set(session, GNUTLS_NAME_DNS, name, name.utf8.count) }
@@ -59,6 +59,23 @@ final class ClientTLS {
     if let earlier { gnutls_session_set_data(session, earlier, earlier.count) }
     connectTransport()
     watchCertificates()
+  }
+
+  /// What is offered. With UNSAFE_RENEGOTIATION the library renegotiates also where the server does so without RFC 5746, which it
+  /// would refuse otherwise: the server's weakness would look like its refusal.
+  private static func priority(_ version: String?) -> String {
+    let versions = version.map { "-VERS-ALL:+VERS-TLS\($0)" } ?? "-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+    // An old version has old signatures.
+    let old = version == "1.0" || version == "1.1" ? ":+SHA1:+SIGN-RSA-SHA1:+SIGN-ECDSA-SHA1:%COMPAT" : ""
+    return "NORMAL:\(versions)\(old):%UNSAFE_RENEGOTIATION"
+  }
+
+  /// False if the configuration of GnuTLS on this machine forbids the version.
+  static func offers(_ version: String) -> Bool {
+    var cache: gnutls_priority_t?
+    guard gnutls_priority_init(&cache, priority(version), nil) >= 0 else { return false }
+    gnutls_priority_deinit(cache)
+    return true
   }
 
   deinit {
@@ -124,8 +141,9 @@ final class ClientTLS {
       let code = advance()
       switch code {
       case GNUTLS_E_SUCCESS: return .established
-      case GNUTLS_E_AGAIN: return hasEnded ? .failed("the server closed the connection") : .wouldBlock
+      case GNUTLS_E_AGAIN: return hasEnded ? .refused("the server closed the connection") : .wouldBlock
       case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
+      case GNUTLS_E_FATAL_ALERT_RECEIVED, GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR: return .refused(reason(code))
       default: return .failed(reason(code))
       }
     }
@@ -152,7 +170,8 @@ final class ClientTLS {
       // After a message of the handshake, such as a ticket, the library does not look at the next record by itself.
       case GNUTLS_E_AGAIN where incoming.count < unread: continue
       case GNUTLS_E_AGAIN: return hasEnded ? .ended : .wouldBlock
-      case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
+      // A client may ignore a request to renegotiate (RFC 5246, 7.4.1.1).
+      case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED, GNUTLS_E_REHANDSHAKE: continue
       default: return .ended
       }
     }

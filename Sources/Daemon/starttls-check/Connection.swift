@@ -14,6 +14,9 @@ final class Connection {
     case ended
     case expired
     case established
+    /// The server ended the handshake.
+    case refused(String)
+    /// The handshake failed on this side.
     case failed(String)
     /// The handshake failed because these octets are not TLS.
     case clear([UInt8])
@@ -211,9 +214,12 @@ final class Connection {
       case .established:
         (isHandshaking, isEstablished) = (false, true)
         return .established
+      case .refused(let why):
+        isHandshaking = false
+        return hasEnded && firstOctets.isEmpty ? .ended : .refused(why)
       case .failed(let why):
         isHandshaking = false
-        return hasEnded && firstOctets.isEmpty ? .ended : .failed(why)
+        return .failed(why)
       case .wouldBlock: return nil
       }
     }

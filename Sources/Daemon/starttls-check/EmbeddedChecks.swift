@@ -63,8 +63,9 @@ severity low
 open
 secure
 C: NOOP
-expect reply
+expect 25z 4yz 5yz
 or ended: untested The server closes the connection.
+or 220: untested The server greets again inside TLS, so that its replies cannot be counted.
 end
 expect ended
 or silence: deviates The server keeps a connection whose client has ended without close_notify.
@@ -191,7 +192,8 @@ expect established
 or clear: deviates The server answers in clear after its 220 to STARTTLS: the handshake of a client fails.
 or failed | ended | silence: conforms The handshake fails, and nothing is executed.
 C: QUIT
-expect reply
+expect 221 25z 4yz 5yz
+or 220: untested The server greets again inside TLS, so that its replies cannot be counted.
 or ended: conforms The server closes the connection.
 expect ended
 or silence: conforms What was sent after STARTTLS was discarded.
@@ -215,6 +217,7 @@ or clear: deviates The server reads the ClientHello as a command, and answers in
 or failed | ended | silence: conforms The server discards it, and the handshake fails.
 expect silence
 or ended: conforms The server closes the connection.
+or 220: untested The server greets again inside TLS, so that its replies cannot be counted.
 or anything: vulnerable The ClientHello was read as a command inside TLS.
 conforms The server gives it to TLS.
 """##),
@@ -251,6 +254,7 @@ or failed | ended | silence: conforms The handshake fails, and nothing is execut
 C: OP
 expect 4yz 5yz
 or ended: conforms The server closes the connection.
+or 220: untested The server greets again inside TLS, so that its replies cannot be counted.
 or 2yz: vulnerable Half a command from the clear phase was completed and executed inside TLS.
 conforms Half a command from the clear phase was discarded.
 """##),
@@ -312,7 +316,7 @@ C: RSET
 C: NOOP
 C: NOOP
 C: STARTTLS
-expect 250
+expect 250 530
 or 220: vulnerable STARTTLS is executed before the commands in front of it.
 or 4yz 5yz | ended: conforms The server refuses the group.
 expect 250
@@ -501,7 +505,8 @@ severity medium
 
 open
 C: STARTTLS\0
-expect 4yz 5yz
+expect 421 450 451 452 5yz
+or 454: untested The server refuses STARTTLS for now.
 or ended: conforms The server closes the connection.
 or 220: deviates STARTTLS with a NUL is accepted.
 C: NOOP \0x
@@ -654,8 +659,8 @@ expect 250
 or anything: deviates NOOP in a group is not answered with 250.
 expect 5yz
 or anything: deviates An unknown command in a group is not answered with 500 or 502 in its turn.
-expect 250
-or anything: deviates RSET in a group is not answered with 250 in its turn.
+expect 250 530
+or anything: deviates RSET in a group is not answered in its turn.
 expect 221
 or anything: deviates QUIT in a group is not answered with 221 in its turn.
 expect ended
@@ -676,8 +681,8 @@ C: RSET
 C: STARTTLS
 expect 250
 or anything: deviates NOOP in a group is not answered with 250.
-expect 250
-or anything: deviates RSET in a group is not answered with 250.
+expect 250 530
+or anything: deviates RSET in a group is not answered.
 expect 220
 or anything: deviates STARTTLS as the last command of a group is refused.
 tls
@@ -987,6 +992,7 @@ secure
 C: MAIL FROM:<>
 expect 5yz
 or ended: conforms The server closes the connection.
+or 220: untested The server greets again inside TLS, so that its replies cannot be counted.
 or 2yz: deviates The server accepts MAIL inside TLS without EHLO: it keeps the name that was given in clear.
 conforms The server requires EHLO again.
 """##),
@@ -1049,7 +1055,9 @@ others Postfix and Exim refuse it.
 
 open
 C: STARTTLS now
-expect 4yz 5yz
+expect 5yz
+or 454: untested The server refuses STARTTLS for now.
+or 4yz: conforms STARTTLS with a parameter is refused.
 or ended: conforms The server closes the connection.
 or 220: deviates STARTTLS with a parameter is accepted.
 conforms STARTTLS with a parameter is refused.
@@ -1111,6 +1119,7 @@ or anything: untested The server does not resume the session.
 C: MAIL FROM:<>
 expect 5yz
 or ended: conforms The server closes the connection.
+or 220: untested The server greets again inside TLS, so that its replies cannot be counted.
 or 2yz: deviates The server accepts MAIL without EHLO in a resumed session.
 conforms The server requires EHLO again.
 """##),
@@ -1150,6 +1159,7 @@ C: RCPT TO:<postmaster>
 expect 5yz
 or 4yz: conforms The server refuses RCPT.
 or ended: conforms The server closes the connection.
+or 220: untested The server greets again inside TLS, so that its replies cannot be counted.
 or 2yz: vulnerable RCPT inside TLS continues a transaction that was begun in clear.
 conforms The transaction is forgotten.
 """##),
@@ -1170,7 +1180,7 @@ conforms STARTTLS before EHLO is accepted, and TLS is established.
     ("tls/alpn-other", ##"""
 # ALPACA (2021): a server that refuses other protocols cannot be used for cross-protocol attacks.
 rule A client that offers only other protocols in ALPN is refused.
-source RFC 7301, 3.2; RFC 9325, 3.7
+source RFC 7301, 3.2; RFC 9325, 3.8
 severity medium
 others Postfix 3.7 and stunnel 5.68 serve such a client by default; Exim 4.96 refuses it.
 
@@ -1179,7 +1189,8 @@ C: STARTTLS
 expect 220
 or reply: untested The server refuses STARTTLS.
 tls alpn http/1.1
-expect failed | ended
+expect refused | ended
+or failed: untested The handshake fails on the client's side.
 or established: deviates A client that offers only http/1.1 is served: ALPN does not protect against cross-protocol attacks.
 or silence | clear: untested The handshake does not end.
 conforms The client is refused.
@@ -1271,6 +1282,8 @@ or reply: untested The server refuses STARTTLS.
 tls version 1.2
 expect established
 or anything: untested The server does not accept TLS 1.2.
+expect silence
+or anything: untested The server sends something first: it may not have read the request.
 examine renegotiation
 expect is refused
 or is accepted: deviates The server lets a client renegotiate, which costs it more than the client.
@@ -1398,7 +1411,8 @@ C: STARTTLS
 expect 220
 or reply: untested The server refuses STARTTLS.
 tls version 1.0
-expect failed | ended
+expect refused | ended
+or failed: untested The handshake fails on the client's side.
 or established: deviates TLS 1.0 is accepted.
 or silence | clear: untested The handshake does not end.
 conforms TLS 1.0 is refused.
@@ -1414,7 +1428,8 @@ C: STARTTLS
 expect 220
 or reply: untested The server refuses STARTTLS.
 tls version 1.1
-expect failed | ended
+expect refused | ended
+or failed: untested The handshake fails on the client's side.
 or established: deviates TLS 1.1 is accepted.
 or silence | clear: untested The handshake does not end.
 conforms TLS 1.1 is refused.

@@ -41,10 +41,25 @@ struct ServerCertificate: ~Copyable {
     return (until - now < 14 * 86_400 && until - from > 30 * 86_400 ? "soon" : "right", text)
   }
 
-  /// `right` or `wrong`, and a text.
+  /// `right` or `wrong`, and a text. The library also compares the common name, which RFC 9525, 2, and RFC 8461, 4.1, do not allow.
   func name(_ host: String) -> (String, String) {
-    let matches = gnutls_x509_crt_check_hostname(certificates[0], host) != 0
-    return (matches ? "right" : "wrong", "the certificate \(matches ? "is" : "is not") for \(host)")
+    guard gnutls_x509_crt_check_hostname(certificates[0], host) != 0 else { return ("wrong", "the certificate is not for \(host)") }
+    guard hasAlternativeName else {
+      return ("wrong", "the certificate has \(host) as its common name only, not as a subject alternative name")
+    }
+    return ("right", "the certificate is for \(host)")
+  }
+
+  /// True if a subject alternative name is that of a host.
+  private var hasAlternativeName: Bool {
+    for index: UInt32 in 0..<1024 {
+      var name = [CChar](repeating: 0, count: 1024)
+      var size = name.count
+      let kind = gnutls_x509_crt_get_subject_alt_name(certificates[0], index, &name, &size, nil)
+      if kind == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE { return false }
+      if kind >= 0, [GNUTLS_SAN_DNSNAME, GNUTLS_SAN_IPADDRESS].contains(gnutls_x509_subject_alt_name_t(UInt32(kind))) { return true }
+    }
+    return false
   }
 
   /// `right` if one of the records matches (RFC 6698, RFC 7672), else `wrong`; and the record 3 1 1 of this certificate.

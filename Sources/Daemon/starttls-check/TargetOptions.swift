@@ -39,7 +39,7 @@ struct TargetOptions: ParsableArguments {
       throw CheckFailure("\(error)", ExitCode.usage)
     }
     var target = Target(text: server, addresses: addresses)
-    target.name = name ?? TargetOptions.hostName(server)
+    target.name = (name ?? TargetOptions.hostName(server)).map(TargetOptions.withoutRoot)
     target.client = ehlo
     target.values.marker = "starttls-check-\(UInt32.random(in: 1_000_000...9_999_999))"
     try addRecords(&target)
@@ -82,6 +82,11 @@ struct TargetOptions: ParsableArguments {
     (target.values.password, target.values.encodedPassword) = (password, Base64.encoded(password))
     target.values.plain = Base64.encoded([0] + Array(user.utf8) + [0] + password)
     target.needs.insert(.credentials)
+  }
+
+  /// A name without the dot of the root, which neither SNI (RFC 6066, 3) nor a certificate has.
+  private static func withoutRoot(_ name: String) -> String {
+    name.hasSuffix(".") ? String(name.dropLast()) : name
   }
 
   /// The host of `host:port`; nil if it is an address.

@@ -60,6 +60,23 @@ final class SMTPProbeTests: XCTestCase {
     XCTAssertEqual(probe.next(), .finish(Finding(.deviates, "Clear.", observed: "in clear: 250 ok\\r\\n")))
   }
 
+  /// `failed` matches both ends of a handshake, `refused` that by the server only.
+  func testWhoEndsTheHandshake() throws {
+    for (patterns, refused, failed) in [
+      ("refused\nor failed: untested Failed.", Verdict.conforms, Verdict.untested), ("failed", .conforms, .conforms),
+    ] {
+      for (isRefused, verdict) in [(true, refused), (false, failed)] {
+        var probe = try probe("expect 220\ntls\nexpect \(patterns)\nconforms Yes.\n")
+        _ = probe.next()
+        probe.receive(octets("220 go\r\n"))
+        XCTAssertEqual(probe.next(), .startTLS(TLSRequest(), received: []))
+        if isRefused { probe.handshakeRefused("x") } else { probe.handshakeFailed("x") }
+        guard case .finish(let finding) = probe.next() else { return XCTFail(patterns) }
+        XCTAssertEqual(finding.verdict, verdict, patterns)
+      }
+    }
+  }
+
   /// What a script does not mention never ends in `conforms` or `vulnerable`.
   func testWhatIsNotMentioned() throws {
     let events: [(String, (inout SMTPProbe) -> Void, Verdict)] = [
@@ -71,6 +88,7 @@ final class SMTPProbeTests: XCTestCase {
       ("alert", { $0.receive([0x15, 3, 3]) }, .untested),
       ("end", { $0.ended() }, .untested),
       ("silence", { $0.expired() }, .untested),
+      ("refused", { $0.handshakeRefused("x") }, .untested),
       ("failed", { $0.handshakeFailed("x") }, .untested),
     ]
     for (name, event, verdict) in events {
@@ -213,7 +231,7 @@ final class SMTPProbeTests: XCTestCase {
     for _ in 0..<200 {
       var probe = SMTPProbe(check, SMTPProbe.Values())
       for _ in 0..<40 {
-        switch Int.random(in: 0..<12) {
+        switch Int.random(in: 0..<13) {
         case 0: probe.ended()
         case 1: probe.expired()
         case 2: probe.established()
@@ -221,6 +239,7 @@ final class SMTPProbeTests: XCTestCase {
         case 4: probe.receivedClear([0x32])
         case 5: probe.examined("x", "y")
         case 6: probe.prepared([0x16])
+        case 7: probe.handshakeRefused("x")
         default: probe.receive(pieces.randomElement()!)
         }
         if case .finish = probe.next() { break }

@@ -288,6 +288,60 @@ def test_a_server_whose_tls_never_works_keeps_no_rule(check, certificate):
     assert set(verdicts(report).values()) == {"untested"} and code == 2, explained(report)
 
 
+def test_a_server_without_tls_is_not_checked_to_the_end(check, certificate):
+    """Checks that need no handshake conform. A job of a CI system must fail all the same."""
+    with PlantedServer(certificate, "no-tls") as server:
+        code, report = check(server.port, "--only", "order")
+        assert code == 2 and "TLS cannot be established." in report["stopped"], explained(report)
+        assert verdicts(report)["order/domain-first"] == "conforms" and verdicts(report)["order/case"] == "untested"
+        # Nothing is left out.
+        assert check(server.port, "--only", "order/domain-first")[0] == 0
+
+
+def test_a_server_that_limits_handshakes_keeps_no_rule(check, certificate):
+    """454 to everybody is no refusal of the octets that a check sends."""
+    with PlantedServer(certificate, "limited", "discards") as server:
+        code, report = check(server.port, "--only", "injection", "--only", "state", "--only", "order/starttls-last")
+    tried = [name for name, verdict in verdicts(report).items() if verdict == "conforms"]
+    # STARTTLS is accepted four times: from the first check, and before and after it and after the second one from no check.
+    assert tried == ["injection/after-220", "injection/bare-cr", "state/auth-in-clear", "state/parameter"], explained(report)
+    assert set(verdicts(report).values()) == {"conforms", "untested"} and code == 2 and "454" in report["stopped"], explained(report)
+
+
+def test_octets_without_end_do_not_extend_a_wait(check, certificate):
+    """The program does not wait until the limit of its input, 4 MiB: a record of one octet has 23."""
+    with PlantedServer(certificate, "floods-inside") as server:
+        _, report = check(server.port, "--only", "state/no-greeting-inside")
+    assert verdicts(report) == {"state/no-greeting-inside": "deviates"}, explained(report)
+    assert server.flooded < (4 << 20) / 23
+
+
+def test_the_run_has_a_limit(check, certificate):
+    with PlantedServer(certificate, "slow") as server:
+        code, report = check(server.port, "--limit", "2")
+    assert code == 2 and report["stopped"] == "the run has taken 2 seconds (--limit)"
+
+
+@pytest.mark.skipif(subprocess.run(["unshare", "--map-root-user", "--mount", "true"], stderr=subprocess.DEVNULL).returncode != 0,
+                    reason="no namespaces")
+def test_the_first_address_that_answers_serves_the_run(program, certificate, tmp_path):
+    """One that does not answer costs its time-out once, not at each connection."""
+    (tmp_path / "hosts").write_text("127.0.0.1 two.example\n127.0.0.2 two.example\n")
+    with PlantedServer(certificate, address="127.0.0.2") as server, socket.socket() as silent, contextlib.ExitStack() as clients:
+        silent.bind(("127.0.0.1", server.port))
+        silent.listen(0)
+        # The kernel answers no further client.
+        for _ in range(3):
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(silent.getsockname())
+        done = run("unshare", "--map-root-user", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(tmp_path / "hosts"),
+                   str(program), "--json", "--timeout", "3", "--only", "order/helo", f"two.example:{server.port}")
+    report = json.loads(done)
+    assert report["address"] == f"127.0.0.2:{server.port}" and verdicts(report) == {"order/helo": "conforms"}, explained(report)
+    assert report["checks"][0]["milliseconds"] < 3000
+
+
 def test_a_smuggled_message_has_the_marker(check, certificate):
     with PlantedServer(certificate, ("end", b"\n.\n")) as server:
         check(server.port, "--only", "smuggling/lf-dot-lf")

@@ -1,6 +1,6 @@
 // CheckRun: runs one check against the server. One connection is open at a time.
 //
-// Contract: each wait ends, so the run ends; see SMTPProbe.
+// Contract: each wait ends, so the run ends; see SMTPProbe. No connection goes on after the end of the run's time.
 
 import Glibc
 import SMTPProbe
@@ -10,6 +10,7 @@ import Transport
 struct Target {
   /// As given by the user.
   var text: String
+  /// The first one that answers serves the whole run.
   var addresses: [SocketAddress]
   /// For SNI and the names of the certificate; nil if the user gave an address only.
   var name: String?
@@ -31,6 +32,8 @@ struct Timing {
   var cut = 20
   /// Between two connections.
   var pause = 0
+  /// The whole run.
+  var run = 3_600_000
 }
 
 /// A check and what became of it.
@@ -42,24 +45,36 @@ struct Outcome {
 }
 
 struct CheckRun {
-  let target: Target
-  let timing: Timing
+  private(set) var target: Target
+  private let timing: Timing
   /// Every number of a sweep is tried, not only those near usual sizes of buffers.
-  var isThorough = false
+  private let isThorough: Bool
+  private let end: Int
+  /// Why no check with a handshake makes sense; nil while handshakes succeed. Without it, a server whose TLS never works, or no
+  /// longer, would keep every rule about what must not be executed inside TLS. `stops` is true if the server does not serve this
+  /// client.
+  private(set) var obstacle: Finding?
+  /// True if a check was not tried because of `obstacle`.
+  private(set) var hasLeftOut = false
+  /// True if the last connection of the last check ended inside TLS.
+  private var wasSecured = false
 
-  /// Why no check of TLS makes sense; nil if a handshake succeeds. Without it, a server whose TLS never works would keep
-  /// every rule about what must not be executed inside TLS.
-  ///
-  /// - Returns: what prevents it. `stops` is true if the server does not serve this client.
-  func obstacle() throws(CheckFailure) -> Finding? {
-    let text = "rule TLS can be established.\nsource RFC 3207\nseverity low\n\nopen\nsecure\nconforms It can.\n"
-    guard let check = try? CheckParser.parse(text, identifier: "tls/control") else { return nil }
-    let finding = try play(check, padding: 0).0
-    return finding.verdict == .conforms ? nil : finding
+  /// The time of the run begins now.
+  init(target: Target, timing: Timing, isThorough: Bool) {
+    (self.target, self.timing, self.isThorough) = (target, timing, isThorough)
+    end = Clock.now() + timing.run
   }
 
-  /// - Parameter obstacle: the answer of `obstacle()`.
-  func run(_ check: Check, obstacle: Finding?) throws(CheckFailure) -> Outcome {
+  /// Tries a handshake, and sets `obstacle` if it fails.
+  mutating func control() throws(CheckFailure) {
+    let text = "rule TLS can be established.\nsource RFC 3207\nseverity low\n\nopen\nsecure\nconforms It can.\n"
+    guard let check = try? CheckParser.parse(text, identifier: "tls/control") else { return }
+    let finding = try play(check, padding: 0).0
+    if finding.verdict != .conforms { obstacle = finding }
+  }
+
+  /// Runs a check, unless something that it needs is missing, or `obstacle` prevents it.
+  mutating func run(_ check: Check) throws(CheckFailure) -> Outcome {
     let begin = Clock.now()
     var outcome = Outcome(check: check, finding: Finding(.untested, ""))
     if let missing = Check.Need.allCases.first(where: { check.needs.contains($0) && !target.needs.contains($0) }) {
@@ -71,6 +86,7 @@ struct CheckRun {
       return outcome
     }
     if let obstacle, check.needsTLS {
+      hasLeftOut = true
       outcome.finding = Finding(.untested, obstacle.text, observed: obstacle.observed)
       return outcome
     }
@@ -79,12 +95,27 @@ struct CheckRun {
     } else {
       try sweep(check, &outcome)
     }
+    try confirm(&outcome)
     outcome.milliseconds = Clock.now() - begin
     return outcome
   }
 
+  /// A server that refuses STARTTLS, or fails the handshake, may do so for the octets of the check, or for every client: because of a
+  /// limit that this client has reached. Then nothing was tried.
+  private mutating func confirm(_ outcome: inout Outcome) throws(CheckFailure) {
+    let finding = outcome.finding
+    guard outcome.check.needsTLS, !wasSecured, finding.verdict != .vulnerable, !finding.stops else { return }
+    try control()
+    guard let obstacle else { return }
+    hasLeftOut = true
+    let observed = [finding.observed, "then, to a client that does nothing else: \(obstacle.observed)"]
+    outcome.finding = Finding(
+      .untested, "TLS cannot be established any more.", observed: observed.filter { !$0.isEmpty }.joined(separator: "; "),
+      stops: obstacle.stops)
+  }
+
   /// Runs a check with each number of its sweep, up to the first weakness.
-  private func sweep(_ check: Check, _ outcome: inout Outcome) throws(CheckFailure) {
+  private mutating func sweep(_ check: Check, _ outcome: inout Outcome) throws(CheckFailure) {
     let numbers = isThorough ? Array((check.sweepValues.min() ?? 16)...(check.sweepValues.max() ?? 16)) : check.sweepValues
     var untested: Finding?
     var worst: Finding?
@@ -110,10 +141,11 @@ struct CheckRun {
     outcome.finding = worst ?? outcome.finding
   }
 
-  private func play(_ check: Check, padding: Int) throws(CheckFailure) -> (Finding, [String]) {
+  private mutating func play(_ check: Check, padding: Int) throws(CheckFailure) -> (Finding, [String]) {
     var values = target.values
     values.padding = padding
     var connection = try Connection(target.addresses, timeoutMilliseconds: timing.reply)
+    target.addresses = [connection.address]
     defer { rest() }
     if let client = target.client ?? connection.addressLiteral { values.client = client }
     var probe = SMTPProbe(check, values)
@@ -122,6 +154,9 @@ struct CheckRun {
     var earlier: [UInt8]?
     var waiting: (step: Int, deadline: Int)?
     while true {
+      guard Clock.now() < end else {
+        throw CheckFailure("the run has taken \(timing.run / 1000) seconds (--limit)", ExitCode.incomplete)
+      }
       let command = probe.next()
       let sending = Clock.now() + timing.reply
       switch command {
@@ -147,6 +182,11 @@ struct CheckRun {
         probe.examined(word, text)
       case .await(let patience, let step):
         let known = waiting.flatMap { $0.step == step ? $0.deadline : nil }
+        // Octets that always wait to be read do not extend the time.
+        if let known, Clock.now() >= known {
+          probe.expired()
+          continue
+        }
         let deadline = known ?? Clock.now() + milliseconds(patience)
         waiting = (step, deadline)
         switch connection.next(deadline) {
@@ -159,6 +199,7 @@ struct CheckRun {
         case .clear(let octets): probe.receivedClear(octets)
         }
       case .finish(let finding):
+        wasSecured = connection.established != nil
         connection.close()
         return (finding, probe.transcript.lines)
       }

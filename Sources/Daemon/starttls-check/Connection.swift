@@ -27,6 +27,8 @@ final class Connection {
   private var socket: Descriptor?
   private let number: CInt
   private var isClosed = false
+  /// The server's address.
+  let address: SocketAddress
   /// The address that the server sees, as an argument of EHLO.
   let addressLiteral: String?
   private var tls: ClientTLS?
@@ -53,6 +55,7 @@ final class Connection {
           continue
         }
         number = descriptor.number
+        self.address = address
         addressLiteral = Connection.literal((try? descriptor.localAddress()) ?? nil)
         socket = consume descriptor
         return
@@ -174,12 +177,14 @@ final class Connection {
 
   /// Waits for the next event.
   func next(_ deadline: Int) -> Event {
-    while true {
+    repeat {
       if let event = withoutWaiting(deadline) { return event }
       if hasEnded || received > Connection.limit { return .ended }
       guard Connection.wait(number, CInt(POLLIN), deadline) else { return .expired }
       if let octets = receiveRaw() { return .octets(octets) }
-    }
+      // There may always be something to read.
+    } while Clock.now() < deadline
+    return withoutWaiting(deadline) ?? .expired
   }
 
   /// Receives once. Returns octets in clear; those of TLS are given to it.

@@ -2,13 +2,17 @@
 
 import ProgramSupport
 import SMTPProbe
+import Transport
 
 /// One object.
 final class JSONReport: Report {
   private let target: String
   private let progress: Progress
+  private var address = ""
 
   init(target: String, progress: Progress) { (self.target, self.progress) = (target, progress) }
+
+  func chose(_ address: SocketAddress) { self.address = "\(address)" }
 
   func begins(_ check: Check) { progress.begins(check) }
 
@@ -18,7 +22,7 @@ final class JSONReport: Report {
     progress.clear()
     let summary = Summary(outcomes)
     let counts = JSONText.object(Verdict.allCases.map { ($0.rawValue, "\(summary[$0])") })
-    let head = [("program", "starttls-check"), ("version", "\(Version.text)"), ("server", target)].map { ($0, JSONText.string($1)) }
+    let head = [("program", "starttls-check"), ("version", "\(Version.text)"), ("server", target), ("address", address)].map { ($0, JSONText.string($1)) }
     // One line for each check.
     print("\(JSONText.object(head + [("stopped", failure.map(JSONText.string) ?? "null")]).dropLast()),")
     print("\"summary\":\(counts),\"checks\":[")
@@ -56,7 +60,7 @@ final class JUnitReport: Report {
     let time = outcomes.map(\.milliseconds).reduce(0, +)
     print("<?xml version=\"1.0\" encoding=\"UTF-8\"?>")
     print(
-      "<testsuite name=\"starttls-check\" tests=\"\(outcomes.count)\" failures=\"\(summary[.vulnerable])\""
+      "<testsuite name=\"starttls-check\" tests=\"\(outcomes.count + (failure == nil ? 0 : 1))\" failures=\"\(summary[.vulnerable])\""
         + " errors=\"\(failure == nil ? 0 : 1)\" skipped=\"\(summary[.untested])\" time=\"\(seconds(time))\""
         + " hostname=\"\(escaped(target))\">")
     for outcome in outcomes { print(testCase(outcome)) }

@@ -3,6 +3,7 @@
 import ArgumentParser
 import Glibc
 import SMTPProbe
+import Transport
 
 struct OutputOptions: ParsableArguments {
   enum Format: String, EnumerableFlag { case json, junit, tap }
@@ -25,10 +26,16 @@ struct OutputOptions: ParsableArguments {
 
 /// Prints outcomes.
 protocol Report: AnyObject {
+  /// The address that all checks use.
+  func chose(_ address: SocketAddress)
   func begins(_ check: Check)
   func ended(_ outcome: Outcome)
   /// - Parameter failure: why not all checks were run; nil if they were.
   func finish(_ outcomes: [Outcome], _ failure: String?)
+}
+
+extension Report {
+  func chose(_: SocketAddress) {}
 }
 
 /// One line on standard error that changes while checks run; only on a terminal.

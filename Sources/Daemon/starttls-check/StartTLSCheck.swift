@@ -53,25 +53,26 @@ struct StartTLSCheck: ParsableCommand {
     }
     guard let server else { throw CheckFailure("no server: give host:port; see --help", ExitCode.usage) }
     let target = try known.target(server)
-    let run = CheckRun(
-      target: target, timing: try times.timing(isLoopback: target.addresses.allSatisfy(\.isLoopback)), isThorough: thorough)
+    let timing = try times.timing(isLoopback: target.addresses.allSatisfy(\.isLoopback), isThorough: thorough)
+    var run = CheckRun(target: target, timing: timing, isThorough: thorough)
     let report = try output.report(target, checks: collection.checks)
     var outcomes: [Outcome] = []
     var failure: String?
     do throws(CheckFailure) {
       // Nothing is sent if no check can be run.
-      let isNeeded = collection.checks.contains { $0.needs.isSubset(of: target.needs) }
-      let obstacle = isNeeded ? try run.obstacle() : nil
-      if let obstacle, obstacle.stops { throw CheckFailure("\(obstacle.text) \(obstacle.observed)", ExitCode.incomplete) }
+      if collection.checks.contains(where: { $0.needs.isSubset(of: target.needs) }) {
+        try run.control()
+        report.chose(run.target.addresses[0])
+      }
+      if let obstacle = run.obstacle, obstacle.stops { throw obstacle.failure }
       for check in collection.checks {
         report.begins(check)
-        let outcome = try run.run(check, obstacle: obstacle)
+        let outcome = try run.run(check)
         outcomes.append(outcome)
         report.ended(outcome)
-        guard !outcome.finding.stops else {
-          throw CheckFailure("\(outcome.finding.text) \(outcome.finding.observed)", ExitCode.incomplete)
-        }
+        if outcome.finding.stops { throw outcome.finding.failure }
       }
+      if let obstacle = run.obstacle, run.hasLeftOut { throw obstacle.failure }
     } catch {
       guard error.code == ExitCode.incomplete else { throw error }
       failure = error.text
@@ -86,4 +87,9 @@ struct StartTLSCheck: ParsableCommand {
     if worst == .vulnerable || strict && worst == .deviates { return ExitCode.found }
     return failure != nil || worst == .untested ? ExitCode.incomplete : ExitCode.conforms
   }
+}
+
+extension Finding {
+  /// For a finding that prevents other checks.
+  fileprivate var failure: CheckFailure { CheckFailure("\(text) \(observed)", ExitCode.incomplete) }
 }

@@ -11,6 +11,7 @@ import Transport
 final class TextReport: Report {
   private let isVerbose: Bool
   private let width: Int
+  private let hasAddresses: Bool
   private let hasColour = isatty(STDOUT_FILENO) != 0 && getenv("NO_COLOR") == nil
   private let progress: Progress
   private var group: Check.Group?
@@ -19,8 +20,13 @@ final class TextReport: Report {
     self.isVerbose = isVerbose
     width = checks.map { $0.identifier.utf8.count }.max() ?? 0
     progress = Progress(count: checks.count)
+    hasAddresses = target.addresses.count > 1
     let addresses = target.addresses.map(\.description).joined(separator: ", ")
     print("starttls-check \(Version.text): \(target.text)\(addresses == target.text ? "" : " (\(addresses))")")
+  }
+
+  func chose(_ address: SocketAddress) {
+    if hasAddresses { print("checked: \(address)") }
   }
 
   func begins(_ check: Check) { progress.begins(check) }

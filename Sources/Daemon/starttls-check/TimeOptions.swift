@@ -15,12 +15,16 @@ struct TimeOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Milliseconds between two connections [0 on loopback, else 300].", valueName: "milliseconds"))
   var pause: Int?
 
-  func timing(isLoopback: Bool) throws(CheckFailure) -> Timing {
+  @Option(help: ArgumentHelp("Seconds for the whole run [3600, with --thorough 36000].", valueName: "seconds"))
+  var limit: Int?
+
+  func timing(isLoopback: Bool, isThorough: Bool) throws(CheckFailure) -> Timing {
     var timing = Timing()
     timing.reply = try checked(timeout, "--timeout", 1...600) * 1000
     timing.quiet = try checked(quiet ?? (isLoopback ? 300 : 1500), "--quiet", 1...60_000)
     timing.stall = try checked(stall, "--stall", 1...3600) * 1000
     timing.pause = try checked(pause ?? (isLoopback ? 0 : 300), "--pause", 0...60_000)
+    timing.run = try checked(limit ?? (isThorough ? 36_000 : 3600), "--limit", 1...1_000_000) * 1000
     timing.cut = isLoopback ? 20 : 100
     return timing
   }

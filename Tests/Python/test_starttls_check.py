@@ -22,6 +22,7 @@ PLANTED = [
     (["buffer"], "vulnerable", "injection/same-segment injection/ehlo injection/second-starttls injection/split-crlf "
      "injection/half-line injection/nul injection/blanks injection/noop-before"),
     (["late"], "vulnerable", "injection/next-segment injection/after-220"),
+    (["late", "seldom"], "vulnerable", "injection/next-segment"),
     (["buffer", "bare-lf"], "vulnerable", "injection/bare-lf"),
     (["buffer", "bare-cr"], "vulnerable", "injection/bare-cr"),
     (["boundary"], "vulnerable", "injection/boundary"),

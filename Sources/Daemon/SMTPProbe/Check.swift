@@ -37,6 +37,8 @@ package struct Check: Hashable, Sendable {
   package var needs: Set<Need> = []
   /// The check is run once with each of these numbers, which `padding` uses; empty: once, without a number.
   package var sweep: [ClosedRange<Int>] = []
+  /// How often the check is run, up to the first weakness: more than once if it depends on when the server reads.
+  package var repetitions = 1
   package var steps: [Step]
 
   /// All values of the sweep, in order.

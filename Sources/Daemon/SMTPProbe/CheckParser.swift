@@ -17,7 +17,7 @@ package struct CheckParser {
   private var head: [String: [String]] = [:]
   private var steps: [Step] = []
 
-  private static let headWords = ["rule", "source", "severity", "finds", "others", "only", "sweep"]
+  private static let headWords = ["rule", "source", "severity", "finds", "others", "only", "sweep", "repeat"]
 
   /// - Parameters:
   ///   - text: the file's text.
@@ -271,6 +271,13 @@ extension CheckParser {
     }
     for word in head["sweep", default: []].flatMap({ $0.split(separator: " ").map(String.init) }) {
       check.sweep.append(try range(word))
+    }
+    if head["repeat"] != nil {
+      let text = try one("repeat")
+      guard let number = Int(text), (2...100).contains(number), check.sweep.isEmpty else {
+        throw wrong("repeat \(text): a number from 2 to 100, without sweep")
+      }
+      check.repetitions = number
     }
     guard steps.contains(.padding) == !check.sweep.isEmpty else { throw wrong("padding and sweep belong together") }
     return check

@@ -90,11 +90,7 @@ struct CheckRun {
       outcome.finding = Finding(.untested, obstacle.text, observed: obstacle.observed)
       return outcome
     }
-    if check.sweep.isEmpty {
-      (outcome.finding, outcome.transcript) = try play(check, padding: 0)
-    } else {
-      try sweep(check, &outcome)
-    }
+    try runEach(&outcome)
     try confirm(&outcome)
     outcome.milliseconds = Clock.now() - begin
     return outcome
@@ -114,12 +110,12 @@ struct CheckRun {
       stops: obstacle.stops)
   }
 
-  /// Runs a check with each number of its sweep, up to the first weakness.
-  private mutating func sweep(_ check: Check, _ outcome: inout Outcome) throws(CheckFailure) {
-    let numbers = isThorough ? Array((check.sweepValues.min() ?? 16)...(check.sweepValues.max() ?? 16)) : check.sweepValues
+  /// Runs a check as often as it wants, with each number of its sweep, up to the first weakness.
+  private mutating func runEach(_ outcome: inout Outcome) throws(CheckFailure) {
+    let check = outcome.check
     var untested: Finding?
     var worst: Finding?
-    for number in numbers {
+    for number in numbers(check) {
       var (finding, transcript) = try play(check, padding: number)
       if finding.stops {
         outcome.finding = finding
@@ -130,7 +126,7 @@ struct CheckRun {
         continue
       }
       guard worst.map({ finding.verdict > $0.verdict }) ?? true else { continue }
-      if finding.verdict > .conforms {
+      if finding.verdict > .conforms, number > 0 {
         finding.observed += "\(finding.observed.isEmpty ? "" : "; ")the STARTTLS line ended at octet \(number) of its segment"
       }
       (worst, outcome.transcript) = (finding, transcript)
@@ -139,6 +135,14 @@ struct CheckRun {
     // A rule that was not tried everywhere does not count as kept.
     if let untested, worst.map({ $0.verdict == .conforms }) ?? true { worst = untested }
     outcome.finding = worst ?? outcome.finding
+  }
+
+  /// The numbers for `padding`: one for each time that the check is run.
+  private func numbers(_ check: Check) -> [Int] {
+    guard let first = check.sweepValues.min(), let last = check.sweepValues.max() else {
+      return Array(repeating: 0, count: check.repetitions)
+    }
+    return isThorough ? Array(first...last) : check.sweepValues
   }
 
   private mutating func play(_ check: Check, padding: Int) throws(CheckFailure) -> (Finding, [String]) {

@@ -259,11 +259,13 @@ or 2yz: vulnerable Half a command from the clear phase was completed and execute
 conforms Half a command from the clear phase was discarded.
 """##),
     ("injection/next-segment", ##"""
-# The client does not wait for the 220. aiosmtpd before 1.4.6: the octets survived in the stream below the parser.
+# The client does not wait for the 220. aiosmtpd before 1.4.6: the octets survived in the stream below the parser. They have to arrive
+# after the server has read STARTTLS and before it begins with TLS, which not every attempt achieves.
 rule What arrives in a segment directly after STARTTLS is never executed inside TLS.
 source RFC 3207, 4.2
 severity critical
 finds CVE-2011-0411 CVE-2022-28220 CVE-2024-34083
+repeat 10
 
 open
 C: STARTTLS

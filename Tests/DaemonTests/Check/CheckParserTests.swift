@@ -32,6 +32,8 @@ final class CheckParserTests: XCTestCase {
     XCTAssertEqual(check.finds, ["CVE-1", "CVE-2"])
     XCTAssertEqual(check.needs, [.own, .credentials])
     XCTAssertEqual(check.sweepValues, [16, 20, 21, 22])
+    XCTAssertEqual(check.repetitions, 1)
+    XCTAssertEqual(try CheckParser.parse(Self.head + "repeat 5\nconforms Yes.\n", identifier: "lines/x").repetitions, 5)
   }
 
   func testSteps() throws {
@@ -85,6 +87,8 @@ final class CheckParserTests: XCTestCase {
       (Self.head + "sweep 5\npadding\nconforms X.\n", 7, "sweep 5"),
       (Self.head + "sweep 30-20\npadding\nconforms X.\n", 7, "sweep 30-20"),
       (Self.head + "padding\nconforms X.\n", 6, "belong together"),
+      (Self.head + "repeat 1\nconforms X.\n", 6, "repeat 1"),
+      (Self.head + "repeat 2\nsweep 16\npadding\nconforms X.\n", 8, "without sweep"),
     ]
     for (text, line, message) in mistakes {
       XCTAssertThrowsError(try CheckParser.parse(text, identifier: "lines/x"), text) { error in

@@ -320,7 +320,15 @@ def test_octets_without_end_do_not_extend_a_wait(check, certificate):
 def test_the_run_has_a_limit(check, certificate):
     with PlantedServer(certificate, "slow") as server:
         code, report = check(server.port, "--limit", "2")
-    assert code == 2 and report["stopped"] == "the run has taken 2 seconds (--limit)"
+    assert code == 2 and report["stopped"] == "the run has reached its limit, 2 s (--limit)"
+
+
+def test_a_wait_ends_with_the_run(program):
+    """Nothing is accepted, so that nothing is answered, for as long as the program waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = subprocess.run([program, "--limit", "1", "--timeout", "600", f"127.0.0.1:{listener.getsockname()[1]}"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    assert done.returncode == 2 and "the run has reached its limit, 1 s (--limit)" in done.stderr
 
 
 @pytest.mark.skipif(subprocess.run(["unshare", "--map-root-user", "--mount", "true"], stderr=subprocess.DEVNULL).returncode != 0,

@@ -148,7 +148,7 @@ struct CheckRun {
   private mutating func play(_ check: Check, padding: Int) throws(CheckFailure) -> (Finding, [String]) {
     var values = target.values
     values.padding = padding
-    var connection = try Connection(target.addresses, timeoutMilliseconds: timing.reply)
+    var connection = try Connection(target.addresses, timeoutMilliseconds: timing.reply, end)
     target.addresses = [connection.address]
     defer { rest() }
     if let client = target.client ?? connection.addressLiteral { values.client = client }
@@ -159,10 +159,10 @@ struct CheckRun {
     var waiting: (step: Int, deadline: Int)?
     while true {
       guard Clock.now() < end else {
-        throw CheckFailure("the run has taken \(timing.run / 1000) seconds (--limit)", ExitCode.incomplete)
+        throw CheckFailure("the run has reached its limit, \(timing.run / 1000) s (--limit)", ExitCode.incomplete)
       }
       let command = probe.next()
-      let sending = Clock.now() + timing.reply
+      let sending = min(Clock.now() + timing.reply, end)
       switch command {
       case .connect:
         guard !isFirst else {
@@ -172,7 +172,7 @@ struct CheckRun {
         earlier = connection.established?.resumption
         connection.close()
         rest()
-        connection = try Connection(target.addresses, timeoutMilliseconds: timing.reply)
+        connection = try Connection(target.addresses, timeoutMilliseconds: timing.reply, end)
       case .send(let octets): connection.send(octets, sending)
       case .pause: usleep(UInt32(timing.cut) * 1000)
       case .endSending: connection.endSending()
@@ -191,7 +191,7 @@ struct CheckRun {
           probe.expired()
           continue
         }
-        let deadline = known ?? Clock.now() + milliseconds(patience)
+        let deadline = known ?? min(Clock.now() + milliseconds(patience), end)
         waiting = (step, deadline)
         switch connection.next(deadline) {
         case .octets(let octets): probe.receive(octets)
@@ -233,7 +233,7 @@ struct CheckRun {
     switch examination {
     case .alpn: return (tls.alpn ?? "none", "the protocol selected by ALPN: \(tls.alpn ?? "none")")
     case .renegotiation:
-      let answer = connection.renegotiate(Clock.now() + timing.reply)
+      let answer = connection.renegotiate(min(Clock.now() + timing.reply, end))
       return (answer, "renegotiation by the client: \(answer)")
     case .ticket: return (tls.ticket, "the session can be resumed with: \(tls.ticket)")
     case .resumed: return (tls.isResumed ? "yes" : "no", "the session is \(tls.isResumed ? "" : "not ")resumed")

@@ -40,13 +40,13 @@ final class Connection {
   /// The first octets of the server's side of TLS, to recognise what is not TLS.
   private var firstOctets: [UInt8] = []
 
-  /// Tries the addresses in turn.
-  init(_ addresses: [SocketAddress], timeoutMilliseconds: Int) throws(CheckFailure) {
+  /// Tries the addresses in turn, until the end.
+  init(_ addresses: [SocketAddress], timeoutMilliseconds: Int, _ end: Int) throws(CheckFailure) {
     var last = "no address"
-    for address in addresses {
+    for address in addresses where Clock.now() < end {
       do throws(SystemError) {
         let descriptor = try address.connect()
-        guard Connection.wait(descriptor.number, CInt(POLLOUT), Clock.now() + timeoutMilliseconds) else {
+        guard Connection.wait(descriptor.number, CInt(POLLOUT), min(Clock.now() + timeoutMilliseconds, end)) else {
           last = "\(address): no connection in time"
           continue
         }

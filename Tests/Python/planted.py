@@ -1,7 +1,7 @@
 """An SMTP server with STARTTLS that is right, or has the weaknesses that a test plants. For test_starttls_check.py.
 
 It keeps its own buffers, so that a weakness is a line or two: a buffer that survives STARTTLS, a name that is kept, and so on.
-Some holes are none: `requires-tls` and `discards` are other ways to be right.
+Some holes are none: `requires-tls`, `requires-login`, `nameless-mail`, `unknown-user` and `discards` are other ways to be right.
 """
 import base64
 import contextlib
@@ -169,7 +169,9 @@ class Session:
         self.send(b"235 2.7.0 OK\r\n" if "long-auth" in self.holes else b"535 5.7.8 Wrong\r\n")
 
     def do_mail(self, argument: bytes) -> None:
-        if not self.name:
+        if "requires-login" in self.holes and not self.login:
+            return self.send(b"530 5.7.0 Authentication required\r\n")
+        if not self.name and "nameless-mail" not in self.holes:
             return self.send(b"503 5.5.1 EHLO first\r\n")
         self.mail = argument
         self.send(b"250 2.1.0 OK\r\n")
@@ -177,6 +179,8 @@ class Session:
     def do_rcpt(self, argument: bytes) -> None:
         if self.mail is None:
             return self.send(b"503 5.5.1 MAIL first\r\n")
+        if "unknown-user" in self.holes:
+            return self.send(b"550 5.1.1 No such user\r\n")
         self.recipients.append(argument)
         self.send(b"250 2.1.5 OK\r\n")
 

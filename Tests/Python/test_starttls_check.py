@@ -140,6 +140,17 @@ def test_a_server_that_requires_tls_gets_no_false_alarm(check, certificate):
     assert {found["injection/queue"], found["order/pipelined"], found["order/starttls-last"]} == {"conforms"}
 
 
+@pytest.mark.parametrize("holes, name", [
+    (["keeps-mail", "unknown-user"], "state/transaction"), (["keeps-name", "requires-login"], "state/ehlo-name"),
+    (["requires-tls", "nameless-mail"], "state/ehlo-name"), (["nameless-mail"], "state/ehlo-name"), (["nameless-mail"], "state/resumed"),
+], ids=lambda value: value if isinstance(value, str) else "-".join(value))
+def test_a_reply_for_another_reason_shows_nothing(check, certificate, holes, name):
+    """A refused recipient does not show that the transaction is forgotten, nor a required login that the name is."""
+    with PlantedServer(certificate, *holes) as server:
+        code, report = check(server.port, "--only", name)
+    assert verdicts(report) == {name: "untested"} and code == 2, explained(report)
+
+
 @pytest.mark.parametrize("holes", [["discards"], ["greets-inside"], ["discards", "greets-inside"]], ids=" ".join)
 def test_other_servers_that_execute_nothing_get_no_false_alarm(check, certificate, holes):
     """One discards what follows STARTTLS; one greets again inside TLS, so that its first reply there is to no command."""

@@ -978,25 +978,27 @@ or 250: deviates AUTH is offered in clear although TLS is required: a client may
 conforms AUTH is not offered in clear.
 """##),
     ("state/ehlo-name", ##"""
-# The first connection shows that the server requires a name; the second one, that it has forgotten it.
+# The second connection shows that the server requires a name.
 rule The name given with EHLO in clear is forgotten: inside TLS a client has to introduce itself again.
 source RFC 3207, 4.2
 severity medium
 others skarnet's smtpd-starttls-proxy sends RSET only, so that its server keeps the name.
 
-expect 220
-C: MAIL FROM:<>
-expect 5yz
-or reply: untested The server accepts MAIL without EHLO, so that nothing shows whether it keeps the name.
-reconnect
 open
 secure
 C: MAIL FROM:<>
-expect 5yz
+expect 25z
+or 50z: conforms The server requires EHLO again.
 or ended: conforms The server closes the connection.
 or 220: untested The server greets again inside TLS, so that its replies cannot be counted.
-or 2yz: deviates The server accepts MAIL inside TLS without EHLO: it keeps the name that was given in clear.
-conforms The server requires EHLO again.
+or reply: untested The server refuses MAIL for another reason.
+reconnect
+expect 220
+C: MAIL FROM:<>
+expect 50z
+or 2yz: untested The server accepts MAIL without EHLO, so that nothing shows whether it keeps the name.
+or reply: untested The server refuses MAIL in clear for another reason, so that nothing shows whether it keeps the name.
+deviates The server accepts MAIL inside TLS without EHLO: it keeps the name that was given in clear.
 """##),
     ("state/login", ##"""
 # Citadel: an attacker logs in, and the victim's STARTTLS continues that session.
@@ -1090,16 +1092,11 @@ or 354: vulnerable DATA inside TLS continues a transaction that was begun in cle
 conforms The transaction is forgotten.
 """##),
     ("state/resumed", ##"""
-# The first connection shows that the server requires a name; the last one, that it has forgotten it.
+# The last connection shows that the server requires a name.
 rule A resumed TLS session begins like any other: the name given with EHLO, before it or in the session before, is forgotten.
 source RFC 3207, 4.2
 severity medium
 
-expect 220
-C: MAIL FROM:<>
-expect 5yz
-or reply: untested The server accepts MAIL without EHLO, so that nothing shows whether it keeps the name.
-reconnect
 open
 secure
 C: EHLO \{client}
@@ -1119,11 +1116,18 @@ examine resumed
 expect is yes
 or anything: untested The server does not resume the session.
 C: MAIL FROM:<>
-expect 5yz
+expect 25z
+or 50z: conforms The server requires EHLO again.
 or ended: conforms The server closes the connection.
 or 220: untested The server greets again inside TLS, so that its replies cannot be counted.
-or 2yz: deviates The server accepts MAIL without EHLO in a resumed session.
-conforms The server requires EHLO again.
+or reply: untested The server refuses MAIL for another reason.
+reconnect
+expect 220
+C: MAIL FROM:<>
+expect 50z
+or 2yz: untested The server accepts MAIL without EHLO, so that nothing shows whether it keeps the name.
+or reply: untested The server refuses MAIL in clear for another reason, so that nothing shows whether it keeps the name.
+deviates The server accepts MAIL without EHLO in a resumed session.
 """##),
     ("state/starttls-inside", ##"""
 rule STARTTLS is neither listed nor accepted inside TLS.
@@ -1158,11 +1162,11 @@ tls
 expect established
 or failed | ended | clear | silence: untested TLS cannot be established.
 C: RCPT TO:<postmaster>
-expect 5yz
-or 4yz: conforms The server refuses RCPT.
+expect 50z
 or ended: conforms The server closes the connection.
 or 220: untested The server greets again inside TLS, so that its replies cannot be counted.
 or 2yz: vulnerable RCPT inside TLS continues a transaction that was begun in clear.
+or reply: untested The server refuses the recipient for another reason, so that nothing shows whether it keeps the transaction.
 conforms The transaction is forgotten.
 """##),
     ("state/unknown-before-tls", ##"""

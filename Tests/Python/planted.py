@@ -158,6 +158,8 @@ class Session:
             return self.send(b"538 5.7.11 Encryption required\r\n")
         if self.login:
             return self.send(b"503 5.5.1 Already authenticated\r\n")
+        if self.holes & {"no-plain", "no-login-now"}:
+            return self.send(b"504 5.5.4 No such mechanism\r\n" if "no-plain" in self.holes else b"454 4.7.0 Try again later\r\n")
         if argument.upper() == b"PLAIN":
             self.send(b"334 \r\n")
             argument = b"PLAIN " + self.line().rstrip(b"\r\n")

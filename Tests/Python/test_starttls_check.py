@@ -143,9 +143,12 @@ def test_a_server_that_requires_tls_gets_no_false_alarm(check, certificate):
 @pytest.mark.parametrize("holes, name", [
     (["keeps-mail", "unknown-user"], "state/transaction"), (["keeps-name", "requires-login"], "state/ehlo-name"),
     (["requires-tls", "nameless-mail"], "state/ehlo-name"), (["nameless-mail"], "state/ehlo-name"), (["nameless-mail"], "state/resumed"),
+    (["keeps-login", "auth-clear", "no-plain"], "state/login"), (["keeps-login", "auth-clear", "no-login-now"], "state/login"),
 ], ids=lambda value: value if isinstance(value, str) else "-".join(value))
 def test_a_reply_for_another_reason_shows_nothing(check, certificate, holes, name):
-    """A refused recipient does not show that the transaction is forgotten, nor a required login that the name is."""
+    """A refused recipient does not show that the transaction is forgotten, nor a required login that the name is. A refused mechanism,
+    or a temporary failure, is no refusal of a login.
+    """
     with PlantedServer(certificate, *holes) as server:
         code, report = check(server.port, "--only", name)
     assert verdicts(report) == {name: "untested"} and code == 2, explained(report)
@@ -404,7 +407,7 @@ def test_no_report_shows_a_password_that_the_server_repeats(program, password, c
     file = tmp_path / "state" / "mine.check"
     file.parent.mkdir()
     file.write_text((ROOT / "Fixtures/checks/state/login.check").read_text().replace(
-        "or 4yz 5yz: conforms The server does not accept", "or 4yz 5yz: vulnerable The server does not accept"))
+        "or reply: untested The server refuses the login in clear for another", "or reply: vulnerable The server refuses the login for another"))
     with PlantedServer(certificate, "auth-clear", "repeats") as server:
         for option in ("--json", "--junit", "--tap", "-v"):
             done = subprocess.run([program, option, "--checks", tmp_path, "--user", CREDENTIALS[0], "--password-file", password,

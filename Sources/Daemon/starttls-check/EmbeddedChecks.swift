@@ -1016,11 +1016,14 @@ or 250 lists STARTTLS: conforms The server does not offer AUTH in clear.
 or 250: untested The server does not offer STARTTLS.
 C: AUTH PLAIN
 expect 334
-or 4yz 5yz: conforms The server does not accept a login in clear.
+or 501 504: untested The server does not accept the mechanism PLAIN in clear; it may accept others.
+or 5yz: conforms The server does not accept a login in clear.
+or reply: untested The server refuses the login in clear for now.
 C: \{plain}
 expect 235
+or 503 530 538: conforms The server does not accept a login in clear.
 or 535: untested The server refuses the user or the password.
-or 4yz 5yz: conforms The server does not accept a login in clear.
+or reply: untested The server refuses the login in clear for another reason.
 C: STARTTLS
 expect 220
 or 4yz 5yz | ended: conforms The server refuses STARTTLS after a login.

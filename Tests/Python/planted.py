@@ -46,7 +46,7 @@ class Session:
         if "lf-replies" in self.holes:
             text = text.replace(b"\r\n", b"\n")
         if "slow" in self.holes:
-            time.sleep(0.5)
+            time.sleep(0.2)
         if self.tls:
             self.tls.write(text)
             text = self.outgoing.read()

@@ -101,16 +101,23 @@ final class MessageSocketTests: XCTestCase {
   }
 
   /// Too many descriptors of this user are on their way.
-  func testAMessageThatMayNotCarryItsDescriptorWaits() throws {
+  func testAMessageThatMayNotCarryItsDescriptorWaits() throws { try assertWaits(in: ETOOMANYREFS) }
+
+  func testAMessageWaitsForMemory() throws {
+    try assertWaits(in: ENOMEM)
+    try assertWaits(in: ENOBUFS)
+  }
+
+  private func assertWaits(in lack: CInt) throws {
     let (a, b) = try ends()
     var refusals = 0
     Kernel.fault = { call in
       guard call == .sendmsg, refusals < 3 else { return nil }
       refusals += 1
-      return .error(ETOOMANYREFS)
+      return .error(lack)
     }
     defer { Kernel.fault = nil }
-    XCTAssertThrowsError(try a.socket.send([1], descriptor: 0)) { XCTAssertEqual(($0 as? SystemError)?.code, ETOOMANYREFS) }
+    XCTAssertThrowsError(try a.socket.send([1], descriptor: 0)) { XCTAssertEqual(($0 as? SystemError)?.code, lack) }
     XCTAssertNil(next(b))
     try a.socket.send([2], descriptor: 0, isWaiting: true)
     XCTAssertEqual(refusals, 3)

@@ -126,9 +126,17 @@ final class DaemonSession: EventOwner, TimerOwner, SessionHost {
       try registered.update(for: driver, daemon.loop, self)
       daemon.timers.schedule(self)
     } catch {
-      failure = "\(error)"
-      stop(now: Clock.now())
+      giveUp(error)
     }
+  }
+
+  /// Its descriptors cannot be waited for (ENOSPC: max_user_watches of epoll(7)). The client gets what the kernel takes at once.
+  private func giveUp(_ error: SystemError) {
+    let now = Clock.now()
+    failure = "\(error)"
+    driver.shutDown(now: now, ServiceReply.serverUnavailable)
+    if driver.isClosing { driver.turn(now: now) }
+    stop(now: now)
   }
 
   /// Gives the client's address the points that are new.

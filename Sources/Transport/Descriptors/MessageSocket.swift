@@ -22,9 +22,8 @@ package struct MessageSocket: ~Copyable, Sendable {
 
   /// Sends a message, with a descriptor unless it is negative; the descriptor stays open here.
   ///
-  /// - Parameter isWaiting: true to wait until the other process has room for it, and until it may carry the descriptor.
-  /// - Throws: EAGAIN if there is no room; ETOOMANYREFS if too many descriptors of this user are in messages that nobody has received
-  ///   yet, those of other processes included; EPIPE or ECONNRESET if the other process has ended.
+  /// - Parameter isWaiting: true to wait until the other process has room for it, and while there is a lack, see `isLack`.
+  /// - Throws: EAGAIN if there is no room; an error of `isLack`; EPIPE or ECONNRESET if the other process has ended.
   package borrowing func send(
     _ octets: [UInt8], descriptor passed: CInt = -1, isWaiting: Bool = false
   ) throws(SystemError) {
@@ -33,19 +32,23 @@ package struct MessageSocket: ~Copyable, Sendable {
       do {
         return try Kernel.sendMessage(descriptor.number, octets, passed, flags)
       } catch {
-        guard isWaiting, error.code == ETOOMANYREFS else { throw error }
-        try waitForDescriptors()
+        guard isWaiting, MessageSocket.isLack(error) else { throw error }
+        try waitInLack()
       }
     }
   }
 
-  /// When a message that may not carry its descriptor is sent again: no event reports that others were received.
-  package static let descriptorsMilliseconds = 10
+  /// True if a message can be sent later, and no event reports when: ETOOMANYREFS, too many descriptors of this user are in messages
+  /// that nobody has received yet, those of other processes included; ENOMEM or ENOBUFS, the kernel has no memory.
+  package static func isLack(_ error: SystemError) -> Bool { [ETOOMANYREFS, ENOMEM, ENOBUFS].contains(error.code) }
+
+  /// The time after which a message is sent again in such a lack.
+  package static let lackMilliseconds = 10
 
   /// Waits for that time. EPIPE if the other process ends: sendmsg(2) reports ETOOMANYREFS first.
-  private borrowing func waitForDescriptors() throws(SystemError) {
+  private borrowing func waitInLack() throws(SystemError) {
     var entry = pollfd(fd: descriptor.number, events: 0, revents: 0)
-    if poll(&entry, 1, CInt(MessageSocket.descriptorsMilliseconds)) > 0 { throw SystemError("sendmsg", EPIPE) }
+    if poll(&entry, 1, CInt(MessageSocket.lackMilliseconds)) > 0 { throw SystemError("sendmsg", EPIPE) }
   }
 
   /// The next message of at most `limit` octets, up to `Kernel.messageLimit`, or the end of the connection.

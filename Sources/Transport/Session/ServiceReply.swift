@@ -19,7 +19,7 @@ package enum ServiceReply {
   package static var noServer: StaticString { "421 4.3.2 Service not available, closing connection\r\n" }
 
   /// Sent in place of a reply if the server that was learnt cannot be started, or is another one: what a session without a learnt
-  /// server sends if there is none.
+  /// server sends if there is none. Also sent if this machine lacks what a session needs to continue.
   package static var serverUnavailable: StaticString { "421 4.3.2 Mail server not available, closing connection\r\n" }
 
   /// Sent between two commands when the server stops.

@@ -11,10 +11,13 @@ extension SessionDriver {
   /// Ends the session with `421 4.3.2` if a reply is allowed now. The connection closes shortly after that, so that the
   /// client can read the reply: continue to call `turn` until `isFinished`. Otherwise the session continues, see
   /// `isClosing`.
-  public func shutDown(now: Int) {
+  public func shutDown(now: Int) { shutDown(now: now, ServiceReply.shuttingDown) }
+
+  /// The same with this reply.
+  package func shutDown(now: Int, _ reply: StaticString) {
     self.now = now
     guard isBeforeGreeting || state == .replaying || state == .session && conversation.allowsReply, !clientBroken, !clientOutputEnded,
-      toClient.append(ServiceReply.shuttingDown)
+      toClient.append(reply)
     else { return }
     if record.decision == nil {
       decide(.cutOff)

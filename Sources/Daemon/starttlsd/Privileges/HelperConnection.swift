@@ -23,7 +23,7 @@ final class HelperConnection: EventOwner, TimerOwner {
   /// The descriptors in `pending`, which are open here until they are sent.
   private var descriptors = 0
   private(set) var hasEnded = false
-  /// When the first of `pending` is sent again, if it may not carry its descriptor now; else POLLOUT reports when to.
+  /// When the first of `pending` is sent again after a lack, see `MessageSocket.isLack`; else POLLOUT reports when to.
   private(set) var deadline: Int?
   var scheduled: Int?
 
@@ -58,7 +58,7 @@ final class HelperConnection: EventOwner, TimerOwner {
         try process.socket.send(message.octets, descriptor: message.descriptor?.descriptor.number ?? -1)
       } catch {
         // Without room the rest stays. If the process has ended, the end of the connection is reported soon.
-        if error.code == ETOOMANYREFS, !hasEnded { deadline = Clock.now() + MessageSocket.descriptorsMilliseconds }
+        if MessageSocket.isLack(error), !hasEnded { deadline = Clock.now() + MessageSocket.lackMilliseconds }
         break
       }
       sent += 1

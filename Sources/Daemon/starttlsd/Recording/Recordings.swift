@@ -144,17 +144,24 @@ final class Recordings: EventOwner {
 
   private func flush() {
     var count = 0
+    var lack: SystemError?
     for octets in pending {
       do {
         try process.socket.send(octets)
       } catch {
         // Without room the rest stays. If the process has ended, the end of the connection is reported soon.
+        if MessageSocket.isLack(error) { lack = error }
         break
       }
       pendingSize -= octets.count
       count += 1
     }
     pending.removeFirst(count)
+    if let lack {
+      // No event reports its end. The process forgets an incomplete recording when the next one begins.
+      (pending, pendingSize) = ([], 0)
+      warning.note("a recording is lost: \(lack)", now: Clock.now())
+    }
     do { try register() } catch { end("cannot be waited for: \(error)") }
   }
 

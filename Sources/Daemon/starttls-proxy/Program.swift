@@ -54,10 +54,18 @@ enum Program {
     case .ordinary: keepsControl = false
     case .ucspiSSL: keepsControl = true
     }
-    let ends = try Kernel.socketPair()
+    let ends: (CInt, CInt)
+    let process: DetachedProcess
+    do throws(SystemError) {
+      ends = try Kernel.socketPair()
+      process = try DetachedProcess.fork()
+    } catch {
+      refuse()
+      throw error
+    }
     let proxyEnd = Descriptor(adopting: ends.0)
     let programEnd = Descriptor(adopting: ends.1)
-    switch try DetachedProcess.fork() {
+    switch process {
     case .detached:
       _ = consume programEnd
       let stream = UCSPIStream(channels, keepsControl: keepsControl)
@@ -72,6 +80,15 @@ enum Program {
       ProgramEnvironment.clean()
       return execute(program)
     }
+  }
+
+  /// There is no proxy that would answer the client.
+  private static func refuse() {
+    // The client may be gone.
+    signal(SIGPIPE, SIG_IGN)
+    let reply = ServiceReply.serverUnavailable
+    _ = try? Kernel.write(STDOUT_FILENO, UnsafeRawBufferPointer(start: reply.utf8Start, count: reply.utf8CodeUnitCount))
+    try? Kernel.shutdown(STDOUT_FILENO, CInt(SHUT_WR))
   }
 
   /// Executes the server program; its arguments are passed on unchanged.

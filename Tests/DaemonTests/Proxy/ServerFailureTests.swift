@@ -17,6 +17,20 @@ final class ServerFailureTests: ProxyTestCase {
     }
   }
 
+  /// No process or no socket is left for the proxy.
+  func testNoProxyCanBeStarted() throws {
+    for (fault, text) in [("socketpair:error=EMFILE", "socketpair: Too many open files"), ("clone,fork,vfork:error=EAGAIN", "fork: Resource temporarily unavailable")] {
+      let call = String(fault.prefix { $0 != ":" })
+      let connection = try proxied(wrapper: ["/usr/bin/strace", "-qq", "-o", "/dev/null", "-e", "trace=\(call)", "-e", "inject=\(fault)"])
+      XCTAssertEqual(try connection.client.remainder().text, "421 4.3.2 Mail server not available, closing connection\r\n")
+      connection.client.close()
+      XCTAssertEqual(connection.process.wait(), .exited(111))
+      XCTAssertTrue(connection.process.errors.contains("starttls-proxy: cannot start: \(text)\n"), connection.process.errors)
+      connection.assertSeen(["declined"])
+      assertNothingIsLeft()
+    }
+  }
+
   func testDeathWhileNegotiating() throws {
     let connection = try proxied(script: ShellBackend.script(answers: [("NOOP", "exit 3")]))
     try connection.greet()

@@ -57,7 +57,11 @@ public enum StandardStreams {
     var line = Array("\(program): ".utf8)
     EscapedText.append(text.utf8, to: &line)
     line.append(UInt8(ascii: "\n"))
+    // A pipe without a reader, or a file that may not grow, must not end the program, and with it a session.
+    let (pipe, size) = (signal(SIGPIPE, SIG_IGN), signal(SIGXFSZ, SIG_IGN))
     _ = line.withUnsafeBytes { try? Kernel.write(STDERR_FILENO, $0) }
+    signal(SIGPIPE, pipe)
+    signal(SIGXFSZ, size)
   }
 
   /// Writes a text to standard output, for `--help` and `--version`.

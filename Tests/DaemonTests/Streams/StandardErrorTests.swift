@@ -96,6 +96,31 @@ final class StandardErrorTests: ProxyTestCase {
     }
   }
 
+  // MARK: A log that takes no line
+
+  /// A pipe without a reader, and a file that may not grow: their signals end no session.
+  func testALogThatTakesNoLineEndsNoSession() throws {
+    for shell in ["exec \"$@\" 2>&3 3>&-", "ulimit -f 0; exec \"$@\" 2>>\(folder.path)/full 3>&-"] {
+      let listener = try TestListener()
+      let client = try SMTPClient(port: listener.port) { try self.engine }
+      let (server, log) = (try listener.accept(), TestDescriptor.pipe())
+      log.reading.close()
+      let process = try start(
+        [
+          "/bin/sh", "-c", shell, "sh", try Programs.path("ucspi-tlsd"), "-v", "2", try Programs.path("starttls-proxy"), "-v", "2",
+          "/bin/sh", "-c", ShellBackend.script(),
+        ], [0: server, 1: server, 3: log.writing], credentials())
+      for end in [server, log.writing] { end.close() }
+      try client.expect("220 ")
+      try client.ask("EHLO client.example")
+      try client.startTLS()
+      XCTAssertEqual(try client.ask("QUIT"), "221 bye", shell)
+      client.close()
+      XCTAssertEqual(process.wait(), .exited(0), shell)
+      assertNothingIsLeft()
+    }
+  }
+
   // MARK: The system's log
 
   /// A datagram socket as standard error, as it is passed on: each line in the form of RFC 3164.

@@ -113,14 +113,14 @@ extension Daemon {
 
   private func wait(_ connection: consuming Connection, _ variables: [String], now: Int) {
     let wait = GreetingWait(self, connection, variables: variables)
+    waits[ObjectIdentifier(wait)] = wait
+    countSessions()
     do {
       try wait.begin(now: now)
     } catch {
       acceptWarning.note("\(wait.peer): no session can be started: \(error)", now: now)
-      return addresses.sessionEnded(wait.peer, now: now)
+      wait.finish(.impossible, now: now)
     }
-    waits[ObjectIdentifier(wait)] = wait
-    countSessions()
   }
 
   /// A wait has ended.
@@ -143,6 +143,9 @@ extension Daemon {
     case .stopped:
       leftEarly(wait.peer, "stopped", now: now)
       turnAway(connection, ServiceReply.shuttingDown, isImplicit: false, now: now)
+    case .impossible:
+      addresses.sessionEnded(wait.peer, now: now)
+      refuseForCapacity(connection, isImplicit: false, usingSpare: false, now: now)
     }
   }
 

@@ -14,6 +14,8 @@ final class GreetingWait: EventOwner, TimerOwner {
     case early
     case gone
     case stopped
+    /// It could not begin.
+    case impossible
   }
 
   private unowned let daemon: Daemon

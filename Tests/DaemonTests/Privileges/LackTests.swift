@@ -4,7 +4,7 @@ import Glibc
 import XCTest
 
 final class LackTests: PrivilegeTestCase {
-  private func daemon() throws -> RunningDaemon { try daemon(backend: .script(ShellBackend.script())) }
+  private func scripted(_ options: String...) throws -> RunningDaemon { try daemon(options, backend: .script(ShellBackend.script())) }
 
   /// Has each of these calls of the process fail.
   private func inject(_ fault: String, into process: pid_t, trace: String = "/dev/null") throws -> SpawnedProgram {
@@ -31,7 +31,7 @@ final class LackTests: PrivilegeTestCase {
 
   /// It tries again from time to time, not as often as it can.
   func testAStartThatCannotBeRequestedWaits() throws {
-    let daemon = try daemon()
+    let daemon = try scripted()
     let trace = daemon.folder.path + "/trace"
     let process = daemon.program.process
     let tracer = try inject("sendmsg:error=ENOBUFS", into: process, trace: trace)
@@ -49,7 +49,7 @@ final class LackTests: PrivilegeTestCase {
 
   /// The end of a program is reported when there is memory again.
   func testTheStarterOutlivesALackOfMemory() throws {
-    let daemon = try daemon()
+    let daemon = try scripted()
     let starter = try XCTUnwrap(daemon.helpers["starttlsd-start"])
     let tracer = try inject("sendmsg:error=ENOMEM:when=1..3", into: starter)
     try assertServes(daemon)
@@ -61,7 +61,7 @@ final class LackTests: PrivilegeTestCase {
 
   /// The user has as many descriptors to wait for as may be (max_user_watches, epoll(7)).
   func testAClientThatCannotBeWaitedForGetsAReply() throws {
-    let daemon = try daemon()
+    let daemon = try scripted()
     let process = daemon.program.process
     let tracer = try inject("epoll_ctl:error=ENOSPC", into: process)
     let refused = try client(daemon)
@@ -70,6 +70,19 @@ final class LackTests: PrivilegeTestCase {
     XCTAssertEqual(session["failure"], "epoll_ctl: No space left on device")
     end(tracer, of: process)
     refused.close()
+    try assertServes(daemon)
+  }
+
+  /// The same before the wait for the greeting.
+  func testAClientThatCannotWaitForItsGreetingGetsAReply() throws {
+    let daemon = try scripted("--greeting-wait", "1")
+    let process = daemon.program.process
+    let tracer = try inject("epoll_ctl:error=ENOSPC", into: process)
+    let refused = try client(daemon)
+    XCTAssertEqual(try refused.reply(), "421 4.3.2 Too many connections, try again later")
+    end(tracer, of: process)
+    refused.close()
+    XCTAssertTrue(daemon.log.contains("no session can be started: epoll_ctl: No space left on device"), daemon.log)
     try assertServes(daemon)
   }
 }

@@ -225,6 +225,9 @@ class Session:
         if surplus and surplus[0] != 0x16:
             self.send(b"554 5.5.0 Octets after STARTTLS\r\n")
             raise Ended
+        if "answers-in-clear" in self.holes and select.select([self.connection], [], [], 0.1)[0]:
+            self.send(b"220 2.0.0 Ready\r\n250 2.0.0 Ok\r\n")
+            raise Ended
         self.send(b"220 2.0.0 Ready\r\n")
         if self.tls:
             return
@@ -264,6 +267,10 @@ class Session:
         if "huge-key" in self.holes:
             self.connection.sendall(certificate_flight())
             self.receive()
+            raise Ended
+        if "newer-alert" in self.holes and first[9:11] in (b"\3\1", b"\3\2"):
+            # protocol_version, in a record of TLS 1.2.
+            self.connection.sendall(b"\x15\3\3\0\2\2\x46")
             raise Ended
         if "huge-key-1.0" in self.holes and first[9:11] == b"\3\1":
             self.connection.sendall(certificate_flight(version=b"\3\1"))

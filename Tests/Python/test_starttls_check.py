@@ -23,6 +23,7 @@ PLANTED = [
      "injection/half-line injection/nul injection/blanks injection/noop-before"),
     (["late"], "vulnerable", "injection/next-segment injection/after-220"),
     (["late", "seldom"], "vulnerable", "injection/next-segment"),
+    (["answers-in-clear"], "deviates", "injection/next-segment"),
     (["buffer", "bare-lf"], "vulnerable", "injection/bare-lf"),
     (["buffer", "bare-cr"], "vulnerable", "injection/bare-cr"),
     (["boundary"], "vulnerable", "injection/boundary"),
@@ -175,6 +176,13 @@ def test_a_handshake_that_fails_on_the_clients_side_is_no_refusal(check, certifi
     with PlantedServer(certificate, "huge-key-1.0") as server:
         _, report = check(server.port, "--only", "tls/version-1.0", "--only", "tls/version-1.1")
     assert verdicts(report) == {"tls/version-1.0": "untested", "tls/version-1.1": "conforms"}, explained(report)
+
+
+def test_an_alert_in_a_record_of_another_version_is_a_refusal(check, certificate):
+    """So does BearSSL answer a client that has TLS 1.0 only. The library does not read the alert."""
+    with PlantedServer(certificate, "newer-alert") as server:
+        _, report = check(server.port, "--only", "tls/version-1.0", "--only", "tls/version-1.1", "--only", "tls/version-1.2")
+    assert set(verdicts(report).values()) == {"conforms"}, explained(report)
 
 
 def test_a_version_that_this_machine_forbids_is_not_tested(check, certificate, tmp_path, monkeypatch):

@@ -111,7 +111,7 @@ package struct CheckParser {
     "nothing-executed": [
       "tls",
       "expect established",
-      "or clear: deviates The server answers in clear after its 220 to STARTTLS: the handshake of a client fails.",
+      "or clear | reply: deviates The server answers in clear after its 220 to STARTTLS: the handshake of a client fails.",
       "or failed | ended: conforms The handshake fails, and nothing is executed.",
       "or silence: conforms The handshake does not go on, and nothing is executed.",
       "expect silence",

@@ -143,7 +143,9 @@ final class ClientTLS {
       case GNUTLS_E_SUCCESS: return .established
       case GNUTLS_E_AGAIN: return hasEnded ? .refused("the server closed the connection") : .wouldBlock
       case GNUTLS_E_INTERRUPTED, GNUTLS_E_WARNING_ALERT_RECEIVED: continue
-      case GNUTLS_E_FATAL_ALERT_RECEIVED, GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR: return .refused(reason(code))
+      // The last one: an answer, mostly an alert, in a record of a version that was not offered.
+      case GNUTLS_E_FATAL_ALERT_RECEIVED, GNUTLS_E_PREMATURE_TERMINATION, GNUTLS_E_PULL_ERROR, GNUTLS_E_UNSUPPORTED_VERSION_PACKET:
+        return .refused(reason(code))
       default: return .failed(reason(code))
       }
     }

@@ -189,7 +189,7 @@ expect 220
 or 4yz 5yz | ended: conforms The server refuses the group.
 tls
 expect established
-or clear: deviates The server answers in clear after its 220 to STARTTLS: the handshake of a client fails.
+or clear | reply: deviates The server answers in clear after its 220 to STARTTLS: the handshake of a client fails.
 or failed | ended | silence: conforms The handshake fails, and nothing is executed.
 C: QUIT
 expect 221 25z 4yz 5yz
@@ -249,7 +249,7 @@ expect 220
 or 4yz 5yz | ended: conforms The server refuses it.
 tls
 expect established
-or clear: deviates The server answers in clear after its 220 to STARTTLS: the handshake of a client fails.
+or clear | reply: deviates The server answers in clear after its 220 to STARTTLS: the handshake of a client fails.
 or failed | ended | silence: conforms The handshake fails, and nothing is executed.
 C: OP
 expect 4yz 5yz

@@ -80,6 +80,23 @@ final class ReadsOfASessionTests: XCTestCase {
     XCTAssertEqual(session.server.get(), "NOOP\r\n")
   }
 
+  /// The event loop of a daemon may still wait for input of a client that the session does not want.
+  func testAnUrgentOctetBeforeTheGreeting() throws {
+    let session = try BareSession()
+    session.turn()
+    var octet = UInt8(ascii: "!")
+    let sent = send(session.client.number, &octet, 1, CInt(MSG_OOB))
+    try XCTSkipIf(sent < 0 && errno == EOPNOTSUPP, "this kernel has none")
+    XCTAssertEqual(sent, 1)
+    session.driver.turn(now: 0, client: true, server: false)
+    let watch = try XCTUnwrap(session.driver.watches.client)
+    XCTAssertEqual(try Kernel.pollNow(watch.descriptor, CInt(POLLIN)), 0)
+    session.client.put("NOOP\r\n")
+    session.server.put("220 ready\r\n")
+    session.turn()
+    XCTAssertEqual(session.server.get(), "NOOP\r\n")
+  }
+
   /// Greeting and EHLO. The answer is what the client has received.
   private func greet(_ session: BareSession) -> String {
     session.server.put("220 ready\r\n")

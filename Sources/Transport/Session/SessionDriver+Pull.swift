@@ -84,15 +84,19 @@ extension SessionDriver {
       return consumed > 0
     case .ended: return endClient()
     case .failed, nil: return finish(.clientLost)
-    case .wouldBlock:
-      clientMayHaveInput = false
-      do throws(SystemError) {
-        try clear?.dropUrgentOctet()
-      } catch {
-        return finish(.clientLost)
-      }
-      return false
+    case .wouldBlock: return noteNothingShown()
     }
+  }
+
+  /// A peek at the client has found nothing, although poll may have reported input.
+  private func noteNothingShown() -> Bool {
+    clientMayHaveInput = false
+    do throws(SystemError) {
+      try clear?.dropUrgentOctet()
+    } catch {
+      return finish(.clientLost)
+    }
+    return false
   }
 
   private func pullDecrypted() -> Bool {
@@ -183,9 +187,7 @@ extension SessionDriver {
     case .moved:
       clientHasUnread = true
       return false
-    case .wouldBlock:
-      clientMayHaveInput = false
-      return false
+    case .wouldBlock: return noteNothingShown()
     }
   }
 

@@ -18,7 +18,7 @@ final class Daemon {
   let loop: EventLoop
   let timers: Timers
   let log: Logger
-  /// Informs the supervisor.
+  /// Reports to the service manager or, of a worker, to the supervisor.
   let notification: ServiceNotification
   /// The credentials for sessions that start TLS from now on.
   var credentials: TLSCredentials
@@ -220,7 +220,7 @@ final class Daemon {
     connector?.lostIfEnded(now: now)
   }
 
-  /// One line for the supervisor.
+  /// One line for `notification`.
   var statusText: String {
     switch stopping {
     case .no: isSingle ? "Serving one connection" : "Listening on \(listeners.count) sockets"

@@ -106,7 +106,7 @@ final class Recordings: EventOwner {
     memory -= recording.size
     guard recording.isChosen || failure != nil || record.endedBadly, !hasEnded else { return }
     guard recording.isChosen || isWithinMinute(now) else {
-      return noteTooManyFailures(now: now)
+      return warning.note("a recording is not written: more than \(settings.failuresLimit) sessions ended badly in a minute", now: now)
     }
     let text = Array(recording.recorder.finish(SessionLine.end(record.end)).text.utf8)
     guard pendingSize + text.count <= Recordings.queueLimit else {
@@ -128,10 +128,6 @@ final class Recordings: EventOwner {
     guard minute.count < settings.failuresLimit else { return false }
     minute.count += 1
     return true
-  }
-
-  private func noteTooManyFailures(now: Int) {
-    warning.note("a recording is not written: more than \(settings.failuresLimit) sessions ended badly in a minute", now: now)
   }
 
   // MARK: The process
@@ -187,7 +183,10 @@ final class Recordings: EventOwner {
 
   /// The process has not written a recording.
   private func note(_ message: HelperMessage, now: Int) {
-    guard message.kind != RecordingProcess.refused else { return noteTooManyFailures(now: now) }
+    guard message.kind != RecordingProcess.refused else {
+      // Those of a share or of an address are among them.
+      return warning.note("a recording is not written: the folder has \(settings.failuresLimit) of the last minute already", now: now)
+    }
     let error = SystemError(String(decoding: message.payload, as: UTF8.self), message.first)
     warning.note("a recording is lost: \(settings.folder): \(error)", now: now)
   }

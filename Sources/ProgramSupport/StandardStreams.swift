@@ -67,9 +67,17 @@ public enum StandardStreams {
   /// Writes a text to standard output, for `--help` and `--version`.
   ///
   /// - Returns: true if the whole text was written.
-  public static func print(_ text: String) -> Bool {
+  public static func print(_ text: String) -> Bool { (try? write(text)) != nil }
+
+  /// Writes a whole text to standard output.
+  ///
+  /// - Throws: the error of write(2).
+  public static func write(_ text: String) throws(SystemError) {
     let octets = Array(text.utf8)
-    return octets.withUnsafeBytes { try? Kernel.write(STDOUT_FILENO, $0) } == octets.count
+    try octets.span.withUnsafeBytes { (all) throws(SystemError) in
+      var written = 0
+      while written < all.count { written += try Kernel.write(STDOUT_FILENO, UnsafeRawBufferPointer(rebasing: all[written...])) }
+    }
   }
 }
 

@@ -21,7 +21,7 @@ def ask(build, tmp_path):
         listener.bind(str(path))
         listener.listen()
 
-        def ask(pieces, pause: float = 0) -> subprocess.CompletedProcess:
+        def ask(pieces, pause: float = 0, output=subprocess.PIPE) -> subprocess.CompletedProcess:
             def serve() -> None:
                 with contextlib.suppress(OSError):
                     while True:
@@ -34,7 +34,7 @@ def ask(build, tmp_path):
                                 time.sleep(pause)
 
             threading.Thread(target=serve, daemon=True).start()
-            return subprocess.run([build / "release/starttlsd", "status", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
+            return subprocess.run([build / "release/starttlsd", "status", path], stdout=output, stderr=subprocess.PIPE, timeout=PATIENCE)
 
         yield ask
 
@@ -49,3 +49,10 @@ def test_no_control_sequence_gets_to_the_terminal(ask):
 def test_a_report_that_is_too_long_or_too_slow(ask, size, count, pause, why):
     asked = ask([b"x" * size] * count, pause)
     assert asked.returncode == 111 and why in asked.stderr, asked.stderr
+
+
+def test_a_report_that_cannot_be_printed(ask):
+    """The daemon is not to blame."""
+    with open("/dev/full", "wb") as full:
+        asked = ask([b"starttlsd\n"], output=full)
+    assert asked.returncode == 111 and asked.stderr == b"starttlsd: the report cannot be printed: write: No space left on device\n"

@@ -69,6 +69,8 @@ struct StatusCommand: ParsableCommand {
         throw SystemError("send", EPIPE)
       }
       guard try StatusCommand.print(socket) > 0 else { throw SystemError("recv", ENODATA) }
+    } catch let error as ConfigurationError {
+      throw error
     } catch {
       throw ConfigurationError.system(
         "no starttlsd answers at \(path): \(error): give the path of --status-socket, as the daemon's user or root")
@@ -78,7 +80,8 @@ struct StatusCommand: ParsableCommand {
   /// Prints everything that the daemon sends.
   ///
   /// - Returns: the number of octets.
-  private static func print(_ socket: borrowing Descriptor) throws(SystemError) -> Int {
+  /// - Throws: a SystemError of the daemon's socket, or a ConfigurationError if standard output cannot be written.
+  private static func print(_ socket: borrowing Descriptor) throws -> Int {
     let deadline = Clock.now() + timeoutMilliseconds
     var buffer = [UInt8](repeating: 0, count: 65_536)
     var total = 0
@@ -90,7 +93,11 @@ struct StatusCommand: ParsableCommand {
       if count == 0 { return total }
       total += count
       guard total <= limit else { throw SystemError("recv", EMSGSIZE) }
-      guard StandardStreams.print(printable(buffer[..<count])) else { throw SystemError("write", EPIPE) }
+      do {
+        try StandardStreams.write(printable(buffer[..<count]))
+      } catch {
+        throw ConfigurationError.system("the report cannot be printed: \(error)")
+      }
     }
   }
 

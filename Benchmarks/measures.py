@@ -10,7 +10,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from typing import NamedTuple
+from typing import Iterable, NamedTuple
 
 from contestants import Contestant, Failed
 
@@ -55,10 +55,15 @@ def is_own(contestant: Contestant, process: Process) -> bool:
     return contestant.own is not None and process.name.startswith(contestant.own)
 
 
+def total(processes: Iterable[Process]) -> float:
+    """Processor time in milliseconds, with the children that have ended."""
+    return sum(process.own + process.ended for process in processes)
+
+
 def processor_time(contestant: Contestant) -> tuple[float, float]:
     """In milliseconds: of all processes, and of those of the front-end itself that still run."""
     processes = descendants(contestant).values()
-    return (sum(process.own + process.ended for process in processes),
+    return (total(processes),
             sum(process.own for process in processes if is_own(contestant, process)))
 
 
@@ -88,7 +93,7 @@ def settle(contestant: Contestant, quiet_seconds: float = 0.1) -> None:
     end, last, before = time.monotonic() + 30 * quiet_seconds, -math.inf, None
     while time.monotonic() < end:
         processes = descendants(contestant)
-        now = sum(process.own + process.ended for process in processes.values())
+        now = total(processes.values())
         if now - last <= TICK and processes.keys() == before:
             return
         last, before = now, processes.keys()

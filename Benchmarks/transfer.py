@@ -50,8 +50,7 @@ def processor_time(contestant: Contestant) -> tuple[float, float]:
     while there is a transfer, but the process that has read a key may."""
     processes = measures.descendants(contestant).values()
     engine = engine_of(contestant)
-    return tuple(sum(process.own + process.ended for process in some) for some in (
-        processes, [process for process in processes if process.name.startswith(engine)]))
+    return measures.total(processes), measures.total(process for process in processes if process.name.startswith(engine))
 
 
 def transfer(tools: pathlib.Path, contestant: Contestant, kind: str, direction: str, size: int) -> Transfer:

@@ -26,6 +26,16 @@ final class ConversationStateTests: XCTestCase {
     return String(decoding: sent, as: UTF8.self)
   }
 
+  /// A session up to STARTTLS, which waits for the answer to a peek.
+  private func requestTLS(_ conversation: inout Conversation) {
+    give("220 mx\r\n", .server, &conversation)
+    give("EHLO c\r\n", .client, &conversation)
+    give("250 mx\r\n", .server, &conversation)
+    give("STARTTLS\r\n", .client, &conversation)
+    send(.client, &conversation)
+    send(.server, &conversation)
+  }
+
   private func lastLine(_ conversation: borrowing Conversation) -> String {
     var line: [UInt8] = []
     conversation.withLastLine { for index in $0.indices { line.append($0[index]) } }
@@ -87,12 +97,7 @@ final class ConversationStateTests: XCTestCase {
 
   func testADecisionSurvivesTheReleaseOfTheMemory() {
     var conversation = Conversation(Policy())
-    give("220 mx\r\n", .server, &conversation)
-    give("EHLO c\r\n", .client, &conversation)
-    give("250 mx\r\n", .server, &conversation)
-    give("STARTTLS\r\n", .client, &conversation)
-    send(.client, &conversation)
-    send(.server, &conversation)
+    requestTLS(&conversation)
     conversation.releaseMemory()
     XCTAssertEqual(conversation.nextDecision(), .peek(.client))
     conversation.releaseMemory()
@@ -111,12 +116,7 @@ final class ConversationStateTests: XCTestCase {
       var policy = Policy()
       policy.serverReset = reset
       var conversation = Conversation(policy)
-      give("220 mx\r\n", .server, &conversation)
-      give("EHLO c\r\n", .client, &conversation)
-      give("250 mx\r\n", .server, &conversation)
-      give("STARTTLS\r\n", .client, &conversation)
-      send(.client, &conversation)
-      send(.server, &conversation)
+      requestTLS(&conversation)
       conversation.tlsUnavailable()
       XCTAssertNil(conversation.nextDecision(), "\(reset)")
       XCTAssertEqual(send(.client, &conversation), "454 4.7.0 TLS not available due to temporary reason\r\n")

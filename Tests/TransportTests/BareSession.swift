@@ -134,6 +134,14 @@ final class FarSocket {
     octets.withUnsafeBytes { max(0, send(number, $0.baseAddress, $0.count, CInt(MSG_DONTWAIT | MSG_NOSIGNAL))) }
   }
 
+  /// Sends an urgent octet. Skips the test if the kernel has none on Unix sockets.
+  func putUrgent() throws {
+    var octet = UInt8(ascii: "!")
+    let sent = send(number, &octet, 1, CInt(MSG_OOB))
+    try XCTSkipIf(sent < 0 && errno == EOPNOTSUPP, "this kernel has none")
+    XCTAssertEqual(sent, 1)
+  }
+
   func endSending() { _ = shutdown(number, CInt(SHUT_WR)) }
 
   /// Sends lines of a greeting that does not end, as many as the kernel takes.

@@ -86,8 +86,7 @@ enum Program {
   private static func refuse() {
     // The client may be gone.
     signal(SIGPIPE, SIG_IGN)
-    let reply = ServiceReply.serverUnavailable
-    _ = try? Kernel.write(STDOUT_FILENO, UnsafeRawBufferPointer(start: reply.utf8Start, count: reply.utf8CodeUnitCount))
+    _ = StandardStreams.print("\(ServiceReply.serverUnavailable)")
     try? Kernel.shutdown(STDOUT_FILENO, CInt(SHUT_WR))
   }
 

@@ -5,16 +5,6 @@ import Glibc
 import XCTest
 
 final class KeyProcessEndTests: PrivilegeTestCase {
-  /// A session with STARTTLS.
-  private func assertServes(_ daemon: RunningDaemon) throws {
-    let served = try client(daemon)
-    try SessionPhase.greeted.enter(served)
-    try served.ask("EHLO client.example")
-    try served.startTLS()
-    XCTAssertEqual(try served.ask("QUIT"), "221 bye")
-    served.close()
-  }
-
   /// The daemon waits once, then refuses STARTTLS until the process answers.
   func testAProcessOfTheKeysThatDoesNotAnswerCostsOneHandshake() throws {
     let folder = TestFolder()

@@ -20,15 +20,6 @@ final class LackTests: PrivilegeTestCase {
     XCTAssertTrue(eventually { ProcessTable.tracer(of: process) == 0 })
   }
 
-  private func assertServes(_ daemon: RunningDaemon) throws {
-    let served = try client(daemon)
-    try SessionPhase.greeted.enter(served)
-    try served.ask("EHLO client.example")
-    try served.startTLS()
-    XCTAssertEqual(try served.ask("QUIT"), "221 bye")
-    served.close()
-  }
-
   /// It tries again from time to time, not as often as it can.
   func testAStartThatCannotBeRequestedWaits() throws {
     let daemon = try scripted()

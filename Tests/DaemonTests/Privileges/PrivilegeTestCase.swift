@@ -22,6 +22,16 @@ class PrivilegeTestCase: StarttlsdTestCase {
     return User(name: name, user: entry.pw_uid, group: entry.pw_gid)
   }
 
+  /// A session with STARTTLS, with the program of `ShellBackend.script()`.
+  func assertServes(_ daemon: RunningDaemon) throws {
+    let served = try client(daemon)
+    try SessionPhase.greeted.enter(served)
+    try served.ask("EHLO client.example")
+    try served.startTLS()
+    XCTAssertEqual(try served.ask("QUIT"), "221 bye")
+    served.close()
+  }
+
   /// A certificate in files that are replaced, the key for root alone.
   func replaceableCertificate(_ first: Certificate, in folder: TestFolder) throws -> Certificate {
     let installed = Certificate(certificate: folder.path + "/chain.pem", key: folder.path + "/privkey.pem")

@@ -12,10 +12,7 @@ final class ServiceNotificationTests: ServiceManagerTestCase {
   func testReadyReloadWatchdogAndStop() throws {
     for path in [folder.path + "/notify", "@starttlsd-test/\(getpid())/\(folder.path)"] {
       let socket = try bound(path)
-      let variables = ["NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"]
-      let program = try SpawnedProgram(
-        try starttlsd(["--listen", "127.0.0.1:0"]), environment: environment.merging(variables) { $1 },
-        errors: .file(folder.path + "/log"))
+      let program = try started(["NOTIFY_SOCKET": path, "WATCHDOG_USEC": "200000"])
       defer { program.kill() }
       XCTAssertEqual(try message(socket), "READY=1\nSTATUS=Listening on 1 sockets")
       XCTAssertTrue(log.contains("listening on "), "not ready yet: \(log)")
@@ -37,14 +34,11 @@ final class ServiceNotificationTests: ServiceManagerTestCase {
   }
 
   /// Without a reader, and with one whose queue is full, the daemon serves.
-  func testASupervisorThatReadsNothing() throws {
+  func testAServiceManagerThatReadsNothing() throws {
     let path = folder.path + "/notify"
     let socket = try bound(path)
     for _ in 0..<2 {
-      let program = try SpawnedProgram(
-        try starttlsd(["--listen", "127.0.0.1:0"]),
-        environment: environment.merging(["NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000"]) { $1 },
-        errors: .file(folder.path + "/log"))
+      let program = try started(["NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000"])
       defer { program.kill() }
       XCTAssertTrue(eventually { log.contains("listening on ") }, log)
       let port = try XCTUnwrap(port)
@@ -56,15 +50,12 @@ final class ServiceNotificationTests: ServiceManagerTestCase {
     }
   }
 
-  /// Reloads while the supervisor's queue is full: when it reads again, the last state that arrives is READY after RELOADING.
+  /// Reloads while the service manager's queue is full: when it reads again, the last state that arrives is READY after RELOADING.
   func testReadyFollowsReloadingAfterAFullQueue() throws {
     let path = folder.path + "/notify"
     let socket = try bound(path)
     let filled = try fill(path)
-    let program = try SpawnedProgram(
-      try starttlsd(["--listen", "127.0.0.1:0"]),
-      environment: environment.merging(["NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000"]) { $1 },
-      errors: .file(folder.path + "/log"))
+    let program = try started(["NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000"])
     defer { program.kill() }
     XCTAssertTrue(eventually { log.contains("listening on ") }, log)
     let port = try XCTUnwrap(port)
@@ -88,9 +79,7 @@ final class ServiceNotificationTests: ServiceManagerTestCase {
   func testAReloadThatHangs() throws {
     let path = folder.path + "/notify"
     let socket = try bound(path)
-    let program = try SpawnedProgram(
-      try starttlsd(["--listen", "127.0.0.1:0"]), environment: environment.merging(["NOTIFY_SOCKET": path]) { $1 },
-      errors: .file(folder.path + "/log"))
+    let program = try started(["NOTIFY_SOCKET": path])
     defer { program.kill() }
     let ready = "READY=1\nSTATUS=Listening on 1 sockets"
     XCTAssertEqual(try message(socket), ready)
@@ -133,6 +122,12 @@ final class ServiceNotificationTests: ServiceManagerTestCase {
       while (try? DatagramSocket.send(Array("full".utf8), to: sender)) != nil { count += 1 }
       if count == before { return count }
     }
+  }
+
+  /// The daemon with these variables.
+  private func started(_ variables: [String: String]) throws -> SpawnedProgram {
+    try SpawnedProgram(
+      try starttlsd(["--listen", "127.0.0.1:0"]), environment: environment.merging(variables) { $1 }, errors: .file(folder.path + "/log"))
   }
 
   private func bound(_ path: String) throws -> NotifySocket { try NotifySocket(path) }
